@@ -1,0 +1,237 @@
+"""The only place that prints: results to stdout, everything else to stderr.
+
+Workflows get a `Reporter` and never know where its words go; commands use the one `console`. Rich is loaded when something is drawn, so
+that `seed --help` and `seed --version` do not pay for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json as jsonlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+from seedcli.errors import SeedError
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+LOG_EVERY_S = 30.0  # progress lines where stderr is a file or a pipe
+
+
+class Progress:
+    """Counter of a running piece of work; the base class counts in silence."""
+
+    def __init__(self, description: str, total: int | None):
+        self.description = description
+        self.total = total
+        self.done = 0
+        self.figures: dict[str, Any] = {}
+
+    def advance(self, n: int = 1, **figures: Any) -> None:
+        """Count `n` more units and show `figures` (say, loss=2.31) beside the bar."""
+        self.done += n
+        self.figures.update(figures)
+
+
+class Reporter:
+    """What a workflow may say while it works. This base class is silent, for tests and for use as a library."""
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+
+    def warn(self, text: str) -> None:
+        """Say something that the user should look at; the work goes on."""
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None = None) -> Iterator[Progress]:
+        """Show how far a loop has come; `total` None means that nobody knows the end."""
+        yield Progress(description, total)
+
+
+class Console(Reporter):
+    """The reporter of the command line, and the way of results to stdout.
+
+    Results are JSON Lines when `--json` was given or stdout is no terminal, else a rendering for people.
+    """
+
+    def __init__(self) -> None:
+        self.json = False
+        self.quiet = False
+        self.debug = False
+        self._results: TextIO | None = None
+
+    def configure(self, *, json: bool | None = None, quiet: bool | None = None, debug: bool | None = None) -> None:
+        """Set the habits that every command shares; None leaves one as it is."""
+        self.json = self.json if json is None else json
+        self.quiet = self.quiet if quiet is None else quiet
+        self.debug = self.debug if debug is None else debug
+
+    @property
+    def stdout(self) -> TextIO:
+        """Where results go, also while `results_only` keeps everybody else away from it."""
+        return self._results or sys.stdout
+
+    @property
+    def results_are_json(self) -> bool:
+        """True when a script reads the results."""
+        return self.json or not self.stdout.isatty()
+
+    @contextlib.contextmanager
+    def results_only(self) -> Iterator[None]:
+        """Keep stdout for results: meanwhile `print` and native code write to stderr (deepspeed logs to stdout when it is imported)."""
+        outer = sys.stdout
+        with contextlib.ExitStack() as stack:
+            if _file_descriptor(outer) == 1:
+                outer.flush()
+                saved = os.dup(1)
+                os.dup2(2, 1)
+                stack.callback(os.close, saved)
+                stack.callback(os.dup2, saved, 1)
+                self._results = os.fdopen(saved, "w", encoding="utf-8", closefd=False)
+            else:
+                self._results = outer
+            stack.callback(setattr, self, "_results", None)
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            yield
+            self._results.flush()
+
+    def result(self, obj: Any, *, human: Callable[[Any], Any] | None = None) -> None:
+        """Give one result: a JSON line for scripts; for people what `human(obj)` returns (text or a rich renderable), else a plain listing."""
+        if self.results_are_json:
+            self.text(jsonlib.dumps(obj, ensure_ascii=False, default=str))
+        else:
+            self._rich(self.stdout).print(human(obj) if human else _listing(obj), highlight=False, markup=False, soft_wrap=True)
+
+    def text(self, line: str) -> None:
+        """Give one result that is text by contract (code tokens, TOML), the same for people and scripts."""
+        self.stdout.write(line + "\n")
+        self.stdout.flush()
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            self._say(text)
+
+    def warn(self, text: str) -> None:
+        if not self.quiet:
+            self._say(f"warning: {text}", style="yellow")
+
+    def error(self, exc: BaseException) -> None:
+        """Show what went wrong and what to type next; never silenced. `--debug` puts the traceback before it."""
+        if self.debug:
+            sys.stderr.write("".join(traceback.format_exception(exc)))
+        self._say(f"error: {exc}", style="bold red")
+        if isinstance(exc, SeedError) and exc.remedy:
+            self._say(f"  -> {exc.remedy}")
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None = None) -> Iterator[Progress]:
+        if self.quiet:
+            yield Progress(description, total)
+        elif sys.stderr.isatty():
+            with _BarProgress(description, total, self._rich(sys.stderr)) as bar:
+                yield bar
+        else:
+            lines = _LineProgress(description, total, self._say)
+            yield lines
+            lines.write()
+
+    def _say(self, text: str, style: str | None = None) -> None:
+        if sys.stderr.isatty():
+            self._rich(sys.stderr).print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+        else:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def _rich(self, file: TextIO) -> RichConsole:
+        from rich.console import Console as RichConsole
+
+        return RichConsole(file=file)
+
+
+class _LineProgress(Progress):
+    """A line now and then, for logs."""
+
+    def __init__(self, description: str, total: int | None, say: Callable[[str], None]):
+        super().__init__(description, total)
+        self._say = say
+        self._started = self._written = time.monotonic()
+
+    def advance(self, n: int = 1, **figures: Any) -> None:
+        super().advance(n, **figures)
+        if time.monotonic() - self._written >= LOG_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        self._written = time.monotonic()
+        rate = self.done / max(self._written - self._started, 1e-9)
+        of_total = f"/{self.total}" if self.total is not None else ""
+        self._say(f"{self.description}: {self.done}{of_total}, {rate:.3g}/s{_figures(self.figures)}")
+
+
+class _BarProgress(Progress):
+    """A bar that rewrites itself, for terminals."""
+
+    def __init__(self, description: str, total: int | None, console: RichConsole):
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        super().__init__(description, total)
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        ]
+        self._bar = RichProgress(*columns, console=console, redirect_stdout=False)
+        self._task = self._bar.add_task(description, total=total, figures="")
+
+    def __enter__(self) -> _BarProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.stop()
+
+    def advance(self, n: int = 1, **figures: Any) -> None:
+        super().advance(n, **figures)
+        self._bar.update(self._task, advance=n, figures=_figures(self.figures))
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    return "".join(f"  {name}={value:.4g}" if isinstance(value, float) else f"  {name}={value}" for name, value in figures.items())
+
+
+def _listing(obj: Any) -> str:
+    """A plain rendering of nested dictionaries and lists."""
+
+    def lines(value: Any, indent: str) -> Iterator[str]:
+        if isinstance(value, dict):
+            width = max((len(str(key)) for key in value), default=0)
+            for key, item in value.items():
+                if isinstance(item, dict):
+                    yield f"{indent}{key}"
+                    yield from lines(item, indent + "  ")
+                else:
+                    yield f"{indent}{key!s:<{width}}  {item:.4g}" if isinstance(item, float) else f"{indent}{key!s:<{width}}  {item}"
+        else:
+            yield f"{indent}{value}"
+
+    return "\n".join(lines(obj, ""))
+
+
+def _file_descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (AttributeError, io.UnsupportedOperation, OSError, ValueError):
+        return None
+
+
+console = Console()
