@@ -1,0 +1,51 @@
+"""Errors that a user can cause, each with the exit code that scripts rely on and the next thing to type."""
+
+
+class SeedError(Exception):
+    """Base of every error that is shown as one message instead of a traceback.
+
+    Args:
+        message: What was found and what was expected, with the offending value.
+        remedy: What to type or change next; printed on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class UsageError(SeedError):
+    """Wrong arguments or malformed codes."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe that does not validate; the message lists every fault of the file."""
+
+
+class DataError(SeedError):
+    """Weights or data that are missing, unreadable or refused."""
+
+    exit_code = 3
+
+
+class PartialFailure(SeedError):
+    """The command is done, but some inputs failed; each was named on stderr and in the error file."""
+
+    exit_code = 4
+
+
+class NumericalError(SeedError):
+    """NaN, a collapsed codebook, or another numerical failure; the message gives advice."""
+
+    exit_code = 5
+
+
+class Interrupted(SeedError):
+    """Ctrl-C or SIGTERM; the message says how to continue."""
+
+    exit_code = 130

@@ -1,0 +1,353 @@
+"""The one training loop of `seed train-tokenizer`: every stage runs through `train`, on one process or many, with or without DeepSpeed.
+
+Exactness comes from having little state. A batch, a learning rate and all random numbers of a step are pure functions of (seed, step, rank,
+world), so a checkpoint holds only what training changes: trainable parameters, buffers (moving averages live there), optimizer moments, the step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import DeepSpeedPlugin
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from seedcli.console import Reporter
+from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
+from seedcli.schema import OptimizationSection, ParallelSection, RunSection
+
+
+class Stage(Protocol):
+    """What a stage of the training gives to the loop.
+
+    `model` holds trainable and frozen parts (requires_grad False); state that changes without gradients (moving averages) must be buffers.
+    """
+
+    name: str
+    model: nn.Module
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """This rank's part of global batch `step`; a pure function of (seed, step, rank, world). The global RNGs are seeded by the loop."""
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`loss` (scalar, differentiable) and named parts, each a detached scalar."""
+
+    def after_step(self, step: int) -> dict[str, float]:
+        """Moving averages, revival, health figures for the log; may raise NumericalError."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the finished part in its final format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a finished run reports. `losses` are those of the last step; `images_per_s` is the mean over this process's steps."""
+
+    folder: Path
+    model_folder: Path
+    steps: int
+    losses: dict[str, float]
+    images_per_s: float
+    elapsed_s: float
+
+
+class _LossModule(nn.Module):
+    """Puts `stage.losses` behind `forward`, which is where data parallelism and DeepSpeed hook in."""
+
+    def __init__(self, stage: Stage):
+        super().__init__()
+        self.model = stage.model
+        self._losses = stage.losses
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self._losses(batch)
+
+
+def train(
+    stage: Stage,
+    *,
+    seed: int,
+    optimization: OptimizationSection,
+    parallel: ParallelSection,
+    run: RunSection,
+    folder: Path,
+    resume: bool = False,
+    resume_command: str = "the same command with --resume",
+    reporter: Reporter | None = None,
+) -> TrainingResult:
+    """Trains `stage` to `optimization.steps` and saves the finished part to `folder/model`.
+
+    Args:
+        folder: The run folder; gets `metrics.jsonl` and `checkpoints/step-NNNNNNNN/`.
+        resume: Continue from the newest checkpoint of the folder; without one the run starts at step 0.
+        resume_command: Shown when the run is interrupted.
+
+    Raises:
+        UsageError: The folder holds checkpoints and `resume` is off.
+        NumericalError: A loss or gradient is not finite; names the last good checkpoint.
+        Interrupted: SIGTERM or Ctrl-C; a checkpoint was written.
+    """
+    reporter = reporter or Reporter()
+    accelerator = build_accelerator(parallel, optimization)
+    stage.model.to(accelerator.device)
+    optimizer = build_optimizer(stage.model, optimization)
+    module, optimizer = accelerator.prepare(_LossModule(stage), optimizer)
+    checkpoints = folder / "checkpoints"
+    done = newest_checkpoint(checkpoints)
+    if done and not resume:
+        raise UsageError(f"{folder} already holds a run ({done.name})", remedy="continue it with --resume, or choose another folder with -o")
+    step = _load_checkpoint(done, accelerator, module, optimizer) if done else 0
+    started_at = step
+    metrics = _Metrics(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
+    parts: dict[str, float] = {}
+    began = last_log = time.perf_counter()
+    with _stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
+        progress.advance(step)
+        while step < optimization.steps:
+            _seed_step(seed, step, accelerator.process_index)
+            _set_modes(stage.model)
+            learning_rate = learning_rate_at(step, optimization)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            batch = {name: tensor.to(accelerator.device) for name, tensor in stage.batch(step).items()}
+            losses = module(batch)
+            accelerator.backward(losses["loss"])
+            if optimization.gradient_clip and accelerator.deepspeed_config is None:
+                accelerator.clip_grad_norm_(module.parameters(), optimization.gradient_clip)
+            parts, stop_now = _agree(accelerator, losses, stop["requested"])
+            if not math.isfinite(parts["loss"]):
+                raise NumericalError(_not_finite(stage.name, step, parts, newest_checkpoint(checkpoints)), remedy=_CURE)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            health = stage.after_step(step)
+            progress.advance(1, loss=parts["loss"])
+            if metrics and (step % run.log_every_steps == 0 or step == optimization.steps):
+                now = time.perf_counter()
+                speed = optimization.batch_size * metrics.steps_since(step) / (now - last_log)
+                eta = (optimization.steps - step) * optimization.batch_size / speed
+                line = {"step": step, **parts, "lr": learning_rate, "images_per_s": round(speed, 2), "memory_mb": _memory_mb(), "eta_s": round(eta)}
+                metrics.write(line | health)
+                last_log = now
+            if stop_now or step % run.checkpoint_every_steps == 0 or step == optimization.steps:
+                _save_checkpoint(checkpoints, step, accelerator, module, optimizer, keep=run.keep_checkpoints)
+            if stop_now and step < optimization.steps:
+                raise Interrupted(f"stopped after step {step} of {optimization.steps}; a checkpoint is in {checkpoints}", remedy=resume_command)
+    model_folder = folder / "model"
+    if accelerator.is_main_process:
+        stage.save(model_folder)
+    accelerator.wait_for_everyone()
+    elapsed_s = time.perf_counter() - began
+    images_per_s = (step - started_at) * optimization.batch_size / elapsed_s
+    return TrainingResult(folder=folder, model_folder=model_folder, steps=step, losses=parts, images_per_s=images_per_s, elapsed_s=elapsed_s)
+
+
+def build_accelerator(parallel: ParallelSection, optimization: OptimizationSection) -> Accelerator:
+    """Accelerate set up from the recipe; joins the process group that torchrun or `seedcli.training.launcher` describes in the environment."""
+    plugin = None
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if parallel.engine == "deepspeed":
+        config = {
+            "train_micro_batch_size_per_gpu": optimization.batch_size // world,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": optimization.gradient_clip or 0.0,
+            "zero_optimization": {"stage": parallel.zero_stage},
+            "zero_allow_untested_optimizer": True,
+            "bf16": {"enabled": parallel.precision == "bf16"},
+            "fp16": {"enabled": parallel.precision == "fp16"},
+        }
+        if parallel.offload_optimizer:
+            config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
+        plugin = DeepSpeedPlugin(hf_ds_config=config)
+    # Moving averages are buffers that the stage itself keeps equal on all ranks; broadcasting them every step would only cost time.
+    data_parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=parallel.find_unused_parameters)
+    return Accelerator(
+        cpu=parallel.device == "cpu",
+        mixed_precision={"fp32": "no"}.get(parallel.precision, parallel.precision),
+        deepspeed_plugin=plugin,
+        kwargs_handlers=[data_parallel],
+    )
+
+
+def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:
+    """AdamW with weight decay only on matrices: parameters with fewer than two dimensions, biases and norms are exempt.
+
+    Source: LAVIS runner_base, as spec'd for SEED stage I and II (name holds bias, ln or bn; ndim < 2). Differs: "norm" in the name counts too.
+    """
+    decayed, exempt = [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        plain = parameter.ndim < 2 or any(word in name for word in ("bias", "norm", "ln_", "bn"))
+        (exempt if plain else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": optimization.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=optimization.learning_rate, betas=optimization.betas, eps=optimization.adam_epsilon)
+
+
+def learning_rate_at(step: int, optimization: OptimizationSection) -> float:
+    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine down to `min_learning_rate`; by step, never by the clock."""
+    peak, floor, warmup = optimization.learning_rate, optimization.min_learning_rate, optimization.warmup_steps
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    match optimization.schedule:
+        case "constant":
+            return peak
+        case "cosine":
+            share = (step - warmup) / max(1, optimization.steps - warmup)
+            return floor + 0.5 * (peak - floor) * (1 + math.cos(math.pi * share))
+
+
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    """Folder of the newest complete checkpoint, or None; incomplete ones carry another name and are never seen."""
+    found = sorted(checkpoints.glob("step-*"))
+    return found[-1] if found else None
+
+
+def changing_state(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes: trainable parameters and all persistent buffers, by name."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+
+
+def _save_checkpoint(checkpoints: Path, step: int, accelerator: Accelerator, module: nn.Module, optimizer, *, keep: int) -> None:
+    final = checkpoints / f"step-{step:08d}"
+    partial = checkpoints / f"partial-{step:08d}"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    if accelerator.deepspeed_config is not None:
+        module.save_checkpoint(str(partial), tag="deepspeed", exclude_frozen_parameters=True)
+    elif accelerator.is_main_process:
+        state = changing_state(accelerator.unwrap_model(module))
+        # Cloned, because safetensors refuses tensors that share memory (tied weights).
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, partial / "state.safetensors")
+        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (partial / "progress.json").write_text(json.dumps({"step": step, "world": accelerator.num_processes}) + "\n")
+        for file in partial.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        for old in sorted(checkpoints.glob("step-*"))[:-keep]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def _load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, optimizer) -> int:
+    progress = json.loads((folder / "progress.json").read_text())
+    if accelerator.deepspeed_config is not None:
+        if progress["world"] != accelerator.num_processes:
+            raise UsageError(
+                f"{folder} was written by {progress['world']} processes under DeepSpeed, this run has {accelerator.num_processes}",
+                remedy=f"resume with --nproc {progress['world']}",
+            )
+        module.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
+        return progress["step"]
+    if not (folder / "state.safetensors").is_file():
+        raise UsageError(f"{folder} was written by DeepSpeed", remedy='resume with -s parallel.engine=deepspeed, as the run began')
+    target = accelerator.unwrap_model(module)
+    state = load_file(folder / "state.safetensors")
+    missing, unexpected = set(changing_state(target)) - set(state), set(state) - set(changing_state(target))
+    if missing or unexpected:
+        raise DataError(f"{folder} does not fit this recipe: missing {sorted(missing)[:3]}, unknown {sorted(unexpected)[:3]}")
+    target.load_state_dict(state, strict=False)
+    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
+    return progress["step"]
+
+
+def _agree(accelerator: Accelerator, losses: dict[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
+    """Mean losses over ranks and whether any rank was asked to stop, in one collective, so that all ranks act alike."""
+    values = torch.stack([value.detach().float().reshape(()) for value in losses.values()] + [torch.tensor(float(stop), device=accelerator.device)])
+    *means, stopping = accelerator.reduce(values, reduction="mean").tolist()
+    return dict(zip(losses, means, strict=True)), stopping > 0
+
+
+def _seed_step(seed: int, step: int, rank: int) -> None:
+    mixed = int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)
+    torch.manual_seed(mixed)
+
+
+def _set_modes(model: nn.Module) -> None:
+    """Training mode for what trains; frozen parts stay in eval mode, so that their dropout never runs."""
+    model.train()
+    for part in model.modules():
+        parameters = list(part.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            part.eval()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[dict[str, bool]]:
+    """First SIGTERM or Ctrl-C asks for a checkpoint after the step; a second one ends at once."""
+    asked = {"requested": False}
+
+    def ask(number, frame):
+        if asked["requested"]:
+            raise KeyboardInterrupt
+        asked["requested"] = True
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: the caller keeps its own handlers
+        before = {}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Metrics:
+    """`metrics.jsonl`; on resume, lines after the checkpoint are dropped, because their steps run again."""
+
+    def __init__(self, path: Path, step: int):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = path.read_text().splitlines() if path.is_file() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in kept))
+        self._path, self._last = path, step
+
+    def steps_since(self, step: int) -> int:
+        return step - self._last
+
+    def write(self, line: dict) -> None:
+        self._last = line["step"]
+        rounded = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in line.items()}
+        with open(self._path, "a") as file:
+            file.write(json.dumps(rounded) + "\n")
+
+
+_CURE = "lower optimization.learning_rate or set optimization.gradient_clip, then continue with --resume"
+
+
+def _not_finite(name: str, step: int, parts: dict[str, float], good: Path | None) -> str:
+    bad = ", ".join(f"{part} {value}" for part, value in parts.items() if not math.isfinite(value))
+    return f"stage {name}, step {step}: {bad}; last good checkpoint: {good or 'none yet'}"
+
+
+def _memory_mb() -> int:
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
