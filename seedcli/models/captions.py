@@ -1,0 +1,54 @@
+"""Captions -> token ids for the Q-Former's text branch. On the path: beside the images, wherever retrieval or stage I needs words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.implementations import BertWordPieceTokenizer
+
+from seedcli.errors import DataError
+
+_PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
+_SPACE = re.compile(r"\s{2,}")
+
+
+def clean_caption(text: str, max_words: int = 50) -> str:
+    """Raw caption -> the form that training and retrieval see: lower case, ten punctuation marks blanked, at most `max_words` words.
+
+    Source: BLIP's caption processor as used by AILab-CVC/SEED@93b3cf4 (spec and fixtures of `caption_preprocess`).
+    """
+    text = _SPACE.sub(" ", _PUNCTUATION.sub(" ", text.lower())).rstrip("\n").strip(" ")
+    return " ".join(text.split(" ")[:max_words])
+
+
+class CaptionTokenizer:
+    """WordPiece of the text branch: captions -> ids [B,T] from [CLS] to [SEP], right-padded with 0, and their mask [B,T]."""
+
+    def __init__(self, vocab: Path):
+        """Reads a BERT vocabulary, one piece a line.
+
+        Raises:
+            DataError: The file is missing or has no [CLS], [SEP], [UNK] and [PAD].
+        """
+        if not vocab.is_file():
+            raise DataError(f"no WordPiece vocabulary at {vocab}", remedy="a model folder needs `vocab.txt` for captions: seed models verify")
+        pieces = vocab.read_text(encoding="utf-8").splitlines()
+        absent = [piece for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if piece not in pieces]
+        if absent:
+            raise DataError(f"{vocab} lacks {', '.join(absent)}; it is no BERT vocabulary")
+        self._tokenizer: Tokenizer = BertWordPieceTokenizer(str(vocab), lowercase=True)._tokenizer
+        self.vocab_size = len(pieces)
+
+    def encode(self, captions: Sequence[str], max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Captions -> ids [B,max_tokens] int64 and mask [B,max_tokens] int64, 1 on real tokens; longer ones are cut on the right.
+
+        Captions are cleaned here, so that no caller can forget it.
+        """
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.enable_padding(pad_id=0, length=max_tokens)
+        encoded = self._tokenizer.encode_batch([clean_caption(caption) for caption in captions])
+        return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
