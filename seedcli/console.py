@@ -98,8 +98,12 @@ class Console(Reporter):
                 self._results = outer
             stack.callback(setattr, self, "_results", None)
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-            yield
-            self._results.flush()
+            try:
+                yield
+            except BrokenPipeError:  # the reader has gone; what is still buffered must not fail again at exit
+                with open(os.devnull, "w") as nowhere:
+                    os.dup2(nowhere.fileno(), self._results.fileno())
+                raise
 
     def result(self, obj: Any, *, human: Callable[[Any], Any] | None = None) -> None:
         """Give one result: a JSON line for scripts; for people what `human(obj)` returns (text or a rich renderable), else a plain listing."""
