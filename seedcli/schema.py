@@ -13,7 +13,7 @@ How to add a stage:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -55,4 +55,166 @@ def comfort(default: Any, description: str, **constraints: Any) -> Any:
     return Field(default=default, description=description, json_schema_extra={"comfort": True}, **constraints)
 
 
-STAGES: dict[str, type[Recipe]] = {}
+class OptimizationSection(Strict):
+    """AdamW, its schedule and its length."""
+
+    steps: int = setting("number of optimizer updates", ge=1)
+    batch_size: int = setting("images per update, all processes together", ge=1)
+    learning_rate: float = setting("peak learning rate", gt=0)
+    min_learning_rate: float = setting("where the cosine ends", ge=0)
+    warmup_steps: int = setting("updates of linear warm-up", ge=0)
+    schedule: Literal["cosine", "constant"] = setting("course of the learning rate after the warm-up")
+    weight_decay: float = setting("AdamW's weight decay; biases, norms and vectors are exempt", ge=0)
+    betas: tuple[float, float] = setting("AdamW's moment decay rates")
+    adam_epsilon: float = setting("AdamW's epsilon", gt=0)
+    gradient_clip: float = setting("largest gradient norm; 0 turns clipping off", ge=0)
+
+
+class ParallelSection(Strict):
+    """How one update is spread over processes."""
+
+    engine: Literal["ddp", "deepspeed"] = comfort("ddp", "what averages gradients; one process needs neither")
+    zero_stage: Literal[0, 1, 2] = comfort(
+        0, "DeepSpeed ZeRO: 1 shards optimizer moments, 2 gradients too; 3 is not offered, for no part here is too large for one device"
+    )
+    offload_optimizer: bool = comfort(False, "DeepSpeed keeps optimizer moments in the host's memory")
+    precision: Literal["fp32", "bf16", "fp16"] = comfort("fp32", "autocast type of the forward pass; master weights stay fp32")
+    device: Literal["auto", "cpu"] = comfort("auto", "auto takes a GPU where there is one")
+    find_unused_parameters: bool = comfort(False, "ddp only: allow parameters that a step's loss does not reach")
+
+
+class RunSection(Strict):
+    """What a run writes, and when; nothing here changes results."""
+
+    log_every_steps: int = comfort(20, "updates between lines of metrics.jsonl", ge=1)
+    checkpoint_every_steps: int = comfort(500, "updates between checkpoints", ge=1)
+    keep_checkpoints: int = comfort(2, "newest checkpoints to keep", ge=1)
+
+
+class AugmentationSection(Strict):
+    """Random views of a small picture: never mirrored."""
+
+    rotation_deg: float = setting("largest angle to either side, degrees", ge=0, le=180)
+    shift: float = setting("largest shift, share of the side", ge=0, le=0.5)
+    scale: tuple[float, float] = setting("smallest and largest magnification")
+    brightness: float = setting("largest relative change of brightness and of contrast", ge=0, lt=1)
+
+
+class EmojiDataSection(Strict):
+    """The bundled emoji set as training data."""
+
+    split: Literal["train"] = setting("split of the bundled set; no other may be trained on")
+    image_size_px: int = setting("side of the square, pixels", ge=16)
+    augmentation: AugmentationSection
+
+
+class ClipSection(Strict):
+    """Shape of the small CLIP."""
+
+    embedding_dim: int = setting("width of the shared space and of the generation target", ge=8)
+    patch_size_px: int = setting("side of a patch, pixels", ge=1)
+    vision_width: int = setting("width of the vision tower, a multiple of 32", ge=32, multiple_of=32)
+    vision_depth: int = setting("layers of the vision tower", ge=1)
+    text_width: int = setting("width of the text tower, a multiple of 32", ge=32, multiple_of=32)
+    text_depth: int = setting("layers of the text tower", ge=1)
+    vocab_size: int = setting("pieces of the text vocabulary, learned from the train split's words", ge=514)
+    max_text_tokens: int = setting("longest caption, tokens", ge=4)
+    painter_width: int = setting("channels of the head that paints the picture from the embedding; a multiple of 32", ge=32, multiple_of=32)
+
+
+class TargetLossSection(Strict):
+    """Weights of the target's losses."""
+
+    contrastive_weight: float = setting("CLIP's symmetric cross entropy; pictures of one emoji count as each other's match", ge=0)
+    painting_weight: float = setting("squared error of the 32 px picture painted from the un-normalised image embedding", ge=0)
+    embedding_noise: float = setting("standard deviation of the noise on the embedding before painting, in units of its own deviation", ge=0)
+
+
+class TargetRecipe(Recipe):
+    """A small CLIP, whose image embedding is what generation embeddings are trained towards."""
+
+    command: ClassVar[str] = "train-tokenizer"
+
+    stage: Literal["target"] = setting("what is trained")
+    seed: int = setting("of weights, batches and views", ge=0)
+    data: EmojiDataSection
+    model: ClipSection
+    losses: TargetLossSection
+    optimization: OptimizationSection
+    parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
+    run: RunSection = comfort(RunSection(), "what is written, and when")
+
+
+class AutoencoderSection(Strict):
+    """Shape of diffusers' AutoencoderKL."""
+
+    channels: tuple[int, ...] = setting("channels per level, multiples of 8; each level but the first halves the side", min_length=1)
+    layers_per_level: int = setting("residual blocks per level", ge=1)
+    latent_channels: int = setting("channels of the latents", ge=1)
+
+
+class AutoencoderLossSection(Strict):
+    """Weights of the autoencoder's losses; pictures are in -1..1."""
+
+    l1_weight: float = setting("mean absolute error", ge=0)
+    mse_weight: float = setting("mean squared error", ge=0)
+    edge_weight: float = setting("mean absolute error of the differences between neighbouring pixels", ge=0)
+    kl_weight: float = setting("divergence of the latents from a standard normal, mean per latent value", ge=0)
+
+
+class AutoencoderRecipe(Recipe):
+    """The autoencoder whose latents the unCLIP decoder denoises."""
+
+    command: ClassVar[str] = "train-tokenizer"
+
+    stage: Literal["autoencoder"] = setting("what is trained")
+    seed: int = setting("of weights, batches and views", ge=0)
+    data: EmojiDataSection
+    model: AutoencoderSection
+    losses: AutoencoderLossSection
+    optimization: OptimizationSection
+    parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
+    run: RunSection = comfort(RunSection(), "what is written, and when")
+
+
+class UnetSection(Strict):
+    """Shape of the denoising UNet, and the text states it attends to (those of the empty prompt)."""
+
+    channels: tuple[int, ...] = setting("channels per level, multiples of 32", min_length=1)
+    layers_per_level: int = setting("residual blocks per level", ge=1)
+    attention_levels: tuple[bool, ...] = setting("per level, whether it attends", min_length=1)
+    attention_head_dim: int = setting("width of an attention head", ge=8)
+
+
+class DiffusionSection(Strict):
+    """Noise, prediction and guidance."""
+
+    prediction: Literal["v_prediction", "epsilon"] = setting("what the UNet predicts")
+    dropped_condition: float = setting("share of samples with zeroed class labels; without it guidance means nothing", ge=0, lt=1)
+    max_noise_level: int = setting("embeddings are noised to a random level below this, of 1000", ge=1, le=1000)
+    average_decay: float = setting("decay of the moving average of the weights, which is what is saved", ge=0, lt=1)
+    views: int = setting("augmented views of each picture, encoded once before training", ge=1)
+
+
+class UnclipRecipe(Recipe):
+    """The image decoder: a diffusers stable-unCLIP pipeline with small parts."""
+
+    command: ClassVar[str] = "train-tokenizer"
+
+    stage: Literal["unclip"] = setting("what is trained")
+    seed: int = setting("of weights, batches, views and noise", ge=0)
+    target: str = setting("folder of the finished stage `target`")
+    autoencoder: str = setting("folder of the finished stage `autoencoder`")
+    data: EmojiDataSection
+    model: UnetSection
+    diffusion: DiffusionSection
+    optimization: OptimizationSection
+    parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
+    run: RunSection = comfort(RunSection(), "what is written, and when")
+
+
+STAGES: dict[str, type[Recipe]] = {
+    "target": TargetRecipe,
+    "autoencoder": AutoencoderRecipe,
+    "unclip": UnclipRecipe,
+}

@@ -1,0 +1,108 @@
+"""The generation target: a small CLIP whose un-normalised image embedding [B,G] is what generation embeddings learn to be.
+
+For `seed-2` it is OpenCLIP ViT-H/14, which comes trained; for `seed-nano` it is trained here on emoji. Its vision tower is, unchanged, the
+`image_encoder` of the unCLIP pipeline, so both ends of the path speak of the same embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+from seedcli.errors import DataError
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+class Painter(nn.Module):
+    """Image embedding [B,G] -> picture [B,3,32,32] in 0..1; keeps appearance in the embedding while the CLIP trains, then is thrown away."""
+
+    def __init__(self, embedding_dim: int, width: int):
+        super().__init__()
+        self.width = width
+        self.seed = nn.Linear(embedding_dim, width * 4 * 4)
+        self.grow = nn.ModuleList(
+            nn.Sequential(nn.GroupNorm(8, width_in), nn.SiLU(), nn.Conv2d(width_in, width_out, 3, padding=1))
+            for width_in, width_out in ((width, width), (width, width // 2), (width // 2, width // 4))
+        )
+        self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(width // 4, 12, 3, padding=1), nn.PixelShuffle(2))
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        x = self.seed(embedding).view(-1, self.width, 4, 4)
+        for index, block in enumerate(self.grow):
+            x = block(x if index == 0 else F.interpolate(x, scale_factor=2.0))
+        return self.out(x).sigmoid()
+
+
+def train_bpe(texts: list[str], *, vocab_size: int, max_tokens: int) -> CLIPTokenizer:
+    """Texts -> CLIP's kind of text tokenizer (byte-level BPE, lower case, `</w>` word ends) with a vocabulary learned from them."""
+    bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[START, END], initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    bpe.train_from_iterator(texts, trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    return CLIPTokenizer(vocab=learned["vocab"], merges=[tuple(merge) for merge in learned["merges"]], model_max_length=max_tokens)
+
+
+def build_clip(
+    *,
+    tokenizer: CLIPTokenizer,
+    embedding_dim: int,
+    image_size_px: int,
+    patch_size_px: int,
+    vision_width: int,
+    vision_depth: int,
+    text_width: int,
+    text_depth: int,
+    head_dim: int = 32,
+) -> CLIPModel:
+    """A CLIP of any size with random weights from torch's global generator."""
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": text_width,
+        "intermediate_size": 4 * text_width,
+        "num_hidden_layers": text_depth,
+        "num_attention_heads": text_width // head_dim,
+        "max_position_embeddings": tokenizer.model_max_length,
+        "projection_dim": embedding_dim,
+        **ids,
+    }
+    vision = {
+        "hidden_size": vision_width,
+        "intermediate_size": 4 * vision_width,
+        "num_hidden_layers": vision_depth,
+        "num_attention_heads": vision_width // head_dim,
+        "image_size": image_size_px,
+        "patch_size": patch_size_px,
+        "projection_dim": embedding_dim,
+    }
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=embedding_dim))
+
+
+def target_embedding(clip: CLIPModel | CLIPVisionModelWithProjection, pixels: Tensor) -> Tensor:
+    """pixels [B,3,S,S] -> un-normalised image embedding [B,G]: SEED's regression target (spec: stage II, L_img)."""
+    return clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
+
+
+def load_target(folder: Path) -> CLIPVisionModelWithProjection:
+    """Folder of a trained target (a saved CLIP, or an unCLIP pipeline's `image_encoder`) -> its vision tower, frozen, in eval mode, fp32.
+
+    Raises:
+        DataError: The folder holds no CLIP.
+    """
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{folder} holds no CLIP: there is no config.json in it", remedy="train one with recipes/nano-target.toml")
+    encoder = CLIPVisionModelWithProjection.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    return encoder.eval().requires_grad_(False)
