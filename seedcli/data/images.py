@@ -1,8 +1,8 @@
 """The first arrow of the path, image file -> RGB -> pixels [3,S,S], and the last one, RGB -> image file.
 
-There is one preprocess, built from `PreprocessConfig`. Its two fixed geometries call Pillow's resampling directly, as torchvision's PIL path
-does (a test holds the two equal), because importing torchvision takes as long as importing torch, and `seed tokenize one.jpg` pays for it.
-The two random geometries are torchvision's, imported when a training run asks for them.
+There is one preprocess, built from `PreprocessConfig`. Its two fixed geometries call Pillow's resampling directly, as torchvision's PIL
+path does (a test holds the two equal), because importing torchvision takes as long as importing torch (1.6 s beside 1.6 s on two cores),
+and `seed tokenize one.jpg` would pay for it. The two random geometries are torchvision's, imported when a training run asks for them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from seedcli.errors import DataError
 from seedcli.models.config import PreprocessConfig
@@ -28,12 +28,22 @@ ImageHandling = Literal["seed", "official"]
 # Pillow's own mark of a decompression bomb: a quarter GiB of RGB. https://pillow.readthedocs.io/en/stable/reference/limits.html
 MAX_IMAGE_PIXELS = 89_478_485
 
-# Formats that hold one raster picture. Left out on purpose: EPS (Pillow hands it to Ghostscript), WMF, and stubs for scientific containers.
+# Formats that hold one raster picture (MPO opens as JPEG). Left out on purpose: EPS (Pillow hands it to Ghostscript), WMF, and stubs for
+# scientific containers.
 FORMATS = (
-    "AVIF", "BMP", "CUR", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA",
+    "AVIF", "BMP", "CUR", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA",
     "TIFF", "WEBP", "XBM", "XPM",
 )  # fmt: skip
 
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -48,9 +58,10 @@ class ImageError(DataError):
 def open_image(source: str | Path | bytes, handling: ImageHandling = "seed") -> Image.Image:
     """Image file or its bytes -> upright RGB image of 8 bits a channel, fully decoded.
 
-    `seed` honours the EXIF orientation, composites alpha on white, scales 16 bits to 8 (high byte) and takes the first frame of an animation.
-    `official` does as the official scripts did, which only call `convert("RGB")` (AILab-CVC/SEED@93b3cf4:models/seed_llama_tokenizer.py): no
-    orientation, alpha dropped, 16-bit grey saturated at 255. The size is read from the header and checked before anything is decoded.
+    `seed` honours the EXIF orientation, composites alpha on white, scales 16 bits to 8 (high byte) and takes the first frame of an
+    animation. `official` does as the official scripts did, which only call `convert("RGB")` (AILab-CVC/SEED@93b3cf4:
+    models/seed_llama_tokenizer.py): no orientation, alpha dropped, 16-bit grey saturated at 255. The size is read from the header and
+    checked before anything is decoded.
 
     Raises:
         ImageError: The source does not exist, cannot be read, is empty, is no image, is truncated, or has more than `MAX_IMAGE_PIXELS`.
@@ -93,7 +104,17 @@ def _decode(file: IO[bytes], size_bytes: int, handling: ImageHandling) -> Image.
     if handling == "official":
         return image.convert("RGB")
     image.load()
-    return ImageOps.exif_transpose(_with_orientation_of(image, _flatten(image)))
+    upright = _UPRIGHT.get(_orientation(image))
+    rgb = _flatten(image)
+    return rgb if upright is None else rgb.transpose(upright)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation of a loaded image, 1 where there is none; a damaged EXIF block counts as none."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # the parser raises whatever the damaged bytes lead to
+        return 1
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -116,26 +137,11 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _with_orientation_of(image: Image.Image, rgb: Image.Image) -> Image.Image:
-    """Hands the orientation tag on to an image whose conversion may have lost it; a damaged EXIF block counts as none."""
-    try:
-        orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # the parser raises whatever the damaged bytes lead to
-        orientation = 1
-    plain = Image.Image()
-    plain = rgb.copy() if rgb is image else rgb
-    plain.info = {}
-    plain.getexif().clear()
-    if orientation in range(2, 9):
-        plain.getexif()[0x0112] = orientation
-    return plain
-
-
 class Preprocess:
     """RGB image -> pixels float32 [3,S,S], normalised; called with a PIL image.
 
-    The call is `normalize(to_square(image))`. Loaders that move many images between processes send the uint8 squares, a quarter of the bytes,
-    and normalise the batch; the result is the same bit for bit. The random geometries draw from torch's global generator.
+    The call is `normalize(to_square(image))`. Loaders that move many images between processes send the uint8 squares, a quarter of the
+    bytes, and normalise the batch; the result is the same bit for bit. The random geometries draw from torch's global generator.
     """
 
     def __init__(self, config: PreprocessConfig):
@@ -214,7 +220,9 @@ def save_image(image: Image.Image, path: str | Path) -> None:
     path = Path(path)
     image_format = Image.registered_extensions().get(path.suffix.lower())
     if image_format is None or image_format not in Image.SAVE:
-        raise DataError(f"{path}: '{path.suffix}' is no image type that can be written", remedy=f"Name it {path.with_suffix('.png')}, for instance.")
+        raise DataError(
+            f"{path}: '{path.suffix}' is no image type that can be written", remedy=f"Name it {path.with_suffix('.png')}, for instance."
+        )
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
