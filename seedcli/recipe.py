@@ -360,6 +360,34 @@ def known_keys(kind: Any, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
+def describe_keys(kind: type[Recipe]) -> list[dict[str, Any]]:
+    """What a recipe of this kind may say: one row a key with type, default and description."""
+    return [
+        {
+            "key": path,
+            "type": re.sub(r"\b(?:typing|seedcli\.schema)\.|<class '([^']+)'>", r"\1", str(field.annotation)),
+            "required": field.is_required(),
+            "default": None if field.is_required() else field.get_default(call_default_factory=True),
+            "description": field.description,
+        }
+        for path, field in known_keys(kind).items()
+    ]
+
+
+def copy_text(source: Path, target: Path) -> str:
+    """Text of `source` for a copy at `target`: comments kept, `base` rewritten so that it still names the same file."""
+    text = source.read_text(encoding="utf-8")
+    base = tomllib.loads(text).get("base")
+    beside = source.parent / base if base is not None else None
+    if beside is None or not beside.is_file() or source.resolve().parent == target.resolve().parent:
+        return text
+    try:
+        name = beside.resolve().relative_to(recipes_folder().resolve()).as_posix()
+    except ValueError:
+        name = beside.resolve().as_posix()
+    return re.sub(r"^base\s*=.*$", f"base = {json.dumps(name)}", text, count=1, flags=re.MULTILINE)
+
+
 def _element(annotation: Any) -> Any:
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) in (list, tuple) else annotation
 

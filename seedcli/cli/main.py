@@ -1,0 +1,130 @@
+"""The `seed` command: one table of subcommands, and the way from exceptions to exit codes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from seedcli import __version__
+from seedcli.cli.options import DebugOption, JsonOption, QuietOption
+from seedcli.console import console
+from seedcli.errors import DataError, SeedError
+
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
+
+PRODUCT, TOOLS = "Commands", "Tools"
+
+# Subcommand -> (heading in the help, "module:function" or "module:app"). The function's signature and docstring are the command's.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "recipes": (TOOLS, "seedcli.cli.recipes:app"),
+    "doctor": (TOOLS, "seedcli.cli.doctor:doctor"),
+}
+
+HABITS = {"json": JsonOption, "quiet": QuietOption, "debug": DebugOption}
+
+
+def build_app() -> typer.Typer:
+    """The Typer application with every command of the table."""
+    app = typer.Typer(
+        name="seed",
+        help="Images as 32 discrete codes that a language model reads and writes like words.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(_root)
+    for name, (panel, target) in COMMANDS.items():
+        module, _, attribute = target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if isinstance(command, typer.Typer):
+            for info in command.registered_commands:
+                info.callback = as_command(info.callback)
+            app.add_typer(command, name=name, rich_help_panel=panel, no_args_is_help=True)
+        else:
+            app.command(name, rich_help_panel=panel)(as_command(command))
+    return app
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        console.text(f"seed {__version__}")
+        raise typer.Exit
+
+
+def _root(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version.")) -> None:
+    """Images as 32 discrete codes that a language model reads and writes like words."""
+
+
+def as_command(function: Callable[..., None]) -> Callable[..., None]:
+    """`function` with `--json`, `--quiet` and `--debug`, with stdout kept for results, and with errors turned into exit codes."""
+    signature = inspect.signature(function, eval_str=True)
+    own = list(signature.parameters.values())
+    added = {name: option for name, option in HABITS.items() if name not in signature.parameters}
+    extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option) for name, option in added.items()]
+
+    @functools.wraps(function)
+    def command(**arguments: Any) -> None:
+        for name in added:
+            del arguments[name]
+        try:
+            with console.results_only():
+                function(**arguments)
+        except (typer.Exit, typer.BadParameter, typer.Abort):
+            raise
+        except BaseException as error:
+            raise typer.Exit(report(error)) from None
+
+    del command.__wrapped__  # Typer would read the signature through it
+    command.__signature__ = inspect.Signature([*own, *extra])
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *extra]}
+    return command
+
+
+def report(error: BaseException) -> int:
+    """Show an exception to the user and return the exit code for it."""
+    match error:
+        case SeedError():
+            console.error(error)
+            return error.exit_code
+        case KeyboardInterrupt():
+            console.error(SeedError("interrupted", remedy="what was reported as done is kept; long commands continue with --resume"))
+            return EXIT_INTERRUPTED
+        case BrokenPipeError():
+            return EXIT_PIPE_CLOSED
+        case OSError() if error.filename is not None:
+            console.error(DataError(f"{error.filename}: {error.strerror}").with_traceback(error.__traceback__))
+            return DataError.exit_code
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else EXIT_BUG
+        case _:
+            sys.stderr.write("".join(traceback.format_exception(error)))
+            console.error(
+                SeedError(
+                    f"this is a bug in seed {__version__}, not in what you typed",
+                    remedy="please report it with the traceback above, the command line, and what `seed doctor --json` prints",
+                )
+            )
+            return EXIT_BUG
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of `seed` and of `python -m seedcli`."""
+    signal.signal(signal.SIGTERM, _terminate)
+    app(prog_name="seed")
+
+
+app = build_app()
