@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from seedcli import __version__
 from seedcli.cli.options import DebugOption, JsonOption, QuietOption
@@ -22,36 +23,43 @@ EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
-PRODUCT, TOOLS = "Commands", "Tools"
-
-# Subcommand -> (heading in the help, "module:function" or "module:app"). The function's signature and docstring are the command's.
-COMMANDS: dict[str, tuple[str, str]] = {
-    "recipes": (TOOLS, "seedcli.cli.recipes:app"),
-    "doctor": (TOOLS, "seedcli.cli.doctor:doctor"),
+# Subcommand -> "module:function" or "module:app", in the order of the help. The function's signature and docstring are the command's.
+COMMANDS = {
+    "recipes": "seedcli.cli.recipes:app",
+    "doctor": "seedcli.cli.doctor:doctor",
 }
 
 HABITS = {"json": JsonOption, "quiet": QuietOption, "debug": DebugOption}
+
+
+class _TableOrder(TyperGroup):
+    """Lists the commands in the order of the table."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return [name for name in COMMANDS if name in self.commands]
 
 
 def build_app() -> typer.Typer:
     """The Typer application with every command of the table."""
     app = typer.Typer(
         name="seed",
+        cls=_TableOrder,
         help="Images as 32 discrete codes that a language model reads and writes like words.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: loading rich would double the time of `seed --help`
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_root)
-    for name, (panel, target) in COMMANDS.items():
+    for name, target in COMMANDS.items():
         module, _, attribute = target.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         if isinstance(command, typer.Typer):
             for info in command.registered_commands:
                 info.callback = as_command(info.callback)
-            app.add_typer(command, name=name, rich_help_panel=panel, no_args_is_help=True)
+            app.add_typer(command, name=name, no_args_is_help=True)
         else:
-            app.command(name, rich_help_panel=panel)(as_command(command))
+            app.command(name)(as_command(command))
     return app
 
 

@@ -51,5 +51,5 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Go on where a check 
 
 RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe (seed recipes ls).")]
 OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Values that replace the recipe's, e.g. optimization.learning_rate=1e-4.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's, e.g. optimization.learning_rate=1e-4.")
 ]
