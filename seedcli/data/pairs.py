@@ -1,0 +1,234 @@
+"""Image-text pairs for training the tokenizer: named sources -> one weighted, shuffled, endless sequence that is addressed by number.
+
+Sample `n` of a mixture is a pure function of (seed, n): which source, which row, which caption, which augmentation. So a run's position is one
+integer, any number of ranks reads the same samples, and nothing is replayed on resume. Sources are therefore random-access: memory-mapped
+tables through `datasets`, and tars through an index of their members.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+
+from seedcli.data.emoji import EmojiPicture, read_emoji
+from seedcli.data.images import ImageError, build_preprocess, open_image
+from seedcli.errors import DataError
+from seedcli.models.config import PreprocessConfig
+
+_PATTERN_LENGTH = 1000  # a mixture's shares are exact to a tenth of a percent
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture with its words; `image` is a path or encoded bytes."""
+
+    image: bytes | str
+    caption: str
+
+
+class PairSource(Protocol):
+    """A finite, random-access source of pairs."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        """Row `index`; `rng` draws among several captions or pictures of the row."""
+
+
+class EmojiPairs:
+    """The bundled emoji, a row an emoji or a row a picture.
+
+    By emoji, a contrastive batch smaller than the set never holds two pictures of one emoji, which would be false negatives of each other.
+    """
+
+    def __init__(self, split: str, *, by_picture: bool = False):
+        pictures = read_emoji(split)
+        groups: dict[str, list[EmojiPicture]] = {}
+        for picture in pictures:
+            groups.setdefault(picture.key if by_picture else picture.base_hexcode, []).append(picture)
+        self._rows = list(groups.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        picture = rng.choice(self._rows[index])
+        return Pair(picture.image, picture.sample_caption(rng))
+
+
+class TablePairs:
+    """Rows of anything `datasets` reads without code from the hub: parquet, JSON lines, CSV, an image folder, a hub id, a saved set."""
+
+    def __init__(self, path: str, *, split: str, image_column: str, caption_column: str):
+        import datasets
+
+        builders = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+        suffix = Path(path).suffix
+        try:
+            if suffix in builders:
+                table = datasets.load_dataset(builders[suffix], data_files=path, split="train")
+            elif (Path(path) / "dataset_info.json").is_file():
+                table = datasets.load_from_disk(path)
+            elif Path(path).is_dir():
+                table = datasets.load_dataset("imagefolder", data_dir=path, split=split)
+            else:
+                table = datasets.load_dataset(path, split=split)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            raise DataError(f"training source {path} cannot be read: {error}", remedy="see `data.sources` of the recipe") from error
+        absent = [column for column in (image_column, caption_column) if column not in table.column_names]
+        if absent:
+            raise DataError(f"training source {path} has no column {', '.join(absent)}; it has {', '.join(table.column_names)}")
+        if isinstance(table.features[image_column], datasets.Image):
+            table = table.cast_column(image_column, datasets.Image(decode=False))
+        self._table, self._image_column, self._caption_column = table, image_column, caption_column
+        self._folder = Path(path).parent
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        row = self._table[index]
+        return Pair(_image_of(row[self._image_column], self._folder), _caption_of(row[self._caption_column], rng))
+
+
+class TarPairs:
+    """Webdataset tars: members of one stem form a row. Members are found by an index that is built once and read with one seek a row."""
+
+    def __init__(self, pattern: str, *, caption_key: str):
+        import braceexpand
+
+        self._tars = [path for path in braceexpand.braceexpand(pattern)]
+        self._caption_key = caption_key
+        self._rows: list[tuple[int, int, int, int, int]] = []  # tar, image offset and size, caption offset and size
+        for number, tar in enumerate(self._tars):
+            self._rows.extend((number, *row) for row in _index_tar(Path(tar), caption_key))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        tar, image_offset, image_size, caption_offset, caption_size = self._rows[index]
+        with open(self._tars[tar], "rb") as file:
+            file.seek(image_offset)
+            image = file.read(image_size)
+            file.seek(caption_offset)
+            text = file.read(caption_size).decode("utf-8", "replace")
+        return Pair(image, text if self._caption_key == "txt" else _caption_of(json.loads(text), rng))
+
+
+def _index_tar(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:
+    """Tar -> (image offset, size, caption offset, size) of every complete row; kept beside nothing, a tar of 10,000 rows takes about a second."""
+    pictures = {"jpg", "jpeg", "png", "webp"}
+    captions = {"txt"} if caption_key == "txt" else {"json"}
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                stem, _, suffix = member.name.partition(".")
+                kind = "image" if suffix.lower() in pictures else "caption" if suffix.lower() in captions else None
+                if member.isfile() and kind:
+                    found.setdefault(stem, {})[kind] = (member.offset_data, member.size)
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"training source {path} cannot be read: {error}", remedy="uncompressed webdataset tars are expected") from error
+    return [(*row["image"], *row["caption"]) for row in found.values() if len(row) == 2]
+
+
+def _image_of(value: Any, folder: Path) -> bytes | str:
+    if isinstance(value, dict):
+        return value["bytes"] if value.get("bytes") else str(folder / value["path"])
+    return value if isinstance(value, bytes) else str(folder / value)
+
+
+def _caption_of(value: Any, rng: random.Random) -> str:
+    if isinstance(value, dict):
+        value = value.get("caption") or value.get("top_caption") or value.get("text") or ""
+    return str(rng.choice(value)) if isinstance(value, list) else str(value)
+
+
+class Mixture:
+    """Weighted sources as one endless sequence of augmented pairs.
+
+    Args:
+        sources: Source and its share of samples; shares are relative.
+        seed: Everything random follows from it and from the sample's number.
+        preprocess: The preset's training preprocessing.
+    """
+
+    def __init__(self, sources: Sequence[tuple[PairSource, float]], *, seed: int, preprocess: PreprocessConfig):
+        if not sources or any(weight <= 0 for _, weight in sources):
+            raise DataError("a mixture needs at least one source, each with a weight above 0")
+        for source, _ in sources:
+            if len(source) == 0:
+                raise DataError("a training source holds no pairs")
+        self._sources = [source for source, _ in sources]
+        self._seed = seed
+        self._preprocess = build_preprocess(preprocess)
+        total = sum(weight for _, weight in sources)
+        bounds = [round(_PATTERN_LENGTH * sum(w for _, w in sources[: i + 1]) / total) for i in range(len(sources))]
+        pattern = [next(i for i, bound in enumerate(bounds) if n < bound) for n in range(_PATTERN_LENGTH)]
+        random.Random(seed).shuffle(pattern)
+        self._pattern = pattern
+        self._earlier = [pattern[:n].count(source) for n, source in enumerate(pattern)]
+        self._counts = [pattern.count(i) for i in range(len(sources))]
+
+    def __len__(self) -> int:
+        """Rows of all sources; one pass over the largest of them takes at least as many samples."""
+        return sum(len(source) for source in self._sources)
+
+    def locate(self, n: int) -> tuple[int, int]:
+        """Sample number -> (source number, row), shuffled anew on each pass over a source, without a table of rows."""
+        cycle, place = divmod(n, _PATTERN_LENGTH)
+        number = self._pattern[place]
+        passes, position = divmod(cycle * self._counts[number] + self._earlier[place], len(self._sources[number]))
+        return number, shuffled_index(position, len(self._sources[number]), seed=hash((self._seed, number, passes)))
+
+    def sample(self, n: int) -> tuple[torch.Tensor, str]:
+        """Sample `n` -> pixels [3,S,S] and caption. A picture that cannot be opened gives way to the next row of its source.
+
+        Raises:
+            DataError: Twenty rows in a row have no usable picture.
+        """
+        number, row = self.locate(n)
+        source, rng = self._sources[number], random.Random(hash((self._seed, n)))
+        for attempt in range(_ATTEMPTS):
+            pair = source.read((row + attempt) % len(source), rng)
+            try:
+                image: Image.Image = open_image(pair.image)
+            except ImageError:
+                continue
+            torch.manual_seed(rng.getrandbits(63))
+            return self._preprocess(image), pair.caption
+        raise DataError(f"{_ATTEMPTS} pictures in a row cannot be opened near row {row} of training source {number}")
+
+    def batch(self, step: int, *, batch_size: int, rank: int, world: int) -> tuple[torch.Tensor, list[str]]:
+        """This rank's slice of global batch `step` -> pixels [B/world,3,S,S] and captions; leaves torch's generator as it was."""
+        first = step * batch_size + rank * batch_size // world
+        last = step * batch_size + (rank + 1) * batch_size // world
+        with torch.random.fork_rng(devices=[]):
+            pixels, captions = zip(*(self.sample(n) for n in range(first, last)), strict=True)
+        return torch.stack(pixels), list(captions)
+
+
+def shuffled_index(position: int, size: int, *, seed: int) -> int:
+    """Position -> row, a permutation of 0..size-1 for each seed, in constant memory: a Feistel network with cycle walking."""
+    half = max(1, math.ceil(math.log2(max(2, size)) / 2))
+    mask = (1 << half) - 1
+    keys = random.Random(seed).sample(range(1, 1 << 30), 4)
+    while True:
+        left, right = position >> half, position & mask
+        for key in keys:
+            left, right = right, left ^ ((right * 0x9E3779B1 + key) * 0x85EBCA6B >> 7) & mask
+        position = (left << half) | right
+        if position < size:
+            return position
+
