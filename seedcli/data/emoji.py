@@ -1,0 +1,115 @@
+"""The bundled emoji set -> pictures with words and splits: what `seed-nano` is trained on and what every command can run on offline.
+
+The file is built by `seedcli.workflows.build_emoji`; licences lie beside it. Pictures stay PNG bytes here; `data.images` opens them.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import pyarrow.parquet as pq
+
+from seedcli.errors import DataError, UsageError
+
+EMOJI_FOLDER = Path(str(files("seedcli"))) / "bundled" / "emoji"
+SPLITS = ("train", "validation", "unseen", "vendor")
+EmojiSplit = Literal["train", "validation", "unseen", "vendor"]
+NUM_CAPTION_TAGS = 6  # a label of up to a dozen words and six tags stay within the 35 tokens of the retrieval protocol
+
+
+@dataclass(frozen=True)
+class EmojiPicture:
+    """One vendor's picture of one emoji.
+
+    Attributes:
+        key: `HEXCODE-VENDOR`, unique.
+        image: PNG bytes, 64 x 64, opaque on white (a palette PNG: convert to RGB).
+        vendor: `google` (Noto Emoji), `twitter` (Twemoji) or `fluent` (Microsoft Fluent 3D).
+        hexcode: lower case code points joined by `-`, without fe0f.
+        base_hexcode: the same without skin tone; the unit of counting.
+        label: English name, e.g. `waving hand: light skin tone`.
+        tags: English search words of the base emoji, sorted as emojibase has them; may be empty.
+        group: e.g. `food & drink`; ten values.
+        subgroup: e.g. `fruits`; about a hundred values.
+        skin_tones: 1 (light) to 5 (dark), one a person; empty for the default.
+        gender: `man`, `woman` or None.
+        direction: `left` or `right` for emoji that exist in both directions, else None.
+        twin_of: the concept that man, woman, person and direction variants share; None where there are none.
+        is_flag: whether it is in the group of flags, whose names cannot be guessed from other flags.
+        split: `train`, `validation` or `unseen`; one for all vendors, skin tones and twins of a base emoji.
+        vendor_held_out: in split `train`, but this vendor's picture is kept out of training.
+    """
+
+    key: str
+    image: bytes
+    vendor: str
+    hexcode: str
+    base_hexcode: str
+    label: str
+    tags: tuple[str, ...]
+    group: str
+    subgroup: str
+    skin_tones: tuple[int, ...]
+    gender: str | None
+    direction: str | None
+    twin_of: str | None
+    is_flag: bool
+    split: str
+    vendor_held_out: bool
+
+    def captions(self) -> tuple[str, str]:
+        """The two fixed captions, for evaluation: the label, and the label with its first tags."""
+        return self.label, _join(self.label, self.tags[:NUM_CAPTION_TAGS])
+
+    def sample_caption(self, rng: random.Random) -> str:
+        """Draws a training caption: four in ten the label, four the label and a random choice of tags, two the tags in front of it.
+
+        The label is always there, since tags alone fit many emoji and would make false negatives of a contrastive batch.
+        """
+        draw = rng.random()
+        if draw < 0.4 or not self.tags:
+            return self.label
+        tags = rng.sample(self.tags, rng.randint(1, min(NUM_CAPTION_TAGS, len(self.tags))))
+        return _join(self.label, tags) if draw < 0.8 else f"{', '.join(tags)}: {self.label}"
+
+
+def _join(label: str, tags: tuple[str, ...] | list[str]) -> str:
+    return f"{label}: {', '.join(tags)}" if tags else label
+
+
+@lru_cache(maxsize=1)
+def _read_all() -> tuple[EmojiPicture, ...]:
+    path = EMOJI_FOLDER / "emoji.parquet"
+    if not path.is_file():
+        raise DataError(f"The bundled emoji set is missing: {path}.", "Reinstall seedcli; the file is part of the package.")
+    rows = pq.read_table(path).to_pylist()
+    return tuple(EmojiPicture(**{**row, "tags": tuple(row["tags"]), "skin_tones": tuple(row["skin_tones"])}) for row in rows)
+
+
+def read_emoji(split: EmojiSplit | None = None) -> list[EmojiPicture]:
+    """Split name -> its pictures in a fixed order.
+
+    Args:
+        split: `train` (without the held-out vendor pictures), `validation`, `unseen` (base emoji never trained on), `vendor` (pictures of
+            trained emoji by a vendor whose pictures of them were never trained on), or None for all.
+
+    Raises:
+        UsageError: no such split.
+        DataError: the bundled file is missing.
+    """
+    if split is not None and split not in SPLITS:
+        raise UsageError(f"The emoji set has no split {split!r}; it has {', '.join(SPLITS)}.")
+    return [picture for picture in _read_all() if split is None or split == ("vendor" if picture.vendor_held_out else picture.split)]
+
+
+def train_texts() -> list[str]:
+    """Every distinct text of the train split (labels, tags, group and subgroup names), sorted: what vocabularies may be learned from."""
+    texts: set[str] = set()
+    for picture in read_emoji("train"):
+        texts.update((picture.label, picture.group, picture.subgroup, *picture.tags))
+    return sorted(texts)
