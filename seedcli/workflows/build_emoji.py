@@ -177,7 +177,9 @@ def build_emoji(packages: Path) -> list[EmojiPicture]:
     """
     for folder in (WORDS, *(folder for folder, _ in PICTURES.values())):
         if not (packages / folder).is_dir():
-            raise DataError(f"{packages / folder} does not exist.", remedy="Unpack the npm packages named in seedcli/workflows/build_emoji.py there.")
+            raise DataError(
+                f"{packages / folder} does not exist.", remedy="Unpack the npm packages named in seedcli/workflows/build_emoji.py there."
+            )
     words = read_words(packages / WORDS)
     concepts = {entry.base_hexcode: find_concept(entry.base_hexcode, words[entry.base_hexcode].label) for entry in words.values()}
 
