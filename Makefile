@@ -1,0 +1,49 @@
+# make demo    a picture -> 32 codes -> a picture, offline, with the bundled model
+# make test    all tests
+# make check   linter and formatter, changes nothing;   make fix lets them change
+# make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
+#
+# The first of them builds .venv. The pinned torch is what the tests ran with; on Linux it is the CUDA build. For the CPU build, a tenth of the size:
+#   make demo TORCH="torch==2.14.1 torchvision==0.29.1 --index-url https://download.pytorch.org/whl/cpu"
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test check fix bench
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+PICTURE ?= examples/picture.png
+VENV := .venv
+BIN := $(VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+$(VENV)/installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python of 3.11 or newer found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: export HF_HUB_OFFLINE := 1
+demo: $(VENV)/installed
+	$(BIN)/seed tokenize $(PICTURE) | tee demo.jsonl | $(BIN)/seed detokenize -o demo.png
+	@echo "$(PICTURE) became the 32 codes in demo.jsonl, and these became the picture demo.png:"
+	@cat demo.jsonl
+
+test: export OMP_NUM_THREADS := 1
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fix: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	$(BIN)/python -m pytest -q -s -m bench
