@@ -35,7 +35,7 @@ demo: $(VENV)/installed
 
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -46,4 +46,4 @@ fix: $(VENV)/installed
 	$(BIN)/ruff format .
 
 bench: $(VENV)/installed
-	$(BIN)/python -m pytest -q -s -m bench
+	$(BIN)/python -m pytest -s -m bench

@@ -106,7 +106,7 @@ class Console(Reporter):
                 raise
 
     def result(self, obj: Any, *, human: Callable[[Any], Any] | None = None) -> None:
-        """Give one result: a JSON line for scripts; for people what `human(obj)` returns (text or a rich renderable), else a plain listing."""
+        """Give one result: a JSON line for scripts, for people what `human(obj)` returns (text or a rich renderable), else a listing."""
         if self.results_are_json:
             self.text(jsonlib.dumps(obj, ensure_ascii=False, default=str))
         else:

@@ -82,7 +82,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), *, command: str
 
 
 def dump_resolved(recipe: Recipe, *, origins: bool = False) -> str:
-    """The recipe as TOML with every value in it, which loads again without `base`; `origins` adds where each value came from as comments."""
+    """The recipe as TOML with every value in it, which loads again without `base`; `origins` adds comments with the place of each."""
     import tomlkit
 
     def fill(container: Any, data: Mapping[str, Any], path: str) -> Any:
@@ -180,7 +180,9 @@ class _Layers:
         for depth, part in enumerate(parts):
             if isinstance(node, list):
                 if not str(part).isdigit() or int(part) >= len(node):
-                    raise ValueError(f"{text!r}: {dotted(tuple(parts[:depth]))} is a list of {len(node)}, expected 0..{len(node) - 1}, found {part!r}")
+                    raise ValueError(
+                        f"{text!r}: {dotted(tuple(parts[:depth]))} is a list of {len(node)}, expected 0..{len(node) - 1}, found {part!r}"
+                    )
                 parts[depth] = part = int(part)
             elif not isinstance(node, dict):
                 raise ValueError(f"{text!r}: {dotted(tuple(parts[:depth]))} is {node!r}, not a table")
@@ -201,6 +203,8 @@ class _Layers:
                 node = node[part]
             except (KeyError, IndexError, TypeError):
                 return DEFAULT
+        if any(place == COMMAND_LINE for below, place in self.places.items() if below[: len(loc)] == loc):
+            return COMMAND_LINE  # one element of a list was overridden
         return self.place(loc) or DEFAULT
 
     def place(self, loc: Loc) -> str | None:
@@ -271,7 +275,7 @@ def _stage_of(layers: _Layers, path: Path, stages: Mapping[str, type[Recipe]], c
     stage = layers.values.get("stage")
     choices = ", ".join(wanted)
     if stage is None:
-        raise RecipeError(f"{_shown(path)}: stage: missing", remedy=f'state what to train, stage = one of: {choices}')
+        raise RecipeError(f"{_shown(path)}: stage: missing", remedy=f"state what to train, stage = one of: {choices}")
     place = layers.place(("stage",)) or _shown(path)
     if not isinstance(stage, str) or stage not in stages:
         near = difflib.get_close_matches(str(stage), wanted, n=1)
@@ -290,11 +294,17 @@ def _validate(kind: type[Recipe], layers: _Layers, path: Path) -> Recipe:
         return kind.model_validate_json(json.dumps(layers.values, default=str))
     except ValidationError as error:
         details = error.errors(include_url=False)
-    faults = [_fault(kind, layers, path, detail) for detail in details]
+    faults = sorted((_fault(kind, layers, path, detail) for detail in details), key=_by_line)
     raise RecipeError(
         f"{_shown(path)}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(f"  {fault}" for fault in faults),
-        remedy=f"what each key means: seed recipes keys {kind.model_fields['stage'].annotation.__args__[0]}",
+        remedy=f"what each key means: seed recipes keys {layers.values['stage']}",
     )
+
+
+def _by_line(fault: str) -> tuple[str | int, ...]:
+    place = fault.partition(": ")[0]
+    file, _, line = place.rpartition(":")
+    return (file, int(line)) if line.isdigit() else (place, 0)
 
 
 def _fault(kind: type[Recipe], layers: _Layers, path: Path, detail: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@ How to add a stage:
 1. A section is a class derived from `Strict`. A field that changes results has no default: `learning_rate: float = setting("...", gt=0)`.
    A comfort field (how often to log, how many workers) says so: `log_every_steps: int = comfort(10, "...", ge=1)`. Every field has a
    description, with its unit. A choice is a `Literal`.
-2. A stage is a class derived from `Recipe`, with `stage: Literal["its-name"] = setting("...")`, the command that runs it as a class variable
-   (`command: ClassVar[str] = "train-tokenizer"`), and its sections as fields. Shared sections are shared classes.
+2. A stage is a class derived from `Recipe`, with `stage: Literal["its-name"] = setting("...")`, the command that runs it as a class
+   variable (`command: ClassVar[str] = "train-tokenizer"`), and its sections as fields. Shared sections are shared classes.
 3. Name it in `STAGES` at the end of this file. Rules that span fields are pydantic `model_validator(mode="after")` methods that raise
    ValueError with what was found and what was expected.
 """

@@ -30,7 +30,9 @@ def _set_debug(value: bool) -> bool:
     return value
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout, also on a terminal.", callback=_set_json, show_default=False)]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="JSON Lines on stdout, also on a terminal.", callback=_set_json, show_default=False)
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", callback=_set_quiet, show_default=False)]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug, show_default=False)]
 

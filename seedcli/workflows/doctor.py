@@ -13,10 +13,10 @@ from typing import Any
 import seedcli
 from seedcli.recipe import recipes_folder, shipped_recipes
 
-PACKAGES = (
-    "torch torchvision transformers diffusers peft accelerate deepspeed datasets open_clip_torch timm tokenizers sentencepiece safetensors "
-    "huggingface_hub pyarrow webdataset pycocotools numpy pillow pydantic typer rich gradio"
-).split()
+PACKAGES = ("torch", "torchvision", "transformers", "diffusers", "peft", "accelerate", "deepspeed", "datasets", "open_clip_torch", "timm")
+PACKAGES += ("tokenizers", "sentencepiece", "safetensors", "huggingface_hub", "pyarrow", "webdataset", "pycocotools", "numpy", "pillow")
+PACKAGES += ("pydantic", "typer", "rich", "gradio")
+SHOWN_ENVIRONMENT = ("HF_", "OMP_", "CUDA_", "TORCH_", "NCCL_")
 BUNDLED = Path(seedcli.__file__).parent / "bundled"
 
 
@@ -32,8 +32,12 @@ def examine() -> dict[str, Any]:
         "machine": _machine(),
         "bundled": _bundled(),
         "caches": _caches(),
-        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(("HF_", "OMP_", "CUDA_", "TORCH_", "NCCL_")) and "TOKEN" not in name},
+        "environment": _environment(),
     }
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(SHOWN_ENVIRONMENT) and "TOKEN" not in name}
 
 
 def _version(package: str) -> str | None:
@@ -61,7 +65,13 @@ def _torch() -> dict[str, Any]:
 def _machine() -> dict[str, Any]:
     usage = shutil.disk_usage(Path.cwd())
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "cores": os.cpu_count(), "usable_cores": usable, **_memory(), "disk_free_gib": round(usage.free / 2**30, 1)}
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable,
+        **_memory(),
+        "disk_free_gib": round(usage.free / 2**30, 1),
+    }
 
 
 def _processor() -> str:
@@ -86,11 +96,18 @@ def _bundled() -> dict[str, Any]:
         "nano_decoder": BUNDLED / "nano" / "decoder" / "model_index.json",
         "emoji": BUNDLED / "emoji" / "emoji.parquet",
     }
-    return {name: path.is_file() for name, path in files.items()} | {"recipes": len(shipped_recipes()), "recipes_folder": str(recipes_folder())}
+    return {name: path.is_file() for name, path in files.items()} | {
+        "recipes": len(shipped_recipes()),
+        "recipes_folder": str(recipes_folder()),
+    }
 
 
 def _caches() -> dict[str, Any]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = Path(HF_HUB_CACHE)
-    return {"huggingface": str(folder), "huggingface_exists": folder.is_dir(), "huggingface_writable": os.access(folder if folder.is_dir() else Path.home(), os.W_OK)}
+    return {
+        "huggingface": str(folder),
+        "huggingface_exists": folder.is_dir(),
+        "huggingface_writable": os.access(folder if folder.is_dir() else Path.home(), os.W_OK),
+    }
