@@ -1,0 +1,251 @@
+"""Getting published files: sources in order, broken transfers continued, every file checked against the hash that the hub or the registry states.
+
+Hub files land in Hugging Face's own cache, where other programs find them too. The hub's client continues a transfer only within one process (2.x), so
+the bytes are fetched here into a `.partial` file that outlives the process, with the client's own HTTP function, and then handed to its cache.
+On the path: before everything else, and only when something is not on the disk yet.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import huggingface_hub
+from huggingface_hub import constants
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.file_download import http_get, repo_folder_name
+from huggingface_hub.utils import build_hf_headers, http_backoff, tqdm
+
+from seedcli.console import Reporter
+from seedcli.errors import DataError
+from seedcli.models.sources import Role, Source
+
+_BLOCK = 1 << 24
+
+
+def fetch(role: Role, *, reporter: Reporter, check: Callable[[Path], None] | None = None) -> Path:
+    """A role's file or folder: what is on the disk already, else the first source that delivers.
+
+    Args:
+        role: What is wanted.
+        reporter: Hears which source answered, and which failed and why.
+        check: Refuses a folder with `DataError`; the next source is tried then.
+
+    Raises:
+        DataError: No source delivered; says what was tried and how to lay the files out by hand.
+    """
+    tried: list[str] = []
+    for offline in (True,) if constants.is_offline_mode() else (True, False):
+        for source in role.sources:
+            try:
+                path = _fetch_from(role, source, offline=offline, reporter=reporter)
+                if check is not None:
+                    check(path)
+            except DataError as error:
+                if offline and not constants.is_offline_mode():
+                    continue  # not on the disk: no failure yet
+                tried.append(f"  {source.name}: {error.message}")
+                if not offline:
+                    reporter.warn(f"{role.name}: {source.name} failed: {error.message}")
+                continue
+            if not offline:
+                reporter.note(f"{role.name}: {source.name} -> {path}" + (f" ({source.note})" if source.note else ""))
+            return path
+    state = "offline (HF_HUB_OFFLINE is set), and " if constants.is_offline_mode() else ""
+    raise DataError(
+        f"{state}no source has {role.name} ({role.title}); tried\n" + "\n".join(tried),
+        remedy=f"by hand: {role.lay_out}. With a network: seed models pull {role.name}",
+    )
+
+
+def _fetch_from(role: Role, source: Source, *, offline: bool, reporter: Reporter) -> Path:
+    if source.url is not None:
+        return _fetch_url(source, offline=offline, reporter=reporter)
+    if role.kind == "file":
+        return fetch_source(source, source.files[0], offline=offline, reporter=reporter)
+    return _fetch_folder(source, offline=offline, reporter=reporter)
+
+
+def _fetch_folder(source: Source, *, offline: bool, reporter: Reporter) -> Path:
+    if not offline:
+        names = [name for name in list_source(source) if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.files)]
+        if not names:
+            raise DataError(f"holds no file like {', '.join(source.files)}")
+        for name in names:
+            fetch_source(source, name, reporter=reporter)
+    try:  # the client knows the repository's tree, so that an incomplete folder is not taken for a whole one
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                source.repo or "", revision=source.revision, allow_patterns=list(source.files), local_files_only=offline, max_workers=1
+            )
+        )
+    except Exception as error:
+        raise _as_data_error(error, source) from error
+    tops = {pattern.split("/")[0] for pattern in source.files}
+    inner = tops.pop() if len(tops) == 1 else "*"
+    return folder if "*" in inner else folder / inner
+
+
+def _repo_folder(source: Source) -> Path:
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repo or "", repo_type="model")
+
+
+def list_source(source: Source) -> list[str]:
+    """Names of all files of a hub repository.
+
+    Raises:
+        DataError: The hub does not answer, or has no such repository or revision.
+    """
+    try:
+        return huggingface_hub.HfApi().list_repo_files(source.repo or "", revision=source.revision)
+    except Exception as error:
+        raise _as_data_error(error, source) from error
+
+
+def fetch_source(source: Source, name: str, *, offline: bool = False, reporter: Reporter) -> Path:
+    """One file of a hub repository -> its path in the hub's cache.
+
+    Raises:
+        DataError: Not there, broken off for good, or of another hash than stated.
+    """
+    try:
+        if not offline:
+            _prefetch(source, name, reporter)
+        return Path(huggingface_hub.hf_hub_download(source.repo or "", name, revision=source.revision, local_files_only=offline))
+    except Exception as error:
+        raise _as_data_error(error, source) from error
+
+
+def _prefetch(source: Source, name: str, reporter: Reporter) -> None:
+    """Puts the file's bytes where the hub's client looks for them, unless they are there."""
+    url = huggingface_hub.hf_hub_url(source.repo or "", name, revision=source.revision)
+    facts = huggingface_hub.get_hf_file_metadata(url)
+    if not facts.etag:
+        return
+    blob = _repo_folder(source) / "blobs" / facts.etag
+    if blob.exists():
+        return
+    headers = build_hf_headers()
+    if urlsplit(facts.location).netloc != urlsplit(url).netloc:
+        headers.pop("authorization", None)  # the token is for the hub, not for the storage it redirects to
+    partial = blob.with_name(blob.name + ".partial")
+    _download(facts.location, partial, size=facts.size, headers=headers, title=f"{source.repo}/{name}", reporter=reporter)
+    _check_hash(partial, source.sha256 if len(source.files) == 1 else None, facts.etag)
+    partial.replace(blob)
+
+
+def _fetch_url(source: Source, *, offline: bool, reporter: Reporter) -> Path:
+    from seedcli.models.registry import cache_folder
+
+    parts = urlsplit(source.url or "")
+    path = cache_folder() / "files" / (parts.hostname or "") / parts.path.lstrip("/")
+    if path.is_file():
+        return path
+    if offline:
+        raise DataError("not on this disk")
+    try:
+        response = http_backoff("HEAD", source.url or "", max_retries=1, follow_redirects=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        response.raise_for_status()
+        etag = hashlib.sha256(response.headers.get("ETag", "").encode()).hexdigest()[:12]
+        size = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else source.size_bytes
+        partial = path.with_name(f"{path.name}.{etag}.partial")  # another version on the server starts anew
+        _download(source.url or "", partial, size=size, headers={}, title=path.name, reporter=reporter)
+        _check_hash(partial, source.sha256, None)
+    except Exception as error:
+        raise _as_data_error(error, source) from error
+    partial.replace(path)
+    return path
+
+
+def _download(url: str, partial: Path, *, size: int | None, headers: dict[str, str], title: str, reporter: Reporter) -> None:
+    """Fetches `url` into `partial`, continuing what is there."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    done = partial.stat().st_size if partial.exists() else 0
+    if size is not None and done > size:
+        partial.unlink()
+        done = 0
+    if done == size:
+        return
+    if size is not None and shutil.disk_usage(partial.parent).free < size - done:
+        raise DataError(
+            f"{title} needs {(size - done) / 1e9:.2f} GB, {partial.parent} has {shutil.disk_usage(partial.parent).free / 1e9:.2f} GB free"
+        )
+    if done:
+        reporter.note(f"{title}: continuing at {done / 1e6:,.0f} MB")
+    with partial.open("ab") as file, reporter.progress(f"{title} (MB)", None if size is None else size // 1_000_000) as progress:
+        http_get(
+            url, file, resume_size=done, headers=headers, expected_size=size, displayed_filename=title, tqdm_class=_bar(progress, done)
+        )
+
+
+def _bar(progress: Any, done: int) -> type[tqdm]:
+    """The hub client's progress bar, drawn by our reporter."""
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any):
+            super().__init__(*args, **kwargs | {"disable": True})
+            self.bytes, self.shown = done, 0
+            self.update(0)
+
+        def update(self, n: float | None = 1) -> None:
+            self.bytes += int(n or 0)
+            progress.advance(self.bytes // 1_000_000 - self.shown)
+            self.shown = self.bytes // 1_000_000
+
+    return Bar
+
+
+def _check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
+    """Refuses, and removes, a file whose hash is not the stated one. A hub's ETag is the sha256 of a large file, git's own hash of a small one.
+
+    Raises:
+        DataError: Another hash.
+    """
+    stated = [sha256] if sha256 else []
+    if etag is not None and len(etag) == 64:
+        stated.append(etag)
+    if etag is not None and len(etag) == 40:
+        blob = hashlib.sha1(f"blob {path.stat().st_size}\0".encode() + path.read_bytes()).hexdigest()
+        if blob != etag:
+            path.unlink()
+            raise DataError(f"what arrived is damaged: git hash {blob}, the hub states {etag}")
+    if stated:
+        found = file_sha256(path)
+        for expected in stated:
+            if found != expected:
+                path.unlink()
+                raise DataError(f"what arrived has sha256 {found}, expected {expected}; it was thrown away")
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _as_data_error(error: Exception, source: Source) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    if isinstance(error, LocalEntryNotFoundError):
+        return DataError(
+            "not on this disk" if constants.is_offline_mode() or error.__cause__ is None else f"no answer ({_first_line(error.__cause__)})"
+        )
+    if isinstance(error, OfflineModeIsEnabled):
+        return DataError("offline")
+    if isinstance(error, EntryNotFoundError):
+        return DataError("the repository has no such file")
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return DataError(f"HTTP {error.response.status_code}")
+    return DataError(f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

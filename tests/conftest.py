@@ -1,0 +1,126 @@
+"""Model folders that tests of every part share: tiny weights from the parity fixture, in our layout and in the released one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from seedcli.models.config import (
+    CodebookConfig,
+    GenerationConfig,
+    PreprocessConfig,
+    PreprocessUses,
+    QFormerConfig,
+    SeedTokenizerConfig,
+    VisionConfig,
+    config_to_dict,
+)
+from seedcli.models.convert import convert_quantizer, convert_vision
+from seedcli.models.weights import build_with, save_tokenizer_folder
+
+TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safetensors"
+
+_SQUASH = PreprocessConfig(image_size_px=56, geometry="squash", interpolation="bilinear")
+TINY = SeedTokenizerConfig(
+    name="tiny",
+    vision=VisionConfig(image_size_px=56, patch_size_px=14, width=96, depth=3, num_heads=4, mlp_dim=418),
+    qformer=QFormerConfig(
+        num_queries=32,
+        width=96,
+        depth=4,
+        num_heads=12,
+        mlp_dim=192,
+        vocab_size=161,
+        max_positions=48,
+        projection_dim=32,
+        max_text_tokens=35,
+    ),
+    codebook=CodebookConfig(num_codes=64),
+    generation=GenerationConfig(depth=2, num_heads=12, generation_dim=64),
+    preprocess=PreprocessUses(
+        codes=_SQUASH,
+        retrieval=PreprocessConfig(image_size_px=56, geometry="squash", interpolation="bicubic"),
+        training=PreprocessConfig(
+            image_size_px=56, geometry="random-resized-crop", interpolation="bicubic", horizontal_flip=0.5, crop_area=(0.5, 1.0)
+        ),
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_arrays() -> dict[str, torch.Tensor]:
+    """Inputs, weights (official names under `weights.`) and outputs of the official code at tiny widths."""
+    return load_file(TINY_ARRAYS)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> SeedTokenizerConfig:
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_released_tensors(tiny_arrays) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The tensors of `eva_vit_g.pth` and `seed_quantizer.pt` at tiny widths, with everything the released files carry beyond what is used."""
+    weights = {key.removeprefix("weights."): tensor for key, tensor in tiny_arrays.items() if key.startswith("weights.")}
+    vision = {key.removeprefix("visual_encoder."): weights.pop(key) for key in list(weights) if key.startswith("visual_encoder.")}
+    torch.manual_seed(0)
+    width, vision_width = TINY.qformer.width, TINY.vision.width
+    last = f"blocks.{TINY.vision.depth - 1}."
+    vision |= {
+        f"blocks.{TINY.vision.depth}.{key.removeprefix(last)}": torch.randn_like(vision[key])
+        for key in list(vision)
+        if key.startswith(last)
+    }
+    vision |= {f"{name}.{part}": torch.randn(vision_width) for name in ("norm", "head") for part in ("weight", "bias")}
+    weights |= {"pos_embed_text": torch.randn(1, 32, width), "reverse_tokens_text": torch.randn(1, 77, width)}
+    weights |= {
+        key.replace("blocks.", "blocks_text.", 1): torch.randn_like(weights[key]) for key in list(weights) if key.startswith("blocks.")
+    }
+    weights |= {
+        key.replace("Qformer.", "Reverse_Qformer_text."): torch.randn_like(weights[key])
+        for key in list(weights)
+        if key.startswith("Qformer.bert.encoder.layer.0.") and weights[key].is_floating_point()
+    }
+    weights |= {"distill_text_proj.weight": torch.randn(width, width), "distill_text_proj.bias": torch.randn(width)}
+    weights |= {"itm_head.weight": torch.randn(2, width), "itm_head.bias": torch.randn(2)}
+    weights.setdefault("Qformer.bert.embeddings.position_ids", torch.arange(TINY.qformer.max_positions)[None])
+    return vision, weights
+
+
+@pytest.fixture(scope="session")
+def tiny_vocab(tmp_path_factory) -> Path:
+    """160 WordPieces with BERT's special ids (0, 100..103): single letters, so that every lower-case word can be spelled, and four words."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pieces = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces += [*letters, *(f"##{letter}" for letter in letters), "cat", "dog", "red", "face"]
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer_folder(tmp_path_factory, tiny_released_tensors, tiny_vocab) -> Path:
+    """A model folder in our layout: 56 px, 32 queries, 64 codes, generation width 64, text branch and vocabulary, no decoder. Do not write into it."""
+    vision, quantizer = tiny_released_tensors
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tensors = convert_vision(vision, TINY, file="fixture") | convert_quantizer(quantizer, TINY, text_branch=True, file="fixture")
+    tokenizer = build_with(TINY, tensors, text_branch=True, file="fixture")
+    save_tokenizer_folder(tokenizer, folder, name="tiny", trained={"source": "parity fixture"}, vocab=tiny_vocab)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def released_folder(tmp_path_factory, tiny_released_tensors, tiny_vocab) -> Path:
+    """The same weights as the two released files, with the configuration that sizes other than seed-2's need beside them. Do not write into it."""
+    vision, quantizer = tiny_released_tensors
+    folder = tmp_path_factory.mktemp("released") / "tiny-released"
+    folder.mkdir()
+    torch.save(vision, folder / "eva_vit_g.pth")
+    torch.save(quantizer, folder / "seed_quantizer.pt")
+    (folder / "seed_tokenizer.json").write_text(json.dumps({"format_version": 1, "config": config_to_dict(TINY)}), encoding="utf-8")
+    (folder / "vocab.txt").write_bytes(tiny_vocab.read_bytes())
+    return folder
