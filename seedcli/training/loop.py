@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DeepSpeedPlugin
+from accelerate.utils import DeepSpeedPlugin, DistributedType
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -127,7 +127,7 @@ def train(
             batch = {name: tensor.to(accelerator.device) for name, tensor in stage.batch(step).items()}
             losses = module(batch)
             accelerator.backward(losses["loss"])
-            if optimization.gradient_clip and accelerator.deepspeed_config is None:
+            if optimization.gradient_clip and not _uses_deepspeed(accelerator):
                 accelerator.clip_grad_norm_(module.parameters(), optimization.gradient_clip)
             parts, stop_now = _agree(accelerator, losses, stop["requested"])
             if not math.isfinite(parts["loss"]):
@@ -231,7 +231,7 @@ def _save_checkpoint(checkpoints: Path, step: int, accelerator: Accelerator, mod
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    if accelerator.deepspeed_config is not None:
+    if _uses_deepspeed(accelerator):
         module.save_checkpoint(str(partial), tag="deepspeed", exclude_frozen_parameters=True)
     elif accelerator.is_main_process:
         state = changing_state(accelerator.unwrap_model(module))
@@ -255,7 +255,7 @@ def _save_checkpoint(checkpoints: Path, step: int, accelerator: Accelerator, mod
 
 def _load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, optimizer) -> int:
     progress = json.loads((folder / "progress.json").read_text())
-    if accelerator.deepspeed_config is not None:
+    if _uses_deepspeed(accelerator):
         if progress["world"] != accelerator.num_processes:
             raise UsageError(
                 f"{folder} was written by {progress['world']} processes under DeepSpeed, this run has {accelerator.num_processes}",
@@ -273,6 +273,10 @@ def _load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, 
     target.load_state_dict(state, strict=False)
     optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
     return progress["step"]
+
+
+def _uses_deepspeed(accelerator: Accelerator) -> bool:
+    return accelerator.distributed_type == DistributedType.DEEPSPEED
 
 
 def _agree(accelerator: Accelerator, losses: dict[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:

@@ -1,0 +1,116 @@
+"""The run folder: what was trained, with what, and how it went.
+
+    recipe.resolved.toml   every value of the recipe, with where it came from
+    run.json               command line, versions, git commit, machine, one entry for each start
+    metrics.jsonl          one line every `run.log_every_steps` updates (written by `loop`)
+    losses.png             the same as curves
+    checkpoints/           what --resume continues from
+    model/                 the finished part
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from seedcli import __version__
+from seedcli.errors import RecipeError
+from seedcli.recipe import dump_resolved, leaves
+from seedcli.schema import Recipe
+
+PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "tokenizers", "safetensors", "numpy")
+FREE_TO_CHANGE = ("run.", "parallel.")  # what may differ when a run is resumed
+
+
+def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
+    """Writes the resolved recipe and the facts of this start.
+
+    Raises:
+        RecipeError: The run is resumed with values that change results.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    resolved = folder / "recipe.resolved.toml"
+    if resume and resolved.is_file():
+        _refuse_changes(resolved, recipe)
+    resolved.write_text(dump_resolved(recipe, origins=True))
+    facts_file = folder / "run.json"
+    starts = json.loads(facts_file.read_text()) if facts_file.is_file() and resume else []
+    starts.append(
+        {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "seedcli": __version__,
+            "git_commit": _git_commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "packages": {name: _version(name) for name in PACKAGES},
+        }
+    )
+    facts_file.write_text(json.dumps(starts, indent=2) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict]:
+    """Lines of `metrics.jsonl`; an incomplete last line of a killed run is left out."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def plot_metrics(folder: Path) -> Path | None:
+    """`metrics.jsonl` -> `losses.png`: one small chart for each figure; None where nothing was logged yet."""
+    lines = read_metrics(folder)
+    names = [name for name in (lines[-1] if lines else {}) if name not in ("step", "eta_s", "memory_mb")]
+    if not names:
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = 3
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(4.5 * columns, 2.8 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        axes.plot(*zip(*points, strict=True), linewidth=1.2)
+        axes.set_title(name, fontsize=10)
+        axes.grid(alpha=0.3)
+    path = folder / "losses.png"
+    figure.savefig(path, dpi=90)
+    return path
+
+
+def _refuse_changes(resolved: Path, recipe: Recipe) -> None:
+    import tomllib
+
+    before = {name: value for name, _, value in leaves(tomllib.loads(resolved.read_text()))}
+    now = {name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))}
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)]
+    if changed:
+        shown = "; ".join(f"{name}: was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
+        raise RecipeError(f"{resolved.parent} was started with other values: {shown}", remedy="resume with the same recipe, or train into a new folder")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that the package lies in, `+changes` where files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and git("status", "--porcelain", "--", "seedcli") else commit or None
