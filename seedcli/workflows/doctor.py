@@ -103,11 +103,8 @@ def _bundled() -> dict[str, Any]:
 
 
 def _caches() -> dict[str, Any]:
-    from huggingface_hub.constants import HF_HUB_CACHE
+    from seedcli.models.registry import cache_folder
 
-    folder = Path(HF_HUB_CACHE)
-    return {
-        "huggingface": str(folder),
-        "huggingface_exists": folder.is_dir(),
-        "huggingface_writable": os.access(folder if folder.is_dir() else Path.home(), os.W_OK),
-    }
+    ours = cache_folder()
+    nearest = next(folder for folder in (ours, *ours.parents) if folder.exists())
+    return {"huggingface": str(ours.parent), "seed": str(ours), "writable": os.access(nearest, os.W_OK)}

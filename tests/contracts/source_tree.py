@@ -1,0 +1,57 @@
+"""What the contract tests read: the package's files and what each of them imports."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import seedcli
+
+PACKAGE = Path(seedcli.__file__).resolve().parent
+ROOT = PACKAGE.parent
+
+
+@dataclass(frozen=True)
+class Import:
+    """`from target import names` or `import target`, in `file` (relative to the package)."""
+
+    file: str
+    line: int
+    target: str
+    names: tuple[str, ...]
+
+    @property
+    def top(self) -> str:
+        """First part of the imported name."""
+        return self.target.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"seedcli/{self.file}:{self.line} imports {self.target}"
+
+
+def files() -> list[str]:
+    """Every Python file of the package, as a path relative to it."""
+    return sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def tree_of(file: str) -> ast.Module:
+    """The parsed file."""
+    return ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+
+
+def imports() -> Iterator[Import]:
+    """Every import statement of the package, those inside functions and under TYPE_CHECKING too."""
+    for file in files():
+        for node in ast.walk(tree_of(file)):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield Import(file, node.lineno, alias.name, ())
+            elif isinstance(node, ast.ImportFrom):
+                names = tuple(alias.name for alias in node.names)
+                target = node.module or ""
+                if node.level:
+                    parts = ["seedcli", *Path(file).parent.parts][: len(Path(file).parent.parts) + 2 - node.level]
+                    target = ".".join([*parts, target]).rstrip(".")
+                yield Import(file, node.lineno, target, names)

@@ -1,0 +1,116 @@
+"""The layout of the house: who may import whom, and which file owns which heavy package."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+
+from tests.contracts.source_tree import Import, files, imports, tree_of
+
+FLOORS = {"models": 1, "data": 2, "training": 3, "benchmarks": 3, "workflows": 4, "cli": 5}
+BASE_FILES = {"__init__.py", "errors.py", "console.py", "recipe.py", "schema.py"}
+TOP_FILES = {"__main__.py"}
+
+# Package -> the files (or folders, with a slash) that may import it. A second owner wants a reason beside it.
+OWNERS = {
+    "rich": {"console.py"},
+    "pydantic": {"recipe.py", "schema.py"},
+    "tomlkit": {"recipe.py"},
+    "typer": {"cli/"},
+}
+
+FORBIDDEN = {
+    "click": "Typer carries its own copy, and errors of the other one escape it",
+    "argparse": "commands are Typer's",
+    "requests": "downloads are huggingface_hub's",
+}
+
+
+def floor(file: str) -> int:
+    room, _, rest = file.partition("/")
+    if not rest:
+        return 6 if file in TOP_FILES else 0
+    return FLOORS[room]
+
+
+def file_of(target: str, names: tuple[str, ...]) -> list[str]:
+    """Files of ours that an import reaches: the module itself, or the modules among the imported names."""
+    path = target.removeprefix("seedcli").lstrip(".").replace(".", "/")
+    known = set(files())
+    if f"{path}.py" in known:
+        return [f"{path}.py"]
+    inside = [f"{path}/{name}.py".lstrip("/") for name in names]
+    return [file for file in inside if file in known] or [f"{path}/__init__.py".lstrip("/")]
+
+
+def ours() -> list[tuple[Import, str]]:
+    return [(entry, file) for entry in imports() if entry.top == "seedcli" for file in file_of(entry.target, entry.names)]
+
+
+def test_every_file_has_its_room() -> None:
+    for file in files():
+        assert "/" not in file or file.split("/")[0] in FLOORS, f"seedcli/{file} is in no room"
+        assert "/" in file or file in BASE_FILES | TOP_FILES, f"seedcli/{file}: the base holds {sorted(BASE_FILES)}"
+        assert file.rpartition("/")[2] not in {"utils.py", "common.py", "helpers.py"}, file
+
+
+def test_imports_go_down() -> None:
+    upward = [str(entry) for entry, file in ours() if floor(file) > floor(entry.file)]
+    assert upward == []
+
+
+def test_heavy_packages_stay_with_their_owners() -> None:
+    strangers = [
+        str(entry)
+        for entry in imports()
+        if entry.top in OWNERS and not any(entry.file == owner or (owner.endswith("/") and entry.file.startswith(owner)) for owner in OWNERS[entry.top])
+    ]
+    assert strangers == []
+
+
+def test_each_owner_still_imports_its_package() -> None:
+    users = defaultdict(set)
+    for entry in imports():
+        users[entry.top].add(entry.file)
+    unused = [(package, owner) for package, owners in OWNERS.items() for owner in owners if not any(file.startswith(owner) for file in users[package])]
+    assert unused == []
+
+
+def test_forbidden_packages() -> None:
+    assert [f"{entry}: {FORBIDDEN[entry.top]}" for entry in imports() if entry.top in FORBIDDEN] == []
+
+
+def test_only_commands_import_the_console() -> None:
+    """Workflows and everything below get a `Reporter`."""
+    strangers = [str(entry) for entry in imports() if entry.target == "seedcli.console" and "console" in entry.names and floor(entry.file) < 5]
+    assert strangers == []
+
+
+def test_models_never_see_a_recipe() -> None:
+    seen = [str(entry) for entry, file in ours() if file in {"recipe.py", "schema.py"} and floor(entry.file) == 1]
+    assert seen == []
+
+
+def test_below_workflows_nothing_takes_a_whole_recipe() -> None:
+    """Parts get their own section or plain values; `training/run_folder.py` writes the recipe into the run folder."""
+    whole = [
+        f"{entry} ({name})"
+        for entry, file in ours()
+        for name in entry.names
+        if file == "schema.py" and name.endswith("Recipe") and floor(entry.file) < 4 and entry.file not in {"recipe.py", "training/run_folder.py"}
+    ]
+    assert whole == []
+
+
+def test_nothing_is_called_at_module_level_for_its_effect() -> None:
+    """No download, no log set-up, no device choice at import: module level holds definitions, and no bare calls."""
+    found = []
+    for file in files():
+        for node in tree_of(file).body:
+            if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
+                found.append(f"seedcli/{file}:{node.lineno}")
+            if isinstance(node, (ast.For, ast.While, ast.With, ast.Delete)):
+                found.append(f"seedcli/{file}:{node.lineno}")
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            found += [f"seedcli/{file}:{node.lineno}" for target in targets if isinstance(target, (ast.Attribute, ast.Subscript))]
+    assert found == []
