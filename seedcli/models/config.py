@@ -180,7 +180,7 @@ SEED_2 = SeedTokenizerConfig(
 # Emoji are never flipped: arrows, hands and flags would change their meaning.
 SEED_NANO = SeedTokenizerConfig(
     name="seed-nano",
-    vision=VisionConfig(image_size_px=64, patch_size_px=8, width=192, depth=4, num_heads=4, mlp_dim=768),
+    vision=VisionConfig(image_size_px=64, patch_size_px=16, width=256, depth=4, num_heads=4, mlp_dim=1024),
     qformer=QFormerConfig(
         num_queries=32, width=192, depth=4, num_heads=4, mlp_dim=768, vocab_size=2048, max_positions=64, projection_dim=128, dropout=0.0
     ),

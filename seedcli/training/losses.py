@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn import functional as differentiable
 from torch.nn import functional as F
 
-from seedcli.training.ranks import rank_and_world
+from seedcli.training.ranks import Ranks, gather_rows
 
 
-def gather(features: Tensor, *, with_gradient: bool) -> Tensor:
-    """This rank's [B,F] -> all ranks' [world*B,F] in rank order.
-
-    Without gradient even a rank's own rows are constants, as published: each cross-entropy then teaches only its own side.
-    """
-    if not with_gradient:
-        features = features.detach()
-    _, world = rank_and_world()
-    if world == 1:
-        return features
-    if with_gradient:
-        return torch.cat(differentiable.all_gather(features))
-    gathered = [torch.empty_like(features) for _ in range(world)]
-    dist.all_gather(gathered, features.contiguous())
-    return torch.cat(gathered)
-
-
-def contrastive_loss(image_features: Tensor, text_features: Tensor, temperature: Tensor, *, label_smoothing: float, gather_gradient: bool) -> Tensor:
+def contrastive_loss(
+    image_features: Tensor, text_features: Tensor, temperature: Tensor, *, ranks: Ranks, label_smoothing: float, gather_gradient: bool
+) -> Tensor:
     """L2-normalised features [B,F] of pairs -> scalar; this rank's rows against the features of all ranks, both directions averaged.
 
     Args:
         temperature: Scalar; similarities are divided by it.
         label_smoothing: Published 0.1.
-        gather_gradient: Whether the gathered side carries gradient. Published: no. With it, the gradient is that of the loss as written.
+        gather_gradient: Whether the gathered side carries gradient. Published: no; each cross entropy then teaches only its own side.
 
     Source: AILab-CVC/SEED@93b3cf4, SEED_Tokenizer/lavis/models/blip2_models/blip2_qformer_casual.py (facts).
     """
-    rank, _ = rank_and_world()
-    labels = torch.arange(len(image_features), device=image_features.device) + rank * len(image_features)
-    image_to_text = image_features @ gather(text_features, with_gradient=gather_gradient).mT / temperature
-    text_to_image = text_features @ gather(image_features, with_gradient=gather_gradient).mT / temperature
+    labels = torch.arange(len(image_features), device=image_features.device) + ranks.rank * len(image_features)
+    image_to_text = image_features @ gather_rows(text_features, with_gradient=gather_gradient).mT / temperature
+    text_to_image = text_features @ gather_rows(image_features, with_gradient=gather_gradient).mT / temperature
     return (
         F.cross_entropy(image_to_text, labels, label_smoothing=label_smoothing) + F.cross_entropy(text_to_image, labels, label_smoothing=label_smoothing)
     ) / 2

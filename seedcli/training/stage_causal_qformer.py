@@ -6,6 +6,7 @@ a random earlier query is contrasted too (which makes prefixes of the code meani
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from seedcli.models.layers import Linear
 from seedcli.models.seed_tokenizer import SeedTokenizer
 from seedcli.schema import CausalQFormerLossSection
 from seedcli.training.losses import contrastive_loss, tile_targets
-from seedcli.training.ranks import rank_and_world
+from seedcli.training.ranks import Ranks
 
 
 class _StageModel(nn.Module):
@@ -37,6 +38,7 @@ class CausalQFormerStage:
         tokenizer: With its text branch.
         train_vision: Train the ViT too; the published recipe keeps BLIP-2's.
         batch_size: Pairs of a global batch.
+        save: Writes the finished tokenizer to a folder.
     """
 
     name = "causal-qformer"
@@ -50,7 +52,8 @@ class CausalQFormerStage:
         loss: CausalQFormerLossSection,
         train_vision: bool,
         batch_size: int,
-        save: object,
+        save: Callable[[SeedTokenizer, Path], None],
+        ranks: Ranks = Ranks(),
     ):
         side, num_queries = tokenizer.config.vision.image_size_px, tokenizer.config.qformer.num_queries
         tile_dim = tile_targets(torch.zeros(1, 3, side, side), num_queries).shape[-1] if loss.tile_weight else 0
@@ -59,12 +62,11 @@ class CausalQFormerStage:
         tokenizer.codebook.requires_grad_(False)
         tokenizer.decoder.requires_grad_(False)
         tokenizer.vision.requires_grad_(train_vision)
-        self._train_vision = train_vision
+        self._train_vision, self._ranks = train_vision, ranks
         self._spread: dict[str, float] = {}
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        rank, world = rank_and_world()
-        pixels, captions = self._pairs.batch(step, batch_size=self._batch_size, rank=rank, world=world)
+        pixels, captions = self._pairs.batch(step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size))
         ids, mask = self._captions.encode(captions, self.model.tokenizer.config.qformer.max_text_tokens)
         return {"pixels": pixels, "text_ids": ids, "text_mask": mask}
 
@@ -75,7 +77,7 @@ class CausalQFormerStage:
         causal_embeddings = tokenizer.qformer(tokenizer.vision_norm(features))
         image_features = tokenizer.image_features(causal_embeddings)
         text_features = tokenizer.text_features(batch["text_ids"], batch["text_mask"])
-        settings = {"label_smoothing": weights.label_smoothing, "gather_gradient": weights.gather_gradient}
+        settings = {"ranks": self._ranks, "label_smoothing": weights.label_smoothing, "gather_gradient": weights.gather_gradient}
         temperature = tokenizer.text_branch.temperature
         parts = {"contrastive": contrastive_loss(image_features[:, -1], text_features, temperature, **settings)}
         loss = parts["contrastive"]

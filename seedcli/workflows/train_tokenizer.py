@@ -7,7 +7,8 @@ from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import RecipeError
-from seedcli.schema import Recipe
+from seedcli.models.config import PreprocessConfig
+from seedcli.schema import CausalQFormerRecipe, PairDataSection, Recipe
 
 
 def run(
@@ -88,6 +89,8 @@ def build_stage(recipe: Recipe, ranks: Any, reporter: Reporter) -> Any:
                 batch_size=recipe.optimization.batch_size,
                 ranks=ranks,
             )
+        case "causal-qformer":
+            return _build_causal_qformer(recipe, ranks)
         case "autoencoder":
             from seedcli.training.stage_autoencoder import AutoencoderStage
 
@@ -115,3 +118,73 @@ def build_stage(recipe: Recipe, ranks: Any, reporter: Reporter) -> Any:
             )
         case _:
             raise RecipeError(f"stage {recipe.stage!r} is not trained by `seed train-tokenizer`", remedy="see seed recipes ls")
+
+
+def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any) -> Any:
+    from seedcli.models.captions import CaptionTokenizer
+    from seedcli.models.config import PRESETS
+    from seedcli.models.seed_tokenizer import SeedTokenizer
+    from seedcli.models.weights import save_tokenizer_folder
+    from seedcli.training.initialize import initialize_tokenizer, overlay_shape, train_wordpiece
+    from seedcli.training.stage_causal_qformer import CausalQFormerStage
+
+    model = recipe.model
+    config = overlay_shape(PRESETS[model.preset], {**model.shape, "qformer": {**model.shape.get("qformer", {}), "mask": model.mask}})
+    match model.vocab:
+        case "train":
+            from seedcli.data.emoji import train_texts
+
+            captions = CaptionTokenizer(train_wordpiece(train_texts(), vocab_size=config.qformer.vocab_size))
+        case "bert":
+            from seedcli.models.registry import find_vocab
+
+            captions = CaptionTokenizer(find_vocab(model.preset))
+        case path:
+            captions = CaptionTokenizer(Path(path))
+    match model.start:
+        case "scratch":
+            tokenizer = SeedTokenizer(config, text_branch=True)
+            initialize_tokenizer(tokenizer, seed=recipe.seed, temperature=recipe.losses.temperature)
+        case _:
+            raise RecipeError(f"model.start = {model.start!r}: expected `scratch`")
+
+    def save(tokenizer: SeedTokenizer, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "vocab.txt").write_text("\n".join(captions.pieces) + "\n", encoding="utf-8")
+        trained = {"stage": recipe.stage, "recipe": recipe.name, "steps": recipe.optimization.steps, "batch_size": recipe.optimization.batch_size}
+        save_tokenizer_folder(tokenizer, folder, name=recipe.name or config.name, trained=trained)
+
+    return CausalQFormerStage(
+        tokenizer,
+        pairs=build_mixture(recipe.data, seed=recipe.seed, preprocess=config.preprocess.training),
+        captions=captions,
+        loss=recipe.losses,
+        train_vision=model.train_vision,
+        batch_size=recipe.optimization.batch_size,
+        save=save,
+        ranks=ranks,
+    )
+
+
+def build_mixture(data: PairDataSection, *, seed: int, preprocess: PreprocessConfig) -> Any:
+    """The recipe's weighted sources as one sequence of augmented pairs.
+
+    Raises:
+        DataError: A source cannot be read.
+        RecipeError: Emoji of another split than `train`.
+    """
+    from seedcli.data.pairs import EmojiPairs, Mixture, TablePairs, TarPairs
+
+    sources = []
+    for source in data.sources:
+        match source.kind:
+            case "emoji":
+                if source.path != "train":
+                    raise RecipeError(f"data.sources: the emoji split {source.path!r} is not for training", remedy='path = "train"')
+                pairs = EmojiPairs("train", by_picture=source.by_picture)
+            case "table":
+                pairs = TablePairs(source.path, split=source.split, image_column=source.image_column, caption_column=source.caption_column)
+            case "tar":
+                pairs = TarPairs(source.path, caption_key=source.caption_key)
+        sources.append((pairs, source.weight))
+    return Mixture(sources, seed=seed, preprocess=preprocess)
