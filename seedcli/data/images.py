@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from seedcli.errors import DataError
 from seedcli.models.config import PreprocessConfig
@@ -158,11 +159,15 @@ class Preprocess:
             case _:
                 raise ValueError(f"no geometry is called {config.geometry!r}")
 
+    def to_array(self, image: Image.Image) -> np.ndarray:
+        """RGB image -> uint8 [3,S,S], 0..255: the geometry alone, without torch."""
+        return np.array(np.asarray(self._geometry(image)).transpose(2, 0, 1), order="C")
+
     def to_square(self, image: Image.Image) -> torch.Tensor:
-        """RGB image -> uint8 [3,S,S], 0..255: the geometry alone."""
+        """RGB image -> uint8 [3,S,S], 0..255, as a tensor."""
         import torch
 
-        return torch.from_numpy(np.array(self._geometry(image))).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(self.to_array(image))
 
     def normalize(self, squares: torch.Tensor) -> torch.Tensor:
         """uint8 [...,3,S,S] -> pixels float32 [...,3,S,S]: scaled to 0..1, then (x - mean) / std per channel."""
@@ -211,8 +216,13 @@ def _build_random_geometry(config: PreprocessConfig) -> Callable[[Image.Image], 
     return v2.Compose(steps)
 
 
-def save_image(image: Image.Image, path: str | Path) -> None:
+def save_image(image: Image.Image, path: str | Path, *, text: Mapping[str, str] | None = None) -> None:
     """RGB image -> file of the type that the name's ending says; the file appears whole or not at all.
+
+    Args:
+        image: What is written.
+        path: Its folder is created if need be.
+        text: Kept in the text chunks of a PNG, so that a picture can be traced to what made it; other types cannot hold it.
 
     Raises:
         DataError: The ending is no image type that can be written, or the folder cannot be written to.
@@ -223,11 +233,16 @@ def save_image(image: Image.Image, path: str | Path) -> None:
         raise DataError(
             f"{path}: '{path.suffix}' is no image type that can be written", remedy=f"Name it {path.with_suffix('.png')}, for instance."
         )
+    options = {}
+    if text:
+        options["pnginfo"] = PngInfo()
+        for key, value in text.items():
+            options["pnginfo"].add_text(key, value)
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
-            image.save(file, format=image_format)
+            image.save(file, format=image_format, **options)
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
