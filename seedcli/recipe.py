@@ -208,7 +208,10 @@ class _Layers:
         return self.place(loc) or DEFAULT
 
     def place(self, loc: Loc) -> str | None:
-        """The place of `loc`, else of the nearest table around it."""
+        """The place of `loc`, else of what was first written below it, else of the nearest table around it."""
+        below = (place for other, place in self.places.items() if other[: len(loc)] == loc)
+        if loc not in self.places and (place := next(below, None)):
+            return place
         for length in range(len(loc), 0, -1):
             if loc[:length] in self.places:
                 return self.places[loc[:length]]

@@ -1,14 +1,19 @@
-"""Model folders that tests of every part share: tiny weights from the parity fixture, in our layout and in the released one."""
+"""What every test starts from: the console's habits as they are before any option is read; and model folders that tests of all parts share.
+
+Their tiny weights come from the parity fixture, in our layout and in the released one.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from seedcli.console import console
 from seedcli.models.config import (
     CodebookConfig,
     GenerationConfig,
@@ -21,6 +26,7 @@ from seedcli.models.config import (
 )
 from seedcli.models.convert import convert_quantizer, convert_vision
 from seedcli.models.weights import build_with, save_tokenizer_folder
+from tests.released_weights import random_tensors, released_shapes
 
 TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safetensors"
 
@@ -51,6 +57,14 @@ TINY = SeedTokenizerConfig(
 )
 
 
+@pytest.fixture(autouse=True)
+def fresh_console() -> Iterator[None]:
+    """Commands set `--json`, `--quiet` and `--debug` on the one console; no test sees another's."""
+    console.configure(json=False, quiet=False, debug=False)
+    yield
+    console.configure(json=False, quiet=False, debug=False)
+
+
 @pytest.fixture(scope="session")
 def tiny_arrays() -> dict[str, torch.Tensor]:
     """Inputs, weights (official names under `weights.`) and outputs of the official code at tiny widths."""
@@ -64,36 +78,17 @@ def tiny_config() -> SeedTokenizerConfig:
 
 @pytest.fixture(scope="session")
 def tiny_released_tensors(tiny_arrays) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The tensors of `eva_vit_g.pth` and `seed_quantizer.pt` at tiny widths, with everything the released files carry beyond what is used."""
+    """The tensors of `eva_vit_g.pth` and `seed_quantizer.pt` at tiny widths, with all that the release carries beyond what is used."""
     weights = {key.removeprefix("weights."): tensor for key, tensor in tiny_arrays.items() if key.startswith("weights.")}
     vision = {key.removeprefix("visual_encoder."): weights.pop(key) for key in list(weights) if key.startswith("visual_encoder.")}
-    torch.manual_seed(0)
-    width, vision_width = TINY.qformer.width, TINY.vision.width
-    last = f"blocks.{TINY.vision.depth - 1}."
-    vision |= {
-        f"blocks.{TINY.vision.depth}.{key.removeprefix(last)}": torch.randn_like(vision[key])
-        for key in list(vision)
-        if key.startswith(last)
-    }
-    vision |= {f"{name}.{part}": torch.randn(vision_width) for name in ("norm", "head") for part in ("weight", "bias")}
-    weights |= {"pos_embed_text": torch.randn(1, 32, width), "reverse_tokens_text": torch.randn(1, 77, width)}
-    weights |= {
-        key.replace("blocks.", "blocks_text.", 1): torch.randn_like(weights[key]) for key in list(weights) if key.startswith("blocks.")
-    }
-    weights |= {
-        key.replace("Qformer.", "Reverse_Qformer_text."): torch.randn_like(weights[key])
-        for key in list(weights)
-        if key.startswith("Qformer.bert.encoder.layer.0.") and weights[key].is_floating_point()
-    }
-    weights |= {"distill_text_proj.weight": torch.randn(width, width), "distill_text_proj.bias": torch.randn(width)}
-    weights |= {"itm_head.weight": torch.randn(2, width), "itm_head.bias": torch.randn(2)}
-    weights.setdefault("Qformer.bert.embeddings.position_ids", torch.arange(TINY.qformer.max_positions)[None])
+    for tensors, shapes, seed in zip((vision, weights), released_shapes(TINY), (1, 2), strict=True):
+        tensors |= random_tensors({key: shape for key, shape in shapes.items() if key not in tensors}, seed=seed)
     return vision, weights
 
 
 @pytest.fixture(scope="session")
 def tiny_vocab(tmp_path_factory) -> Path:
-    """160 WordPieces with BERT's special ids (0, 100..103): single letters, so that every lower-case word can be spelled, and four words."""
+    """160 WordPieces with BERT's special ids (0, 100..103): letters, so that any lower-case word can be spelled, and four words."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     pieces = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     pieces += [*letters, *(f"##{letter}" for letter in letters), "cat", "dog", "red", "face"]
@@ -104,7 +99,7 @@ def tiny_vocab(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer_folder(tmp_path_factory, tiny_released_tensors, tiny_vocab) -> Path:
-    """A model folder in our layout: 56 px, 32 queries, 64 codes, generation width 64, text branch and vocabulary, no decoder. Do not write into it."""
+    """A model folder in our layout: 56 px, 64 codes, generation width 64, text branch, vocabulary, no decoder. Do not write into it."""
     vision, quantizer = tiny_released_tensors
     folder = tmp_path_factory.mktemp("models") / "tiny"
     tensors = convert_vision(vision, TINY, file="fixture") | convert_quantizer(quantizer, TINY, text_branch=True, file="fixture")
@@ -115,7 +110,7 @@ def tiny_tokenizer_folder(tmp_path_factory, tiny_released_tensors, tiny_vocab) -
 
 @pytest.fixture(scope="session")
 def released_folder(tmp_path_factory, tiny_released_tensors, tiny_vocab) -> Path:
-    """The same weights as the two released files, with the configuration that sizes other than seed-2's need beside them. Do not write into it."""
+    """The same weights as the two released files, with the configuration that other sizes than seed-2's need. Do not write into it."""
     vision, quantizer = tiny_released_tensors
     folder = tmp_path_factory.mktemp("released") / "tiny-released"
     folder.mkdir()

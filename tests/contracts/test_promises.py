@@ -66,7 +66,12 @@ def test_readme_make_targets_exist() -> None:
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_help_holds_an_example_that_parses(name: str) -> None:
     text = re.sub(r"\\\n\s*", " ", COMMANDS[name].help or "")
-    calls = [call for line in text.splitlines() if "seed " in line and line.startswith(" ") for call in seed_calls(line.strip().removeprefix("$ "))]
+    calls = [
+        call
+        for line in text.splitlines()
+        if "seed " in line and line.startswith(" ")
+        for call in seed_calls(line.strip().removeprefix("$ "))
+    ]
     assert any(call.startswith(f"seed {name}") for call in calls), f"seed {name} --help: no line such as `  seed {name} ...`"
     for call in calls:
         parse(call)

@@ -63,7 +63,8 @@ def test_heavy_packages_stay_with_their_owners() -> None:
     strangers = [
         str(entry)
         for entry in imports()
-        if entry.top in OWNERS and not any(entry.file == owner or (owner.endswith("/") and entry.file.startswith(owner)) for owner in OWNERS[entry.top])
+        if entry.top in OWNERS
+        and not any(entry.file == owner or (owner.endswith("/") and entry.file.startswith(owner)) for owner in OWNERS[entry.top])
     ]
     assert strangers == []
 
@@ -72,7 +73,12 @@ def test_each_owner_still_imports_its_package() -> None:
     users = defaultdict(set)
     for entry in imports():
         users[entry.top].add(entry.file)
-    unused = [(package, owner) for package, owners in OWNERS.items() for owner in owners if not any(file.startswith(owner) for file in users[package])]
+    unused = [
+        (package, owner)
+        for package, owners in OWNERS.items()
+        for owner in owners
+        if not any(file.startswith(owner) for file in users[package])
+    ]
     assert unused == []
 
 
@@ -82,7 +88,9 @@ def test_forbidden_packages() -> None:
 
 def test_only_commands_import_the_console() -> None:
     """Workflows and everything below get a `Reporter`."""
-    strangers = [str(entry) for entry in imports() if entry.target == "seedcli.console" and "console" in entry.names and floor(entry.file) < 5]
+    strangers = [
+        str(entry) for entry in imports() if entry.target == "seedcli.console" and "console" in entry.names and floor(entry.file) < 5
+    ]
     assert strangers == []
 
 
@@ -97,7 +105,10 @@ def test_below_workflows_nothing_takes_a_whole_recipe() -> None:
         f"{entry} ({name})"
         for entry, file in ours()
         for name in entry.names
-        if file == "schema.py" and name.endswith("Recipe") and floor(entry.file) < 4 and entry.file not in {"recipe.py", "training/run_folder.py"}
+        if file == "schema.py"
+        and name.endswith("Recipe")
+        and floor(entry.file) < 4
+        and entry.file not in {"recipe.py", "training/run_folder.py"}
     ]
     assert whole == []
 

@@ -1,0 +1,138 @@
+"""From exceptions to exit codes, in real processes where signals and pipes matter."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from seedcli import __version__, errors
+from seedcli.cli.main import COMMANDS, app, as_command
+
+APP_WITH = """
+import sys, time
+import typer
+from seedcli.cli import main
+def probe():
+{body}
+main.app.command("probe")(main.as_command(probe))
+sys.argv = ["seed", "probe", *sys.argv[1:]]
+main.main()
+"""
+
+
+def program(body: str) -> list[str]:
+    """A `seed` with one more command, `probe`, whose body is given."""
+    return [sys.executable, "-c", APP_WITH.format(body="\n".join(f"    {line}" for line in body.splitlines()))]
+
+
+def invoke(function: object, *arguments: str) -> object:
+    probe = typer.Typer()
+    probe.command()(as_command(function))
+    return CliRunner().invoke(probe, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.SeedError, 1),
+        (errors.UsageError, 2),
+        (errors.RecipeError, 2),
+        (errors.DataError, 3),
+        (errors.PartialFailure, 4),
+        (errors.NumericalError, 5),
+        (errors.Interrupted, 130),
+    ],
+)
+def test_each_error_has_its_exit_code_and_no_traceback(kind: type[errors.SeedError], code: int) -> None:
+    def fail() -> None:
+        raise kind("found a, expected b", remedy="type c")
+
+    result = invoke(fail)
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr == "error: found a, expected b\n  -> type c\n"
+    assert "Traceback (most recent call last)" in invoke(fail, "--debug").stderr
+
+
+def test_a_missing_file_is_the_users_affair() -> None:
+    def fail() -> None:
+        Path("/no/such/file").read_text()
+
+    result = invoke(fail)
+    assert result.exit_code == 3
+    assert result.stderr == "error: /no/such/file: No such file or directory\n"
+
+
+def test_our_bug_shows_a_traceback_and_how_to_report_it() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("oops")
+
+    result = invoke(fail)
+    assert result.exit_code == 1
+    assert "ZeroDivisionError: oops" in result.stderr
+    assert "seed doctor --json" in result.stderr
+
+
+def test_habits_work_on_any_command_and_do_not_stick() -> None:
+    def command(name: str = "x") -> None:
+        from seedcli.console import console
+
+        console.note("noted")
+        console.result({"name": name, "json": console.json})
+        print("not a result")
+
+    loud = invoke(command, "--name", "y")
+    assert loud.stdout == '{"name": "y", "json": false}\n'
+    assert loud.stderr == "noted\nnot a result\n"
+    assert invoke(command, "--json", "--quiet").stdout == '{"name": "x", "json": true}\n'
+    assert "noted" not in invoke(command, "--quiet").stderr
+    assert "noted" in invoke(command).stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_by_signal(number: signal.Signals) -> None:
+    process = subprocess.Popen(program("print('ready', flush=True)\ntime.sleep(60)"), stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "error: interrupted" in err
+    assert "Traceback" not in err
+
+
+def test_reader_that_stops_reading() -> None:
+    code = program("from seedcli.console import console\nfor k in range(100000): console.result({'k': k})")
+    process = subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == '{"k": 0}\n'
+    process.stdout.close()
+    assert process.wait(30) == 141
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_mistyped_command_and_option_get_a_suggestion() -> None:
+    result = CliRunner().invoke(app, ["recipe"])
+    assert result.exit_code == 2
+    assert "Did you mean 'recipes'?" in result.stderr
+    result = CliRunner().invoke(app, ["recipes", "show", "x", "--resolvd"])
+    assert result.exit_code == 2
+    assert "--resolved" in result.stderr
+
+
+def test_version_and_help() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"seed {__version__}\n")
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    listed = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line.startswith("  ") and line[2] != " "]
+    assert listed == list(COMMANDS)
+
+
+def test_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "seedcli", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"seed {__version__}\n"

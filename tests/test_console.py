@@ -1,0 +1,126 @@
+"""What goes to stdout, what to stderr, and how."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from seedcli.console import Console, Reporter
+from seedcli.errors import DataError
+
+
+def run_on_a_terminal(code: str) -> str:
+    """What a person sees: stdout and stderr of a fresh interpreter on one pseudo-terminal."""
+    main, side = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=side, stdout=side, stderr=side, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    )
+    os.close(side)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(main, 4096)
+        except OSError:  # Linux's way to say that the other side is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    assert process.wait(30) == 0, shown
+    os.close(main)
+    return shown.decode()
+
+
+def test_results_are_json_lines_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.result({"a": 1, "word": "é"}, human=lambda obj: "for people")
+    console.result([1, 2])
+    out = capsys.readouterr().out
+    assert [json.loads(line) for line in out.splitlines()] == [{"a": 1, "word": "é"}, [1, 2]]
+
+
+def test_results_are_for_people_on_a_terminal_unless_json_is_asked_for() -> None:
+    shown = run_on_a_terminal(
+        "from seedcli.console import console\n"
+        "console.result({'a': 1}, human=lambda obj: f'a is {obj[\"a\"]} [not markup]')\n"
+        "console.result({'loss': 0.123456, 'inner': {'b': 'x'}})\n"
+        "console.configure(json=True)\n"
+        "console.result({'a': 2})\n"
+    )
+    assert shown.splitlines() == ["a is 1 [not markup]", "loss   0.1235", "inner", "  b  x", '{"a": 2}']
+
+
+def test_progress_bar_on_a_terminal() -> None:
+    shown = run_on_a_terminal(
+        "from seedcli.console import console\nwith console.progress('images', 3) as bar:\n    for _ in range(3): bar.advance(loss=0.5)\n"
+    )
+    assert "images" in shown
+    assert "3/3" in shown
+    assert "loss=0.5" in shown
+
+
+def test_notes_and_warnings_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.note("model: seed-nano")
+    console.warn("slow")
+    with console.progress("images", 2) as progress:
+        progress.advance(2, loss=1.5)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    note, warning, bar = captured.err.splitlines()
+    assert (note, warning) == ("model: seed-nano", "warning: slow")
+    assert bar.startswith("images: 2/2, ")
+    assert bar.endswith("/s  loss=1.5")
+
+    console.configure(quiet=True)
+    console.note("model")
+    console.warn("slow")
+    with console.progress("images", 2) as progress:
+        progress.advance(2)
+    assert capsys.readouterr().err == ""
+    assert progress.done == 2
+
+
+def test_errors_are_never_silenced_and_carry_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.configure(quiet=True)
+    console.error(DataError("no such file: a.jpg", remedy="ls"))
+    assert capsys.readouterr().err == "error: no such file: a.jpg\n  -> ls\n"
+    console.configure(debug=True)
+    try:
+        raise DataError("again")
+    except DataError as error:
+        console.error(error)
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.endswith("error: again\n")
+
+
+def test_stdout_holds_results_only_even_against_native_code_and_children() -> None:
+    code = (
+        "import os, sys\n"
+        "from seedcli.console import console\n"
+        "with console.results_only():\n"
+        "    print('printed')\n"
+        "    os.write(1, b'native\\n')\n"
+        "    os.system('echo child')\n"
+        "    console.result({'a': 1})\n"
+        "print('afterwards')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == '{"a": 1}\nafterwards\n'
+    assert sorted(done.stderr.split()) == ["child", "native", "printed"]
+
+
+def test_reporter_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter()
+    reporter.note("a")
+    reporter.warn("b")
+    with reporter.progress("c", 3) as progress:
+        progress.advance(2, loss=1.0)
+    assert (progress.done, progress.figures) == (2, {"loss": 1.0})
+    assert capfd.readouterr() == ("", "")
