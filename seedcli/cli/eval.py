@@ -1,0 +1,91 @@
+"""`seed eval`: the paper's measurements, one subcommand each."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from seedcli.cli.options import BatchSizeOption, DeviceOption, DtypeOption, LimitOption, ModelOption
+from seedcli.console import console
+
+app = typer.Typer(help="Measure a model: retrieval.")
+
+
+@app.command("retrieval")
+def retrieval(
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset", metavar="emoji|flickr30k|coco|FILE", help="A named set, or a JSON file of captions: Karpathy's, BLIP's or COCO's."
+        ),
+    ] = "emoji",
+    split: Annotated[
+        str | None, typer.Option("--split", help="Which split; default: unseen for emoji (also: vendor, validation), test for others.")
+    ] = None,
+    model: ModelOption = "seed-nano",
+    feature: Annotated[
+        Literal["causal", "codes"], typer.Option("--feature", help="Causal embeddings, or those reconstructed from the codes.")
+    ] = "causal",
+    query: Annotated[
+        int | None,
+        typer.Option("--query", min=0, help="Use this query's feature; default: the last, which sees all the others.", show_default=False),
+    ] = None,
+    by_query: Annotated[bool, typer.Option("--by-query", help="Also score every query, and say how much the queries differ.")] = False,
+    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Where the pictures of FILE lie.")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option("--data-root", metavar="DIR", help="Where flickr30k/ and coco/ lie; else the hub is asked.")
+    ] = None,
+    allow_split: Annotated[bool, typer.Option("--allow-split", help="Accept a split whose size is not the published one.")] = False,
+    batch_size: BatchSizeOption = 64,
+    limit: LimitOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings on disk.")] = False,
+) -> None:
+    """Recall of pictures by captions and of captions by pictures, at 1, 5 and 10.
+
+    \b
+    Example:
+      seed eval retrieval
+      seed eval retrieval --dataset emoji --split vendor --feature codes
+      seed eval retrieval --dataset coco --data-root ~/data --model seed-2
+    """
+    from seedcli.workflows.evaluate import run_retrieval
+
+    result = run_retrieval(
+        dataset,
+        split=split,
+        model=model,
+        feature=feature,
+        query=query,
+        by_query=by_query,
+        images=images,
+        data_root=data_root,
+        allow_split=allow_split,
+        batch_size=batch_size,
+        limit=limit,
+        device=device,
+        dtype=dtype,
+        cache=not no_cache,
+        reporter=console,
+    )
+    console.result(result, human=_show_retrieval)
+
+
+def _show_retrieval(result: dict[str, Any]) -> str:
+    columns = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
+
+    def line(name: str, images: object, metrics: dict[str, float]) -> str:
+        return f"{name:<22}{images!s:>7}" + "".join(f"{metrics[column]:>9.1f}" for column in columns)
+
+    head = f"{result['dataset']} {result['split']}, {result['num_images']:,} images, {result['num_captions']:,} captions"
+    lines = [f"{head}; {result['model']} ({result['fingerprint']}), {result['feature']}, query {result['query']}"]
+    lines.append(f"{'recall in percent':<22}{'images':>7}" + "".join(f"{column:>9}" for column in columns))
+    lines.append(line("all", result["num_images"], result["metrics"]))
+    lines.append(line("chance", "", result["chance"]))
+    lines += [line(name, part["num_images"], part["metrics"]) for name, part in result.get("subsets", {}).items()]
+    lines += [line(f"query {part['query']}", "", part["metrics"]) for part in result.get("by_query", ())]
+    lines += [f"{name:<34}{value:.3f}" for name, value in result.get("query_variance", {}).items()]
+    if result["published_split"] is False:
+        lines.append("not the published split: do not compare with published numbers")
+    return "\n".join(lines)
