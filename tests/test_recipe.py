@@ -131,8 +131,6 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(folder: Path) -> N
         'stage = "bread"\nsed = 1\nlearning_rate = 1\n[optimizer]\nlearning_rate = "fast"\nbetas = [0.9]\n'
         '[[sources]]\nkind = "hub"\nrepo = 3\nwait = 1\n'
     )
-        'stage = "bread"\nsed = 1\nlearning_rate = 1\n[optimizer]\nlearning_rate = "fast"\nbetas = [0.9]\n[[sources]]\nkind = "hub"\nrepo = 3\nwait = 1\n'
-    )
     assert faults_of(bad) == [
         "bad.toml: 8 faults",
         "bad.toml: seed: missing (of everything random)",

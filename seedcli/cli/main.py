@@ -27,6 +27,7 @@ EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 COMMANDS = {
     "train-tokenizer": "seedcli.cli.train_tokenizer:train_tokenizer",
     "eval": "seedcli.cli.eval:app",
+    "eval": "seedcli.cli.eval:app",
     "recipes": "seedcli.cli.recipes:app",
     "doctor": "seedcli.cli.doctor:doctor",
 }
