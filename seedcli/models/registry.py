@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.config import PRESETS, Numerics, SeedTokenizerConfig
+from seedcli.models.description import ModelFacts, read_model_facts
 from seedcli.models.sources import BERT_VOCABULARY, QUANTIZER, UNCLIP, VIT_G, Source
 
 if TYPE_CHECKING:
@@ -128,6 +129,22 @@ def _locate_hub(repo: str, reporter: Reporter) -> ModelFiles:
     )
 
 
+def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> ModelFacts:
+    """What is known of a model without torch and without its weights; a preset that is not on the disk is not downloaded for it.
+
+    Raises:
+        UsageError: No preset, folder or hub id has this name.
+        DataError: The folder holds no model, or its description is unreadable.
+    """
+    if model == "seed-2" and not Path(model).is_dir():
+        return ModelFacts(config=PRESETS[model])
+    files = locate(model, reporter=reporter)
+    if not files.described or files.folder is None:
+        return ModelFacts(config=PRESETS["seed-2"])
+    config, facts = read_model_facts(files.folder)
+    return ModelFacts(config=config, fingerprint=facts.get("fingerprint"), trained=facts.get("trained", {}))
+
+
 def load_seed_tokenizer(
     model: str = DEFAULT_MODEL,
     *,
@@ -172,7 +189,7 @@ def read_model(files: ModelFiles, *, text_branch: bool) -> tuple[SeedTokenizerCo
         DataError: A file is damaged or does not fit.
     """
     from seedcli.models.convert import convert_quantizer, convert_vision, fit_vocabulary
-    from seedcli.models.weights import read_model_facts, read_tensors
+    from seedcli.models.weights import read_tensors
 
     if files.described and files.folder is not None:
         config, _ = read_model_facts(files.folder)
@@ -188,7 +205,7 @@ def read_model(files: ModelFiles, *, text_branch: bool) -> tuple[SeedTokenizerCo
 
 def _stored_digest(files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]) -> str:
     """The weights' digest as stored beside them; computed and stored the first time."""
-    from seedcli.models.weights import fingerprint, read_model_facts, weights_digest
+    from seedcli.models.weights import fingerprint, weights_digest
 
     if not files.released and files.folder is not None:
         _, facts = read_model_facts(files.folder)
@@ -260,7 +277,6 @@ def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None
         DataError: There is none, or its image encoder has another width than the generation embedding (stable-unCLIP `-small`).
     """
     from seedcli.models.download import fetch
-    from seedcli.models.weights import read_model_facts
 
     files = None if model == "seed-2" else locate(model, reporter=reporter)
     width = PRESETS["seed-2"].generation.generation_dim
@@ -278,21 +294,29 @@ def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None
 
 
 def check_decoder(folder: Path, generation_dim: int) -> None:
-    """Refuses a pipeline whose image embeddings have another width than the generation embedding.
+    """Refuses, by its configuration files alone, a pipeline that does not draw embeddings as wide as the generation embedding.
 
     Raises:
-        DataError: Says both widths. The 768-wide `-small` pipelines are the usual mistake.
+        DataError: Not a stable-unCLIP pipeline, or one of another width; says both. The 768-wide `-small` pipelines are the usual mistake.
     """
-    path = folder / "image_encoder" / "config.json"
-    try:
-        width = json.loads(path.read_text(encoding="utf-8"))["projection_dim"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    facts = {}
+    for name, key in (
+        ("model_index.json", "_class_name"),
+        ("image_normalizer/config.json", "embedding_dim"),
+        ("unet/config.json", "projection_class_embeddings_input_dim"),
+    ):
+        try:
+            facts[key] = json.loads((folder / name).read_text(encoding="utf-8"))[key]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{folder / name} does not say `{key}`: {type(error).__name__}", remedy="this is no complete unCLIP pipeline folder"
+            ) from None
+    kind, width, input_dim = facts.values()
+    if "StableUnCLIPImg2Img" not in kind:
+        raise DataError(f"{folder} holds a diffusers {kind}, expected a StableUnCLIPImg2ImgPipeline")
+    if (width, input_dim) != (generation_dim, 2 * generation_dim):
         raise DataError(
-            f"{path} does not say `projection_dim`: {type(error).__name__}", remedy="this is no complete unCLIP pipeline folder"
-        ) from None
-    if width != generation_dim:
-        raise DataError(
-            f"the decoder in {folder} takes image embeddings of width {width}, this tokenizer makes {generation_dim}",
+            f"the decoder in {folder} takes image embeddings of width {width} (UNet input {input_dim}), this tokenizer makes {generation_dim}",
             remedy="stable-diffusion-2-1-unclip-small is the 768-wide variant; the one that fits is " + UNCLIP.sources[0].name,
         )
 

@@ -8,7 +8,6 @@ always empty, so its embedding is computed once and the text encoder is let go; 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +22,8 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError, NumericalError
+from seedcli.models.registry import check_decoder
 
-PIPELINE_CLASS = "StableUnCLIPImg2ImgPipeline"
 SLICE_FROM_PX = 256  # larger pictures leave the VAE one by one: 768 px costs about 2 GB of activations each, and batching gains nothing
 
 
@@ -138,25 +137,6 @@ class UnclipDecoder:
         return processor.numpy_to_pil(processor.pt_to_numpy(images))
 
 
-def check_decoder(folder: Path, generation_dim: int) -> None:
-    """Checks from its configuration files alone that the pipeline in `folder` draws embeddings of width `generation_dim`.
-
-    Raises:
-        DataError: Not a stable-unCLIP pipeline, or one for embeddings of another width, such as the published `-small` variant (768).
-    """
-    name = _read_json(folder / "model_index.json").get("_class_name")
-    if name not in (PIPELINE_CLASS, NegativeUnclipPipeline.__name__):
-        raise DataError(f"{folder} holds a diffusers {name}, expected a {PIPELINE_CLASS}", remedy="pass the folder of an unCLIP decoder")
-    width = _read_json(folder / "image_normalizer" / "config.json").get("embedding_dim")
-    input_dim = _read_json(folder / "unet" / "config.json").get("projection_class_embeddings_input_dim")
-    if width != generation_dim or input_dim != 2 * generation_dim:
-        raise DataError(
-            f"the image decoder in {folder} draws embeddings of width {width} (UNet input {input_dim}), "
-            f"but this model makes generation embeddings of width {generation_dim}",
-            remedy="use the decoder that belongs to the model: for seed-2 stable-diffusion-2-1-unclip (1024), not its -small variant (768)",
-        )
-
-
 def load_decoder(
     folder: str | Path, *, generation_dim: int, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
 ) -> UnclipDecoder:
@@ -195,16 +175,6 @@ def load_decoder(
             remedy="check that the folder is complete (safetensors, as diffusers saves a pipeline)",
         ) from error
     return UnclipDecoder(pipeline.to(device), prompt_embedding.detach().to(device))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or unreadable: {error}", remedy="an image decoder is a folder as diffusers saves it") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} holds no JSON object")
-    return value
 
 
 @contextlib.contextmanager

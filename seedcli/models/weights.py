@@ -23,11 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seedcli.errors import DataError
-from seedcli.models.config import SeedTokenizerConfig, config_from_dict, config_to_dict
+from seedcli.models.config import SeedTokenizerConfig, config_to_dict
+from seedcli.models.description import CONFIG_FILE, DECODER_FOLDER, FORMAT_VERSION, VOCAB_FILE, WEIGHTS_FILE
 from seedcli.models.seed_tokenizer import SeedTokenizer
-
-FORMAT_VERSION = 1
-CONFIG_FILE, WEIGHTS_FILE, VOCAB_FILE, DECODER_FOLDER = "seed_tokenizer.json", "model.safetensors", "vocab.txt", "decoder"
 
 # What codes and pictures do not depend on: words, the retrieval-only tower, and the filler of `--codes-only`.
 _OUTSIDE_FINGERPRINT = ("text_branch.", "decoder.reconstruction.", "codebook.position_mean")
@@ -181,22 +179,3 @@ def save_tokenizer_folder(
     if decoder is not None and decoder.resolve() != (folder / DECODER_FOLDER).resolve():
         shutil.copytree(decoder, folder / DECODER_FOLDER, dirs_exist_ok=True)
     return facts["fingerprint"]
-
-
-def read_model_facts(folder: Path) -> tuple[SeedTokenizerConfig, dict[str, Any]]:
-    """`seed_tokenizer.json` of a folder -> configuration and everything in it.
-
-    Raises:
-        DataError: The file is missing, is no JSON, has another format version, or a configuration with unknown or missing fields.
-    """
-    path = folder / CONFIG_FILE
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        version = facts.get("format_version", FORMAT_VERSION)
-        if version != FORMAT_VERSION:
-            raise DataError(
-                f"{path} has format version {version}, this program reads {FORMAT_VERSION}", remedy="pip install --upgrade seedcli"
-            )
-        return config_from_dict(SeedTokenizerConfig, facts["config"]), facts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not readable as a model's description: {type(error).__name__}: {error}") from None

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from seedcli.errors import DataError, NumericalError
-from seedcli.models.unclip import UnclipDecoder, check_decoder, load_decoder
+from seedcli.models.registry import check_decoder
+from seedcli.models.unclip import UnclipDecoder, load_decoder
 from tests.decoder_fixture import IMAGE_SIZE_PX
 
 G = 64
@@ -148,19 +149,21 @@ def test_bfloat16_draws(tiny_decoder_folder: Path) -> None:
 
 
 def test_a_decoder_of_another_width_is_refused(tiny_decoder_folder: Path) -> None:
-    with pytest.raises(DataError, match=r"width 64 .* width 1024") as caught:
+    with pytest.raises(DataError, match=r"width 64 .* makes 1024") as caught:
         check_decoder(tiny_decoder_folder, 1024)
     assert "-small" in caught.value.remedy
     with pytest.raises(DataError):
         load_decoder(tiny_decoder_folder, generation_dim=1024)
 
 
-def test_another_pipeline_or_no_pipeline_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing or unreadable"):
+def test_another_pipeline_or_no_pipeline_is_refused(tiny_decoder_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"model_index\.json"):
         load_decoder(tmp_path, generation_dim=G)
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_decoder_folder, folder)
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     with pytest.raises(DataError, match="StableDiffusionPipeline"):
-        load_decoder(tmp_path, generation_dim=G)
+        load_decoder(folder, generation_dim=G)
 
 
 @pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "text_encoder/model.safetensors"])
