@@ -14,7 +14,7 @@ SHELL := bash
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 TORCH ?= torch==2.14.1 torchvision==0.29.1
-PICTURE ?= examples/picture.png
+PICTURE ?= examples/face.png
 VENV := .venv
 BIN := $(VENV)/bin
 
