@@ -25,8 +25,9 @@ EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
 # Subcommand -> "module:function" or "module:app", in the order of the help. The function's signature and docstring are the command's.
 COMMANDS = {
+    "tokenize": "seedcli.cli.tokenize:tokenize",
+    "detokenize": "seedcli.cli.detokenize:detokenize",
     "train-tokenizer": "seedcli.cli.train_tokenizer:train_tokenizer",
-    "eval": "seedcli.cli.eval:app",
     "eval": "seedcli.cli.eval:app",
     "recipes": "seedcli.cli.recipes:app",
     "doctor": "seedcli.cli.doctor:doctor",

@@ -1,7 +1,7 @@
 """Items -> squares uint8 [B,3,S,S], decoded in worker processes, in order, with memory that does not depend on how many there are.
 
-Workers are started afresh (not forked: a fork of a process with torch's threads may hang) and import Pillow and NumPy only, so that each costs
-about 50 MB and 0.2 s. What cannot be decoded comes back as a reason, and so does an image that kills its worker.
+Workers are started afresh (not forked: a fork of a process with torch's threads may hang) and import Pillow and NumPy only, so that each
+costs about 50 MB and 0.2 s. What cannot be decoded comes back as a reason, and so does an image that kills its worker.
 """
 
 from __future__ import annotations

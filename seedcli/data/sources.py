@@ -1,7 +1,7 @@
 """What the user names as INPUT -> a stream of items, one for each image, in a fixed order and with a stable key.
 
-Inputs are image files, folders, globs, `-` (paths on stdin), webdataset tars, parquet files and folders that `datasets` saved. Listing reads
-names only; bytes are read when an item's turn comes. What cannot be read becomes an item with a `problem`, so that the others go on.
+Inputs are image files, folders, globs, `-` (paths on stdin), webdataset tars, parquet files and folders that `datasets` saved. Listing
+reads names only; bytes are read when an item's turn comes. What cannot be read becomes an item with a `problem`, so that the others go on.
 Tars are read with the standard library: importing webdataset imports torch, which listing and decoding must not pay for.
 """
 
@@ -21,9 +21,11 @@ from braceexpand import UnbalancedBracesError, braceexpand
 
 from seedcli.errors import DataError, UsageError
 
+# What a folder or tar is searched for; a file that is named outright is always tried.
 IMAGE_ENDINGS = frozenset(
-    "avif bmp dib gif ico jfif jpe jpeg jpg jp2 j2k pbm pgm png pnm ppm psd qoi tga tif tiff webp".split()
-)  # what a folder or tar is searched for; a file that is named outright is always tried
+    ("avif", "bmp", "dib", "gif", "ico", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg")
+    + ("pbm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "tga", "tif", "tiff", "webp")
+)
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp", "image_bytes", "bytes", "picture")  # looked for in this order
 TEXT_COLUMNS = ("text", "caption", "captions", "txt", "label_text", "description", "title", "label")
@@ -216,15 +218,23 @@ def read_items(container: Container, columns: Columns = Columns(), skip: int = 0
             return _read_dataset(container, columns, skip)
 
 
-def count_items(container: Container, at_most: int | None = None) -> int | None:
-    """Images in a container, or None where only reading it whole would tell; a tar is counted (headers only) if `at_most` is given."""
+def count_items(container: Container, columns: Columns = Columns(), at_most: int | None = None) -> int | None:
+    """Images in a container, or None where only reading it whole would tell; a tar is read and counted if `at_most` is given.
+
+    Raises:
+        DataError: A table cannot be opened or has no image column.
+    """
     match container.kind:
         case "tar":
             return None if at_most is None else sum(1 for _ in zip(range(at_most), _read_tar(container), strict=False))
         case "parquet":
-            return _open_parquet(container.path).metadata.num_rows
+            table = _open_parquet(container.path)
+            _parquet_columns(container.path, table, columns)
+            return table.metadata.num_rows
         case "dataset":
-            return (len(_open_dataset(container.path)) if container.stop is None else container.stop) - container.start
+            table = _open_dataset(container.path)
+            _dataset_columns(container.path, table, columns)
+            return (len(table) if container.stop is None else container.stop) - container.start
 
 
 def _read_tar(container: Container) -> Iterator[Item]:
@@ -246,7 +256,9 @@ def _read_tar(container: Container) -> Iterator[Item]:
                 kind = ending.lower().rpartition(".")[2]
                 if kind in IMAGE_ENDINGS or kind in ("txt", "json"):
                     fits = member.size <= MAX_MEMBER_BYTES
-                    members.setdefault(kind if kind in ("txt", "json") else "image", (member.name, tar.extractfile(member).read() if fits else None))
+                    members.setdefault(
+                        kind if kind in ("txt", "json") else "image", (member.name, tar.extractfile(member).read() if fits else None)
+                    )
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         problem = f"tar is damaged or cannot be read after {number} samples ({error})"
         yield Item(key=f"{container.stem}/{key or ''}", source=container.path, problem=problem)
@@ -283,29 +295,36 @@ def _open_parquet(path: str) -> Any:
         raise DataError(f"{path}: is no readable parquet file ({error})") from error
 
 
-def _read_parquet(container: Container, columns: Columns, skip: int) -> Iterator[Item]:
+def _parquet_columns(path: str, table: Any, columns: Columns) -> tuple[str, str | None, list[str]]:
+    """Image column, caption column, and all that are to be read."""
     import pyarrow as pa
 
+    if b"seed" in (table.metadata.metadata or {}) and "codes" in table.schema_arrow.names:
+        raise DataError(f"{path}: is a token shard, its images are codes already", remedy=f"Look into it with: seed tokens head {path}")
+    return _pick_columns(path, {field.name: _arrow_kind(pa, field.type) for field in table.schema_arrow}, columns)
+
+
+def _read_parquet(container: Container, columns: Columns, skip: int) -> Iterator[Item]:
+    from pyarrow import ArrowException
+
     table = _open_parquet(container.path)
-    schema = table.schema_arrow
-    if b"seed" in (table.metadata.metadata or {}) and "codes" in schema.names:
-        raise DataError(f"{container.path}: is a token shard, its images are codes already", remedy="Look into it with: seed tokens head")
-    kinds = {field.name: _arrow_kind(pa, field.type) for field in schema}
-    image, text = _pick_columns(container.path, kinds, columns)
+    image, text, wanted = _parquet_columns(container.path, table, columns)
     groups, first = [], 0
     for group in range(table.num_row_groups):
         rows = table.metadata.row_group(group).num_rows
-        if first + rows > skip:
-            groups.append(group)
-        else:
+        if not groups and first + rows <= skip:
             first += rows
-    wanted = [name for name, kind in kinds.items() if name == image or kind not in ("binary", "image")]
+        else:
+            groups.append(group)
     row = first
-    for batch in table.iter_batches(batch_size=64, row_groups=groups, columns=wanted, use_threads=False):
-        for values in batch.to_pylist():
-            if row >= skip:
-                yield _table_item(container, row, values, image, text)
-            row += 1
+    try:
+        for batch in table.iter_batches(batch_size=64, row_groups=groups, columns=wanted, use_threads=False):
+            for values in batch.to_pylist():
+                if row >= skip:
+                    yield _table_item(container, row, values, image, text)
+                row += 1
+    except (ArrowException, OSError) as error:
+        yield Item(key=f"{container.stem}/{row:08d}", source=container.path, problem=f"parquet file is damaged after {row} rows ({error})")
 
 
 def _arrow_kind(pa: Any, kind: Any) -> str:
@@ -329,15 +348,20 @@ def _open_dataset(path: str) -> Any:
     return loaded
 
 
+def _dataset_columns(path: str, table: Any, columns: Columns) -> tuple[str, str | None, list[str]]:
+    import datasets
+
+    return _pick_columns(path, {name: _feature_kind(datasets, feature) for name, feature in table.features.items()}, columns)
+
+
 def _read_dataset(container: Container, columns: Columns, skip: int) -> Iterator[Item]:
     import datasets
 
     table = _open_dataset(container.path)
-    kinds = {name: _feature_kind(datasets, feature) for name, feature in table.features.items()}
-    image, text = _pick_columns(container.path, kinds, columns)
-    if kinds[image] == "image":
+    image, text, wanted = _dataset_columns(container.path, table, columns)
+    if isinstance(table.features[image], datasets.Image):
         table = table.cast_column(image, datasets.Image(decode=False))
-    table = table.select_columns([name for name, kind in kinds.items() if name == image or kind not in ("binary", "image")])
+    table = table.select_columns(wanted)
     for row in range(container.start + skip, len(table) if container.stop is None else container.stop):
         yield _table_item(container, row, table[row], image, text)
 
@@ -349,19 +373,22 @@ def _feature_kind(datasets: Any, feature: Any) -> str:
     return "binary" if dtype in ("binary", "large_binary") else "string" if dtype in ("string", "large_string") else "other"
 
 
-def _pick_columns(path: str, kinds: Mapping[str, str], columns: Columns) -> tuple[str, str | None]:
-    """Image column and caption column: those that were named, else by type and usual name."""
+def _pick_columns(path: str, kinds: Mapping[str, str], columns: Columns) -> tuple[str, str | None, list[str]]:
+    """Image column and caption column (those that were named, else by type and usual name), and all columns to read: no other binaries."""
     for wanted in (columns.image, columns.text):
         if wanted is not None and wanted not in kinds:
             raise DataError(f"{path}: no column {wanted!r}; it has {', '.join(kinds)}", remedy="See --image-column and --text-column.")
     candidates = [name for name, kind in kinds.items() if kind == "image"] or [name for name, kind in kinds.items() if kind == "binary"]
     image = columns.image or next((name for name in IMAGE_COLUMNS if name in candidates), candidates[0] if len(candidates) == 1 else None)
     if image is None:
-        found = f"several columns could hold the image: {', '.join(candidates)}" if candidates else f"no image column among {', '.join(kinds)}"
+        found = (
+            f"several columns could hold the image: {', '.join(candidates)}" if candidates else f"no image column among {', '.join(kinds)}"
+        )
         raise DataError(f"{path}: {found}", remedy="Name one with --image-column.")
     if kinds[image] not in ("image", "binary"):
         raise DataError(f"{path}: column {image!r} holds no image bytes", remedy="Name another with --image-column.")
-    return image, columns.text or next((name for name in TEXT_COLUMNS if name in kinds and name != image), None)
+    text = columns.text or next((name for name in TEXT_COLUMNS if name in kinds and name != image), None)
+    return image, text, [name for name, kind in kinds.items() if name == image or kind not in ("binary", "image")]
 
 
 def _table_item(container: Container, row: int, values: dict[str, Any], image: str, text: str | None) -> Item:

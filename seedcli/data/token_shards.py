@@ -1,4 +1,4 @@
-"""Token shards: parquet files of codes that say which tokenizer made them. Written by `seed tokenize`, read by training and `seed detokenize`.
+"""Token shards: parquet files of codes that say which tokenizer made them. `seed tokenize` writes them, training reads them.
 
 Columns: `key`, `codes` (fixed-size list of Q uint16), `text`, `source`, `meta`. The file metadata key `seed` holds a JSON object, see
 `ShardHeader`. A shard is written beside its place, synced and renamed, so that a shard that exists is complete; it is never rewritten. Rows
@@ -83,7 +83,7 @@ def shard_schema(header: ShardHeader) -> pa.Schema:
     return pa.schema(columns)
 
 
-def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow]) -> ShardHeader:
+def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow], *, overwrite: bool = False) -> ShardHeader:
     """Rows -> one parquet file, streamed in groups of 10,000; appears under `path` only when complete and synced.
 
     Returns:
@@ -93,7 +93,7 @@ def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow])
         DataError: The shard exists already, or the rows do not have `num_queries` codes in range.
     """
     path = Path(path)
-    if path.exists():
+    if path.exists() and not overwrite:
         raise DataError(f"{path}: exists already, and finished shards are never rewritten", remedy="Choose another place with -o.")
     partial = path.with_name(path.name + ".partial")
     writer = pq.ParquetWriter(partial, shard_schema(header), compression="zstd")
@@ -124,7 +124,9 @@ def _in_groups(rows: Iterable[TokenRow], size: int) -> Iterator[list[TokenRow]]:
 def _as_table(rows: list[TokenRow], header: ShardHeader) -> pa.Table:
     codes = np.asarray([row.codes for row in rows])
     if codes.shape != (len(rows), header.num_queries) or codes.min() < 0 or codes.max() >= header.num_codes:
-        raise DataError(f"codes of shape {codes.shape} from {codes.min()} to {codes.max()}; expected {header.num_queries} in 0..{header.num_codes - 1}")
+        raise DataError(
+            f"codes of shape {codes.shape} from {codes.min()} to {codes.max()}; expected {header.num_queries} in 0..{header.num_codes - 1}"
+        )
     flat = pa.array(codes.reshape(-1).astype(np.uint16))
     schema = shard_schema(header)
     return pa.table(

@@ -1,0 +1,145 @@
+"""`seed tokenize`: images -> codes."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from seedcli.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    DryRunOption,
+    DtypeOption,
+    ForceOption,
+    LimitOption,
+    ModelOption,
+    ResumeOption,
+)
+from seedcli.console import console
+from seedcli.errors import PartialFailure
+
+InputsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="Images, folders, globs, - for paths on stdin, .tar shards with {000..127} ranges, parquet, or a folder saved by datasets.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="OUT", help="A .jsonl or .parquet file (.txt for token text), or a folder of token shards."),
+]
+FormatOption = Annotated[Literal["json", "tokens"], typer.Option("--format", help="JSON Lines, or token text: <img><img_01335>...</img>.")]
+HandlingOption = Annotated[
+    Literal["seed", "official"],
+    typer.Option(
+        "--image-handling",
+        help="official ignores EXIF, drops alpha and saturates 16-bit, as the official code; for matching its codes.",
+    ),
+]
+NumericsOption = Annotated[
+    Literal["default", "official-fp16"],
+    typer.Option("--numerics", help="official-fp16 computes as the official script does on a GPU; not run on a GPU so far."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, help="Processes that read and decode images, 0 for none; by default as many as cores, at most 8."),
+]
+ShardSizeOption = Annotated[int, typer.Option("--shard-size", min=1, help="Images in a token shard, where the input is no shard itself.")]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Only what errors.jsonl in -o DIR names; what succeeds goes to NAME.retry-001.parquet.")
+]
+ProcessesOption = Annotated[int, typer.Option("--nproc", min=1, help="Processes with a model each, which share out the shards of -o DIR.")]
+ImageColumnOption = Annotated[str | None, typer.Option("--image-column", help="Column of a table that holds the image; found by its type.")]
+TextColumnOption = Annotated[str | None, typer.Option("--text-column", help="Column of a table that holds the caption; found by its name.")]
+
+
+def tokenize(
+    inputs: InputsArgument = None,
+    output: OutputOption = None,
+    output_format: FormatOption = "json",
+    model: ModelOption = "seed-nano",
+    image_handling: HandlingOption = "seed",
+    numerics: NumericsOption = "default",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    batch_size: BatchSizeOption = 32,
+    workers: WorkersOption = None,
+    nproc: ProcessesOption = 1,
+    limit: LimitOption = None,
+    shard_size: ShardSizeOption = 10_000,
+    image_column: ImageColumnOption = None,
+    text_column: TextColumnOption = None,
+    resume: ResumeOption = False,
+    retry_failed: RetryOption = False,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Turn images into 32 codes each.
+
+    \b
+    Examples:
+      seed tokenize photo.jpg
+      seed tokenize photo.jpg | seed detokenize -o out.png
+      seed tokenize photos/ -o codes.jsonl
+      seed tokenize 'laion/{00000..00127}.tar' -o tokens/ --resume
+    """
+    from seedcli.data.sources import Columns
+    from seedcli.workflows.tokenize_images import TokenizeRequest, plan, run, stream
+
+    request = TokenizeRequest(
+        inputs=tuple(inputs or ()),
+        output=output,
+        output_format=output_format,
+        model=model,
+        device=device,
+        dtype=dtype,
+        numerics=numerics,
+        image_handling=image_handling,
+        batch_size=batch_size,
+        workers=workers,
+        limit=limit,
+        shard_size=shard_size,
+        columns=Columns(image_column, text_column),
+        resume=resume,
+        retry_failed=retry_failed,
+        force=force,
+        nproc=nproc,
+    )
+    if dry_run:
+        console.result(plan(request, stdin=sys.stdin))
+        return
+    if output is not None:
+        summary = run(request, stdin=sys.stdin, reporter=console)
+        console.result(summary.as_result())
+        _check(summary.images + summary.failed, summary.failed, summary.errors, retry=request.writes_shards)
+        return
+    total = failed = 0
+    with stream(request, stdin=sys.stdin, reporter=console) as codes:
+        for outcome in codes.outcomes:
+            total += 1
+            if outcome.reason is not None:
+                failed += 1
+                console.warn(f"{outcome.source}: {outcome.reason}")
+            elif output_format == "tokens":
+                console.text(codes.token_text(outcome))
+            else:
+                console.result(codes.record(outcome), human=_listing)
+    _check(total, failed, None, retry=False)
+
+
+def _listing(record: dict[str, Any]) -> str:
+    """For people: the name, and the codes beneath."""
+    codes = record["codes"]
+    rows = [codes[start : start + 16] for start in range(0, len(codes), 16)]
+    return "\n".join([record["source"], *("  " + " ".join(f"{code:5d}" for code in row) for row in rows)])
+
+
+def _check(total: int, failed: int, errors: str | None, *, retry: bool) -> None:
+    if failed:
+        where = f"; {errors} names them" if errors else ""
+        raise PartialFailure(
+            f"{failed} of {total} images failed{where}",
+            remedy="Try them again with --retry-failed." if retry else None,
+        )

@@ -1,0 +1,376 @@
+"""`seed tokenize`: images -> 32 codes each, to a stream, to one file, or to a folder of token shards.
+
+Every pass through the model has one fixed, padded shape, and an image keeps its slot in it (a failed one leaves a hole): matrix products of
+other shapes may differ in the last bit, which turns a code now and then. So the same inputs give the same bytes whatever was interrupted.
+Output files grow as journals in a workspace (`seedcli.data.token_job`) and appear whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seedcli.console import Reporter
+from seedcli.data.images import ImageHandling
+from seedcli.data.sources import Columns, Container, Item, count_items, list_inputs, read_items
+from seedcli.data.token_job import Outcome, TokenJob, freeze_job, open_job, remove_job
+from seedcli.data.token_shards import read_header
+from seedcli.errors import DataError, UsageError
+from seedcli.models.config import Numerics
+from seedcli.models.vocab import format_span
+from seedcli.workflows.tokenize_encoder import Encoder
+from seedcli.workflows.tokenize_outputs import fill_file, fill_shards, retry_failed
+
+if TYPE_CHECKING:
+    from seedcli.models.seed_tokenizer import SeedTokenizer
+
+FEW_IMAGES = 16  # up to here decoding in this process is over before workers are up
+MAX_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeRequest:
+    """What `seed tokenize` was asked for.
+
+    Attributes:
+        inputs: INPUT arguments; may be empty where a manifest exists (`resume`, `retry_failed`).
+        output: File (.jsonl, .txt, .parquet) or folder of shards; None for `stream`.
+        output_format: `json` lines or `tokens` (`<img><img_01335>...</img>`); a parquet file is neither.
+        model, device, dtype, numerics: See `load_seed_tokenizer`.
+        image_handling: See `open_image`.
+        batch_size: Images of one pass through the model; smaller inputs than this run in one pass of their own size.
+        workers: Processes that decode; None decides by the number of images and cores.
+        limit: Stop after this many images.
+        shard_size: Images of a shard that is not made from one input shard.
+        columns: Of tables.
+        resume: Continue what was interrupted.
+        retry_failed: Compute only what failed before.
+        force: Start an interrupted single file anew.
+        nproc: Processes with a model each, for a folder of shards.
+    """
+
+    inputs: tuple[str, ...] = ()
+    output: Path | None = None
+    output_format: Literal["json", "tokens"] = "json"
+    model: str = "seed-nano"
+    device: str = "auto"
+    dtype: str = "auto"
+    numerics: Numerics = "default"
+    image_handling: ImageHandling = "seed"
+    batch_size: int = 32
+    workers: int | None = None
+    limit: int | None = None
+    shard_size: int = 10_000
+    columns: Columns = field(default_factory=Columns)
+    resume: bool = False
+    retry_failed: bool = False
+    force: bool = False
+    nproc: int = 1
+
+    @property
+    def writes_shards(self) -> bool:
+        """Whether the output is a folder of shards; any path without a known ending is."""
+        return self.output is not None and self.output.suffix not in (".jsonl", ".txt", ".parquet")
+
+    @property
+    def workspace(self) -> Path:
+        """Where the state of the run is kept."""
+        return self.output / ".seed" if self.writes_shards else self.output.with_name(self.output.name + ".unfinished")
+
+    @property
+    def errors_path(self) -> Path:
+        """The file that names every failed input."""
+        return self.output / "errors.jsonl" if self.writes_shards else self.output.with_suffix(".errors.jsonl")
+
+    def workers_for(self, num_items: int | None) -> int:
+        """Decoding processes: as asked for, else by the number of images and cores."""
+        if self.workers is not None:
+            return self.workers
+        if num_items is not None and num_items <= FEW_IMAGES:
+            return 0
+        return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_WORKERS)
+
+    def check(self) -> None:
+        """Refuses what cannot be meant.
+
+        Raises:
+            UsageError: Options that do not go together.
+        """
+        if self.output is None or self.writes_shards:
+            if self.output is not None and self.output.suffix in (".json", ".csv", ".tsv", ".png", ".jpg", ".tar", ".zip"):
+                raise UsageError(
+                    f"-o {self.output}: nothing can be written as {self.output.suffix}",
+                    remedy="Endings: .jsonl .txt .parquet; or a folder.",
+                )
+            if self.output is not None and self.output_format == "tokens":
+                raise UsageError(
+                    "a folder of shards holds integers, not token text", remedy="Leave out --format tokens, or say -o codes.txt"
+                )
+        if self.output is not None and self.output.suffix == ".txt" and self.output_format != "tokens":
+            raise UsageError(f"-o {self.output}: a .txt file holds token text", remedy="Add --format tokens, or name it .jsonl")
+        if self.output is not None and self.output.suffix == ".parquet" and self.output_format == "tokens":
+            raise UsageError("a parquet file holds integers, not token text", remedy="Leave out --format tokens, or say -o codes.txt")
+        if self.retry_failed and not self.writes_shards:
+            raise UsageError("--retry-failed works on a folder of shards", remedy="Say -o DIR, the folder that holds errors.jsonl")
+        if self.resume and self.output is None:
+            raise UsageError("--resume needs an output to continue", remedy="Say -o FILE or -o DIR")
+        if self.nproc > 1 and not self.writes_shards:
+            raise UsageError("--nproc shares out shards", remedy="Say -o DIR for a folder of shards")
+
+
+@dataclass(frozen=True)
+class TokenizeSummary:
+    """What a run left behind: counts of the whole output, and the speed of this run."""
+
+    output: str
+    images: int
+    failed: int
+    shards: int
+    unfinished: int
+    model: str
+    fingerprint: str
+    computed: int
+    elapsed_s: float
+    errors: str | None = None
+
+    def as_result(self) -> dict[str, Any]:
+        """The object that `seed tokenize -o` prints."""
+        rate = round(self.computed / self.elapsed_s, 1) if self.elapsed_s > 0 else None
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None} | {"images_per_s": rate}
+
+
+@dataclass(frozen=True)
+class CodeStream:
+    """Codes as they are computed: `outcomes` in input order, failures among them."""
+
+    model: str
+    fingerprint: str
+    outcomes: Iterator[Outcome]
+
+    def record(self, outcome: Outcome) -> dict[str, Any]:
+        """The JSON object of one image."""
+        return as_record(outcome, self.model, self.fingerprint)
+
+    def token_text(self, outcome: Outcome) -> str:
+        """The image span of one image."""
+        return format_span(outcome.codes)
+
+
+def as_record(outcome: Outcome, model: str, fingerprint: str) -> dict[str, Any]:
+    """One image as the line that `seed tokenize` prints: source, codes, model, fingerprint, and what the input carried."""
+    record = {"source": outcome.source, "codes": outcome.codes, "model": model, "fingerprint": fingerprint}
+    if outcome.key != Path(outcome.source).as_posix():
+        record["key"] = outcome.key
+    if outcome.text is not None:
+        record["text"] = outcome.text
+    if outcome.meta is not None:
+        record["meta"] = json.loads(outcome.meta)
+    return record
+
+
+def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedTokenizer:
+    """The tokenizer of a request, ready to encode."""
+    from seedcli.models.registry import load_seed_tokenizer
+
+    tokenizer = load_seed_tokenizer(request.model, device=request.device, dtype=request.dtype, numerics=request.numerics, reporter=reporter)
+    advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
+    reporter.note(f"codes by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
+    return tokenizer
+
+
+@contextlib.contextmanager
+def stream(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Reporter = Reporter()) -> Iterator[CodeStream]:
+    """Images -> codes one after the other; a context, since worker processes end with it.
+
+    One image runs alone, and fewer than `batch_size` in one pass of their number; more in padded passes of `batch_size`.
+
+    Raises:
+        UsageError, DataError: No input, or an input, a model or a column that does not exist.
+    """
+    request.check()
+    entries = list_inputs(request.inputs, stdin)
+    items = itertools.islice(_flat(entries, request.columns), request.limit)
+    first = list(itertools.islice(items, request.batch_size))
+    if not first:
+        raise DataError("the inputs hold no image", remedy="Check the paths.")
+    micro_batch = min(len(first), request.batch_size)
+    tokenizer = load_tokenizer(request, reporter)
+    workers = request.workers_for(len(first) if len(first) < request.batch_size else None)
+    with Encoder.open(tokenizer, request.image_handling, micro_batch, workers) as encoder:
+        outcomes = itertools.chain.from_iterable(encoder.encode(itertools.chain(first, items)))
+        yield CodeStream(tokenizer.name, tokenizer.fingerprint, outcomes)
+
+
+def _flat(entries: Iterable[Item | Container], columns: Columns) -> Iterator[Item]:
+    for entry in entries:
+        if isinstance(entry, Item):
+            yield entry
+        else:
+            yield from read_items(entry, columns)
+
+
+def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Reporter = Reporter()) -> TokenizeSummary:
+    """Images -> one output file, or a folder of shards; see the module.
+
+    Several processes may run on one folder (torchrun, SLURM, or the same command on many machines with `--resume`): each takes shards that
+    nobody holds. Rank 0 writes the list of inputs, the others wait for it.
+
+    Raises:
+        UsageError: Options that do not go together.
+        DataError: Missing inputs, an output that another run left unfinished, or a resumed run whose settings differ.
+    """
+    request.check()
+    started = time.monotonic()
+    entries = _check_place(request, stdin)
+    tokenizer = load_tokenizer(request, reporter)
+    job = _open_job(request, entries, tokenizer)
+    num_items = job.num_items
+    micro_batch = request.batch_size if request.writes_shards or num_items is None else min(request.batch_size, num_items)
+    computed = 0
+    with (
+        Encoder.open(tokenizer, request.image_handling, micro_batch, request.workers_for(num_items)) as encoder,
+        reporter.progress("tokenize", num_items) as progress,
+    ):
+
+        def count(outcomes: Iterable[Outcome]) -> None:
+            nonlocal computed
+            for outcome in outcomes:
+                if outcome.reason is not None:
+                    reporter.warn(f"{outcome.source}: {outcome.reason}")
+                computed += 1
+                progress.advance()
+
+        header = encoder.header(request.image_handling, request.numerics)
+        if request.retry_failed:
+            retry_failed(job, request.output, encoder, header, count)
+        elif request.writes_shards:
+            fill_shards(job, request.output, encoder, header, count, progress.advance)
+        else:
+
+            def as_line(outcome: Outcome) -> str:
+                if request.output_format == "tokens":
+                    return format_span(outcome.codes)
+                return json.dumps(as_record(outcome, tokenizer.name, tokenizer.fingerprint), ensure_ascii=False)
+
+            images, _ = fill_file(job, request.output, encoder, header, count, progress.advance, as_line)
+    failed = job.publish_errors(request.errors_path)
+    shards = []
+    if request.writes_shards:
+        shards = [path for shard in job.shards for path in sorted(request.output.glob(f"{glob.escape(shard.name)}*.parquet"))]
+        images = sum(read_header(path).count for path in shards)
+    else:
+        remove_job(request.workspace)
+    return TokenizeSummary(
+        output=str(request.output),
+        images=images,
+        failed=failed,
+        shards=len(shards),
+        unfinished=sum(1 for shard in job.shards if request.writes_shards and not (request.output / f"{shard.name}.parquet").exists()),
+        model=tokenizer.name,
+        fingerprint=tokenizer.fingerprint,
+        computed=computed,
+        elapsed_s=round(time.monotonic() - started, 2),
+        errors=str(request.errors_path) if failed else None,
+    )
+
+
+def _check_place(request: TokenizeRequest, stdin: Iterable[str]) -> Iterator[Item | Container]:
+    """What can be refused before a model is loaded; returns the listing of the inputs, not begun."""
+    manifest = request.workspace / "manifest.json"
+    joins = int(os.environ.get("RANK", "0")) > 0
+    if manifest.exists() and not (request.resume or request.retry_failed or joins):
+        if request.writes_shards:
+            raise DataError(
+                f"{request.output} holds a run of seed tokenize already", remedy="--resume continues it; or name another folder with -o."
+            )
+        if not request.force:
+            raise DataError(f"an interrupted run left {request.workspace}", remedy="--resume continues it, --force starts over.")
+        remove_job(request.workspace)
+    if manifest.exists() and not (request.force and not request.writes_shards):
+        return iter(())
+    if request.retry_failed:
+        raise DataError(f"{request.output} holds no run of seed tokenize to retry", remedy="Run it without --retry-failed first.")
+    if request.writes_shards and not joins and not manifest.exists() and any(request.output.glob("*.parquet")):
+        raise DataError(f"{request.output} holds parquet files that this command did not plan", remedy="Name a new folder with -o.")
+    if not request.writes_shards and request.output.is_dir():
+        raise DataError(f"{request.output} is a folder", remedy="Name a file, or a folder without an ending.")
+    return list_inputs(request.inputs, stdin)
+
+
+def _open_job(request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedTokenizer) -> TokenJob:
+    """The frozen job: read where there is one, else made by rank 0."""
+    settings = {
+        "tokenizer": tokenizer.name,
+        "fingerprint": tokenizer.fingerprint,
+        "num_queries": tokenizer.config.qformer.num_queries,
+        "num_codes": tokenizer.config.codebook.num_codes,
+        "image_handling": request.image_handling,
+        "numerics": request.numerics,
+        "dtype": str(tokenizer.compute_dtype).removeprefix("torch."),
+        "image_column": request.columns.image,
+        "text_column": request.columns.text,
+        "inputs": list(request.inputs),
+        "limit": request.limit,
+        "shard_size": request.shard_size,
+        "batch_size": request.batch_size,
+    }
+    while (job := open_job(request.workspace)) is None:
+        if int(os.environ.get("RANK", "0")) == 0:
+            return freeze_job(request.workspace, entries, settings, shard_size=request.shard_size, limit=request.limit)
+        time.sleep(0.2)
+    for name, value in settings.items():
+        stored = job.settings.get(name)
+        if stored != value and not (name == "inputs" and not value):
+            raise DataError(
+                f"{request.output} was begun with {name} {stored!r}, now it is {value!r}",
+                remedy="Give the same options as at the start, or write to another place with -o.",
+            )
+    return job
+
+
+def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, Any]:
+    """What `run` or `stream` would do, without torch: images counted, tars named, shards and bytes to be written, the model.
+
+    Raises:
+        UsageError, DataError: As `run`.
+    """
+    from seedcli.models.registry import describe
+
+    request.check()
+    entries = list_inputs(request.inputs, stdin) if request.output is None else _check_place(request, stdin)
+    facts = describe(request.model)
+    images, shards, listed, tars = 0, 0, 0, []
+    for entry in entries:
+        if request.limit is not None and images >= request.limit:
+            break
+        if isinstance(entry, Item):
+            images, listed = images + 1, listed + 1
+        elif (rows := count_items(entry, request.columns)) is None:
+            tars.append(entry.path)
+            shards += 1
+        else:
+            images += rows
+            shards += -(-rows // request.shard_size) if entry.kind == "dataset" else 1
+    images = images if request.limit is None else min(images, request.limit)
+    codes = facts.config.qformer.num_queries
+    return {
+        "model": facts.config.name,
+        "fingerprint": facts.fingerprint,
+        "images": images,
+        "tars_not_counted": len(tars),
+        "output": str(request.output) if request.output is not None else "stdout",
+        "shards": shards + -(-listed // request.shard_size) if request.writes_shards else 0,
+        "passes_of": request.batch_size,
+        "codes_per_image": codes,
+        "bytes_of_codes": images * codes * 2,
+        "resumes": bool(request.output is not None and (request.workspace / "manifest.json").exists()),
+    }
