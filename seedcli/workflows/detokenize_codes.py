@@ -1,0 +1,364 @@
+"""Codes -> pictures. `plan` reads and checks everything without torch; `draw` loads the model and writes one picture after the other."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from seedcli.console import Reporter
+from seedcli.data.code_lines import CodedImage, read_code_file, read_code_lines, read_integers
+from seedcli.errors import DataError, UsageError
+from seedcli.models.description import ModelFacts
+from seedcli.models.registry import describe
+from seedcli.models.vocab import check_codes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seedcli.models.seed_tokenizer import SeedTokenizer
+
+PNG_KEY = "seed"  # text chunk of our pictures: a JSON object that says what they were drawn from
+_NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
+_NAME_LENGTH = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides how pictures look.
+
+    Attributes:
+        model: Preset, folder or hub id.
+        steps: Denoising steps; None takes the preset's.
+        guidance: Classifier-free guidance scale; None takes the preset's.
+        seed: Seed of the first picture; picture i is drawn with `seed + i`.
+        negative: File with the codes of an image to move away from: one for all, or one for each.
+        codes_only: Keeps this many codes of each image and fills the others.
+        fill: What the others become: the mean code vector of each position.
+        batch_size: Pictures drawn together.
+        force: Draw codes of another model, and replace files that are not ours.
+        resume: Keep the pictures that this very command would draw again.
+        limit: Only the first so many images.
+    """
+
+    model: str
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    negative: Path | None = None
+    codes_only: int | None = None
+    fill: Literal["mean"] = "mean"
+    batch_size: int = 8
+    force: bool = False
+    resume: bool = False
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture to draw: `facts` goes into the file and, with source and output, into the result."""
+
+    image: CodedImage
+    path: Path
+    facts: dict[str, Any]
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is known before weights are loaded."""
+
+    settings: Settings
+    model: ModelFacts
+    steps: int
+    guidance: float
+    pictures: list[Picture]
+    negatives: list[CodedImage]
+
+    def summary(self) -> dict[str, Any]:
+        """What `draw` would do."""
+        return {
+            "dry_run": True,
+            "images": len(self.pictures),
+            "kept": sum(picture.kept for picture in self.pictures),
+            "first_output": str(self.pictures[0].path),
+            "model": self.model.config.name,
+            "fingerprint": self.model.fingerprint,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "seed": self.settings.seed,
+            "batch_size": self.settings.batch_size,
+        }
+
+
+def plan(
+    words: Sequence[str], output: Path, settings: Settings, *, stdin: BinaryIO | None = None, reporter: Reporter | None = None
+) -> Plan:
+    """Reads and checks all codes, chooses the names of all pictures, and looks at what is there already.
+
+    Args:
+        words: One file or folder, `-` or nothing for `stdin`, or the integers themselves.
+        output: A `.png` for one image, a folder for many.
+        settings: How to draw.
+        stdin: Where `-` reads.
+        reporter: Hears of what one should know.
+
+    Raises:
+        UsageError: Malformed codes, or settings that do not go together; nothing is drawn when one line of many is wrong.
+        DataError: Codes of another model, unreadable input, a file in the way.
+    """
+    reporter = reporter or Reporter()
+    model = describe(settings.model, reporter=reporter)
+    config = model.config
+    steps = config.detokenize.steps if settings.steps is None else settings.steps
+    guidance = config.detokenize.guidance if settings.guidance is None else settings.guidance
+    if settings.codes_only is not None and settings.codes_only > config.qformer.num_queries:
+        raise UsageError(f"--codes-only {settings.codes_only}: an image has {config.qformer.num_queries} codes")
+    if settings.negative is not None and guidance <= 1:
+        raise UsageError(
+            f"--negative has no effect with --guidance {guidance:g}", remedy="guidance must be over 1 to move away from something"
+        )
+
+    images = list(islice(_read(words, stdin, model), settings.limit))
+    if not images:
+        raise UsageError(f"{_name(words)} holds no codes", remedy="seed tokenize img.jpg | seed detokenize -o out.png")
+    _check(images, model, settings.force, reporter)
+    negatives: list[CodedImage] = []
+    if settings.negative is not None:
+        negatives = list(_read([str(settings.negative)], None, model))
+        if len(negatives) not in (1, len(images)):
+            raise UsageError(
+                f"{settings.negative} holds {len(negatives)} images; --negative takes one for all, or one for each of {len(images)}"
+            )
+        _check(negatives, model, settings.force, reporter)
+
+    pictures = []
+    for index, (image, path) in enumerate(zip(images, _outputs(images, output), strict=True)):
+        facts = {
+            "codes": list(image.codes),
+            "model": config.name,
+            "fingerprint": model.fingerprint,
+            "steps": steps,
+            "guidance": guidance,
+            "seed": settings.seed + index,
+        }
+        if negatives:
+            facts["negative"] = list(negatives[index % len(negatives)].codes)
+        if settings.codes_only is not None:
+            prefixes = bool(model.trained.get("trained_with_prefixes"))
+            facts |= {"codes_only": settings.codes_only, "fill": settings.fill, "trained_with_prefixes": prefixes}
+        pictures.append(Picture(image=image, path=path, facts=facts, kept=_is_kept(path, facts, settings)))
+    return Plan(settings=settings, model=model, steps=steps, guidance=guidance, pictures=pictures, negatives=negatives)
+
+
+def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Reporter | None = None) -> Iterator[dict[str, Any]]:
+    """Draws the pictures of a plan and gives one result as each is on disk; whoever stops early keeps those.
+
+    A batch is the same images in every run, so that a resumed run gives the bytes of an undisturbed one.
+
+    Raises:
+        DataError: Weights or decoder are missing or do not fit, codes of another model, a picture cannot be written.
+        NumericalError: The decoder produced NaN.
+    """
+    from seedcli.data.images import save_image
+    from seedcli.models.registry import find_decoder, load_seed_tokenizer, pick_device
+    from seedcli.models.unclip import load_decoder
+
+    reporter = reporter or Reporter()
+    settings, pictures = plan.settings, plan.pictures
+    if all(picture.kept for picture in pictures):
+        yield from (_result(picture, None) for picture in pictures)
+        return
+    # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines with and without a GPU.
+    tokenizer = load_seed_tokenizer(settings.model, device="cpu", reporter=reporter)
+    if plan.model.fingerprint is None:
+        known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
+        _check_fingerprints([picture.image for picture in pictures] + plan.negatives, known, settings.force, reporter)
+    advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
+    reporter.note(f"pictures by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
+    target = pick_device(device)
+    decoder = load_decoder(
+        find_decoder(settings.model, reporter=reporter),
+        generation_dim=tokenizer.config.generation.generation_dim,
+        device=target,
+        dtype=_decoder_dtype(dtype, target.type),
+    )
+    fill = _fill_vectors(tokenizer, settings, plan.model, reporter)
+    with reporter.progress("drawing", len(pictures)) as progress:
+        for start in range(0, len(pictures), settings.batch_size):
+            batch = pictures[start : start + settings.batch_size]
+            if not all(picture.kept for picture in batch):
+                negatives = plan.negatives[start : start + settings.batch_size] if len(plan.negatives) > 1 else plan.negatives
+                drawn = decoder.decode_images(
+                    _embed(tokenizer, [picture.image for picture in batch], fill, settings.codes_only),
+                    steps=plan.steps,
+                    guidance=plan.guidance,
+                    seed=settings.seed + start,
+                    negative=_embed(tokenizer, negatives, None, None) if negatives else None,
+                    on_step=lambda step: progress.advance(0, step=step),
+                )
+                for picture, drawing in zip(batch, drawn, strict=True):
+                    if not picture.kept:
+                        facts = picture.facts | {"fingerprint": tokenizer.fingerprint}
+                        save_image(drawing, picture.path, text={PNG_KEY: json.dumps(facts), "Software": "seed detokenize"})
+                    yield _result(picture, tokenizer.fingerprint)
+                    progress.advance()
+            else:
+                yield from (_result(picture, tokenizer.fingerprint) for picture in batch)
+                progress.advance(len(batch))
+
+
+def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> Iterator[CodedImage]:
+    num_queries = model.config.qformer.num_queries
+    if words == ["-"] or not words:
+        if stdin is None or (not words and stdin.isatty()):
+            raise UsageError(
+                "no codes given", remedy="pass a file, 32 integers, or pipe them in: seed tokenize img.jpg | seed detokenize -o out.png"
+            )
+        return read_code_lines(stdin, "stdin", num_queries=num_queries)
+    path = Path(words[0]).expanduser()
+    if len(words) > 1 or (_NUMBERS.fullmatch(words[0]) and not path.exists()):
+        return iter([read_integers(words)])
+    if path.is_dir() or path.suffix == ".parquet":
+        return _read_shards(path)
+    return read_code_file(path, num_queries=num_queries)
+
+
+def _read_shards(path: Path) -> Iterator[CodedImage]:
+    from seedcli.data.token_shards import open_shards, read_rows
+
+    shards = open_shards([path])
+    made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
+    for shard in shards.paths:
+        for number, row in enumerate(read_rows(shard)):
+            yield CodedImage(codes=[int(code) for code in row.codes], where=f"{shard}, row {number}", source=row.source, **made_by)
+
+
+def _name(words: Sequence[str]) -> str:
+    return "stdin" if not words or list(words) == ["-"] else " ".join(words)
+
+
+def _check(images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter) -> None:
+    if model.fingerprint is not None:
+        _check_fingerprints(images, model, force, reporter)
+    for image in images:
+        check_codes(image.codes, num_codes=model.config.codebook.num_codes, num_queries=model.config.qformer.num_queries, where=image.where)
+
+
+def _check_fingerprints(images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter) -> None:
+    others = [image for image in images if image.fingerprint not in (None, model.fingerprint)]
+    if not others:
+        return
+    first = others[0]
+    message = (
+        f"{first.where}: these codes were made by {first.model or 'another model'} ({first.fingerprint}), "
+        f"not by {model.config.name} ({model.fingerprint}); so were {len(others)} of {len(images)}"
+    )
+    if not force:
+        named = f"--model {first.model}" if first.model and first.model != model.config.name else "--model with the model that made them"
+        raise DataError(message, remedy=f"{named}; or --force to draw them all the same")
+    reporter.warn(message)
+
+
+def _outputs(images: Sequence[CodedImage], output: Path) -> list[Path]:
+    """The path of each picture: the `.png` itself, or in a folder the source's stem, else its number; `-2`, `-3`... for doubles."""
+    if output.suffix.lower() == ".png" and not output.is_dir():
+        if len(images) > 1:
+            raise UsageError(
+                f"{len(images)} images do not fit into {output}", remedy=f"-o {output.with_suffix('')} makes a folder; or --limit 1"
+            )
+        return [output]
+    if output.suffix.lower() in {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}:
+        raise UsageError(f"-o {output}: pictures are written as PNG, which keeps their codes", remedy=f"-o {output.with_suffix('.png')}")
+    taken: set[str] = set()
+    paths = []
+    for index, image in enumerate(images):
+        stem = _stem(image.source) if image.source else ""
+        stem = stem or f"{index:06d}"
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        paths.append(output / f"{name}.png")
+    return paths
+
+
+def _stem(source: str) -> str:
+    """File name of a path or address without folder, query and ending, safe on every file system; empty if nothing is left."""
+    last = re.split(r"[/\\]", re.split(r"[?#]", source, maxsplit=1)[0] if "://" in source else source)[-1]
+    stem = last.rpartition(".")[0] or last
+    return re.sub(r"[^\w.+=@-]+", "_", stem).strip("._ ")[:_NAME_LENGTH]
+
+
+def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
+    """Whether an earlier run has drawn this very picture and `resume` keeps it; refuses to replace what is not ours.
+
+    Raises:
+        DataError: The file in the way was not drawn by us.
+    """
+    if not path.exists() or (settings.force and not settings.resume):
+        return False
+    earlier = read_picture_facts(path)
+    if earlier is None and not settings.force:
+        raise DataError(f"{path} exists and is no picture of seed detokenize", remedy="choose another -o, or --force to replace it")
+    if not settings.resume or earlier is None:
+        return False
+    wanted = facts if facts["fingerprint"] else {key: value for key, value in facts.items() if key != "fingerprint"}
+    return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) <= set(facts)
+
+
+def read_picture_facts(path: Path) -> dict[str, Any] | None:
+    """Picture of ours -> what it was drawn from (codes, model, fingerprint, steps, guidance, seed); None for any other file."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            facts = json.loads(image.text[PNG_KEY])
+    except (OSError, UnidentifiedImageError, KeyError, ValueError, SyntaxError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _embed(tokenizer: SeedTokenizer, images: Sequence[CodedImage], fill: Tensor | None, codes_only: int | None) -> Tensor:
+    """Coded images -> generation embeddings [B,G]; codes from position `codes_only` on are replaced by the rows of `fill` [Q,E]."""
+    import torch
+
+    codes = torch.tensor([image.codes for image in images])
+    if fill is None:
+        return tokenizer.decode(codes)
+    vectors_BQE = tokenizer.codebook.code_vectors(codes).clone()
+    vectors_BQE[:, codes_only:] = fill[codes_only:]
+    return tokenizer.decode_vectors(vectors_BQE)
+
+
+def _fill_vectors(tokenizer: SeedTokenizer, settings: Settings, model: ModelFacts, reporter: Reporter) -> Tensor | None:
+    """Mean code vector of each position [Q,E] for `codes_only`; the codebook's mean where the weights carry none, and it says so."""
+    if settings.codes_only is None:
+        return None
+    fill = tokenizer.codebook.position_mean
+    mean_row = tokenizer.codebook.embedding.float().mean(0)
+    if not fill.any() or bool((fill.float() - mean_row).abs().max() < 1e-6):
+        reporter.warn("these weights carry no mean code vector of each position; the mean of the codebook fills instead")
+        fill = mean_row.expand_as(fill)
+    if not model.trained.get("trained_with_prefixes"):
+        reporter.warn(
+            f"{model.config.name} was not trained on prefixes of its codes: {settings.codes_only} codes show less than they could"
+        )
+    return fill
+
+
+def _decoder_dtype(dtype: str, device_type: str) -> Any:
+    """`auto` is float16 on a GPU, as in the official code, and float32 on the CPU."""
+    import torch
+
+    return getattr(torch, ("float16" if device_type == "cuda" else "float32") if dtype == "auto" else dtype)
+
+
+def _result(picture: Picture, fingerprint: str | None) -> dict[str, Any]:
+    facts = picture.facts | ({"fingerprint": fingerprint} if fingerprint else {})
+    return {"source": picture.image.source, "output": str(picture.path), **facts} | ({"kept": True} if picture.kept else {})
