@@ -7,7 +7,7 @@ neither on the order of the candidates nor on a sort, and features that have col
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from seedcli.errors import NumericalError
 
 RECALL_AT = (1, 5, 10)
-_CHUNK = 1024  # rows of similarity at a time: 100 MB for the 25,010 captions of COCO
+_CHUNK = 1024  # rows of similarity at a time: 100 MB for COCO's 25,010 captions
 
 
 def rank_similarity(similarity: Tensor, txt2img: Tensor) -> tuple[Tensor, Tensor]:
@@ -26,9 +26,7 @@ def rank_similarity(similarity: Tensor, txt2img: Tensor) -> tuple[Tensor, Tensor
 
     Source: AILab-CVC/SEED@93b3cf4:LV/tasks/retrieval.py (report metrics). Differs from source: its order of ties is that of a sort.
     """
-    return _rank_chunks(
-        ((slice(0, len(similarity)), similarity),), ((slice(0, similarity.shape[1]), similarity.T),), txt2img, similarity.shape
-    )
+    return _rank(lambda: [similarity], txt2img, len(similarity))
 
 
 def rank_features(image_features: Tensor, text_features: Tensor, txt2img: Tensor, *, chunk: int = _CHUNK) -> tuple[Tensor, Tensor]:
@@ -43,28 +41,32 @@ def rank_features(image_features: Tensor, text_features: Tensor, txt2img: Tensor
         bad = int((~features.isfinite().all(dim=-1)).sum())
         if bad:
             raise NumericalError(f"{bad} of {len(features)} {what} features hold NaN or infinity", remedy="try --dtype float32")
-
-    def rows(queries: Tensor, candidates: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        for start in range(0, len(queries), chunk):
-            yield slice(start, start + chunk), queries[start : start + chunk] @ candidates.T
-
-    shape = torch.Size((len(image_features), len(text_features)))
-    return _rank_chunks(rows(image_features, text_features), rows(text_features, image_features), txt2img, shape)
+    return _rank(lambda: (rows @ text_features.T for rows in image_features.split(chunk)), txt2img, len(image_features))
 
 
-def _rank_chunks(image_rows, text_rows, txt2img: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    num_images, num_texts = shape
-    images = torch.arange(num_images, device=txt2img.device)
-    i2t, t2i = [], []
-    for part, similarity in image_rows:
-        own = txt2img[None, :] == images[part, None]
-        best = similarity.masked_fill(~own, -math.inf).amax(dim=1, keepdim=True)
-        i2t.append(torch.where(own.any(dim=1), ((similarity >= best) & ~own).sum(dim=1), num_texts))
-    for part, similarity in text_rows:
-        own = txt2img[part, None] == images[None, :]
-        right = similarity.gather(1, txt2img[part, None])
-        t2i.append(((similarity >= right) & ~own).sum(dim=1))
-    return torch.cat(i2t), torch.cat(t2i)
+def _rank(similarity_rows: Callable[[], Iterable[Tensor]], txt2img: Tensor, num_images: int) -> tuple[Tensor, Tensor]:
+    """Two passes over the same chunks of rows: the similarities of the right pairs, then how many of the others reach them.
+
+    Both are read from the same products; another kernel would round the right ones in its own way and break ties.
+    """
+    right = torch.empty(len(txt2img), dtype=torch.float64, device=txt2img.device)
+    start = 0
+    for rows in similarity_rows():
+        texts = torch.nonzero((txt2img >= start) & (txt2img < start + len(rows))).squeeze(1)
+        right[texts] = rows[txt2img[texts] - start, texts].double()
+        start += len(rows)
+    best = torch.full((num_images,), math.nan, dtype=torch.float64, device=txt2img.device).scatter_reduce(
+        0, txt2img, right, "amax", include_self=False
+    )
+    own = torch.zeros(num_images, dtype=torch.long, device=txt2img.device).index_add(0, txt2img, (right >= best[txt2img]).long())
+    i2t = [torch.zeros(0, dtype=torch.long, device=txt2img.device)]
+    t2i = torch.full_like(txt2img, -1)  # the right image reaches itself
+    start = 0
+    for rows in similarity_rows():
+        i2t.append((rows >= best[start : start + len(rows), None].to(rows.dtype)).sum(dim=1))
+        t2i += (rows >= right.to(rows.dtype)).sum(dim=0)
+        start += len(rows)
+    return torch.where(best.isnan(), len(txt2img), torch.cat(i2t) - own), t2i
 
 
 def recall_metrics(i2t_ranks: Tensor, t2i_ranks: Tensor) -> dict[str, float]:

@@ -333,26 +333,14 @@ def _find_named(dataset: str, split: str, images: Path | None, data_root: Path |
 def _read_hub(hub: HubSet, dataset: str, split: str, reporter: Reporter) -> RetrievalSet:
     import huggingface_hub
 
+    reporter.note(f"{dataset}: {hub.repo} on the hub (about {hub.size_gb:g} GB, unless it is in the cache)")
     try:
-        folder = Path(
-            huggingface_hub.snapshot_download(
-                hub.repo, repo_type="dataset", revision=hub.revision, allow_patterns=[hub.pattern], local_files_only=True
-            )
-        )
-        files = _sorted(folder.glob(hub.pattern))
-        if not files:
-            raise FileNotFoundError(hub.pattern)
-    except OSError:
-        reporter.note(f"{dataset}: fetching {hub.repo} from the hub (about {hub.size_gb:g} GB)")
-        try:
-            folder = Path(
-                huggingface_hub.snapshot_download(hub.repo, repo_type="dataset", revision=hub.revision, allow_patterns=[hub.pattern])
-            )
-        except Exception as error:  # the client's errors have no common ancestor: httpx's, its own, OSError
-            raise DataError(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
-        files = _sorted(folder.glob(hub.pattern))
-        if not files:
-            raise DataError(f"holds no {hub.pattern}") from None
+        folder = huggingface_hub.snapshot_download(hub.repo, repo_type="dataset", revision=hub.revision, allow_patterns=[hub.pattern])
+    except Exception as error:  # the client's errors have no common ancestor: httpx's, its own, OSError
+        raise DataError(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    files = _sorted(Path(folder).glob(hub.pattern))
+    if not files:
+        raise DataError(f"holds no {hub.pattern}")
     if hub.pattern.endswith(".tar"):
         return _read_pairs(dataset, split, [(TarPairs(str(file), caption_key="txt"), file, None) for file in files])
     import pyarrow.parquet as pq

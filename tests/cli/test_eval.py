@@ -1,0 +1,140 @@
+"""`seed eval retrieval` from end to end, on tiny weights."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from seedcli.cli.main import app
+from seedcli.models.registry import load_seed_tokenizer
+from seedcli.workflows import evaluate
+from seedcli.workflows.evaluate import run_retrieval
+
+RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "seedcli" / "retrieval"
+
+
+@pytest.fixture
+def caption_file(tmp_path):
+    rng = np.random.default_rng(0)
+    images = []
+    for number in range(6):
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        images.append(
+            {"filename": f"{number}.png", "split": "test", "sentences": [{"raw": "red cat " * (number + 1)}, {"raw": chr(97 + number)}]}
+        )
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"images": images}))
+    return path
+
+
+def seed(*arguments: object):
+    return CliRunner().invoke(app, ["eval", "retrieval", *map(str, arguments)])
+
+
+def test_envelope(tiny_tokenizer_folder, caption_file):
+    outcome = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file, "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    result = json.loads(outcome.stdout)
+    assert {key: result[key] for key in ("benchmark", "dataset", "split", "num_images", "num_captions", "feature", "query", "model")} == {
+        "benchmark": "retrieval", "dataset": "mine", "split": "test", "num_images": 6, "num_captions": 12, "feature": "causal", "query": 31,
+        "model": "tiny",
+    }  # fmt: skip
+    assert result["fingerprint"] == load_seed_tokenizer(str(tiny_tokenizer_folder)).fingerprint
+    assert set(result["metrics"]) == set(result["chance"]) == RECALLS
+    assert "tiny answers" in outcome.stderr
+
+
+def test_emoji_on_tiny_weights_says_what_flags_and_twins_do(tiny_tokenizer_folder):
+    result = run_retrieval("emoji", model=str(tiny_tokenizer_folder), batch_size=128)
+    assert (result["num_images"], result["published_split"]) == (177, None)
+    assert {"no_flags", "no_flags_no_twins", "vendor_fluent", "vendor_twitter"} == set(result["subsets"])
+    assert result["chance"]["t2i_r10"] == pytest.approx(1000 / 177)
+
+
+def test_features_equal_the_official_ones(tiny_tokenizer_folder, tiny_arrays):
+    tokenizer = load_seed_tokenizer(str(tiny_tokenizer_folder), text_branch=True)
+    causal = tokenizer.causal_embeddings(tiny_arrays["in.pixels"])
+    features = evaluate._image_features(tokenizer, causal, "causal", [31], 3)[:, 0]
+    texts = tokenizer.text_features(tiny_arrays["in.text_ids"], tiny_arrays["in.text_mask"])
+    # measured worst differences: 2.4e-7 and 3e-7
+    torch.testing.assert_close(features @ texts.T, tiny_arrays["out.similarity_image_text"], atol=1e-5, rtol=0)
+    by_codes = evaluate._image_features(tokenizer, causal, "codes", range(32), 3)
+    torch.testing.assert_close(by_codes, tiny_arrays["out.image_feats_recon"], atol=1e-5, rtol=0)
+
+
+def test_a_second_figure_costs_no_second_pass(tiny_tokenizer_folder, caption_file, own_cache, monkeypatch):
+    first = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
+    assert first["cached"] == {"images": False, "texts": False}
+    assert len(list(own_cache.glob("*.npy"))) == 2
+
+    def no_pass(*_):
+        raise AssertionError("pictures were read again")
+
+    monkeypatch.setattr(evaluate, "_read_squares", no_pass)
+    second = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), batch_size=2)
+    assert second["cached"] == {"images": True, "texts": True}
+    assert second["metrics"] == first["metrics"]
+    assert run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), feature="codes")["cached"]["images"]
+    with pytest.raises(AssertionError, match="read again"):
+        run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), cache=False)
+
+
+def test_changed_pictures_are_read_again(tiny_tokenizer_folder, caption_file):
+    run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
+    Image.new("RGB", (33, 44), "red").save(caption_file.parent / "3.png")
+    assert run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))["cached"] == {"images": False, "texts": True}
+
+
+def test_a_damaged_cache_is_made_anew(tiny_tokenizer_folder, caption_file, own_cache):
+    first = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
+    for path in own_cache.glob("*.npy"):
+        path.write_bytes(path.read_bytes()[:40])
+    again = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
+    assert again["cached"] == {"images": False, "texts": False}
+    assert again["metrics"] == first["metrics"]
+
+
+def test_by_query(tiny_tokenizer_folder, caption_file):
+    result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), by_query=True)
+    assert [part["query"] for part in result["by_query"]] == list(range(32))
+    assert result["by_query"][31]["metrics"] == result["metrics"]
+    assert 0 < result["query_variance"]["between_query_variance_centered"] < 1
+    fifth = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), query=5)
+    assert fifth["metrics"] == result["by_query"][5]["metrics"]
+
+
+def test_limit_takes_the_first_pictures(tiny_tokenizer_folder, caption_file):
+    result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), limit=4)
+    assert (result["num_images"], result["num_captions"]) == (4, 8)
+
+
+def test_a_query_that_is_not_there(tiny_tokenizer_folder, caption_file):
+    outcome = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file, "--query", 32)
+    assert outcome.exit_code == 2
+    assert "queries 0 to 31" in outcome.stderr
+
+
+def test_a_broken_picture_stops_the_benchmark(tiny_tokenizer_folder, caption_file):
+    (caption_file.parent / "2.png").write_bytes(b"not a picture")
+    outcome = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file)
+    assert outcome.exit_code == 3
+    assert "2.png" in outcome.stderr
+
+
+def test_wrong_split_exits_with_3(tiny_tokenizer_folder, caption_file):
+    content = json.loads(caption_file.read_text()) | {"dataset": "flickr30k"}
+    caption_file.write_text(json.dumps(content))
+    outcome = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file)
+    assert outcome.exit_code == 3
+    assert "--allow-split" in outcome.stderr
+    allowed = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file, "--allow-split", "--json")
+    assert json.loads(allowed.stdout)["published_split"] is False
