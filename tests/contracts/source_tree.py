@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +32,25 @@ class Import:
         return f"seedcli/{self.file}:{self.line} imports {self.target}"
 
 
+@functools.cache
 def files() -> list[str]:
     """Every Python file of the package, as a path relative to it."""
     return sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
+@functools.cache
 def tree_of(file: str) -> ast.Module:
     """The parsed file."""
     return ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
 
 
-def imports() -> Iterator[Import]:
+@functools.cache
+def imports() -> tuple[Import, ...]:
     """Every import statement of the package, those inside functions and under TYPE_CHECKING too."""
+    return tuple(_imports())
+
+
+def _imports() -> Iterator[Import]:
     for file in files():
         for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.Import):

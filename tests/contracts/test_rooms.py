@@ -47,7 +47,7 @@ def floor(file: str) -> int:
 def file_of(target: str, names: tuple[str, ...]) -> list[str]:
     """Files of ours that an import reaches: the module itself, or the modules among the imported names."""
     path = target.removeprefix("seedcli").lstrip(".").replace(".", "/")
-    known = set(files())
+    known = files()
     if f"{path}.py" in known:
         return [f"{path}.py"]
     inside = [f"{path}/{name}.py".lstrip("/") for name in names]
