@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.errors import RecipeError
 from seedcli.models.config import PreprocessConfig
-from seedcli.schema import CausalQFormerRecipe, PairDataSection, Recipe
+from seedcli.schema import CausalQFormerRecipe, CodebookRecipe, PairDataSection, Recipe
+
+if TYPE_CHECKING:
+    from seedcli.models.seed_tokenizer import SeedTokenizer
 
 
 def run(
@@ -36,7 +39,7 @@ def run(
     reporter = reporter or Reporter()
     ranks = Ranks.from_environment()
     ranks.rows(recipe.optimization.batch_size)
-    stage = build_stage(recipe, ranks, reporter)
+    stage = build_stage(recipe, ranks, output, reporter)
     size = {
         "stage": stage.name,
         "trained_parameters": sum(parameter.numel() for parameter in stage.model.parameters() if parameter.requires_grad),
@@ -48,6 +51,8 @@ def run(
         return size | {"dry_run": True, "output": str(output)}
     if ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
+    if recipe.stage == "codebook":
+        stage.prepare()
     try:
         result = train(
             stage,
@@ -71,7 +76,7 @@ def run(
     }
 
 
-def build_stage(recipe: Recipe, ranks: Any, reporter: Reporter) -> Any:
+def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
     """The stage that the recipe names, built from its sections.
 
     Raises:
@@ -91,12 +96,15 @@ def build_stage(recipe: Recipe, ranks: Any, reporter: Reporter) -> Any:
             )
         case "causal-qformer":
             return _build_causal_qformer(recipe, ranks)
+        case "codebook":
+            return _build_codebook(recipe, ranks, output, reporter)
         case "autoencoder":
             from seedcli.training.stage_autoencoder import AutoencoderStage
 
             return AutoencoderStage(
                 seed=recipe.seed,
                 data=recipe.data,
+                crops=recipe.crops,
                 model=recipe.model,
                 losses=recipe.losses,
                 batch_size=recipe.optimization.batch_size,
@@ -161,6 +169,64 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any) -> Any:
         loss=recipe.losses,
         train_vision=model.train_vision,
         batch_size=recipe.optimization.batch_size,
+        save=save,
+        ranks=ranks,
+    )
+
+
+def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
+    import torch
+
+    from seedcli.models.registry import load_seed_tokenizer, pick_device
+    from seedcli.models.target import load_target, target_embedding
+    from seedcli.models.weights import save_tokenizer_folder
+    from seedcli.training.features import CachedFeatures, StreamedFeatures
+    from seedcli.training.stage_codebook import CodebookStage
+
+    device = pick_device(recipe.parallel.device)
+    tokenizer = load_seed_tokenizer(recipe.tokenizer, device=device, text_branch=True, reporter=reporter)
+    # Trained parameters must not alias the memory-mapped file they came from.
+    tokenizer.load_state_dict({name: tensor.float().clone() for name, tensor in tokenizer.state_dict().items()}, assign=True)
+    target = load_target(Path(recipe.target)).to(device)
+    config, width = tokenizer.config, target.config.projection_dim
+    if width != config.generation.generation_dim:
+        raise RecipeError(f"target {recipe.target} has embeddings of width {width}, the tokenizer's generation embedding has {config.generation.generation_dim}")
+    if target.config.image_size != config.vision.image_size_px:
+        raise RecipeError(f"target {recipe.target} reads pictures of {target.config.image_size} px, the tokenizer {config.vision.image_size_px} px")
+
+    @torch.no_grad()
+    def frozen(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = pixels.to(device)
+        return tokenizer.causal_embeddings(pixels), target_embedding(target, pixels)
+
+    pairs = build_mixture(recipe.data, seed=recipe.seed, preprocess=config.preprocess.training)
+    if recipe.features.source == "cache":
+        features = CachedFeatures(
+            frozen,
+            pairs,
+            folder=output,
+            key={"tokenizer": tokenizer.fingerprint, "target": recipe.target, "data": recipe.data.model_dump(mode="json"), "seed": recipe.seed},
+            num_views=recipe.features.views * len(pairs),
+            batch_size=recipe.features.batch_size,
+            seed=recipe.seed,
+            write=ranks.rank == 0,
+            reporter=reporter,
+        )
+    else:
+        features = StreamedFeatures(frozen, pairs)
+
+    def save(trained: SeedTokenizer, folder: Path) -> None:
+        facts = {"stage": recipe.stage, "recipe": recipe.name, "steps": recipe.optimization.steps, "batch_size": recipe.optimization.batch_size}
+        facts["trained_with_prefixes"] = recipe.losses.prefix_share > 0
+        save_tokenizer_folder(trained, folder, name=recipe.name or config.name, trained=facts, vocab=Path(recipe.tokenizer) / "vocab.txt")
+
+    return CodebookStage(
+        tokenizer,
+        features=features,
+        learning=recipe.codebook,
+        losses=recipe.losses,
+        batch_size=recipe.optimization.batch_size,
+        seed=recipe.seed,
         save=save,
         ranks=ranks,
     )
