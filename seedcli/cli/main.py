@@ -32,6 +32,7 @@ COMMANDS = {
     "train-tokenizer": "seedcli.cli.train_tokenizer:train_tokenizer",
     "eval": "seedcli.cli.eval:app",
     "recipes": "seedcli.cli.recipes:app",
+    "tokens": "seedcli.cli.tokens:app",
     "doctor": "seedcli.cli.doctor:doctor",
 }
 

@@ -86,7 +86,7 @@ def tokenize(
       seed tokenize 'laion/{00000..00127}.tar' -o tokens/ --resume
     """
     from seedcli.data.sources import Columns
-    from seedcli.workflows.tokenize_images import TokenizeRequest, plan, run, stream
+    from seedcli.workflows.tokenize_images import TokenizeRequest, joins_another, plan, run, stream
 
     request = TokenizeRequest(
         inputs=tuple(inputs or ()),
@@ -112,7 +112,8 @@ def tokenize(
         return
     if output is not None:
         summary = run(request, stdin=sys.stdin, reporter=console)
-        console.result(summary.as_result())
+        if not joins_another():
+            console.result(summary.as_result())
         _check(summary.images + summary.failed, summary.failed, summary.errors, retry=request.writes_shards)
         return
     total = failed = 0

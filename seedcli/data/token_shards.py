@@ -2,7 +2,7 @@
 
 Columns: `key`, `codes` (fixed-size list of Q uint16), `text`, `source`, `meta`. The file metadata key `seed` holds a JSON object, see
 `ShardHeader`. A shard is written beside its place, synced and renamed, so that a shard that exists is complete; it is never rewritten. Rows
-with the same content in the same order give the same bytes, with one version of pyarrow.
+with the same content in the same order give the same bytes, with one version of pyarrow (imported where it is used: a stream needs none).
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from seedcli.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 FORMAT_VERSION = 1
 ROWS_PER_GROUP = 10_000
@@ -73,6 +75,8 @@ class ShardHeader:
 
 def shard_schema(header: ShardHeader) -> pa.Schema:
     """Columns of a shard."""
+    import pyarrow as pa
+
     columns = [
         pa.field("key", pa.string(), nullable=False),
         pa.field("codes", pa.list_(pa.uint16(), header.num_queries), nullable=False),
@@ -92,6 +96,8 @@ def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow],
     Raises:
         DataError: The shard exists already, or the rows do not have `num_queries` codes in range.
     """
+    import pyarrow.parquet as pq
+
     path = Path(path)
     if path.exists() and not overwrite:
         raise DataError(f"{path}: exists already, and finished shards are never rewritten", remedy="Choose another place with -o.")
@@ -122,6 +128,8 @@ def _in_groups(rows: Iterable[TokenRow], size: int) -> Iterator[list[TokenRow]]:
 
 
 def _as_table(rows: list[TokenRow], header: ShardHeader) -> pa.Table:
+    import pyarrow as pa
+
     codes = np.asarray([row.codes for row in rows])
     if codes.shape != (len(rows), header.num_queries) or codes.min() < 0 or codes.max() >= header.num_codes:
         raise DataError(
@@ -180,6 +188,9 @@ def read_header(path: str | Path) -> ShardHeader:
 
 
 def _opened(path: str | Path) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
@@ -208,6 +219,8 @@ def read_rows(path: str | Path, *, batch_size: int = 1024) -> Iterator[TokenRow]
     Raises:
         DataError: The file is no token shard or is damaged.
     """
+    import pyarrow as pa
+
     with _opened(path) as file:
         header = _header_of(path, file)
         try:

@@ -14,7 +14,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +32,7 @@ from seedcli.workflows.tokenize_outputs import fill_file, fill_shards, retry_fai
 
 if TYPE_CHECKING:
     from seedcli.models.seed_tokenizer import SeedTokenizer
+    from seedcli.workflows.tokenize_ranks import Helpers
 
 FEW_IMAGES = 16  # up to here decoding in this process is over before workers are up
 MAX_WORKERS = 8
@@ -135,7 +136,6 @@ class TokenizeSummary:
     images: int
     failed: int
     shards: int
-    unfinished: int
     model: str
     fingerprint: str
     computed: int
@@ -181,7 +181,13 @@ def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedTokenize
     """The tokenizer of a request, ready to encode."""
     from seedcli.models.registry import load_seed_tokenizer
 
-    tokenizer = load_seed_tokenizer(request.model, device=request.device, dtype=request.dtype, numerics=request.numerics, reporter=reporter)
+    device = request.device
+    if "LOCAL_RANK" in os.environ and device in ("auto", "cuda"):  # one GPU for each process of a machine
+        import torch
+
+        number = torch.cuda.device_count()
+        device = f"cuda:{int(os.environ['LOCAL_RANK']) % number}" if number else device
+    tokenizer = load_seed_tokenizer(request.model, device=device, dtype=request.dtype, numerics=request.numerics, reporter=reporter)
     advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
     reporter.note(f"codes by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
     return tokenizer
@@ -229,8 +235,18 @@ def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Report
         DataError: Missing inputs, an output that another run left unfinished, or a resumed run whose settings differ.
     """
     request.check()
-    started = time.monotonic()
     entries = _check_place(request, stdin)
+    if request.nproc == 1:
+        return _run(request, entries, reporter, None)
+    from seedcli.workflows.tokenize_ranks import limit_threads, start_helpers
+
+    limit_threads(request.nproc)
+    with start_helpers(request) as helpers:
+        return _run(request, entries, reporter, helpers)
+
+
+def _run(request: TokenizeRequest, entries: Iterator[Item | Container], reporter: Reporter, helpers: Helpers | None) -> TokenizeSummary:
+    started = time.monotonic()
     tokenizer = load_tokenizer(request, reporter)
     job = _open_job(request, entries, tokenizer)
     num_items = job.num_items
@@ -241,14 +257,24 @@ def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Report
         reporter.progress("tokenize", num_items) as progress,
     ):
 
-        def count(outcomes: Iterable[Outcome]) -> None:
+        def count(outcomes: Sequence[Outcome]) -> None:
             nonlocal computed
             for outcome in outcomes:
                 if outcome.reason is not None:
                     reporter.warn(f"{outcome.source}: {outcome.reason}")
-                computed += 1
-                progress.advance()
+            computed += len(outcomes)
+            progress.advance(len(outcomes))
+            if helpers is not None:
+                helpers.listen(reporter, count_helpers)
 
+        def count_helpers(number: int) -> None:
+            nonlocal computed
+            computed += number
+            progress.advance(number)
+
+        if request.writes_shards and not joins_another():
+            finished = [path for shard in job.shards if (path := request.output / f"{shard.name}.parquet").exists()]
+            progress.advance(sum(read_header(path).made_from["num_items"] for path in finished))
         header = encoder.header(request.image_handling, request.numerics)
         if request.retry_failed:
             retry_failed(job, request.output, encoder, header, count)
@@ -262,6 +288,8 @@ def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Report
                 return json.dumps(as_record(outcome, tokenizer.name, tokenizer.fingerprint), ensure_ascii=False)
 
             images, _ = fill_file(job, request.output, encoder, header, count, progress.advance, as_line)
+        if helpers is not None:
+            helpers.listen(reporter, count_helpers, to_the_end=True)
     failed = job.publish_errors(request.errors_path)
     shards = []
     if request.writes_shards:
@@ -274,7 +302,6 @@ def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Report
         images=images,
         failed=failed,
         shards=len(shards),
-        unfinished=sum(1 for shard in job.shards if request.writes_shards and not (request.output / f"{shard.name}.parquet").exists()),
         model=tokenizer.name,
         fingerprint=tokenizer.fingerprint,
         computed=computed,
@@ -283,11 +310,15 @@ def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Report
     )
 
 
+def joins_another() -> bool:
+    """Whether another process, rank 0, lists the inputs; torchrun and SLURM say so."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) > 0
+
+
 def _check_place(request: TokenizeRequest, stdin: Iterable[str]) -> Iterator[Item | Container]:
     """What can be refused before a model is loaded; returns the listing of the inputs, not begun."""
     manifest = request.workspace / "manifest.json"
-    joins = int(os.environ.get("RANK", "0")) > 0
-    if manifest.exists() and not (request.resume or request.retry_failed or joins):
+    if manifest.exists() and not (request.resume or request.retry_failed or joins_another()):
         if request.writes_shards:
             raise DataError(
                 f"{request.output} holds a run of seed tokenize already", remedy="--resume continues it; or name another folder with -o."
@@ -299,7 +330,7 @@ def _check_place(request: TokenizeRequest, stdin: Iterable[str]) -> Iterator[Ite
         return iter(())
     if request.retry_failed:
         raise DataError(f"{request.output} holds no run of seed tokenize to retry", remedy="Run it without --retry-failed first.")
-    if request.writes_shards and not joins and not manifest.exists() and any(request.output.glob("*.parquet")):
+    if request.writes_shards and not joins_another() and not manifest.exists() and any(request.output.glob("*.parquet")):
         raise DataError(f"{request.output} holds parquet files that this command did not plan", remedy="Name a new folder with -o.")
     if not request.writes_shards and request.output.is_dir():
         raise DataError(f"{request.output} is a folder", remedy="Name a file, or a folder without an ending.")
@@ -324,7 +355,7 @@ def _open_job(request: TokenizeRequest, entries: Iterator[Item | Container], tok
         "batch_size": request.batch_size,
     }
     while (job := open_job(request.workspace)) is None:
-        if int(os.environ.get("RANK", "0")) == 0:
+        if not joins_another():
             return freeze_job(request.workspace, entries, settings, shard_size=request.shard_size, limit=request.limit)
         time.sleep(0.2)
     for name, value in settings.items():

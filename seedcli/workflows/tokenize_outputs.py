@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from seedcli.data.sources import Item
@@ -13,35 +14,36 @@ from seedcli.data.token_shards import ShardHeader, read_header, write_shard
 from seedcli.errors import DataError
 from seedcli.workflows.tokenize_encoder import Encoder
 
-Count = Callable[[Iterable[Outcome]], None]  # told of every computed image
+POLL_S = 0.5  # between looks at shards that others hold
+
+Count = Callable[[Sequence[Outcome]], None]  # told of every computed image
 Skip = Callable[[int], None]  # told of how many were found done
 
 
 def fill_shards(job: TokenJob, folder: Path, encoder: Encoder, header: ShardHeader, count: Count, skip: Skip) -> None:
-    """Computes every shard that is neither finished nor held by another process, until there is none."""
-    seen: set[str] = set()
-    progressed = True
-    while progressed:
-        progressed = False
-        for shard in job.shards:
-            if shard.name in seen:
-                continue
+    """Computes every shard that nobody has finished or holds; returns when all are finished, by whomever.
+
+    A shard whose holder dies is taken over: its lock is gone with it, and its journal is continued.
+    """
+    waiting = list(job.shards)
+    while waiting:
+        left = []
+        for shard in waiting:
             path = folder / f"{shard.name}.parquet"
             if path.exists():
-                seen.add(shard.name)
-                skip(read_header(path).made_from["num_items"])
                 continue
             with _claimed(job, shard) as journal:
                 if journal is None:
-                    continue
-                if path.exists():  # finished between the look and the lock
+                    left.append(shard)
+                elif path.exists():  # finished between the look and the lock
                     journal.remove()
-                    continue
-                skip(journal.num_done + journal.num_failed)
-                compute(job, shard, journal, encoder, count)
-                _finish_shard(job, shard, journal, path, header)
-                seen.add(shard.name)
-                progressed = True
+                else:
+                    skip(journal.num_done + journal.num_failed)
+                    compute(job, shard, journal, encoder, count)
+                    _finish_shard(job, shard, journal, path, header)
+        if len(left) == len(waiting):
+            time.sleep(POLL_S)
+        waiting = left
 
 
 @contextlib.contextmanager
@@ -118,7 +120,7 @@ def retry_failed(job: TokenJob, folder: Path, encoder: Encoder, header: ShardHea
                 broken_off = [error["index"] for error in errors if error["source"] == shard.path]
                 again = _outcomes_at(job, shard, encoder, wanted, min(broken_off, default=None))
                 outcomes = [(index, one) for index, one in again if index not in recovered]
-                count(one for _, one in outcomes)
+                count([one for _, one in outcomes])
                 good = [(index, one) for index, one in outcomes if one.reason is None]
                 if good:
                     made_from = shard.made_from() | {"num_items": len(outcomes), "indices": [index for index, _ in good]}
