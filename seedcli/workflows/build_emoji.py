@@ -168,8 +168,8 @@ def join_groups(base_hexcodes: list[str], same: list[tuple[str, str]]) -> dict[s
 def build_emoji(packages: Path) -> list[EmojiPicture]:
     """Packages folder -> every distinct picture with its words and split, in emojibase's order.
 
-    Pictures of one vendor with equal pixels are kept once, under the emoji that comes first (the flag of Norway stays, its copies for
-    Bouvet Island and Svalbard go). A split takes a whole group: all vendors and skin tones of a base emoji, its man, woman, person and
+    Pictures of one vendor with equal pixels are kept once, under the emoji that comes first (Noto's flag of Bouvet Island stays, its copies
+    for Norway and Svalbard go; the alphabet decides). A split takes a whole group: all vendors and skin tones of a base emoji, its man, woman, person and
     direction twins, and every emoji that shares a picture with one of them.
 
     Raises:
