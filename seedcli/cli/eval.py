@@ -20,7 +20,7 @@ def retrieval(
         ),
     ] = "emoji",
     split: Annotated[
-        str | None, typer.Option("--split", help="Which split; default: unseen for emoji (also: vendor, validation, train), test for others.")
+        str | None, typer.Option("--split", help="Default: unseen for emoji (also: vendor, validation, train), test for others.")
     ] = None,
     model: ModelOption = "seed-nano",
     feature: Annotated[
