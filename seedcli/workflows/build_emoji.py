@@ -169,9 +169,8 @@ def build_emoji(packages: Path) -> list[EmojiPicture]:
     """Packages folder -> every distinct picture with its words and split, in emojibase's order.
 
     Pictures of one vendor with equal pixels are kept once, under the emoji that comes first (Noto's flag of Bouvet Island stays, its copies
-    for Norway and Svalbard go; the alphabet decides).
-    A split takes a whole group: all vendors and skin tones of a base emoji, its man, woman, person and
-    direction twins, and every emoji that shares a picture with one of them.
+    for Norway and Svalbard go; the alphabet decides). A split takes a whole group: all vendors and skin tones of a base emoji, its man,
+    woman, person and direction twins, and every emoji that shares a picture with one of them.
 
     Raises:
         DataError: a package is missing, or a picture has no words.
