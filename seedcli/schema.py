@@ -89,6 +89,7 @@ class RunSection(Strict):
     log_every_steps: int = comfort(20, "updates between lines of metrics.jsonl", ge=1)
     checkpoint_every_steps: int = comfort(500, "updates between checkpoints", ge=1)
     keep_checkpoints: int = comfort(2, "newest checkpoints to keep", ge=1)
+    loader_workers: int = comfort(0, "processes a rank that read and augment ahead; 0: in the training process", ge=0)
 
 
 class AugmentationSection(Strict):
@@ -153,6 +154,13 @@ class AutoencoderSection(Strict):
     latent_channels: int = setting("channels of the latents", ge=1)
 
 
+class CropSection(Strict):
+    """Updates on random crops, which cost less than whole pictures; the updates after them see whole pictures."""
+
+    size_px: int = setting("side of a crop, pixels, a multiple of 4", ge=16, multiple_of=4)
+    steps: int = setting("updates on crops, from the first", ge=0)
+
+
 class AutoencoderLossSection(Strict):
     """Weights of the autoencoder's losses; pictures are in -1..1."""
 
@@ -170,6 +178,7 @@ class AutoencoderRecipe(Recipe):
     stage: Literal["autoencoder"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
     data: EmojiDataSection
+    crops: CropSection
     model: AutoencoderSection
     losses: AutoencoderLossSection
     optimization: OptimizationSection
@@ -180,7 +189,7 @@ class AutoencoderRecipe(Recipe):
 class UnetSection(Strict):
     """Shape of the denoising UNet, and the text states it attends to (those of the empty prompt)."""
 
-    channels: tuple[int, ...] = setting("channels per level, multiples of 32", min_length=1)
+    channels: tuple[int, ...] = setting("channels per level, multiples of 16 and of the head width where it attends", min_length=1)
     layers_per_level: int = setting("residual blocks per level", ge=1)
     attention_levels: tuple[bool, ...] = setting("per level, whether it attends", min_length=1)
     attention_head_dim: int = setting("width of an attention head", ge=8)
@@ -309,7 +318,7 @@ class CodebookRecipe(Recipe):
     stage: Literal["codebook"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
     tokenizer: str = setting("folder of the finished stage `causal-qformer`")
-    target: str = setting("folder or hub id of the CLIP whose image embedding is the generation target")
+    target: str = setting("the CLIP whose image embedding is the generation target: a folder, or `clip-h` for the published one")
     data: PairDataSection
     features: FeaturesSection
     codebook: CodebookLearningSection

@@ -1,25 +1,26 @@
 """Which files a `--model` means, and the tokenizer made of them.
 
-`--model` is a preset, a folder of ours (`seed_tokenizer.json` + `model.safetensors`), a folder with the two released files (`eva_vit_g.pth`,
-`seed_quantizer.pt`; with a `seed_tokenizer.json` beside them if their sizes are not seed-2's), or a hub id with either layout. Torch-free until
-weights are wanted. On the path: before everything else.
+`--model` is a preset, a folder of ours (`seed_tokenizer.json` + `model.safetensors`), a folder with the two released files
+(`eva_vit_g.pth`, `seed_quantizer.pt`, or the same as .safetensors; with a `seed_tokenizer.json` beside them if they are not seed-2's size),
+or a hub id with either layout. Torch-free until weights are wanted. On the path: before everything else.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.config import PRESETS, Numerics, SeedTokenizerConfig
-from seedcli.models.description import ModelFacts, read_model_facts
-from seedcli.models.sources import BERT_VOCABULARY, QUANTIZER, UNCLIP, VIT_G, Source
+from seedcli.models.description import ModelFacts, fingerprint, read_model_facts
+from seedcli.models.sources import BERT_VOCABULARY, CLIP_H, QUANTIZER, UNCLIP, VIT_G, Source
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 BUNDLED_NANO = Path(__file__).parents[1] / "bundled" / "nano"
 DEFAULT_MODEL = "seed-nano"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_RELEASED = ("eva_vit_g.pth", "seed_quantizer.pt")
+_RELEASED = (("eva_vit_g.pth", "eva_vit_g.safetensors"), ("seed_quantizer.pt", "seed_quantizer.safetensors"))
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,18 @@ def _locate_folder(folder: Path, model: str) -> ModelFiles:
     described = (folder / "seed_tokenizer.json").is_file()
     if described and (folder / "model.safetensors").is_file():
         return ModelFiles(model, folder, (folder / "model.safetensors",), described)
-    released = [name for name in _RELEASED if (folder / name).is_file()]
-    if len(released) == 2:
-        return ModelFiles(model, folder, tuple(folder / name for name in _RELEASED), described)
+    released = [next((folder / name for name in names if (folder / name).is_file()), None) for names in _RELEASED]
+    if released[0] and released[1]:
+        return ModelFiles(model, folder, (released[0], released[1]), described)
     here = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
-    if released:
-        absent = next(name for name in _RELEASED if name not in released)
+    if any(released):
+        absent = next(names[0] for names, path in zip(_RELEASED, released, strict=True) if path is None)
         raise DataError(
-            f"{folder} has {released[0]} but no {absent}",
+            f"{folder} has one of the two released files but no {absent}; found {here}",
             remedy=f"the published weights are two files; seed models ls says where {absent} is",
         )
     raise DataError(
-        f"{folder} holds no model: expected seed_tokenizer.json + model.safetensors, or {' + '.join(_RELEASED)}; found {here}",
+        f"{folder} holds no model: expected seed_tokenizer.json + model.safetensors, or eva_vit_g.pth + seed_quantizer.pt; found {here}",
         remedy="seed models pull seed-2 --to FOLDER lays out the published weights",
     )
 
@@ -123,8 +124,9 @@ def _locate_hub(repo: str, reporter: Reporter) -> ModelFiles:
     if "seed_quantizer.pt" in names:
         vision = fetch_source(source, "eva_vit_g.pth", reporter=reporter) if "eva_vit_g.pth" in names else fetch(VIT_G, reporter=reporter)
         return ModelFiles(repo, None, (vision, fetch_source(source, "seed_quantizer.pt", reporter=reporter)), described=False)
+    here = ", ".join(sorted(names)[:12]) or "nothing"
     raise DataError(
-        f"hub repository {repo} holds no SEED tokenizer: expected seed_tokenizer.json + model.safetensors, or seed_quantizer.pt; found {', '.join(sorted(names)[:12])}",
+        f"hub repository {repo} holds no tokenizer: expected seed_tokenizer.json + model.safetensors, or seed_quantizer.pt; found {here}",
         remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id",
     )
 
@@ -139,10 +141,11 @@ def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) ->
     if model == "seed-2" and not Path(model).is_dir():
         return ModelFacts(config=PRESETS[model])
     files = locate(model, reporter=reporter)
-    if not files.described or files.folder is None:
-        return ModelFacts(config=PRESETS["seed-2"])
-    config, facts = read_model_facts(files.folder)
-    return ModelFacts(config=config, fingerprint=facts.get("fingerprint"), trained=facts.get("trained", {}))
+    config, facts = PRESETS["seed-2"], {}
+    if files.described and files.folder is not None:
+        config, facts = read_model_facts(files.folder)
+    digest = stored_digest(files)
+    return ModelFacts(config=config, fingerprint=digest and fingerprint(config, digest), trained=facts.get("trained", {}))
 
 
 def load_seed_tokenizer(
@@ -172,12 +175,12 @@ def load_seed_tokenizer(
     """
     import torch
 
-    from seedcli.models.weights import build_with, fingerprint
+    from seedcli.models.weights import build_with
 
     files = locate(model, reporter=reporter)
     config, tensors = read_model(files, text_branch=text_branch)
     tokenizer = build_with(config, tensors, text_branch=text_branch, file=files.folder or files.weights[-1])
-    tokenizer.fingerprint = fingerprint(config, _stored_digest(files, config, tensors))
+    tokenizer.fingerprint = _fingerprint(files, config, tensors)
     tokenizer.set_numerics(numerics, torch.float32 if dtype == "auto" else _float_dtype(dtype))
     return tokenizer.to(pick_device(device))
 
@@ -203,50 +206,65 @@ def read_model(files: ModelFiles, *, text_branch: bool) -> tuple[SeedTokenizerCo
     return config, tensors | convert_quantizer(quantizer, config, text_branch=text_branch, file=files.weights[1])
 
 
-def _stored_digest(files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]) -> str:
-    """The weights' digest as stored beside them; computed and stored the first time."""
-    from seedcli.models.weights import fingerprint, weights_digest
+def _fingerprint(files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]) -> str:
+    """What the model's codes mean: from the stored digest, or computed and, for released weights, stored."""
+    from seedcli.models.weights import weights_digest
 
+    digest = stored_digest(files)
+    computed = digest or weights_digest(tensors)
+    found = fingerprint(config, computed)
+    stated = read_model_facts(files.folder)[1].get("fingerprint") if files.described and files.folder is not None else None
+    if stated and found != stated:
+        raise DataError(
+            f"{files.folder} states fingerprint {stated}, but its configuration and weights make {found}: something was changed by hand",
+            remedy="undo the change; or remove `fingerprint` and `weights_digest` from seed_tokenizer.json, and it is a new model",
+        )
+    if digest is None and files.released:
+        store_digest(files, computed, found)
+    return found
+
+
+def stored_digest(files: ModelFiles) -> str | None:
+    """The digest of a model's weights as stored beside them, or None: published weights that were never loaded here, changed files."""
     if not files.released and files.folder is not None:
-        _, facts = read_model_facts(files.folder)
-        digest, stated = facts.get("weights_digest"), facts.get("fingerprint")
-        if digest and stated and fingerprint(config, digest) != stated:
-            raise DataError(
-                f"{files.folder / 'seed_tokenizer.json'} was changed: its configuration makes fingerprint {fingerprint(config, digest)}, it states {stated}",
-                remedy=f"seed models verify {files.folder}",
-            )
-        return digest or weights_digest(tensors)
-    stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files.weights]
-    beside = files.weights[-1].parent / "seed_fingerprint.json"
-    for path in (beside, _digest_cache(stamp)):
+        return read_model_facts(files.folder)[1].get("weights_digest")
+    stamp = _stamp(files)
+    for path in _digest_files(files, stamp):
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["files"] == stamp:
                 return str(stored["weights_digest"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    digest = weights_digest(tensors)
-    text = json.dumps({"files": stamp, "weights_digest": digest, "fingerprint": fingerprint(config, digest)}, indent=2) + "\n"
-    for path in (beside, _digest_cache(stamp)):
-        if files.folder is None and path == beside:
-            continue  # hub caches are not ours to write into
+    return None
+
+
+def store_digest(files: ModelFiles, digest: str, fingerprint: str) -> None:
+    """Keeps the digest of released weights: beside them, or in our cache where that folder is read-only or the hub's."""
+    stamp = _stamp(files)
+    for path in _digest_files(files, stamp):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            break
+            path.write_text(
+                json.dumps({"files": stamp, "weights_digest": digest, "fingerprint": fingerprint}, indent=2) + "\n", encoding="utf-8"
+            )
+            return
         except OSError:
             continue
-    return digest
 
 
-def _digest_cache(stamp: list[list[object]]) -> Path:
-    import hashlib
+def _stamp(files: ModelFiles) -> list[list[Any]]:
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files.weights]
 
-    return cache_folder() / "fingerprints" / (hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:24] + ".json")
+
+def _digest_files(files: ModelFiles, stamp: list[list[Any]]) -> list[Path]:
+    name = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:24]
+    beside = [] if files.folder is None else [files.folder / "seed_fingerprint.json"]
+    return [*beside, cache_folder() / "fingerprints" / f"{name}.json"]
 
 
 def cache_folder() -> Path:
-    """Where what is downloaded from outside the hub and computed about read-only files is kept: `seedcli/` in Hugging Face's own cache folder."""
+    """`seedcli/` in Hugging Face's cache folder: for files from outside the hub, and for what is computed about read-only files."""
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "huggingface"
     return Path(home).expanduser() / "seedcli"
 
@@ -271,7 +289,7 @@ def find_vocab(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) 
 
 
 def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> Path:
-    """Folder of the diffusers pipeline that turns a model's generation embeddings into pictures: its own `decoder/`, or the published unCLIP.
+    """Folder of the diffusers pipeline that draws a model's generation embeddings: its own `decoder/`, or the published unCLIP.
 
     Raises:
         DataError: There is none, or its image encoder has another width than the generation embedding (stable-unCLIP `-small`).
@@ -291,6 +309,21 @@ def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None
             f"{files.folder} has no picture decoder (no decoder/model_index.json)", remedy="put a diffusers unCLIP pipeline folder there"
         )
     return fetch(UNCLIP, reporter=reporter or Reporter(), check=lambda folder: check_decoder(folder, width))
+
+
+def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
+    """Folder of the CLIP whose image embedding is the generation target: `clip-h` for the published one, or a folder.
+
+    Raises:
+        DataError: No such folder, or the published one could not be downloaded.
+    """
+    from seedcli.models.download import fetch
+
+    if target == CLIP_H.name:
+        return fetch(CLIP_H, reporter=reporter or Reporter())
+    if not Path(target).is_dir():
+        raise DataError(f"no target at {target}", remedy=f"name the folder of a trained target (stage `target`), or {CLIP_H.name}")
+    return Path(target)
 
 
 def check_decoder(folder: Path, generation_dim: int) -> None:
@@ -316,7 +349,7 @@ def check_decoder(folder: Path, generation_dim: int) -> None:
         raise DataError(f"{folder} holds a diffusers {kind}, expected a StableUnCLIPImg2ImgPipeline")
     if (width, input_dim) != (generation_dim, 2 * generation_dim):
         raise DataError(
-            f"the decoder in {folder} takes image embeddings of width {width} (UNet input {input_dim}), this tokenizer makes {generation_dim}",
+            f"the decoder in {folder} takes embeddings of width {width} (UNet input {input_dim}), this tokenizer makes {generation_dim}",
             remedy="stable-diffusion-2-1-unclip-small is the 768-wide variant; the one that fits is " + UNCLIP.sources[0].name,
         )
 

@@ -31,10 +31,13 @@ class StreamedFeatures:
     def prepare(self) -> None:
         """Nothing to do."""
 
-    def batch(self, step: int, *, batch_size: int, rows: slice) -> tuple[Tensor, Tensor]:
-        """Rows of global batch `step` -> causal embeddings [B,Q,D], target embeddings [B,G]."""
-        pixels, _ = self._pairs.batch(step, batch_size=batch_size, rows=rows)
-        return self._frozen(pixels)
+    def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, Tensor]:
+        """Rows of global batch `step` -> pixels [B,3,S,S]."""
+        return {"pixels": self._pairs.batch(step, batch_size=batch_size, rows=rows)[0]}
+
+    def features(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `batch` gave -> causal embeddings [B,Q,D], target embeddings [B,G]."""
+        return self._frozen(batch["pixels"])
 
 
 class CachedFeatures:
@@ -120,11 +123,15 @@ class CachedFeatures:
         """Size on disk."""
         return sum(path.stat().st_size for path in self._paths())
 
-    def batch(self, step: int, *, batch_size: int, rows: slice) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, Tensor]:
         """Rows of global batch `step` -> causal embeddings [B,Q,D], target embeddings [B,G], fp32."""
         numbers = []
         for n in range(step * batch_size, (step + 1) * batch_size)[rows]:
             passes, position = divmod(n, self._count)
             numbers.append(shuffled_index(position, self._count, seed=hash((self._seed, passes))))
         causal_embeddings, target_embeddings = (np.load(path, mmap_mode="r")[numbers] for path in self._paths())
-        return torch.from_numpy(causal_embeddings).float(), torch.from_numpy(target_embeddings).float()
+        return {"causal_embeddings": torch.from_numpy(causal_embeddings).float(), "target_embeddings": torch.from_numpy(target_embeddings).float()}
+
+    def features(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `batch` gave -> causal embeddings [B,Q,D], target embeddings [B,G]."""
+        return batch["causal_embeddings"], batch["target_embeddings"]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers.implementations import BertWordPieceTokenizer
 from torch import nn
 
-from seedcli.errors import RecipeError
+from seedcli.console import Reporter
+from seedcli.errors import DataError, RecipeError
 from seedcli.models.captions import clean_caption
 from seedcli.models.config import SeedTokenizerConfig, config_from_dict, config_to_dict
+from seedcli.models.convert import convert_vision, quantizer_table, text_table
+from seedcli.models.registry import load_seed_tokenizer
 from seedcli.models.seed_tokenizer import SeedTokenizer
+from seedcli.models.weights import read_tensors
 
 
 @torch.no_grad()
-def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int, temperature: float) -> None:
+def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int) -> None:
     """BERT's and ViT's usual start: matrices and tables from N(0, 0.02), biases 0, norms 1; queries from N(0, 1), so that they start apart.
 
     The codebook's and code decoder's matrices keep PyTorch's own start, as published for stage II.
@@ -31,7 +36,47 @@ def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int, temperature: fl
     tokenizer.vision.class_token.normal_(0, 0.02, generator=generator)
     tokenizer.vision.position_embedding.normal_(0, 0.02, generator=generator)
     tokenizer.qformer.query_tokens.normal_(0, 1, generator=generator)
-    tokenizer.text_branch.temperature.fill_(temperature)
+
+
+@torch.no_grad()
+def start_from_blip2(tokenizer: SeedTokenizer, *, vision: Path, blip2: Path) -> None:
+    """Published start of stage I: EVA-CLIP-g's ViT, and BLIP-2's stage 1 Q-Former, `ln_vision`, text branch, projections and temperature.
+
+    The BLIP-2 file names its tensors as the released tokenizer does, so the same table reads it; codebook and code decoder keep their start.
+
+    Raises:
+        DataError: A file is damaged, or a tensor is missing or has another shape.
+    """
+    config = tokenizer.config
+    table = {
+        released: ours
+        for released, ours in (quantizer_table(config) | text_table(config)).items()
+        if ours.startswith(("qformer.", "vision_norm.", "text_branch."))
+    }
+    found = read_tensors(blip2)
+    state = tokenizer.state_dict()
+    faults = [name for name, ours in table.items() if name not in found or found[name].shape != state[ours].shape]
+    if faults:
+        raise DataError(f"{blip2} is no BLIP-2 stage 1 checkpoint for {config.name}: {', '.join(faults[:5])} missing or misshapen ({len(faults)} in all)")
+    start = convert_vision(read_tensors(vision), config, file=vision) | {ours: found[name] for name, ours in table.items()}
+    for name, tensor in start.items():
+        state[name].copy_(tensor)
+
+
+@torch.no_grad()
+def start_from_folder(tokenizer: SeedTokenizer, model: str, *, reporter: Reporter) -> None:
+    """Starts from another tokenizer of the same shape: a folder of ours, the released files, or a hub id.
+
+    Raises:
+        DataError: It cannot be read, or its shape is another one.
+    """
+    other = load_seed_tokenizer(model, text_branch=True, reporter=reporter)
+    state, found = tokenizer.state_dict(), other.state_dict()
+    faults = [name for name in state if name not in found or found[name].shape != state[name].shape]
+    if faults:
+        raise DataError(f"model.start = {model!r} has another shape: {', '.join(faults[:5])} ({len(faults)} in all)")
+    for name, tensor in found.items():
+        state[name].copy_(tensor)
 
 
 def train_wordpiece(texts: Sequence[str], *, vocab_size: int) -> list[str]:

@@ -14,7 +14,7 @@ import resource
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +118,13 @@ def train(
     began = last_log = time.perf_counter()
     with _stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
         progress.advance(step)
-        while step < optimization.steps:
-            _seed_step(seed, step, accelerator.process_index)
+        for loaded in _batches(stage, seed, range(step, optimization.steps), accelerator.process_index, run.loader_workers):
+            _seed_step(seed + 1, step, accelerator.process_index)
             _set_modes(stage.model)
             learning_rate = learning_rate_at(step, optimization)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
-            batch = {name: tensor.to(accelerator.device) for name, tensor in stage.batch(step).items()}
+            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in loaded.items()}
             losses = module(batch)
             accelerator.backward(losses["loss"])
             if optimization.gradient_clip and not _uses_deepspeed(accelerator):
@@ -137,11 +137,13 @@ def train(
             step += 1
             health = stage.after_step(step)
             progress.advance(1, loss=parts["loss"])
+            if metrics:
+                metrics.add(parts)
             if metrics and (step % run.log_every_steps == 0 or step == optimization.steps):
                 now = time.perf_counter()
                 speed = optimization.batch_size * metrics.steps_since(step) / (now - last_log)
                 eta = (optimization.steps - step) * optimization.batch_size / speed
-                line = {"step": step, **parts, "lr": learning_rate, "images_per_s": round(speed, 2), "memory_mb": _memory_mb(), "eta_s": round(eta)}
+                line = {"step": step, **metrics.means(step), "lr": learning_rate, "images_per_s": round(speed, 2), "memory_mb": _memory_mb(), "eta_s": round(eta)}
                 metrics.write(line | health)
                 last_log = now
             if stop_now or step % run.checkpoint_every_steps == 0 or step == optimization.steps:
@@ -225,6 +227,9 @@ def changing_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _save_checkpoint(checkpoints: Path, step: int, accelerator: Accelerator, module: nn.Module, optimizer, *, keep: int) -> None:
+    if not all(parameter.isfinite().all() for parameter in module.parameters() if parameter.requires_grad):
+        good = newest_checkpoint(checkpoints)
+        raise NumericalError(f"weights are not finite after update {step}; last good checkpoint: {good or 'none yet'}", remedy=_CURE)
     final = checkpoints / f"step-{step:08d}"
     partial = checkpoints / f"partial-{step:08d}"
     if accelerator.is_main_process:
@@ -286,6 +291,23 @@ def _agree(accelerator: Accelerator, losses: dict[str, Tensor], stop: bool) -> t
     return dict(zip(losses, means, strict=True)), stopping > 0
 
 
+class _Steps(torch.utils.data.Dataset):
+    """Step number -> this rank's batch; seeds what augmentation draws from, so it does not matter which process runs it."""
+
+    def __init__(self, stage: Stage, seed: int, rank: int):
+        self._stage, self._seed, self._rank = stage, seed, rank
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        _seed_step(self._seed, step, self._rank)
+        return self._stage.batch(step)
+
+
+def _batches(stage: Stage, seed: int, steps: range, rank: int, workers: int) -> Iterable[dict[str, Tensor]]:
+    return torch.utils.data.DataLoader(
+        _Steps(stage, seed, rank), batch_size=None, sampler=steps, num_workers=workers, pin_memory=torch.cuda.is_available()
+    )
+
+
 def _seed_step(seed: int, step: int, rank: int) -> None:
     mixed = int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
     random.seed(mixed)
@@ -332,12 +354,22 @@ class _Metrics:
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         path.write_text("".join(line + "\n" for line in kept))
         self._path, self._last = path, step
+        self._sums: dict[str, float] = {}
 
     def steps_since(self, step: int) -> int:
         return step - self._last
 
+    def add(self, parts: dict[str, float]) -> None:
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def means(self, step: int) -> dict[str, float]:
+        """Mean of every loss since the last line."""
+        return {name: total / self.steps_since(step) for name, total in self._sums.items()}
+
     def write(self, line: dict) -> None:
         self._last = line["step"]
+        self._sums = {}
         rounded = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in line.items()}
         with open(self._path, "a") as file:
             file.write(json.dumps(rounded) + "\n")

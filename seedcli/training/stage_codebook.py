@@ -84,7 +84,8 @@ class CodebookStage:
     def _start_from_centres(self) -> None:
         codebook, found, step = self.model.tokenizer.codebook, [], 0
         while sum(len(part) for part in found) < self._learning.start_vectors:
-            causal_embeddings, _ = self._features.batch(step, batch_size=self._batch_size, rows=slice(0, self._batch_size))
+            batch = self._features.batch(step, batch_size=self._batch_size, rows=slice(0, self._batch_size))
+            causal_embeddings, _ = self._features.features(batch)
             found.append(codebook.code_inputs(causal_embeddings.to(codebook.embedding.device)).flatten(0, 1).cpu())
             step += 1
         inputs = torch.cat(found)[: self._learning.start_vectors]
@@ -92,12 +93,12 @@ class CodebookStage:
         codebook.embedding.copy_(torch.from_numpy(centres))
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        causal_embeddings, target_embeddings = self._features.batch(step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size))
-        return {"causal_embeddings": causal_embeddings, "target_embeddings": target_embeddings}
+        return self._features.batch(step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         tokenizer, weights = self.model.tokenizer, self._weights
-        codebook, causal_embeddings = tokenizer.codebook, batch["causal_embeddings"]
+        codebook = tokenizer.codebook
+        causal_embeddings, target_embeddings = self._features.features(batch)
         if self._learning.rule == "ema":
             codebook.embedding.copy_(self.model.ema_sum / self.model.ema_size[:, None])
         code_inputs = codebook.code_inputs(causal_embeddings)
@@ -114,7 +115,7 @@ class CodebookStage:
         parts = {
             "commitment": commitment_loss(code_inputs, code_vectors),
             "reconstruction": reconstruction_loss,
-            "generation": F.mse_loss(generation_embedding, batch["target_embeddings"]),
+            "generation": F.mse_loss(generation_embedding, target_embeddings),
         }
         loss = (
             weights.commitment_weight * parts["commitment"]

@@ -95,7 +95,7 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
                 ranks=ranks,
             )
         case "causal-qformer":
-            return _build_causal_qformer(recipe, ranks)
+            return _build_causal_qformer(recipe, ranks, reporter)
         case "codebook":
             return _build_codebook(recipe, ranks, output, reporter)
         case "autoencoder":
@@ -128,12 +128,14 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
             raise RecipeError(f"stage {recipe.stage!r} is not trained by `seed train-tokenizer`", remedy="see seed recipes ls")
 
 
-def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any) -> Any:
+def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Reporter) -> Any:
     from seedcli.models.captions import CaptionTokenizer
     from seedcli.models.config import PRESETS
+    from seedcli.models.download import fetch
     from seedcli.models.seed_tokenizer import SeedTokenizer
+    from seedcli.models.sources import BLIP_2, VIT_G
     from seedcli.models.weights import save_tokenizer_folder
-    from seedcli.training.initialize import initialize_tokenizer, overlay_shape, train_wordpiece
+    from seedcli.training.initialize import initialize_tokenizer, overlay_shape, start_from_blip2, start_from_folder, train_wordpiece
     from seedcli.training.stage_causal_qformer import CausalQFormerStage
 
     model = recipe.model
@@ -149,12 +151,17 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any) -> Any:
             captions = CaptionTokenizer(find_vocab(model.preset))
         case path:
             captions = CaptionTokenizer(Path(path))
+    tokenizer = SeedTokenizer(config, text_branch=True)
+    initialize_tokenizer(tokenizer, seed=recipe.seed)
     match model.start:
         case "scratch":
-            tokenizer = SeedTokenizer(config, text_branch=True)
-            initialize_tokenizer(tokenizer, seed=recipe.seed, temperature=recipe.losses.temperature)
-        case _:
-            raise RecipeError(f"model.start = {model.start!r}: expected `scratch`")
+            pass
+        case "blip2":
+            start_from_blip2(tokenizer, vision=fetch(VIT_G, reporter=reporter), blip2=fetch(BLIP_2, reporter=reporter))
+        case folder:
+            start_from_folder(tokenizer, folder, reporter=reporter)
+    if recipe.losses.temperature:
+        tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
 
     def save(tokenizer: SeedTokenizer, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -177,7 +184,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any) -> Any:
 def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
     import torch
 
-    from seedcli.models.registry import load_seed_tokenizer, pick_device
+    from seedcli.models.registry import find_target, load_seed_tokenizer, pick_device
     from seedcli.models.target import load_target, target_embedding
     from seedcli.models.weights import save_tokenizer_folder
     from seedcli.training.features import CachedFeatures, StreamedFeatures
@@ -187,17 +194,21 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
     tokenizer = load_seed_tokenizer(recipe.tokenizer, device=device, text_branch=True, reporter=reporter)
     # Trained parameters must not alias the memory-mapped file they came from.
     tokenizer.load_state_dict({name: tensor.float().clone() for name, tensor in tokenizer.state_dict().items()}, assign=True)
-    target = load_target(Path(recipe.target)).to(device)
+    target = load_target(find_target(recipe.target, reporter=reporter)).to(device)
     config, width = tokenizer.config, target.config.projection_dim
     if width != config.generation.generation_dim:
         raise RecipeError(f"target {recipe.target} has embeddings of width {width}, the tokenizer's generation embedding has {config.generation.generation_dim}")
     if target.config.image_size != config.vision.image_size_px:
         raise RecipeError(f"target {recipe.target} reads pictures of {target.config.image_size} px, the tokenizer {config.vision.image_size_px} px")
 
+    autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.parallel.precision)
+
     @torch.no_grad()
     def frozen(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels = pixels.to(device)
-        return tokenizer.causal_embeddings(pixels), target_embedding(target, pixels)
+        place = next(target.parameters()).device
+        pixels = pixels.to(place)
+        with torch.autocast(place.type, dtype=autocast, enabled=autocast is not None):
+            return tokenizer.causal_embeddings(pixels), target_embedding(target, pixels)
 
     pairs = build_mixture(recipe.data, seed=recipe.seed, preprocess=config.preprocess.training)
     if recipe.features.source == "cache":
@@ -240,6 +251,7 @@ def build_mixture(data: PairDataSection, *, seed: int, preprocess: PreprocessCon
         RecipeError: Emoji of another split than `train`.
     """
     from seedcli.data.pairs import EmojiPairs, Mixture, TablePairs, TarPairs
+    from seedcli.models.registry import cache_folder
 
     sources = []
     for source in data.sources:
@@ -251,6 +263,6 @@ def build_mixture(data: PairDataSection, *, seed: int, preprocess: PreprocessCon
             case "table":
                 pairs = TablePairs(source.path, split=source.split, image_column=source.image_column, caption_column=source.caption_column)
             case "tar":
-                pairs = TarPairs(source.path, caption_key=source.caption_key)
+                pairs = TarPairs(source.path, caption_key=source.caption_key, cache=cache_folder())
         sources.append((pairs, source.weight))
     return Mixture(sources, seed=seed, preprocess=preprocess)

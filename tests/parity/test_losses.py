@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from seedcli.models.convert import quantizer_table, text_table
 from seedcli.models.registry import load_seed_tokenizer
 from seedcli.schema import CausalQFormerLossSection, CodebookLearningSection, CodebookLossSection
+from seedcli.training.features import StreamedFeatures
 from seedcli.training.ranks import Ranks
 from seedcli.training.stage_causal_qformer import CausalQFormerStage
 from seedcli.training.stage_codebook import CodebookStage
@@ -125,11 +126,12 @@ def test_stage2_as_published(tiny_tokenizer_folder):
     weights = CodebookLossSection(
         commitment_weight=5.0, codebook_weight=1.25, reconstruction="cosine", reconstruction_weight=2.0, generation_weight=0.5, prefix_share=0.0
     )
-    stage = CodebookStage(tokenizer, features=None, learning=learning, losses=weights, batch_size=6, seed=0, save=lambda tokenizer, folder: None)
+    features = StreamedFeatures(lambda pixels: (tokenizer.causal_embeddings(pixels).detach(), ARRAYS["stage2.in.clip_image_embeds"]), pairs=None)
+    stage = CodebookStage(tokenizer, features=features, learning=learning, losses=weights, batch_size=6, seed=0, save=lambda tokenizer, folder: None)
     with torch.no_grad():
         causal_embeddings = tokenizer.causal_embeddings(ARRAYS["stage2.in.pixels"])
     torch.testing.assert_close(causal_embeddings, ARRAYS["stage2.out.causal_embeddings"], atol=1e-4, rtol=0)
-    losses = stage.losses({"causal_embeddings": causal_embeddings, "target_embeddings": ARRAYS["stage2.in.clip_image_embeds"]})
+    losses = stage.losses({"pixels": ARRAYS["stage2.in.pixels"]})
     losses["loss"].backward()
     expected = FACTS["stage2"]
     assert float(losses["loss"].detach()) == pytest.approx(expected["loss_total"], rel=1e-5)
