@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,12 @@ def save_tiny_decoder(folder: Path, *, generation_dim: int = 64, seed: int = 0) 
 def tiny_decoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tiny decoder for generation embeddings of width 64; do not write into it."""
     return save_tiny_decoder(tmp_path_factory.mktemp("decoder") / "decoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tiny_tokenizer_folder: Path, tiny_decoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole model: the tiny tokenizer (32 of 64 codes, generation width 64) with the tiny decoder in it; do not write into it."""
+    folder = tmp_path_factory.mktemp("whole") / "tiny"
+    shutil.copytree(tiny_tokenizer_folder, folder)
+    shutil.copytree(tiny_decoder_folder, folder / "decoder")
+    return folder

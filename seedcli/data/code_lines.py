@@ -16,7 +16,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.vocab import BOI, parse_spans
 
 FORMS = 'expected a JSON object with "codes", as seed tokenize prints it, or an image span like <img><img_00042>...</img>'
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True)

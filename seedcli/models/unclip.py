@@ -92,7 +92,7 @@ class UnclipDecoder:
 
         Args:
             generation_embeddings: [B,G], any float dtype, not normalised.
-            steps: Denoising steps, at least 1; PNDM calls the UNet once more than that.
+            steps: Denoising steps, at least 1; PNDM calls the UNet once more than that, from two steps on.
             guidance: Classifier-free guidance scale; 1 is none, and halves the work.
             seed: Seed of the first image.
             negative: Generation embeddings to move away from, [B,G], or [1,G] for all; zeros, as in training, when None.
