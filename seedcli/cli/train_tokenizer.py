@@ -13,7 +13,9 @@ def train_tokenizer(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Run folder; default runs/RECIPE.")] = None,
-    num_processes: Annotated[int, typer.Option("--nproc", min=1, help="Processes to start on this machine; under torchrun leave it out.")] = 1,
+    num_processes: Annotated[
+        int, typer.Option("--nproc", min=1, help="Processes to start on this machine; under torchrun leave it out.")
+    ] = 1,
     resume: ResumeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -35,7 +37,14 @@ def train_tokenizer(
         return
     from seedcli.workflows.train_tokenizer import run
 
-    words = ["seed train-tokenizer", recipe, *(overrides or ()), "-o", str(folder), *(["--nproc", str(num_processes)] if num_processes > 1 else [])]
+    words = [
+        "seed train-tokenizer",
+        recipe,
+        *(overrides or ()),
+        "-o",
+        str(folder),
+        *(["--nproc", str(num_processes)] if num_processes > 1 else []),
+    ]
     command = " ".join([*words, "--resume"])
     result = run(loaded, folder, resume=resume, dry_run=dry_run, resume_command=command, reporter=console)
     from seedcli.training.ranks import Ranks

@@ -21,7 +21,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 class Painter(nn.Module):
-    """Image embedding [B,G] -> picture [B,3,32,32] in 0..1; keeps appearance in the embedding while the CLIP trains, then is thrown away."""
+    """Image embedding [B,G] -> picture [B,3,32,32] in 0..1; keeps appearance in the embedding while the CLIP trains."""
 
     def __init__(self, embedding_dim: int, width: int):
         super().__init__()
@@ -44,7 +44,9 @@ def train_bpe(texts: list[str], *, vocab_size: int, max_tokens: int) -> CLIPToke
     """Texts -> CLIP's kind of text tokenizer (byte-level BPE, lower case, `</w>` word ends) with a vocabulary learned from them."""
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
-    bpe.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(

@@ -1,7 +1,8 @@
 """The one training loop of `seed train-tokenizer`: every stage runs through `train`, on one process or many, with or without DeepSpeed.
 
 Exactness comes from having little state. A batch, a learning rate and all random numbers of a step are pure functions of (seed, step, rank,
-world), so a checkpoint holds only what training changes: trainable parameters, buffers (moving averages live there), optimizer moments, the step.
+world), so a checkpoint holds only what training changes: trainable parameters, buffers (moving averages live there), optimizer moments and
+the step.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ def train(
     checkpoints = folder / "checkpoints"
     done = newest_checkpoint(checkpoints)
     if done and not resume:
-        raise UsageError(f"{folder} already holds a run ({done.name})", remedy="continue it with --resume, or choose another folder with -o")
+        raise UsageError(
+            f"{folder} already holds a run ({done.name})", remedy="continue it with --resume, or choose another folder with -o"
+        )
     step = _load_checkpoint(done, accelerator, module, optimizer) if done else 0
     started_at = step
     metrics = _Metrics(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
@@ -143,24 +146,35 @@ def train(
                 now = time.perf_counter()
                 speed = optimization.batch_size * metrics.steps_since(step) / (now - last_log)
                 eta = (optimization.steps - step) * optimization.batch_size / speed
-                line = {"step": step, **metrics.means(step), "lr": learning_rate, "images_per_s": round(speed, 2), "memory_mb": _memory_mb(), "eta_s": round(eta)}
+                line = {
+                    "step": step,
+                    **metrics.means(step),
+                    "lr": learning_rate,
+                    "images_per_s": round(speed, 2),
+                    "memory_mb": _memory_mb(),
+                    "eta_s": round(eta),
+                }
                 metrics.write(line | health)
                 last_log = now
             if stop_now or step % run.checkpoint_every_steps == 0 or step == optimization.steps:
                 _save_checkpoint(checkpoints, step, accelerator, module, optimizer, keep=run.keep_checkpoints)
             if stop_now and step < optimization.steps:
-                raise Interrupted(f"stopped after step {step} of {optimization.steps}; a checkpoint is in {checkpoints}", remedy=resume_command)
+                raise Interrupted(
+                    f"stopped after step {step} of {optimization.steps}; a checkpoint is in {checkpoints}", remedy=resume_command
+                )
     model_folder = folder / "model"
     if accelerator.is_main_process:
         stage.save(model_folder)
     accelerator.wait_for_everyone()
     elapsed_s = time.perf_counter() - began
     images_per_s = (step - started_at) * optimization.batch_size / elapsed_s
-    return TrainingResult(folder=folder, model_folder=model_folder, steps=step, losses=parts, images_per_s=images_per_s, elapsed_s=elapsed_s)
+    return TrainingResult(
+        folder=folder, model_folder=model_folder, steps=step, losses=parts, images_per_s=images_per_s, elapsed_s=elapsed_s
+    )
 
 
 def build_accelerator(parallel: ParallelSection, optimization: OptimizationSection) -> Accelerator:
-    """Accelerate set up from the recipe; joins the process group that torchrun or `seedcli.training.launcher` describes in the environment."""
+    """Accelerate set up from the recipe; joins the process group that torchrun or `launcher` describes in the environment."""
     plugin = None
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel.engine == "deepspeed":
@@ -189,7 +203,8 @@ def build_accelerator(parallel: ParallelSection, optimization: OptimizationSecti
 def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:
     """AdamW with weight decay only on matrices: parameters with fewer than two dimensions, biases and norms are exempt.
 
-    Source: LAVIS runner_base, as spec'd for SEED stage I and II (name holds bias, ln or bn; ndim < 2). Differs: "norm" in the name counts too.
+    Source: LAVIS runner_base, which SEED trains with (ndim < 2, or bias, ln or bn in the name).
+    Differs from source: "norm" in the name counts too.
     """
     decayed, exempt = [], []
     for name, parameter in model.named_parameters():
@@ -198,11 +213,13 @@ def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torc
         plain = parameter.ndim < 2 or any(word in name for word in ("bias", "norm", "ln_", "bn"))
         (exempt if plain else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": optimization.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=optimization.learning_rate, betas=optimization.betas, eps=optimization.adam_epsilon)
+    return torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=optimization.learning_rate, betas=optimization.betas, eps=optimization.adam_epsilon
+    )
 
 
 def learning_rate_at(step: int, optimization: OptimizationSection) -> float:
-    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine down to `min_learning_rate`; by step, never by the clock."""
+    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine; by step, never by the clock."""
     peak, floor, warmup = optimization.learning_rate, optimization.min_learning_rate, optimization.warmup_steps
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -269,7 +286,7 @@ def _load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, 
         module.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
         return progress["step"]
     if not (folder / "state.safetensors").is_file():
-        raise UsageError(f"{folder} was written by DeepSpeed", remedy='resume with -s parallel.engine=deepspeed, as the run began')
+        raise UsageError(f"{folder} was written by DeepSpeed", remedy="resume with -s parallel.engine=deepspeed, as the run began")
     target = accelerator.unwrap_model(module)
     state = load_file(folder / "state.safetensors")
     missing, unexpected = set(changing_state(target)) - set(state), set(state) - set(changing_state(target))
@@ -286,7 +303,9 @@ def _uses_deepspeed(accelerator: Accelerator) -> bool:
 
 def _agree(accelerator: Accelerator, losses: dict[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
     """Mean losses over ranks and whether any rank was asked to stop, in one collective, so that all ranks act alike."""
-    values = torch.stack([value.detach().float().reshape(()) for value in losses.values()] + [torch.tensor(float(stop), device=accelerator.device)])
+    values = torch.stack(
+        [value.detach().float().reshape(()) for value in losses.values()] + [torch.tensor(float(stop), device=accelerator.device)]
+    )
     *means, stopping = accelerator.reduce(values, reduction="mean").tolist()
     return dict(zip(losses, means, strict=True)), stopping > 0
 

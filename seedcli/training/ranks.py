@@ -31,7 +31,9 @@ class Ranks:
             UsageError: The batch does not split evenly.
         """
         if batch_size % self.world:
-            raise UsageError(f"batch size {batch_size} does not split over {self.world} processes", remedy="set optimization.batch_size to a multiple")
+            raise UsageError(
+                f"batch size {batch_size} does not split over {self.world} processes", remedy="set optimization.batch_size to a multiple"
+            )
         share = batch_size // self.world
         return slice(self.rank * share, (self.rank + 1) * share)
 

@@ -1,11 +1,11 @@
 """The run folder: what was trained, with what, and how it went.
 
-    recipe.resolved.toml   every value of the recipe, with where it came from
-    run.json               command line, versions, git commit, machine, one entry for each start
-    metrics.jsonl          one line every `run.log_every_steps` updates (written by `loop`)
-    losses.png             the same as curves
-    checkpoints/           what --resume continues from
-    model/                 the finished part
+recipe.resolved.toml   every value of the recipe, with where it came from
+run.json               command line, versions, git commit, machine, one entry for each start
+metrics.jsonl          one line every `run.log_every_steps` updates (written by `loop`)
+losses.png             the same as curves
+checkpoints/           what --resume continues from
+model/                 the finished part
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from seedcli.recipe import dump_resolved, leaves
 from seedcli.schema import Recipe
 
 PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "tokenizers", "safetensors", "numpy")
-FREE_TO_CHANGE = ("run.", "parallel.")  # what may differ when a run is resumed
+# What may differ when a run is resumed. The length may: a run is cut short or prolonged, its schedule bends there, and run.json says so.
+FREE_TO_CHANGE = ("run.", "parallel.", "optimization.steps")
 
 
 def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -44,6 +45,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
+            "steps": recipe.optimization.steps,
             "seedcli": __version__,
             "git_commit": _git_commit(),
             "python": platform.python_version(),
@@ -90,10 +92,14 @@ def _refuse_changes(resolved: Path, recipe: Recipe) -> None:
 
     before = {name: value for name, _, value in leaves(tomllib.loads(resolved.read_text()))}
     now = {name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))}
-    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)]
+    changed = [
+        name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)
+    ]
     if changed:
         shown = "; ".join(f"{name}: was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
-        raise RecipeError(f"{resolved.parent} was started with other values: {shown}", remedy="resume with the same recipe, or train into a new folder")
+        raise RecipeError(
+            f"{resolved.parent} was started with other values: {shown}", remedy="resume with the same recipe, or train into a new folder"
+        )
 
 
 def _version(package: str) -> str | None:

@@ -70,7 +70,7 @@ class TargetStage:
         return {"views": views, "text_ids": text["input_ids"], "text_mask": text["attention_mask"], "concepts": self.concepts[rows]}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted sum of the contrastive and the painting loss; `match` is the share of pictures whose nearest caption in the batch fits."""
+        """Weighted sum of contrastive and painting loss; `match` is the share of pictures whose nearest caption in the batch fits."""
         clip = self.model["clip"]
         embedding = target_embedding(clip, normalize_views(batch["views"], self.views))
         text = clip.text_projection(clip.text_model(input_ids=batch["text_ids"], attention_mask=batch["text_mask"]).pooler_output)
@@ -125,5 +125,11 @@ def build_processor(config: PreprocessConfig) -> CLIPImageProcessor:
     """transformers' image processor for the same size and normalisation, squashing to the square."""
     side = {"height": config.image_size_px, "width": config.image_size_px}
     return CLIPImageProcessor(
-        do_resize=True, size=side, resample=2, do_center_crop=False, crop_size=side, image_mean=list(config.mean), image_std=list(config.std)
+        do_resize=True,
+        size=side,
+        resample=2,
+        do_center_crop=False,
+        crop_size=side,
+        image_mean=list(config.mean),
+        image_std=list(config.std),
     )

@@ -16,7 +16,7 @@ OWNERS = {
     "accelerate": {"training/"},
     "datasets": {"data/"},
     "deepspeed": {"training/"},
-    "diffusers": {"models/unclip.py", "training/stage_autoencoder.py", "training/stage_unclip.py"},  # the stages build what unclip.py loads
+    "diffusers": {"models/unclip.py", "models/unclip_parts.py"},  # what draws, and what builds the parts that it loads
     "huggingface_hub": {"models/download.py", "benchmarks/retrieval_sets.py"},  # weights; data sets
     "matplotlib": {"training/run_folder.py"},
     "pyarrow": {"data/", "benchmarks/retrieval_sets.py", "workflows/build_emoji.py"},
