@@ -374,16 +374,19 @@ def known_keys(kind: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def describe_keys(kind: type[Recipe]) -> list[dict[str, Any]]:
-    """What a recipe of this kind may say: one row a key with type, default and description."""
+    """What a recipe of this kind may say: one row a key with type, default and description; sections appear through their keys."""
     return [
         {
             "key": path,
-            "type": re.sub(r"\b(?:typing|seedcli\.schema)\.|<class '([^']+)'>", r"\1", str(field.annotation)),
+            "type": field.annotation.__name__
+            if isinstance(field.annotation, type)
+            else re.sub(r"\b(typing|seedcli\.schema)\.", "", str(field.annotation)),
             "required": field.is_required(),
-            "default": None if field.is_required() else field.get_default(call_default_factory=True),
+            "default": None if field.is_required() else field.default,
             "description": field.description,
         }
         for path, field in known_keys(kind).items()
+        if not _fields_at(field.annotation, ()) or typing.get_origin(field.annotation) is list
     ]
 
 

@@ -1,5 +1,6 @@
 """`seed recipes`: look at recipes, copy one, compare two."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ def ls() -> None:
     for name in shipped_recipes():
         path = find_recipe(name)
         recipe = load_recipe(path)
-        rows.append({"name": name, "command": recipe.command, "stage": recipe.stage, "about": _first_comment(path), "path": str(path)})
+        rows.append({"name": name, "command": recipe.command, "stage": recipe.stage, "about": _about(path), "path": str(path)})
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         console.result(row, human=lambda row: f"{row['name']:<{width}}  seed {row['command']} {row['name']}\n{'':<{width}}  {row['about']}")
@@ -121,9 +122,11 @@ def diff(
             console.result(row, human=lambda row: f"{row['key']}: {row['first']!r} -> {row['second']!r}")
 
 
-def _first_comment(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return first.removeprefix("#").strip() if first.startswith("#") else ""
+def _about(path: Path) -> str:
+    """First line of the recipe's head that is no command."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = [line.removeprefix("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    return next((line for line in head if line and not line.startswith("seed ")), "")
 
 
 def _describe(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import re
 from pathlib import Path
@@ -34,9 +35,13 @@ def test_every_shipped_recipe_validates() -> None:
 
 def test_every_shipped_recipe_opens_with_the_command_that_runs_it() -> None:
     for name in shipped_recipes():
-        first = find_recipe(name).read_text(encoding="utf-8").partition("\n")[0]
-        assert re.match(r"# seed ", first), f"recipes/{name}.toml starts with {first!r}"
-        parse(first.removeprefix("# "))
+        lines = find_recipe(name).read_text(encoding="utf-8").splitlines()
+        head = [line.removeprefix("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+        calls = [line for line in head if line.startswith("seed ")]
+        assert calls, f"recipes/{name}.toml: no `# seed ...` in its head"
+        for call in calls:
+            parse(call)
+            assert re.search(rf"\b{name}\b", call), f"recipes/{name}.toml: {call!r} runs another recipe"
 
 
 @pytest.mark.parametrize("stage", list(STAGES))
