@@ -157,9 +157,7 @@ def test_interrupted_it_keeps_what_is_done(tiny_model_folder: Path, tmp_path: Pa
     lines.write_text((json.dumps(CODES) + "\n") * 2000)
     words = [sys.executable, "-m", "seedcli", "detokenize", str(lines), "-o", str(out), "-m", str(tiny_model_folder), "-b", "1", *QUICK]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seedcli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     first = process.stdout.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
