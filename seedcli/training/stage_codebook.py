@@ -76,8 +76,13 @@ class CodebookStage:
     def prepare(self) -> None:
         """Computes the cached features and the codebook's start; before the first step, and again on resume, where the checkpoint overrules it."""
         self._features.prepare()
-        if self._learning.start == "k-means":
-            self._start_from_centres()
+        embedding = self.model.tokenizer.codebook.embedding
+        match self._learning.start:
+            case "k-means":
+                self._start_from_centres()
+            case "uniform":
+                bound = 1 / len(embedding)
+                embedding.data.uniform_(-bound, bound, generator=torch.Generator(embedding.device).manual_seed(self._seed))
         self.model.ema_sum.copy_(self.model.tokenizer.codebook.embedding.detach())
 
     @torch.no_grad()
