@@ -97,8 +97,8 @@ def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[It
     inputs = list(inputs)
     if not inputs:
         raise UsageError("no INPUT", remedy="Name image files, folders, .tar or .parquet files, or - for paths on stdin.")
-    matches = [_expand(argument) for argument in inputs]
-    missing = [argument for argument, found in zip(inputs, matches, strict=True) if not found]
+    missing: list[str] = []
+    matches = [_expand(argument, missing) for argument in inputs]
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise DataError(f"no such file or folder: {shown}", remedy="Check the path; quote globs and {000..127} ranges.")
@@ -121,8 +121,8 @@ def _list_paths(matches: list[list[str]], stdin: Iterable[str], ambiguous: set[s
                 yield from _list_path(path, ambiguous)
 
 
-def _expand(argument: str) -> list[str]:
-    """One argument -> existing paths; empty if one is missing. A name that exists is taken literally."""
+def _expand(argument: str, missing: list[str]) -> list[str]:
+    """One argument -> existing paths; what does not exist is added to `missing`. A name that exists is taken literally."""
     if argument == "-" or os.path.exists(argument):
         return [argument]
     try:
@@ -132,9 +132,9 @@ def _expand(argument: str) -> list[str]:
     found = []
     for name in names:
         paths = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
-        if not paths:
-            return []
         found += paths
+        if not paths:
+            missing.append(name)
     return found
 
 
