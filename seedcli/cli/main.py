@@ -27,12 +27,10 @@ EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 COMMANDS = {
     "tokenize": "seedcli.cli.tokenize:tokenize",
     "detokenize": "seedcli.cli.detokenize:detokenize",
-    "tokenize": "seedcli.cli.tokenize:tokenize",
-    "detokenize": "seedcli.cli.detokenize:detokenize",
     "train-tokenizer": "seedcli.cli.train_tokenizer:train_tokenizer",
     "eval": "seedcli.cli.eval:app",
-    "recipes": "seedcli.cli.recipes:app",
     "tokens": "seedcli.cli.tokens:app",
+    "recipes": "seedcli.cli.recipes:app",
     "doctor": "seedcli.cli.doctor:doctor",
 }
 
