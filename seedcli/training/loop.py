@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
 from seedcli.schema import OptimizationSection, ParallelSection, RunSection
+from seedcli.training.allocator import keep_freed_memory
 
 
 class Stage(Protocol):
@@ -104,6 +105,7 @@ def train(
         Interrupted: SIGTERM or Ctrl-C; a checkpoint was written.
     """
     reporter = reporter or Reporter()
+    keep_freed_memory()
     accelerator = build_accelerator(parallel, optimization)
     stage.model.to(accelerator.device)
     optimizer = build_optimizer(stage.model, optimization)
