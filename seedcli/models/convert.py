@@ -1,14 +1,15 @@
 """Released key names <-> our key names, by an explicit table made from the configuration; and the census of a released file.
 
 A released SEED-2 tokenizer is two files: the ViT of LAVIS (`eva_vit_g.pth`, bare names, one block more than is used) and everything else
-(`seed_quantizer.pt`, 590 keys of which 370 are used). Nothing is loaded by luck: a key is used, accounted for, or unknown; one that is needed and
-not there, or has another shape, is refused by name. Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/ (facts: names, shapes, counts).
+(`seed_quantizer.pt`, 590 keys of which 370 are used). Nothing is loaded by luck: a key is used, accounted for, or unknown; one that is
+needed and not there, or has another shape, is refused by name. Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/ (facts: names, shapes).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -25,7 +26,7 @@ VISION_FILE, QUANTIZER_FILE = "eva_vit_g.pth", "seed_quantizer.pt"
 POSITION_IDS = "Qformer.bert.embeddings.position_ids"  # a buffer counting 0, 1, 2, ...; ours needs none
 _BOTH = ("weight", "bias")
 
-# Keys that a released file carries beyond what is loaded, first match wins. The names of the text-distillation head follow the training code of
+# Keys that a released file carries beyond what is loaded, first match wins. Names of the text-distillation head follow the training code of
 # HEAD; SEED-1 called the same head `Reverse_Qformer` / `reverse_tokens`.
 ACCOUNTED_FOR: tuple[tuple[str, str], ...] = (
     ("pos_embed_text", "text-distillation head"),
@@ -129,7 +130,7 @@ def text_table(config: SeedTokenizerConfig) -> dict[str, str]:
 
 
 def blip2_vision_table(config: SeedTokenizerConfig) -> dict[str, str]:
-    """Key of a transformers BLIP-2 file (`Salesforce/blip2-itm-vit-g`) -> our key for its ViT; `qkv.bias` comes apart in `split_blip2_bias`.
+    """Key of a transformers BLIP-2 file (`Salesforce/blip2-itm-vit-g`), its `qkv.bias` split as below -> our key for its ViT.
 
     Its `post_layernorm` is BLIP-2's own and not the `ln_vision` of SEED, which was trained further.
     """
@@ -209,16 +210,17 @@ class Census:
         if any(key.startswith("image_down") for key in self.missing) and any(
             key.startswith("Reverse_Qformer.") for g in self.accounted_for.values() for key in g
         ):
-            hint = "\nIt has the Reverse Q-Former head that today's training code of the release builds; the published weights have the MLP head (`image_down`)."
+            hint = "\nIt has the Reverse Q-Former head of today's training code; published and supported is the MLP head (`image_down`)."
         raise DataError(
             f"{file} does not fit: {len(self.missing)} keys missing, {len(self.misshapen)} of another shape\n"
             + "\n".join(faults)
             + (f"\n  ... and {more} more" if more else "")
             + hint,
-            remedy="seed models audit FOLDER lists every key. A tokenizer of other sizes needs a seed_tokenizer.json with its config beside the two files.",
+            remedy="seed models audit FOLDER lists every key. Other sizes than seed-2's need a seed_tokenizer.json with their config.",
         )
 
 
+@functools.lru_cache(maxsize=8)
 def expected_shapes(config: SeedTokenizerConfig) -> dict[str, torch.Size]:
     """Our key -> shape, text branch included; nothing is allocated."""
     with torch.device("meta"):
@@ -320,7 +322,7 @@ def convert_quantizer(tensors: Mapping[str, Tensor], config: SeedTokenizerConfig
 
 
 def to_released(state: Mapping[str, Tensor], config: SeedTokenizerConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Our tensors -> those of the two released files under the official names, text branch included when `state` has it; the inverse of loading."""
+    """Our tensors -> those of the two released files under the official names, the text branch if `state` has it; inverse of loading."""
     quantizer = quantizer_table(config)
     if any(key.startswith("text_branch.") for key in state):
         quantizer |= text_table(config)

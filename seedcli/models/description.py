@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ from seedcli.errors import DataError
 from seedcli.models.config import SeedTokenizerConfig, config_from_dict
 
 FORMAT_VERSION = 1
+_TEXT_FIELDS = ("vocab_size", "max_positions", "projection_dim", "max_text_tokens", "dropout")
 CONFIG_FILE, WEIGHTS_FILE, VOCAB_FILE, DECODER_FOLDER = "seed_tokenizer.json", "model.safetensors", "vocab.txt", "decoder"
 
 
@@ -46,3 +49,24 @@ def read_model_facts(folder: Path) -> tuple[SeedTokenizerConfig, dict[str, Any]]
         return config_from_dict(SeedTokenizerConfig, facts["config"]), facts
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not readable as a model's description: {type(error).__name__}: {error}") from None
+
+
+def fingerprint(config: SeedTokenizerConfig, weights_digest: str) -> str:
+    """Configuration, preprocessing for codes and digest of the weights -> 16 hex digits that say what a model's codes mean.
+
+    Names, words, training, retrieval and sampling settings are left out: they change no code. So are values that are their field's default:
+    a field that is added later must not rename existing models.
+    """
+    facts = {
+        "vision": _choices(config.vision),
+        "qformer": {name: value for name, value in _choices(config.qformer).items() if name not in _TEXT_FIELDS},
+        "codebook": _choices(config.codebook),
+        "generation": _choices(config.generation),
+        "codes": _choices(config.preprocess.codes),
+        "weights": weights_digest,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _choices(config: Any) -> dict[str, Any]:
+    return {each.name: value for each in dataclasses.fields(config) if (value := getattr(config, each.name)) != each.default}

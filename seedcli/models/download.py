@@ -1,7 +1,8 @@
-"""Getting published files: sources in order, broken transfers continued, every file checked against the hash that the hub or the registry states.
+"""Getting published files: sources in order, broken transfers continued, every file checked against the hash that hub or registry states.
 
-Hub files land in Hugging Face's own cache, where other programs find them too. The hub's client continues a transfer only within one process (2.x), so
-the bytes are fetched here into a `.partial` file that outlives the process, with the client's own HTTP function, and then handed to its cache.
+Hub files land in Hugging Face's own cache, where other programs find them too. The hub's client continues a transfer only within one
+process (2.x), so the bytes are fetched here into a `.partial` file that outlives the process, with the client's own HTTP function, and
+then handed to its cache.
 On the path: before everything else, and only when something is not on the disk yet.
 """
 
@@ -96,7 +97,7 @@ def _repo_folder(source: Source) -> Path:
 
 
 def list_source(source: Source) -> list[str]:
-    """Names of all files of a hub repository.
+    """Names of all files of a hub repository; of those on the disk when the hub cannot be reached.
 
     Raises:
         DataError: The hub does not answer, or has no such repository or revision.
@@ -104,7 +105,17 @@ def list_source(source: Source) -> list[str]:
     try:
         return huggingface_hub.HfApi().list_repo_files(source.repo or "", revision=source.revision)
     except Exception as error:
-        raise _as_data_error(error, source) from error
+        cached = _cached_names(source)
+        if not cached:
+            raise _as_data_error(error, source) from error
+        return cached
+
+
+def _cached_names(source: Source) -> list[str]:
+    root = _repo_folder(source)
+    reference = root / "refs" / source.revision
+    snapshot = root / "snapshots" / (reference.read_text(encoding="utf-8").strip() if reference.is_file() else source.revision)
+    return [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
 
 
 def fetch_source(source: Source, name: str, *, offline: bool = False, reporter: Reporter) -> Path:
@@ -113,12 +124,19 @@ def fetch_source(source: Source, name: str, *, offline: bool = False, reporter: 
     Raises:
         DataError: Not there, broken off for good, or of another hash than stated.
     """
-    try:
-        if not offline:
+    failure: Exception | None = None
+    if not offline:
+        try:
             _prefetch(source, name, reporter)
-        return Path(huggingface_hub.hf_hub_download(source.repo or "", name, revision=source.revision, local_files_only=offline))
+        except DataError:
+            raise
+        except Exception as error:
+            failure = error  # the file may be here all the same
+    try:
+        cached_only = offline or failure is not None
+        return Path(huggingface_hub.hf_hub_download(source.repo or "", name, revision=source.revision, local_files_only=cached_only))
     except Exception as error:
-        raise _as_data_error(error, source) from error
+        raise _as_data_error(failure or error, source) from error
 
 
 def _prefetch(source: Source, name: str, reporter: Reporter) -> None:
@@ -201,7 +219,7 @@ def _bar(progress: Any, done: int) -> type[tqdm]:
 
 
 def _check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
-    """Refuses, and removes, a file whose hash is not the stated one. A hub's ETag is the sha256 of a large file, git's own hash of a small one.
+    """Refuses, and removes, a file of another hash than stated. A hub's ETag is the sha256 of a large file, git's own hash of a small one.
 
     Raises:
         DataError: Another hash.

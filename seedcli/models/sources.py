@@ -1,7 +1,7 @@
 """Where published weights live: for each role an ordered list of sources, the first that answers wins. Data only, torch-free.
 
-Hubs lose models: the picture decoder that the official configuration names is gone. So each role has more than one source where the world has
-more than one, and every fact says no more than is known: a size or hash that nobody published here is None, never a guess.
+Hubs lose models: the picture decoder that the official configuration names is gone. So each role has more than one source where the world
+has more than one, and every fact says no more than is known: a size or hash that could not be read anywhere is None, never a guess.
 Seen: stored hub pages and repositories of 2024-2026.
 """
 

@@ -1,7 +1,7 @@
-"""Weight files on disk: reading without running anything, placing tensors in a model without initialising it, the fingerprint, our model folder.
+"""Weight files on disk: reading without running anything, placing tensors in a model without initialising it, fingerprint, model folder.
 
-Everything is memory-mapped where the format allows it: a tokenizer of 1.15 G parameters is ready when its keys are matched, and a page is read when
-arithmetic first needs it. On the path: before everything else; `registry` decides which files, `convert` which key is which.
+Everything is memory-mapped where the format allows it: a tokenizer of 1.15 G parameters is ready when its keys are matched, and a page is
+read when arithmetic first needs it. On the path: before everything else; `registry` decides which files, `convert` which key is which.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 import shutil
+import warnings
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +25,11 @@ from torch import Tensor
 
 from seedcli.errors import DataError
 from seedcli.models.config import SeedTokenizerConfig, config_to_dict
-from seedcli.models.description import CONFIG_FILE, DECODER_FOLDER, FORMAT_VERSION, VOCAB_FILE, WEIGHTS_FILE
+from seedcli.models.description import CONFIG_FILE, DECODER_FOLDER, FORMAT_VERSION, VOCAB_FILE, WEIGHTS_FILE, fingerprint
 from seedcli.models.seed_tokenizer import SeedTokenizer
 
 # What codes and pictures do not depend on: words, the retrieval-only tower, and the filler of `--codes-only`.
 _OUTSIDE_FINGERPRINT = ("text_branch.", "decoder.reconstruction.", "codebook.position_mean")
-_TEXT_FIELDS = ("vocab_size", "max_positions", "projection_dim", "max_text_tokens", "dropout")
 _CHUNK_ELEMENTS = 1 << 22  # 16 MiB as fp32: keeps hashing in cache-sized steps instead of copying a tensor whole
 
 
@@ -51,7 +51,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         except safetensors.SafetensorError as error:
             raise DataError(f"{path} is no complete safetensors file: {error}", remedy="download it again: seed models pull") from None
     try:
-        tensors = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols; what matters is whether the file loads
+            tensors = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
     except pickle.UnpicklingError as error:
         detail = str(error).split("Please file an issue")[0].split("\n\n")[-1].strip().splitlines()[0]
         raise DataError(
@@ -111,28 +113,11 @@ def _digest(item: tuple[str, Tensor]) -> tuple[str, str]:
 
 
 def weights_digest(tensors: Mapping[str, Tensor], *, num_threads: int = 2) -> str:
-    """Our tensors -> sha256 of all that influence codes and pictures, as fp32 values: neither order, file format nor stored dtype matters."""
+    """Our tensors -> sha256 of all that influence codes and pictures, as fp32 values: order, file format and stored dtype do not matter."""
     items = [(key, tensor) for key, tensor in tensors.items() if not key.startswith(_OUTSIDE_FINGERPRINT)]
     with ThreadPoolExecutor(num_threads) as pool:
         digests = sorted(pool.map(_digest, sorted(items, key=lambda item: -item[1].numel())))
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
-
-
-def fingerprint(config: SeedTokenizerConfig, digest: str) -> str:
-    """Configuration, preprocessing for codes and `weights_digest` -> 16 hex digits that say what a model's codes mean.
-
-    Names, words, training, retrieval and sampling settings are left out: they change no code.
-    """
-    values = config_to_dict(config)
-    facts = {
-        "vision": values["vision"],
-        "qformer": {name: value for name, value in values["qformer"].items() if name not in _TEXT_FIELDS},
-        "codebook": values["codebook"],
-        "generation": values["generation"],
-        "codes": values["preprocess"]["codes"],
-        "weights": digest,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save_tokenizer_folder(
@@ -154,8 +139,8 @@ def save_tokenizer_folder(
         trained: Free-form facts: recipe, data, steps, scores.
         vocab: WordPiece vocabulary of the text branch, copied to `vocab.txt`.
         decoder: diffusers pipeline folder, copied to `decoder/`.
-        dtype: Rounds the weights first, say to fp16; the fingerprint is that of the rounded ones. Codes are those of the rounded weights too,
-            so measure them on the loaded folder. None keeps what the tokenizer has.
+        dtype: Rounds the weights first, say to fp16; codes and fingerprint are those of the rounded ones, so score the saved folder. None
+            keeps what the tokenizer has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).unlink(missing_ok=True)  # an interrupted save must not look like a model
