@@ -59,8 +59,8 @@ class ImageLoader:
         self.start()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._stop()
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        self._stop(at_once=kind is not None)
 
     def start(self) -> None:
         """Starts the workers, so that they come up while a model loads."""
@@ -124,10 +124,14 @@ class ImageLoader:
     def _build_pool(self, workers: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
 
-    def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+    def _stop(self, *, at_once: bool = False) -> None:
+        if self._pool is None:
+            return
+        if at_once:  # a worker may hang on a dead file server; Python 3.14 has terminate_workers() for this
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = None
 
 
 def _start_worker() -> None:

@@ -171,13 +171,13 @@ def _walk(root: str, relative: str, prefix: str, seen: set[tuple[int, int]]) -> 
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            names = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
+            names = {entry.name: _kind_of(entry) for entry in entries if not entry.name.startswith(".")}
     except OSError as error:
         yield Item(key=key, source=folder, problem=f"folder cannot be read ({error.strerror})")
         return
     for name in sorted(names):
         below = f"{relative}/{name}" if relative else name
-        if names[name]:
+        if names[name] == "folder":
             yield from _walk(root, below, prefix, seen)
             continue
         path = os.path.join(folder, name)
@@ -185,15 +185,16 @@ def _walk(root: str, relative: str, prefix: str, seen: set[tuple[int, int]]) -> 
         if container := _as_container(path):
             yield container
         elif ending.lower() in IMAGE_ENDINGS:
-            caption = f"{stem}.txt" in names
-            yield Item(key=f"{key}/{name}", source=path, path=path, text_path=os.path.join(folder, f"{stem}.txt") if caption else None)
+            caption = os.path.join(folder, f"{stem}.txt") if names.get(f"{stem}.txt") == "file" else None
+            problem = None if names[name] == "file" else "is no regular file"  # a pipe would be waited for, for ever
+            yield Item(key=f"{key}/{name}", source=path, path=path, text_path=caption, problem=problem)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _kind_of(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
     try:
-        return entry.is_dir()
+        return "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
     except OSError:  # a link that leads to itself
-        return False
+        return "other"
 
 
 def _posix(path: str) -> str:

@@ -238,10 +238,9 @@ def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Report
     entries = _check_place(request, stdin)
     if request.nproc == 1:
         return _run(request, entries, reporter, None)
-    from seedcli.workflows.tokenize_ranks import limit_threads, start_helpers
+    from seedcli.workflows.tokenize_ranks import share_of_threads, start_helpers
 
-    limit_threads(request.nproc)
-    with start_helpers(request) as helpers:
+    with share_of_threads(request.nproc), start_helpers(request) as helpers:
         return _run(request, entries, reporter, helpers)
 
 

@@ -81,11 +81,17 @@ def start_helpers(request: TokenizeRequest) -> Iterator[Helpers]:
         inbox.close()
 
 
-def limit_threads(nproc: int) -> None:
+@contextlib.contextmanager
+def share_of_threads(nproc: int) -> Iterator[None]:
     """Leaves the other processes their share of the cores."""
     import torch
 
+    before = torch.get_num_threads()
     torch.set_num_threads(max(1, _cores() // nproc))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cores() -> int:
