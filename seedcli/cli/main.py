@@ -30,6 +30,7 @@ COMMANDS = {
     "train-tokenizer": "seedcli.cli.train_tokenizer:train_tokenizer",
     "eval": "seedcli.cli.eval:app",
     "tokens": "seedcli.cli.tokens:app",
+    "models": "seedcli.cli.models:app",
     "recipes": "seedcli.cli.recipes:app",
     "doctor": "seedcli.cli.doctor:doctor",
 }

@@ -24,7 +24,7 @@ from huggingface_hub.utils import build_hf_headers, http_backoff, tqdm
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError
-from seedcli.models.sources import Role, Source
+from seedcli.models.sources import ROLES, Role, Source
 
 _BLOCK = 1 << 24
 
@@ -62,6 +62,38 @@ def fetch(role: Role, *, reporter: Reporter, check: Callable[[Path], None] | Non
         f"{state}no source has {role.name} ({role.title}); tried\n" + "\n".join(tried),
         remedy=f"by hand: {role.lay_out}. With a network: seed models pull {role.name}",
     )
+
+
+def find_local(role: Role) -> tuple[Source, Path] | None:
+    """The source and path of a role that is on this disk already; nobody is asked."""
+    for source in role.sources:
+        try:
+            return source, _fetch_from(role, source, offline=True, reporter=Reporter())
+        except DataError:
+            continue
+    return None
+
+
+def commit_of(path: Path) -> str | None:
+    """The hub commit that a cached file or folder belongs to: its folder's name under `snapshots/`."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """The sha256 that the hub stated for a file in its cache, which names the blob behind it; for a file in our cache, the registry's."""
+    from seedcli.models.registry import cache_folder
+
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and len(blob.name) == 64:
+        return blob.name
+    return published_sha256(path.name) if path.is_relative_to(cache_folder()) else None
+
+
+def published_sha256(name: str) -> str | None:
+    """The hash of the published file of this name, where one is known."""
+    known = {source.sha256 for role in ROLES.values() for source in role.sources if source.sha256 and source.name_of_file() == name}
+    return known.pop() if len(known) == 1 else None
 
 
 def _fetch_from(role: Role, source: Source, *, offline: bool, reporter: Reporter) -> Path:

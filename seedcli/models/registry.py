@@ -194,16 +194,22 @@ def read_model(files: ModelFiles, *, text_branch: bool) -> tuple[SeedTokenizerCo
     from seedcli.models.convert import convert_quantizer, convert_vision, fit_vocabulary
     from seedcli.models.weights import read_tensors
 
-    if files.described and files.folder is not None:
-        config, _ = read_model_facts(files.folder)
-    else:
-        config = PRESETS["seed-2"]
+    config = model_config(files)
     if not files.released:
         return config, read_tensors(files.weights[0])
     vision, quantizer = (read_tensors(path) for path in files.weights)
     config = fit_vocabulary(config, quantizer)
     tensors = convert_vision(vision, config, file=files.weights[0])
     return config, tensors | convert_quantizer(quantizer, config, text_branch=text_branch, file=files.weights[1])
+
+
+def model_config(files: ModelFiles) -> SeedTokenizerConfig:
+    """The configuration beside the weights, else that of seed-2.
+
+    Raises:
+        DataError: `seed_tokenizer.json` is unreadable.
+    """
+    return read_model_facts(files.folder)[0] if files.described and files.folder is not None else PRESETS["seed-2"]
 
 
 def _fingerprint(files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]) -> str:

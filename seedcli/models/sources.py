@@ -42,6 +42,10 @@ class Source:
         """What to call it in messages."""
         return self.url or f"{self.repo}@{self.revision[:12]}"
 
+    def name_of_file(self) -> str:
+        """Bare name of the one file of a file role."""
+        return (self.url or self.files[0]).rpartition("/")[2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
@@ -270,5 +274,10 @@ LLMS = (
 
 ROLES: dict[str, Role] = {role.name: role for role in (VIT_G, QUANTIZER, BERT_VOCABULARY, UNCLIP, CLIP_H, BLIP_2, *LLMS)}
 
+PRESET_TITLES = {
+    "seed-nano": "small tokenizer and picture decoder, bundled, trained on emoji; the default",
+    "seed-2": "the published SEED-2 tokenizer and its unCLIP decoder, for photographs",
+}
+
 # What `seed models pull PRESET` brings: what tokenize, detokenize and retrieval need.
-PRESET_ROLES: dict[str, tuple[str, ...]] = {"seed-2": ("vit-g", "quantizer", "bert-vocabulary", "unclip"), "seed-nano": ()}
+PRESET_ROLES: dict[str, tuple[str, ...]] = {"seed-nano": (), "seed-2": ("vit-g", "quantizer", "bert-vocabulary", "unclip")}

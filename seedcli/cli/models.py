@@ -1,0 +1,106 @@
+"""`seed models`: published weights: what there is, get it, check it, look into it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from seedcli.cli.options import DryRunOption
+from seedcli.console import console
+
+app = typer.Typer(help="List, download, verify and look into published weights.")
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A preset, a folder with weights, or a hub id.")]
+
+
+@app.command("ls")
+def ls() -> None:
+    """List presets and the parts they are made of: sources in order, licence, size, and where they lie on this disk.
+
+    \b
+    Example:
+      seed models ls
+    """
+    from seedcli.workflows.models import list_models
+
+    for row in list_models():
+        console.result(row, human=_show_model)
+
+
+@app.command("pull")
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset, a part (seed models ls shows them), or a hub id.")] = "seed-2",
+    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Lay the files out here, as --model FOLDER takes them.")] = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Download published weights: the first source that delivers; broken transfers are continued, every file is checked.
+
+    \b
+    Example:
+      seed models pull seed-2
+      seed models pull seed-2 --to weights/seed-2
+    """
+    from seedcli.workflows import models
+
+    for row in models.pull(name, to=to, dry_run=dry_run, reporter=console):
+        console.result(row, human=_show_pulled)
+
+
+@app.command("verify")
+def verify(model: ModelArgument = "seed-nano") -> None:
+    """Read every weight again: published hashes, fit of every key, and the fingerprint computed anew.
+
+    \b
+    Example:
+      seed models verify seed-nano
+      seed models verify weights/seed-2
+    """
+    from seedcli.workflows import models
+
+    for row in models.verify(model, reporter=console):
+        console.result(row)
+
+
+@app.command("audit")
+def audit(model: ModelArgument = "seed-nano") -> None:
+    """Sort every key of a model's files into used, accounted for, unknown, missing and misshapen.
+
+    \b
+    Example:
+      seed models audit weights/seed-2
+    """
+    from seedcli.workflows import models
+
+    for row in models.audit(model, reporter=console):
+        console.result(row, human=_show_audit)
+
+
+def _show_model(row: dict[str, Any]) -> str:
+    lines = [f"{row['name']}  ({row['kind']})  {row['about']}"]
+    if row["parts"]:
+        lines.append(f"    parts: {', '.join(row['parts'])}")
+    lines.append(f"    on this disk: {row['here'] or 'no'}")
+    for number, source in enumerate(row["sources"], 1):
+        size = f"{source['size_bytes'] / 1e9:.2f} GB" if source["size_bytes"] else "size unknown"
+        checked = "sha256 known" if source["sha256"] else "no known sha256"
+        lines.append(
+            f"    {number}. {source['source']}  {size}, {checked}, licence {source['licence']}"
+            + (f"; {source['note']}" if source["note"] else "")
+        )
+    return "\n".join(lines)
+
+
+def _show_pulled(row: dict[str, Any]) -> str:
+    size = f"  {row['size_bytes'] / 1e6:,.1f} MB" if row.get("size_bytes") else ""
+    return f"{row['role']}: {row['path'] or 'not on this disk'}{size}\n    from {row['source']}" + (
+        f", sha256 {row['sha256']}" if row.get("sha256") else ""
+    )
+
+
+def _show_audit(row: dict[str, Any]) -> str:
+    lines = [f"{row['file']}: {row['keys']} keys, {row['used']} used, {row['accounted_for']} accounted for"]
+    for kind, title in (("used", "used"), ("accounted_for", "accounted for")):
+        lines += [f"    {count:4d}  {title}: {group}" for group, count in row["groups"][kind].items()]
+    for kind in ("unknown", "missing", "misshapen"):
+        lines += [f"    {kind}: {key}" for key in row[kind]] or [f"       0  {kind}"]
+    return "\n".join(lines)
