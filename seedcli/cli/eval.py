@@ -85,6 +85,7 @@ def _show_retrieval(result: dict[str, Any]) -> str:
     lines.append(line("chance", "", result["chance"]))
     lines += [line(name, part["num_images"], part["metrics"]) for name, part in result.get("subsets", {}).items()]
     lines += [line(f"query {part['query']}", "", part["metrics"]) for part in result.get("by_query", ())]
+    lines += [line(f"mean of queries 0-{part['query']}", "", part["prefix_metrics"]) for part in result.get("by_query", ())]
     lines += [f"{name:<34}{value:.3f}" for name, value in result.get("query_variance", {}).items()]
     if result["published_split"] is False:
         lines.append("not the published split: do not compare with published numbers")

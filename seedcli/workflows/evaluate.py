@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seedcli.benchmarks.query_variance import query_variance
@@ -63,7 +64,8 @@ def run_retrieval(
         model: Preset, folder or hub id.
         feature: `causal` embeddings, or those reconstructed from `codes`.
         query: Number of the query whose feature stands for the picture; a causal query sees those before it.
-        by_query: Also score every query, and measure how much the queries differ.
+        by_query: Also score every query alone (`metrics`) and with those before it, as the mean of their features (`prefix_metrics`), and
+            measure how much the queries differ.
         batch_size: Pictures, and captions, in one pass.
         limit: Take the first pictures only.
         device, dtype: See `load_seed_tokenizer`.
@@ -130,8 +132,14 @@ def run_retrieval(
             if keep.any()
         }
     if by_query:
+        prefixes = F.normalize(features.cumsum(dim=1), dim=-1)
         result["by_query"] = [
-            {"query": number, "metrics": _score(features[:, column], text_features, txt2img, main)} for column, number in enumerate(queries)
+            {
+                "query": number,
+                "metrics": _score(features[:, number], text_features, txt2img, main),
+                "prefix_metrics": _score(prefixes[:, number], text_features, txt2img, main),
+            }
+            for number in queries
         ]
         result["query_variance"] = query_variance(embeddings[main])
     return {**result, "cached": {"images": images_cached, "texts": texts_cached}, "elapsed_s": round(time.monotonic() - started, 2)}

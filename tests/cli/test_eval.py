@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from seedcli.cli.eval import _show_retrieval
 from seedcli.cli.main import app
 from seedcli.models.registry import load_seed_tokenizer
 from seedcli.workflows import evaluate
@@ -107,9 +108,17 @@ def test_by_query(tiny_tokenizer_folder, caption_file):
     result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), by_query=True)
     assert [part["query"] for part in result["by_query"]] == list(range(32))
     assert result["by_query"][31]["metrics"] == result["metrics"]
+    assert result["by_query"][0]["prefix_metrics"] == result["by_query"][0]["metrics"]
     assert 0 < result["query_variance"]["between_query_variance_centered"] < 1
     fifth = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), query=5)
     assert fifth["metrics"] == result["by_query"][5]["metrics"]
+
+
+def test_what_a_person_sees(tiny_tokenizer_folder, caption_file):
+    lines = _show_retrieval(run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), by_query=True)).splitlines()
+    assert lines[0].startswith("mine test, 6 images, 12 captions; tiny")
+    assert len({len(line) for line in lines if line.startswith(("recall", "all", "chance", "query", "mean"))}) == 1
+    assert sum(line.startswith("query ") for line in lines) == sum(line.startswith("mean of queries 0-") for line in lines) == 32
 
 
 def test_limit_takes_the_first_pictures(tiny_tokenizer_folder, caption_file):
