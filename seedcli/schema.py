@@ -200,7 +200,8 @@ class DiffusionSection(Strict):
 
     prediction: Literal["v_prediction", "epsilon"] = setting("what the UNet predicts")
     dropped_condition: float = setting("share of samples with zeroed class labels; without it guidance means nothing", ge=0, lt=1)
-    max_noise_level: int = setting("embeddings are noised to a random level below this, of 1000", ge=1, le=1000)
+    embedding_noise: float = setting("deviation of unlabelled noise on the embeddings, in units of their own deviation", ge=0)
+    max_noise_level: int = setting("embeddings are noised to a random labelled level below this, of 1000", ge=1, le=1000)
     average_decay: float = setting("decay of the moving average of the weights, which is what is saved", ge=0, lt=1)
     views: int = setting("augmented views of each picture, encoded once before training", ge=1)
 

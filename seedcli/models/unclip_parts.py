@@ -32,7 +32,7 @@ def build_autoencoder(*, channels: Sequence[int], layers_per_level: int, latent_
         block_out_channels=tuple(channels),
         layers_per_block=layers_per_level,
         latent_channels=latent_channels,
-        norm_num_groups=8,
+        norm_num_groups=1,  # small groups of few channels wash out flat colour: a group that is constant normalises to nothing
         sample_size=image_size_px,
         mid_block_add_attention=False,
     )
@@ -84,7 +84,7 @@ def build_unet(
         attention_head_dim=tuple(channel // attention_head_dim for channel in channels),  # diffusers' name for the number of heads
         class_embed_type="projection",
         projection_class_embeddings_input_dim=2 * generation_dim,
-        norm_num_groups=16,
+        norm_num_groups=8,
         use_linear_projection=True,
         resnet_time_scale_shift="scale_shift",  # the embedding scales features too; the whole picture hangs on it
     )

@@ -1,8 +1,9 @@
 """Stage `unclip`: generation target -> picture, as a small diffusers stable-unCLIP pipeline.
 
 Autoencoder and target are frozen, so a fixed number of views of each picture is encoded once, before training. The UNet sees class
-labels of zeros in a share of the samples: the pipeline's guidance subtracts the prediction for zeros. The embedding is noised to random
-low levels, because at inference it comes from codes and is never exact.
+labels of zeros in a share of the samples: the pipeline's guidance subtracts the prediction for zeros. At
+inference the embedding comes from codes, is never exact, and nobody says how wrong it is; so beside the pipeline's own noise, whose level
+the UNet is told, there is some of which it is not.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class UnclipStage:
         latents = batch["latents"]
         count = len(latents)
         levels = torch.randint(0, self.diffusion.max_noise_level, (count,))
-        labels = noise_embeddings(batch["embeddings"], levels, self.normalizer, self.noiser)
+        blurred = batch["embeddings"] + self.diffusion.embedding_noise * self.normalizer.std * torch.randn_like(batch["embeddings"])
+        labels = noise_embeddings(blurred, levels, self.normalizer, self.noiser)
         labels = labels * (torch.rand(count, 1) >= self.diffusion.dropped_condition)
         noise, times = torch.randn_like(latents), torch.randint(0, NUM_NOISE_LEVELS, (count,))
         noisy = self.scheduler.add_noise(latents, noise, times)
