@@ -128,7 +128,7 @@ class TargetLossSection(Strict):
 
     contrastive_weight: float = setting("CLIP's symmetric cross entropy; pictures of one emoji count as each other's match", ge=0)
     painting_weight: float = setting("squared error of the 32 px picture painted from the un-normalised image embedding", ge=0)
-    embedding_noise: float = setting("standard deviation of the noise on the embedding before painting, in units of its own deviation", ge=0)
+    embedding_noise: float = setting("deviation of the noise on the embedding before painting, in units of its own deviation", ge=0)
 
 
 class TargetRecipe(Recipe):

@@ -1,9 +1,9 @@
 """Stage `unclip`: generation target -> picture, as a small diffusers stable-unCLIP pipeline.
 
 Autoencoder and target are frozen, so a fixed number of views of each picture is encoded once, before training. The UNet sees class
-labels of zeros in a share of the samples: the pipeline's guidance subtracts the prediction for zeros. At
-inference the embedding comes from codes, is never exact, and nobody says how wrong it is; so beside the pipeline's own noise, whose level
-the UNet is told, there is some of which it is not.
+labels of zeros in a share of the samples: the pipeline's guidance subtracts the prediction for zeros. At inference
+the embedding comes from codes, is never exact, and nobody says how wrong it is; so beside the pipeline's own noise, whose level the UNet
+is told, there is some of which it is not.
 """
 
 from __future__ import annotations

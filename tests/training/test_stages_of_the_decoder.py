@@ -1,4 +1,4 @@
-"""Stages target, autoencoder and unclip, tiny, one after the other on some emoji: what each saves is what the next one and diffusers load."""
+"""Stages target, autoencoder and unclip, tiny, one after the other: what each saves is what the next one and diffusers load."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A stage small enough to train in milliseconds, with all that makes resuming hard: dropout, a frozen part, a moving average.
 
-Run as a script it is one rank: `python -m tests.training.tiny_stage FOLDER '{"engine": ...}' [DROPOUT] [--resume]` (rank and world from the environment).
+Run as a script it is one rank: `python -m tests.training.tiny_stage FOLDER '{"engine": ...}' DROPOUT [--resume]`; rank and world come
+from the environment.
 """
 
 from __future__ import annotations
