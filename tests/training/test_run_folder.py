@@ -1,0 +1,39 @@
+"""The run folder: what a run was, and that a resumed one is the same."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+
+from seedcli.errors import RecipeError
+from seedcli.recipe import load_recipe
+from seedcli.training.run_folder import open_run_folder, plot_metrics, read_metrics
+
+
+def test_recipe_and_facts_of_each_start_are_kept(tmp_path):
+    open_run_folder(tmp_path, load_recipe("nano-target"), resume=False)
+    longer = load_recipe("nano-target", ["optimization.steps=2000", "run.log_every_steps=5"])
+    open_run_folder(tmp_path, longer, resume=True)
+    starts = json.loads((tmp_path / "run.json").read_text())
+    assert [start["steps"] for start in starts] == [load_recipe("nano-target").optimization.steps, 2000]
+    assert starts[0].keys() >= {"command", "git_commit", "packages", "python", "started"}
+    resolved = (tmp_path / "recipe.resolved.toml").read_text()
+    assert tomllib.loads(resolved)["optimization"]["steps"] == 2000
+    assert "command line" in resolved
+    assert load_recipe(tmp_path / "recipe.resolved.toml").optimization == longer.optimization
+
+
+def test_resuming_with_other_values_is_refused_and_each_is_named(tmp_path):
+    open_run_folder(tmp_path, load_recipe("nano-target"), resume=False)
+    other = load_recipe("nano-target", ["seed=9", "optimization.learning_rate=0.5"])
+    with pytest.raises(RecipeError, match=r"optimization\.learning_rate: was .*, is 0\.5; seed: was 1, is 9"):
+        open_run_folder(tmp_path, other, resume=True)
+
+
+def test_half_a_line_of_metrics_is_no_line(tmp_path):
+    assert read_metrics(tmp_path) == []
+    assert plot_metrics(tmp_path) is None
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.0}]
