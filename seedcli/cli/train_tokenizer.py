@@ -16,6 +16,11 @@ def train_tokenizer(
     num_processes: Annotated[
         int, typer.Option("--nproc", min=1, help="Processes to start on this machine; under torchrun leave it out.")
     ] = 1,
+    num_nodes: Annotated[int, typer.Option("--nnodes", min=1, help="Machines; run the same command on each.")] = 1,
+    node_rank: Annotated[int, typer.Option("--node-rank", min=0, help="Which of the machines this is.")] = 0,
+    rendezvous: Annotated[
+        str | None, typer.Option("--rdzv", metavar="HOST:PORT", help="Address of machine 0; for more than one machine.")
+    ] = None,
     resume: ResumeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -32,8 +37,8 @@ def train_tokenizer(
     folder = output or Path("runs") / loaded.name
     from seedcli.training.launcher import launch, must_launch
 
-    if must_launch(num_processes) and not dry_run:
-        launch(num_processes)
+    if must_launch(num_processes, num_nodes) and not dry_run:
+        launch(num_processes, num_nodes=num_nodes, node_rank=node_rank, rendezvous=rendezvous, stdout=console.stdout)
         return
     from seedcli.workflows.train_tokenizer import run
 

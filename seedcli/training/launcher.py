@@ -1,4 +1,4 @@
-"""Many processes on one machine without typing `torchrun`: the command starts its own ranks and waits for them."""
+"""Many processes without typing `torchrun`: the command starts this machine's ranks and waits for them."""
 
 from __future__ import annotations
 
@@ -8,43 +8,58 @@ import socket
 import subprocess
 import sys
 import time
+from typing import TextIO
 
-from seedcli.errors import Interrupted, SeedError
+from seedcli.errors import Interrupted, SeedError, UsageError
 
 GRACE_S = 60.0  # what ranks get for their last checkpoint before they are killed
 
 
-def must_launch(num_processes: int) -> bool:
+def must_launch(num_processes: int, num_nodes: int = 1) -> bool:
     """Whether this process is to start ranks; inside a rank (torchrun's or ours) it is not."""
-    return num_processes > 1 and "RANK" not in os.environ
+    return num_processes * num_nodes > 1 and "RANK" not in os.environ
 
 
-def launch(num_processes: int, arguments: list[str] | None = None) -> None:
-    """Starts `python -m seedcli ARGUMENTS` as ranks 0..num_processes-1 and waits; only rank 0 keeps stdout.
+def launch(
+    num_processes: int,
+    arguments: list[str] | None = None,
+    *,
+    num_nodes: int = 1,
+    node_rank: int = 0,
+    rendezvous: str | None = None,
+    stdout: TextIO | None = None,
+) -> None:
+    """Starts `python -m seedcli ARGUMENTS` as this machine's ranks and waits; only rank 0 keeps stdout.
 
     Args:
+        num_processes: Ranks on this machine.
         arguments: By default those of this process, `--nproc` included: ranks see RANK and do not launch again.
+        num_nodes: Machines; each runs the same command with its own `node_rank`, 0..num_nodes-1.
+        rendezvous: HOST:PORT of machine 0, which all machines reach; needed for more than one.
+        stdout: Where rank 0 writes its result.
 
     Raises:
+        UsageError: More than one machine and no rendezvous, or a node rank out of range.
         Interrupted: A signal came; it was passed on, and the ranks wrote their checkpoint.
         SeedError: A rank failed; the others were stopped. Carries that rank's exit code.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    host, port = _meeting_point(num_nodes, node_rank, rendezvous)
     ranks = []
-    for rank in range(num_processes):
+    for local_rank in range(num_processes):
+        rank = node_rank * num_processes + local_rank
         environment = os.environ | {
             "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(num_processes),
+            "LOCAL_RANK": str(local_rank),
+            "WORLD_SIZE": str(num_processes * num_nodes),
             "LOCAL_WORLD_SIZE": str(num_processes),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            "MASTER_ADDR": host,
+            "MASTER_PORT": port,
         }
-        quiet = {} if rank == 0 else {"stdout": subprocess.DEVNULL}
-        ranks.append(subprocess.Popen([sys.executable, "-m", "seedcli", *arguments], env=environment, start_new_session=True, **quiet))
+        output = stdout if rank == 0 else subprocess.DEVNULL
+        ranks.append(
+            subprocess.Popen([sys.executable, "-m", "seedcli", *arguments], env=environment, start_new_session=True, stdout=output)
+        )
     before = {number: signal.signal(number, _pass_on(ranks)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         codes = _wait(ranks)
@@ -56,9 +71,24 @@ def launch(num_processes: int, arguments: list[str] | None = None) -> None:
     failed = [(rank, code) for rank, code in enumerate(codes) if code]
     if failed:
         rank, code = failed[0]
-        error = SeedError(f"rank {rank} of {num_processes} ended with exit code {code}; its message is above")
+        error = SeedError(f"local rank {rank} of {num_processes} ended with exit code {code}; its message is above")
         error.exit_code = code if code > 0 else SeedError.exit_code
         raise error
+
+
+def _meeting_point(num_nodes: int, node_rank: int, rendezvous: str | None) -> tuple[str, str]:
+    """Host and port where the ranks meet: a free port of this machine, or the given one of machine 0."""
+    if not 0 <= node_rank < num_nodes:
+        raise UsageError(f"--node-rank {node_rank} of --nnodes {num_nodes}: expected 0..{num_nodes - 1}")
+    if num_nodes > 1:
+        host, _, port = (rendezvous or "").rpartition(":")
+        if not host or not port.isdigit():
+            found = f"found {rendezvous!r}" if rendezvous else "it is missing"
+            raise UsageError(f"--nnodes {num_nodes} needs --rdzv HOST:PORT of machine 0; {found}", remedy="--rdzv node0.example.org:29500")
+        return host, port
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "127.0.0.1", str(probe.getsockname()[1])
 
 
 def _pass_on(ranks: list[subprocess.Popen]):

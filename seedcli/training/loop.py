@@ -194,12 +194,16 @@ def build_accelerator(parallel: ParallelSection, optimization: OptimizationSecti
         plugin = DeepSpeedPlugin(hf_ds_config=config)
     # Moving averages are buffers that the stage itself keeps equal on all ranks; broadcasting them every step would only cost time.
     data_parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=parallel.find_unused_parameters)
-    return Accelerator(
-        cpu=parallel.device == "cpu",
+    # Without a GPU, Accelerate joins the process group only when it is told that the CPU is meant; else each rank would train on its own.
+    accelerator = Accelerator(
+        cpu=parallel.device == "cpu" or (world > 1 and not torch.cuda.is_available()),
         mixed_precision={"fp32": "no"}.get(parallel.precision, parallel.precision),
         deepspeed_plugin=plugin,
         kwargs_handlers=[data_parallel],
     )
+    if accelerator.num_processes != world:
+        raise UsageError(f"{world} ranks were started, but Accelerate joined {accelerator.num_processes}", remedy="parallel.device=cpu")
+    return accelerator
 
 
 def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:
