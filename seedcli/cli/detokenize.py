@@ -13,7 +13,7 @@ from seedcli.console import console
 def detokenize(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INPUT]", help="JSON Lines or token text, parquet, a shard folder, or 32 integers; else stdin."),
+        typer.Argument(metavar="INPUT", help="JSON Lines or token text, parquet, a shard folder, or 32 integers; else stdin."),
     ] = None,
     output: Annotated[
         Path | None,

@@ -174,7 +174,13 @@ def load_decoder(
             f"the image decoder in {folder} cannot be loaded: {error}",
             remedy="check that the folder is complete (safetensors, as diffusers saves a pipeline)",
         ) from error
-    return UnclipDecoder(pipeline.to(device), prompt_embedding.detach().to(device))
+    pipeline.to(device)
+    if (
+        torch.device(device).type != "mps"
+    ):  # channels last: a quarter less time for seed-nano's decoder on a CPU; Apple's GPUs have had bugs with it
+        pipeline.unet.to(memory_format=torch.channels_last)
+        pipeline.vae.to(memory_format=torch.channels_last)
+    return UnclipDecoder(pipeline, prompt_embedding.detach().to(device))
 
 
 @contextlib.contextmanager

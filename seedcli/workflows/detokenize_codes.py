@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 PNG_KEY = "seed"  # text chunk of our pictures: a JSON object that says what they were drawn from
 _NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
 _NAME_LENGTH = 120
+_MAX_SEED = 2**63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,8 @@ def plan(
     images = list(islice(_read(words, stdin, model), settings.limit))
     if not images:
         raise UsageError(f"{_name(words)} holds no codes", remedy="seed tokenize img.jpg | seed detokenize -o out.png")
+    if settings.seed + len(images) > _MAX_SEED:
+        raise UsageError(f"--seed {settings.seed} is too large for {len(images)} images; seeds end at {_MAX_SEED - 1}")
     _check(images, model, settings.force, reporter)
     negatives: list[CodedImage] = []
     if settings.negative is not None:
@@ -170,14 +175,15 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
 
     reporter = reporter or Reporter()
     settings, pictures = plan.settings, plan.pictures
-    if all(picture.kept for picture in pictures):
-        yield from (_result(picture, None) for picture in pictures)
+    if plan.model.fingerprint is not None and all(picture.kept for picture in pictures):
+        yield from map(_result, pictures)
         return
     # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines with and without a GPU.
     tokenizer = load_seed_tokenizer(settings.model, device="cpu", reporter=reporter)
     if plan.model.fingerprint is None:
         known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
         _check_fingerprints([picture.image for picture in pictures] + plan.negatives, known, settings.force, reporter)
+        pictures = [_with_fingerprint(picture, tokenizer.fingerprint) for picture in pictures]
     advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
     reporter.note(f"pictures by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
     target = pick_device(device)
@@ -203,12 +209,11 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
                 )
                 for picture, drawing in zip(batch, drawn, strict=True):
                     if not picture.kept:
-                        facts = picture.facts | {"fingerprint": tokenizer.fingerprint}
-                        save_image(drawing, picture.path, text={PNG_KEY: json.dumps(facts), "Software": "seed detokenize"})
-                    yield _result(picture, tokenizer.fingerprint)
+                        save_image(drawing, picture.path, text={PNG_KEY: json.dumps(picture.facts), "Software": "seed detokenize"})
+                    yield _result(picture)
                     progress.advance()
             else:
-                yield from (_result(picture, tokenizer.fingerprint) for picture in batch)
+                yield from map(_result, batch)
                 progress.advance(len(batch))
 
 
@@ -271,9 +276,11 @@ def _outputs(images: Sequence[CodedImage], output: Path) -> list[Path]:
             raise UsageError(
                 f"{len(images)} images do not fit into {output}", remedy=f"-o {output.with_suffix('')} makes a folder; or --limit 1"
             )
+        _check_folder(output.parent)
         return [output]
     if output.suffix.lower() in {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}:
         raise UsageError(f"-o {output}: pictures are written as PNG, which keeps their codes", remedy=f"-o {output.with_suffix('.png')}")
+    _check_folder(output)
     taken: set[str] = set()
     paths = []
     for index, image in enumerate(images):
@@ -286,6 +293,13 @@ def _outputs(images: Sequence[CodedImage], output: Path) -> list[Path]:
         taken.add(name.casefold())
         paths.append(output / f"{name}.png")
     return paths
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses, before anything is drawn, a folder that cannot be written to or be made."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise DataError(f"{nearest} is {'not writable' if nearest.is_dir() else 'no folder'}", remedy="choose another -o")
 
 
 def _stem(source: str) -> str:
@@ -359,6 +373,12 @@ def _decoder_dtype(dtype: str, device_type: str) -> Any:
     return getattr(torch, ("float16" if device_type == "cuda" else "float32") if dtype == "auto" else dtype)
 
 
-def _result(picture: Picture, fingerprint: str | None) -> dict[str, Any]:
-    facts = picture.facts | ({"fingerprint": fingerprint} if fingerprint else {})
-    return {"source": picture.image.source, "output": str(picture.path), **facts} | ({"kept": True} if picture.kept else {})
+def _with_fingerprint(picture: Picture, fingerprint: str) -> Picture:
+    """The picture with a fingerprint that only the weights could tell; one of other weights is not kept."""
+    earlier = read_picture_facts(picture.path) if picture.kept else None
+    kept = earlier is not None and earlier.get("fingerprint") == fingerprint
+    return dataclasses.replace(picture, facts=picture.facts | {"fingerprint": fingerprint}, kept=kept)
+
+
+def _result(picture: Picture) -> dict[str, Any]:
+    return {"source": picture.image.source, "output": str(picture.path), **picture.facts} | ({"kept": True} if picture.kept else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -13,9 +14,10 @@ import pytest
 from PIL import Image
 
 from seedcli.console import Reporter
+from seedcli.data.images import save_image
 from seedcli.errors import DataError, UsageError
 from seedcli.models.vocab import format_span
-from seedcli.workflows.detokenize_codes import Plan, Settings, draw, plan, read_picture_facts
+from seedcli.workflows.detokenize_codes import PNG_KEY, Plan, Settings, draw, plan, read_picture_facts
 
 
 class Listener(Reporter):
@@ -53,9 +55,13 @@ def settings(tiny_model_folder: Path) -> Any:
     return make
 
 
-def _array(path: Path) -> np.ndarray:
+def _picture(path: Path) -> Image.Image:
     with Image.open(path) as image:
-        return np.asarray(image).astype(int)
+        return image.copy()
+
+
+def _array(path: Path) -> np.ndarray:
+    return np.asarray(_picture(path)).astype(int)
 
 
 def _names(planned: Plan) -> list[str]:
@@ -143,8 +149,21 @@ def test_a_fingerprint_that_only_weights_tell_is_checked_before_drawing(
 
     [result] = draw(plan([], tmp_path / "out.png", settings, stdin=_lines(_codes())), device="cpu")
     assert len(result["fingerprint"]) == 16
-    again = plan([], tmp_path / "out.png", Settings(model=str(folder), steps=1, guidance=1.0, resume=True), stdin=_lines(_codes()))
-    assert again.pictures[0].kept
+
+
+def test_a_picture_of_other_weights_is_not_kept(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Where only loading tells the fingerprint, what is kept is decided after it."""
+    settings = Settings(model=str(tiny_model_folder), steps=1, guidance=1.0, resume=True)
+    out = tmp_path / "out.png"
+    known = plan([], out, settings, stdin=_lines(_codes()))
+    [drawn] = draw(known, device="cpu")
+    unknown = dataclasses.replace(known.model, fingerprint=None)
+    [picture] = known.pictures
+    for fingerprint, kept in ((drawn["fingerprint"], True), ("f00", False)):
+        save_image(_picture(out), out, text={PNG_KEY: json.dumps(picture.facts | {"fingerprint": fingerprint})})
+        late = dataclasses.replace(picture, facts=picture.facts | {"fingerprint": None}, kept=True)
+        [result] = draw(dataclasses.replace(known, model=unknown, pictures=[late]), device="cpu")
+        assert (result["fingerprint"], result.get("kept", False)) == (drawn["fingerprint"], kept)
 
 
 def test_a_file_of_token_text(settings: Any, tmp_path: Path) -> None:
@@ -214,6 +233,12 @@ def test_outputs_that_cannot_be(settings: Any, tmp_path: Path) -> None:
         plan([], tmp_path / "out.png", settings(), stdin=_lines(_codes(), _codes()))
     with pytest.raises(UsageError, match="PNG"):
         plan([], tmp_path / "out.jpg", settings(), stdin=_lines(_codes()))
+    (tmp_path / "file").touch()
+    for inside in ("file", "file/out", "file/out.png"):
+        with pytest.raises(DataError, match="file is no folder"):
+            plan([], tmp_path / inside, settings(), stdin=_lines(_codes()))
+    with pytest.raises(UsageError, match="too large"):
+        plan([], tmp_path / "out", settings(seed=2**63 - 1), stdin=_lines(_codes(), _codes()))
     with pytest.raises(UsageError, match="stdin holds no codes"):
         plan([], tmp_path / "out", settings(), stdin=_lines())
 
