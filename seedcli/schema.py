@@ -167,6 +167,7 @@ class AutoencoderLossSection(Strict):
     l1_weight: float = setting("mean absolute error", ge=0)
     mse_weight: float = setting("mean squared error", ge=0)
     edge_weight: float = setting("mean absolute error of the differences between neighbouring pixels", ge=0)
+    chroma_weight: float = setting("mean absolute error of red - green and of blue - yellow, which RGB errors hardly see", ge=0)
     kl_weight: float = setting("divergence of the latents from a standard normal, mean per latent value", ge=0)
 
 
@@ -177,6 +178,7 @@ class AutoencoderRecipe(Recipe):
 
     stage: Literal["autoencoder"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
+    start: str = setting('"scratch", or the folder of a finished autoencoder of the same shape to go on from')
     data: EmojiDataSection
     crops: CropSection
     model: AutoencoderSection

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError
 
@@ -48,10 +49,11 @@ def train_bpe(texts: list[str], *, vocab_size: int, max_tokens: int) -> CLIPToke
         [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=[START, END], initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
-    )
+    # The trainer numbers what it meets in the order of a hash table, another one in each process, and ties between merges go by number. So every
+    # byte and every byte at a word's end gets its number beforehand; ranks and resumed runs then learn the same vocabulary.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    known = [START, END, *alphabet, *(f"{byte}</w>" for byte in alphabet)]
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=known, end_of_word_suffix="</w>", show_progress=False)
     bpe.train_from_iterator(texts, trainer)
     learned = json.loads(bpe.to_str())["model"]
     return CLIPTokenizer(vocab=learned["vocab"], merges=[tuple(merge) for merge in learned["merges"]], model_max_length=max_tokens)
@@ -106,5 +108,17 @@ def load_target(folder: Path) -> CLIPVisionModelWithProjection:
     """
     if not (folder / "config.json").is_file():
         raise DataError(f"{folder} holds no CLIP: there is no config.json in it", remedy="train one with recipes/nano-target.toml")
-    encoder = CLIPVisionModelWithProjection.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
-    return encoder.eval().requires_grad_(False)
+    return load_quietly(CLIPVisionModelWithProjection, folder).eval().requires_grad_(False)
+
+
+def load_quietly(kind: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
+    """One tower of a saved CLIP in fp32, without the report that the other tower's weights were not wanted."""
+    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        return kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()

@@ -14,9 +14,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditi
 from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import StableUnCLIPImg2ImgPipeline
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from torch import Tensor
-from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 from seedcli.errors import DataError
+from seedcli.models.target import load_target
 
 NUM_NOISE_LEVELS = 1000  # of the embedding and of the picture, as in Stable Diffusion 2.1 unCLIP
 
@@ -151,7 +152,7 @@ def save_pipeline(
     """Writes the whole decoder in fp16, as `StableUnCLIPImg2ImgPipeline.from_pretrained` reads it."""
     pipeline = StableUnCLIPImg2ImgPipeline(
         feature_extractor=CLIPImageProcessor.from_pretrained(target, local_files_only=True),
-        image_encoder=CLIPVisionModelWithProjection.from_pretrained(target, local_files_only=True),
+        image_encoder=load_target(target),
         image_normalizer=normalizer,
         image_noising_scheduler=build_embedding_noiser(),
         tokenizer=tokenizer,

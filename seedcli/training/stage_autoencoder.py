@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from seedcli.data.augmentation import epoch_indices, random_views, read_squares
 from seedcli.data.emoji import read_emoji
-from seedcli.models.unclip_parts import build_autoencoder, encode_latents
+from seedcli.errors import DataError
+from seedcli.models.unclip_parts import build_autoencoder, encode_latents, load_autoencoder
 from seedcli.schema import AutoencoderLossSection, AutoencoderSection, CropSection, EmojiDataSection
 from seedcli.training.ranks import Ranks
 from seedcli.training.stage_target import view_config
@@ -31,6 +32,7 @@ class AutoencoderStage:
         self,
         *,
         seed: int,
+        start: str,
         data: EmojiDataSection,
         crops: CropSection,
         model: AutoencoderSection,
@@ -48,6 +50,8 @@ class AutoencoderStage:
             latent_channels=model.latent_channels,
             image_size_px=data.image_size_px,
         )
+        if start != "scratch":
+            _copy_weights(load_autoencoder(Path(start)), self.model, start)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Pictures [B,3,S,S] in -1..1: whole, or one random crop of each."""
@@ -58,7 +62,7 @@ class AutoencoderStage:
         return {"pictures": pictures.contiguous(memory_format=torch.channels_last)}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weighted sum of L1, MSE, edges and KL; `mse` is of pictures in -1..1."""
+        """Weighted sum of L1, MSE, edges, chroma and KL; `mse` is of pictures in -1..1."""
         pictures = batch["pictures"]
         posterior = self.model.encode(pictures).latent_dist
         rebuilt = self.model.decode(posterior.sample()).sample
@@ -67,11 +71,12 @@ class AutoencoderStage:
             "l1": F.l1_loss(rebuilt, pictures),
             "mse": F.mse_loss(rebuilt, pictures),
             "edge": _edge_loss(rebuilt, pictures),
+            "chroma": F.l1_loss(_chroma(rebuilt), _chroma(pictures)),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
         weights = self.weights
         loss = weights.l1_weight * parts["l1"] + weights.mse_weight * parts["mse"]
-        loss = loss + weights.edge_weight * parts["edge"] + weights.kl_weight * parts["kl"]
+        loss = loss + weights.edge_weight * parts["edge"] + weights.chroma_weight * parts["chroma"] + weights.kl_weight * parts["kl"]
         return {"loss": loss} | {name: part.detach() for name, part in parts.items()}
 
     def after_step(self, step: int) -> dict[str, float]:
@@ -94,6 +99,19 @@ def _crop_each(pictures: Tensor, size_px: int) -> Tensor:
     places = (pictures.shape[-1] - size_px) // 4 + 1
     offsets = torch.randint(0, places, (len(pictures), 2)) * 4
     return torch.stack([picture[:, y : y + size_px, x : x + size_px] for picture, (y, x) in zip(pictures, offsets.tolist(), strict=True)])
+
+
+def _copy_weights(source: nn.Module, target: nn.Module, start: str) -> None:
+    shapes, wanted = ({name: tensor.shape for name, tensor in module.state_dict().items()} for module in (source, target))
+    if shapes != wanted:
+        raise DataError(f"{start} holds an autoencoder of another shape than [model] says", remedy="make [model] equal to its recipe's")
+    target.load_state_dict(source.state_dict())
+
+
+def _chroma(pictures: Tensor) -> Tensor:
+    """[B,3,S,S] -> red - green and blue - yellow [B,2,S,S]."""
+    red, green, blue = pictures.unbind(1)
+    return torch.stack([red - green, blue - (red + green) / 2], 1)
 
 
 def _edge_loss(rebuilt: Tensor, pictures: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from seedcli.console import Reporter
 from seedcli.data.augmentation import epoch_indices, normalize_views, random_views, read_squares
 from seedcli.data.emoji import read_emoji
-from seedcli.models.target import load_target, target_embedding
+from seedcli.models.target import load_quietly, load_target, target_embedding
 from seedcli.models.unclip_parts import (
     NUM_NOISE_LEVELS,
     build_embedding_noiser,
@@ -60,7 +60,7 @@ class UnclipStage:
     ):
         self.target_folder, self.diffusion, self.seed, self.batch_size, self.ranks = target, diffusion, seed, batch_size, ranks
         self.autoencoder = load_autoencoder(autoencoder)
-        self.text_encoder = CLIPTextModel.from_pretrained(target, torch_dtype=torch.float32, local_files_only=True).eval()
+        self.text_encoder = load_quietly(CLIPTextModel, target).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(target, local_files_only=True, model_max_length=PROMPT_TOKENS)
         self.prompt = empty_prompt_states(self.tokenizer, self.text_encoder)
         self.latents, self.embeddings = self._encode_views(data, reporter or Reporter())
@@ -104,15 +104,16 @@ class UnclipStage:
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean squared error of the prediction, at uniformly drawn noise levels."""
         latents = batch["latents"]
-        count = len(latents)
-        levels = torch.randint(0, self.diffusion.max_noise_level, (count,))
+        count, device = len(latents), latents.device
+        self.normalizer.to(device)
+        levels = torch.randint(0, self.diffusion.max_noise_level, (count,), device=device)
         blurred = batch["embeddings"] + self.diffusion.embedding_noise * self.normalizer.std * torch.randn_like(batch["embeddings"])
         labels = noise_embeddings(blurred, levels, self.normalizer, self.noiser)
-        labels = labels * (torch.rand(count, 1) >= self.diffusion.dropped_condition)
-        noise, times = torch.randn_like(latents), torch.randint(0, NUM_NOISE_LEVELS, (count,))
+        labels = labels * (torch.rand(count, 1, device=device) >= self.diffusion.dropped_condition)
+        noise, times = torch.randn_like(latents), torch.randint(0, NUM_NOISE_LEVELS, (count,), device=device)
         noisy = self.scheduler.add_noise(latents, noise, times)
         wanted = noise if self.diffusion.prediction == "epsilon" else self.scheduler.get_velocity(latents, noise, times)
-        predicted = self.model["unet"](noisy, times, self.prompt.expand(count, -1, -1), class_labels=labels).sample
+        predicted = self.model["unet"](noisy, times, self.prompt.to(device).expand(count, -1, -1), class_labels=labels).sample
         loss = F.mse_loss(predicted, wanted)
         return {"loss": loss}
 

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from seedcli.console import Reporter
 from seedcli.data import augmentation
 from seedcli.data.augmentation import epoch_indices, normalize_views, random_views, read_squares
 from seedcli.data.emoji import read_emoji
@@ -17,9 +18,10 @@ from seedcli.models.unclip import load_decoder
 from seedcli.models.unclip_parts import load_autoencoder
 from seedcli.recipe import load_recipe
 from seedcli.training import stage_autoencoder, stage_target, stage_unclip
+from seedcli.training.ranks import Ranks
 from seedcli.training.run_folder import read_metrics
 from seedcli.training.stage_target import contrastive_loss
-from seedcli.workflows.train_tokenizer import run
+from seedcli.workflows.train_tokenizer import build_stage, run
 
 SHORT = ["optimization.steps=3", "optimization.batch_size=6", "optimization.warmup_steps=1", "run.log_every_steps=1"]
 TINY_CLIP = [
@@ -45,7 +47,9 @@ def folders(tmp_path_factory):
         for stage in (stage_target, stage_autoencoder, stage_unclip):
             patch.setattr(stage, "read_emoji", lambda split: pictures)
         run(load_recipe("nano-target", [*SHORT, *TINY_CLIP]), root / "target")
-        run(load_recipe("nano-autoencoder", [*SHORT, "model.channels=[8, 8, 16]", "crops.steps=2"]), root / "autoencoder")
+        small = [*SHORT, "model.channels=[8, 8, 16]", "crops.steps=2"]
+        run(load_recipe("nano-autoencoder", small), root / "first")
+        run(load_recipe("nano-autoencoder-color", [*small, f"start={root / 'first' / 'model'}"]), root / "autoencoder")
         parts = [f"target={root / 'target' / 'model'}", f"autoencoder={root / 'autoencoder' / 'model'}"]
         shape = ["model.channels=[16, 32]", "model.attention_levels=[false, true]", "model.attention_head_dim=16", "diffusion.views=1"]
         run(load_recipe("nano-unclip", [*SHORT, *parts, *shape]), root / "unclip")
@@ -91,6 +95,17 @@ def test_metrics_name_every_loss(folders):
     assert read_metrics(folders / "autoencoder")[-1].keys() >= {"loss", "l1", "mse", "edge", "kl"}
     assert [line["step"] for line in read_metrics(folders / "unclip")] == [1, 2, 3]
     assert (folders / "unclip" / "losses.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_going_on_starts_from_the_finished_weights_and_refuses_another_shape(folders):
+    first = load_autoencoder(folders / "first" / "model").state_dict()
+    recipe = load_recipe("nano-autoencoder-color", ["model.channels=[8, 8, 16]", f"start={folders / 'first' / 'model'}"])
+    stage = build_stage(recipe, Ranks(), folders, Reporter())
+    assert all(torch.equal(first[name], tensor) for name, tensor in stage.model.state_dict().items())
+    with pytest.raises(DataError, match="another shape"):
+        build_stage(load_recipe("nano-autoencoder-color", [f"start={folders / 'first' / 'model'}"]), Ranks(), folders, Reporter())
 
 
 def test_missing_parts_are_named(tmp_path):
