@@ -178,7 +178,6 @@ class AutoencoderRecipe(Recipe):
 
     stage: Literal["autoencoder"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
-    start: str = setting('"scratch", or the folder of a finished autoencoder of the same shape to go on from')
     data: EmojiDataSection
     crops: CropSection
     model: AutoencoderSection

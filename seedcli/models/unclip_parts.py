@@ -37,7 +37,54 @@ def build_autoencoder(*, channels: Sequence[int], layers_per_level: int, latent_
         sample_size=image_size_px,
         mid_block_add_attention=False,
     )
+    _start_as_block_average(autoencoder)
     return autoencoder.to(memory_format=torch.channels_last)  # a tenth faster on CPU
+
+
+# Light, red - green, blue - yellow: nearly uncorrelated in pictures, of about equal spread.
+_LIGHT_AND_COLOUR = ((1 / 3, 1 / 3, 1 / 3), (1.0, -1.0, 0.0), (-0.5, -0.5, 1.0))
+
+
+@torch.no_grad()
+def _start_as_block_average(autoencoder: AutoencoderKL) -> None:
+    """Sets weights so that latents begin as light and two colours of each block, and decoding as their inverse; training adds detail.
+
+    From random weights a small autoencoder learns light first and stays for long where green and brown are one (measured: after 1,750
+    updates the latents told 55 % of the variance of red - green and 5 % of green - magenta). Here three channels and their negatives
+    pass every layer: residual branches begin at zero, and silu(x) - silu(-x) = x undoes the last activation.
+    """
+    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    matrix = torch.tensor(_LIGHT_AND_COLOUR)
+    both, carried = torch.cat([torch.eye(3), -torch.eye(3)]), torch.eye(6)
+
+    def place(layer: torch.nn.Conv2d, block: Tensor, *, spread: int = 0) -> None:
+        """First rows of a convolution := `block` [out,in] of the first inputs, at the kernel's centre or averaged over its first corner."""
+        rows, columns = block.shape
+        layer.weight[:rows] = 0
+        layer.bias[:rows] = 0
+        if spread:
+            layer.weight[:rows, :columns, :spread, :spread] = block[:, :, None, None] / spread**2
+        else:
+            centre = layer.kernel_size[0] // 2
+            layer.weight[:rows, :columns, centre, centre] = block
+
+    for name, layer in autoencoder.named_modules():
+        if name.endswith("conv2"):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        elif name.endswith("conv_shortcut"):
+            place(layer, carried)
+        elif name.endswith(("downsamplers.0.conv", "upsamplers.0.conv")):
+            place(layer, carried, spread=2 if "downsamplers" in name else 0)
+    channels = autoencoder.config.latent_channels
+    place(encoder.conv_in, both @ matrix)
+    place(encoder.conv_out, both.T)
+    encoder.conv_out.weight[channels:] = 0
+    encoder.conv_out.bias[channels:] = -4.0  # log variance: little noise at first
+    place(autoencoder.quant_conv, torch.eye(2 * channels))
+    place(autoencoder.post_quant_conv, torch.eye(channels))
+    place(decoder.conv_in, both)
+    place(decoder.conv_out, 0.35 * torch.linalg.inv(matrix) @ both.T)  # the two last norms stretch by 2.85 (measured)
 
 
 def load_autoencoder(folder: Path) -> AutoencoderKL:

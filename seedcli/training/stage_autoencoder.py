@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from seedcli.data.augmentation import epoch_indices, random_views, read_squares
 from seedcli.data.emoji import read_emoji
-from seedcli.errors import DataError
-from seedcli.models.unclip_parts import build_autoencoder, encode_latents, load_autoencoder
+from seedcli.models.unclip_parts import build_autoencoder, encode_latents
 from seedcli.schema import AutoencoderLossSection, AutoencoderSection, CropSection, EmojiDataSection
 from seedcli.training.ranks import Ranks
 from seedcli.training.stage_target import view_config
@@ -32,7 +31,6 @@ class AutoencoderStage:
         self,
         *,
         seed: int,
-        start: str,
         data: EmojiDataSection,
         crops: CropSection,
         model: AutoencoderSection,
@@ -50,8 +48,6 @@ class AutoencoderStage:
             latent_channels=model.latent_channels,
             image_size_px=data.image_size_px,
         )
-        if start != "scratch":
-            _copy_weights(load_autoencoder(Path(start)), self.model, start)
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Pictures [B,3,S,S] in -1..1: whole, or one random crop of each."""
@@ -99,13 +95,6 @@ def _crop_each(pictures: Tensor, size_px: int) -> Tensor:
     places = (pictures.shape[-1] - size_px) // 4 + 1
     offsets = torch.randint(0, places, (len(pictures), 2)) * 4
     return torch.stack([picture[:, y : y + size_px, x : x + size_px] for picture, (y, x) in zip(pictures, offsets.tolist(), strict=True)])
-
-
-def _copy_weights(source: nn.Module, target: nn.Module, start: str) -> None:
-    shapes, wanted = ({name: tensor.shape for name, tensor in module.state_dict().items()} for module in (source, target))
-    if shapes != wanted:
-        raise DataError(f"{start} holds an autoencoder of another shape than [model] says", remedy="make [model] equal to its recipe's")
-    target.load_state_dict(source.state_dict())
 
 
 def _chroma(pictures: Tensor) -> Tensor:

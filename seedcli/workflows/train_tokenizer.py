@@ -103,7 +103,6 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
 
             return AutoencoderStage(
                 seed=recipe.seed,
-                start=recipe.start,
                 data=recipe.data,
                 crops=recipe.crops,
                 model=recipe.model,

@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from seedcli.console import Reporter
 from seedcli.data import augmentation
 from seedcli.data.augmentation import epoch_indices, normalize_views, random_views, read_squares
 from seedcli.data.emoji import read_emoji
@@ -15,13 +15,12 @@ from seedcli.errors import DataError
 from seedcli.models.config import PreprocessConfig
 from seedcli.models.target import load_target, target_embedding
 from seedcli.models.unclip import load_decoder
-from seedcli.models.unclip_parts import load_autoencoder
+from seedcli.models.unclip_parts import build_autoencoder, load_autoencoder
 from seedcli.recipe import load_recipe
 from seedcli.training import stage_autoencoder, stage_target, stage_unclip
-from seedcli.training.ranks import Ranks
 from seedcli.training.run_folder import read_metrics
 from seedcli.training.stage_target import contrastive_loss
-from seedcli.workflows.train_tokenizer import build_stage, run
+from seedcli.workflows.train_tokenizer import run
 
 SHORT = ["optimization.steps=3", "optimization.batch_size=6", "optimization.warmup_steps=1", "run.log_every_steps=1"]
 TINY_CLIP = [
@@ -48,8 +47,7 @@ def folders(tmp_path_factory):
             patch.setattr(stage, "read_emoji", lambda split: pictures)
         run(load_recipe("nano-target", [*SHORT, *TINY_CLIP]), root / "target")
         small = [*SHORT, "model.channels=[8, 8, 16]", "crops.steps=2"]
-        run(load_recipe("nano-autoencoder", small), root / "first")
-        run(load_recipe("nano-autoencoder-color", [*small, f"start={root / 'first' / 'model'}"]), root / "autoencoder")
+        run(load_recipe("nano-autoencoder", small), root / "autoencoder")
         parts = [f"target={root / 'target' / 'model'}", f"autoencoder={root / 'autoencoder' / 'model'}"]
         shape = ["model.channels=[16, 32]", "model.attention_levels=[false, true]", "model.attention_head_dim=16", "diffusion.views=1"]
         run(load_recipe("nano-unclip", [*SHORT, *parts, *shape]), root / "unclip")
@@ -97,15 +95,16 @@ def test_metrics_name_every_loss(folders):
     assert (folders / "unclip" / "losses.png").is_file()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_going_on_starts_from_the_finished_weights_and_refuses_another_shape(folders):
-    first = load_autoencoder(folders / "first" / "model").state_dict()
-    recipe = load_recipe("nano-autoencoder-color", ["model.channels=[8, 8, 16]", f"start={folders / 'first' / 'model'}"])
-    stage = build_stage(recipe, Ranks(), folders, Reporter())
-    assert all(torch.equal(first[name], tensor) for name, tensor in stage.model.state_dict().items())
-    with pytest.raises(DataError, match="another shape"):
-        build_stage(load_recipe("nano-autoencoder-color", [f"start={folders / 'first' / 'model'}"]), Ranks(), folders, Reporter())
+def test_an_untrained_autoencoder_already_tells_colours_apart():
+    torch.manual_seed(0)
+    autoencoder = build_autoencoder(channels=(16, 32, 64), layers_per_level=1, latent_channels=4, image_size_px=64)
+    pictures = read_squares([picture.image for picture in read_emoji("train")[::500]], 64).float() / 127.5 - 1
+    with torch.no_grad():
+        rebuilt = autoencoder.decode(autoencoder.encode(pictures).latent_dist.mean).sample
+    blocks = F.interpolate(F.avg_pool2d(pictures, 4), scale_factor=4.0)
+    for one, other in ((0, 1), (2, 1), (0, 2)):  # measured: 0.9 and more
+        differences = torch.stack([(image[:, one] - image[:, other]).flatten() for image in (rebuilt, blocks)])
+        assert torch.corrcoef(differences)[0, 1] > 0.8
 
 
 def test_missing_parts_are_named(tmp_path):
