@@ -194,6 +194,7 @@ class UnetSection(Strict):
     layers_per_level: int = setting("residual blocks per level", ge=1)
     attention_levels: tuple[bool, ...] = setting("per level, whether it attends", min_length=1)
     attention_head_dim: int = setting("width of an attention head", ge=8)
+    condition_width: int = setting("width in which the embedding and the time reach every block", ge=16)
 
 
 class DiffusionSection(Strict):

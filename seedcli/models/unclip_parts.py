@@ -115,6 +115,7 @@ def build_unet(
     layers_per_level: int,
     attention_levels: Sequence[bool],
     attention_head_dim: int,
+    condition_width: int,
     text_width: int,
     generation_dim: int,
 ) -> UNet2DConditionModel:
@@ -130,12 +131,31 @@ def build_unet(
         layers_per_block=layers_per_level,
         cross_attention_dim=text_width,
         attention_head_dim=tuple(channel // attention_head_dim for channel in channels),  # diffusers' name for the number of heads
+        time_embedding_dim=condition_width,
         class_embed_type="projection",
         projection_class_embeddings_input_dim=2 * generation_dim,
         norm_num_groups=8,
         use_linear_projection=True,
         resnet_time_scale_shift="scale_shift",  # the embedding scales features too; the whole picture hangs on it
     )
+
+
+@torch.no_grad()
+def start_on_whitened_embeddings(unet: UNet2DConditionModel, embeddings: Tensor, noise: float) -> None:
+    """Sets the class projection's first layer so that it begins with decorrelated embeddings of equal spread (embeddings [N,G]).
+
+    A CLIP's embedding has most of its variance in a few directions, and the look of a picture lies in the others (nano: 256 wide, effective
+    rank 13). `noise` is the deviation of the noise in training, in units of the embeddings'; directions below it stay small.
+    """
+    width = embeddings.shape[1]
+    covariance = torch.cov(embeddings.T)
+    values, vectors = torch.linalg.eigh(covariance + noise**2 * torch.diag(covariance.diagonal()) + 1e-6 * torch.eye(width))
+    whiten = vectors @ torch.diag(values.rsqrt()) @ vectors.T
+    layer = unet.class_embedding.linear_1
+    mixed = torch.randn(layer.out_features, width) @ whiten
+    mixed /= ((embeddings - embeddings.mean(0)) @ mixed.T).std()
+    layer.weight[:, :width] = mixed
+    layer.bias -= mixed @ embeddings.mean(0)
 
 
 def build_scheduler(prediction: Literal["v_prediction", "epsilon"]) -> DDIMScheduler:

@@ -30,6 +30,7 @@ from seedcli.models.unclip_parts import (
     load_autoencoder,
     noise_embeddings,
     save_pipeline,
+    start_on_whitened_embeddings,
 )
 from seedcli.schema import DiffusionSection, EmojiDataSection, UnetSection
 from seedcli.training.moving_average import MovingAverage
@@ -75,9 +76,11 @@ class UnclipStage:
             layers_per_level=model.layers_per_level,
             attention_levels=model.attention_levels,
             attention_head_dim=model.attention_head_dim,
+            condition_width=model.condition_width,
             text_width=self.prompt.shape[-1],
             generation_dim=self.embeddings.shape[1],
         )
+        start_on_whitened_embeddings(unet, self.embeddings, diffusion.embedding_noise)
         self.model = nn.ModuleDict({"unet": unet, "average": MovingAverage(unet, diffusion.average_decay)})
 
     @torch.no_grad()
