@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedcli.errors import RecipeError
+from seedcli.toml_lines import Loc, lines_of
 
 if TYPE_CHECKING:
     from seedcli.schema import Recipe
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
-
-Loc = tuple[str | int, ...]
 
 
 def recipes_folder() -> Path:
@@ -138,7 +137,7 @@ class _Layers:
             raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{_shown(path)}: not valid TOML: {error}", remedy="strings need quotes, tables look like [name]") from error
-        places = {loc: f"{_shown(path)}:{line}" for loc, line in _lines_of(text).items()}
+        places = {loc: f"{_shown(path)}:{line}" for loc, line in lines_of(text).items()}
         base = own.pop("base", None)
         layers = cls({}, {})
         if base is not None:
@@ -226,51 +225,6 @@ def _parse_value(raw: str) -> Any:
         if not raw or raw[0] in "[{\"'":
             raise ValueError(f"{raw!r}: not a TOML value (a list looks like [1, 2])") from None
         return raw
-
-
-def _lines_of(text: str) -> dict[Loc, int]:
-    """Line number of every key of a valid TOML text; each statement is parsed on its own to learn which keys it sets."""
-    lines: dict[Loc, int] = {}
-    table: Loc = ()
-    counts: dict[Loc, int] = {}
-    statement = ""
-    start = 0
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        start = start if statement else number
-        statement += line
-        try:
-            parsed = tomllib.loads(statement)
-        except tomllib.TOMLDecodeError:
-            continue  # the value goes on in the next line
-        if statement.lstrip().startswith("["):
-            table = _table_loc(parsed, counts)
-            lines.setdefault(table, start)
-        else:
-            for loc in _all_locs(parsed):
-                lines.setdefault((*table, *loc), start)
-        statement = ""
-    return lines
-
-
-def _table_loc(parsed: dict[str, Any], counts: dict[Loc, int]) -> Loc:
-    loc: Loc = ()
-    node: Any = parsed
-    while isinstance(node, dict) and node:
-        [(key, node)] = node.items()
-        loc = (*loc, key)
-        if isinstance(node, list):  # [[key]] opens the next element
-            counts[loc] = counts.get(loc, -1) + 1
-            loc, node = (*loc, counts[loc]), node[0]
-        elif loc in counts and node:  # [key.sub] belongs to the last element of [[key]]
-            loc = (*loc, counts[loc])
-    return loc
-
-
-def _all_locs(data: Any, loc: Loc = ()) -> Iterator[Loc]:
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, value in items:
-        yield (*loc, key)
-        yield from _all_locs(value, (*loc, key))
 
 
 def _stage_of(layers: _Layers, path: Path, stages: Mapping[str, type[Recipe]], command: str | None) -> type[Recipe]:

@@ -15,7 +15,16 @@ from tests.contracts.source_tree import ROOT, files
 
 HEAVY = ["torch", "torchvision", "numpy", "PIL", "transformers", "diffusers", "peft", "accelerate", "deepspeed", "datasets", "open_clip"]
 HEAVY += ["pyarrow", "timm", "matplotlib", "webdataset", "pycocotools", "huggingface_hub"]
-TORCH_FREE = ["errors.py", "console.py", "recipe.py", "schema.py", "models/config.py", "models/vocab.py", "models/sources.py"]
+TORCH_FREE = [
+    "errors.py",
+    "console.py",
+    "recipe.py",
+    "schema.py",
+    "toml_lines.py",
+    "models/config.py",
+    "models/vocab.py",
+    "models/sources.py",
+]
 HELP_LIMIT_S = 0.25
 
 
