@@ -19,6 +19,8 @@ from seedcli.cli.options import (
 from seedcli.console import console
 from seedcli.errors import PartialFailure
 
+SHOWN = 5  # failed inputs in the last line; each has had a line of its own, unless --quiet
+
 InputsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -56,7 +58,9 @@ TextColumnOption = Annotated[str | None, typer.Option("--text-column", help="Col
 
 
 def tokenize(
-    inputs: InputsArgument = None,
+    inputs: SHOWN = 5  # failed inputs in the last line; each has had a line of its own, unless --quiet
+
+InputsArgument = None,
     output: OutputOption = None,
     output_format: FormatOption = "json",
     model: ModelOption = "seed-nano",
@@ -114,20 +118,26 @@ def tokenize(
         summary = run(request, stdin=sys.stdin, reporter=console)
         if not joins_another():
             console.result(summary.as_result())
-        _check(summary.images + summary.failed, summary.failed, summary.errors, retry=request.writes_shards)
+        if summary.failed:
+            raise PartialFailure(
+                f"{summary.failed} of {summary.images + summary.failed} images failed; {summary.errors} names them",
+                remedy="Try them again with --retry-failed." if request.writes_shards else None,
+            )
         return
-    total = failed = 0
+    total, failed = 0, []
     with stream(request, stdin=sys.stdin, reporter=console) as codes:
         for outcome in codes.outcomes:
             total += 1
             if outcome.reason is not None:
-                failed += 1
+                failed.append(outcome.source)
                 console.warn(f"{outcome.source}: {outcome.reason}")
             elif output_format == "tokens":
                 console.text(codes.token_text(outcome))
             else:
                 console.result(codes.record(outcome), human=_listing)
-    _check(total, failed, None, retry=False)
+    if failed:
+        named = ", ".join(failed[:SHOWN]) + (f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else "")
+        raise PartialFailure(f"{len(failed)} of {total} images failed: {named}")
 
 
 def _listing(record: dict[str, Any]) -> str:
@@ -136,11 +146,3 @@ def _listing(record: dict[str, Any]) -> str:
     rows = [codes[start : start + 16] for start in range(0, len(codes), 16)]
     return "\n".join([record["source"], *("  " + " ".join(f"{code:5d}" for code in row) for row in rows)])
 
-
-def _check(total: int, failed: int, errors: str | None, *, retry: bool) -> None:
-    if failed:
-        where = f"; {errors} names them" if errors else ""
-        raise PartialFailure(
-            f"{failed} of {total} images failed{where}",
-            remedy="Try them again with --retry-failed." if retry else None,
-        )
