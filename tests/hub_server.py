@@ -36,6 +36,7 @@ class Hub:
     stall: set[str] = field(default_factory=set)
     log: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
+    storage_url: str = ""
 
     def ranges(self, name: str) -> list[str | None]:
         """Range headers of the requests for the content of a file."""
@@ -47,6 +48,11 @@ def etag_of(name: str, content: bytes) -> str:
     if name.endswith(LARGE):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+
+
+def commit_for(revision: str | None) -> str:
+    """A revision that is a commit is that commit."""
+    return revision if revision and len(revision) == 40 else COMMIT
 
 
 @contextmanager
@@ -80,17 +86,21 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 return self.send_content(match[2], hub.repos[match[1]][match[2]], {})
             if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+)|/tree/([^/]+).*)?", path):
                 repo = hub.repos.get(match[1])
-                return self.missing("RepoNotFound") if repo is None else self.describe(match[1], repo, tree=match[3] is not None)
+                return (
+                    self.missing("RepoNotFound")
+                    if repo is None
+                    else self.describe(match[1], repo, commit=commit_for(match[2]), tree=match[3] is not None)
+                )
             if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
                 repo = hub.repos.get(match[1])
                 if repo is None:
                     return self.missing("RepoNotFound")
                 if match[3] not in repo:
                     return self.missing("EntryNotFound")
-                return self.resolve(match[1], match[3], repo[match[3]])
+                return self.resolve(match[1], match[3], repo[match[3]], commit=commit_for(match[2]))
             return self.missing("EntryNotFound")
 
-        def describe(self, name: str, repo: dict[str, bytes], *, tree: bool) -> None:
+        def describe(self, name: str, repo: dict[str, bytes], *, commit: str, tree: bool) -> None:
             if tree:
                 rows = []
                 for path, content in repo.items():
@@ -109,12 +119,16 @@ def serve(hub: Hub) -> Iterator[Hub]:
             }
             return self.reply(200, json.dumps(facts).encode(), {"Content-Type": "application/json"})
 
-        def resolve(self, repo: str, name: str, content: bytes) -> None:
+        def resolve(self, repo: str, name: str, content: bytes, *, commit: str) -> None:
             etag = etag_of(name, hub.stated.get(name, content))
-            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"'}
+            headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"'}
             if not name.endswith(LARGE):
                 return self.send_content(name, content, headers)
-            large = {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content)), "Location": f"{hub.url}/storage/{repo}/{name}"}
+            large = {
+                "X-Linked-Etag": f'"{etag}"',
+                "X-Linked-Size": str(len(content)),
+                "Location": f"{hub.storage_url}/storage/{repo}/{name}",
+            }
             return self.reply(302, b"", headers | large)
 
         def send_content(self, name: str, content: bytes, headers: dict[str, str]) -> None:
@@ -160,6 +174,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
 
     server = Server(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
+    hub.storage_url = f"http://localhost:{server.server_port}"  # another host than the hub's, as in life: the client stops there
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -12,10 +12,11 @@ import fnmatch
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from seedcli.errors import DataError
 from seedcli.models.config import SeedTokenizerConfig
@@ -223,8 +224,23 @@ class Census:
 @functools.lru_cache(maxsize=8)
 def expected_shapes(config: SeedTokenizerConfig) -> dict[str, torch.Size]:
     """Our key -> shape, text branch included; nothing is allocated."""
-    with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in SeedTokenizer(config, text_branch=True).state_dict().items()}
+    return {key: tensor.shape for key, tensor in build_hollow(config, text_branch=True).state_dict().items()}
+
+
+def build_hollow(config: SeedTokenizerConfig, *, text_branch: bool) -> SeedTokenizer:
+    """A tokenizer of tensors that have shapes and no storage, ready for `load_state_dict(assign=True)`.
+
+    Initialisers are skipped: on the meta device they do nothing, but the normal one imports a symbolic compiler first (2 s).
+    """
+    with torch.device("meta"), _SkipInit():
+        return SeedTokenizer(config, text_branch=text_branch)
+
+
+class _SkipInit(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return func(*args, **(kwargs or {}))
 
 
 def fit_vocabulary(config: SeedTokenizerConfig, tensors: Mapping[str, Tensor]) -> SeedTokenizerConfig:

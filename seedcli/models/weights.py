@@ -25,6 +25,7 @@ from torch import Tensor
 
 from seedcli.errors import DataError
 from seedcli.models.config import SeedTokenizerConfig, config_to_dict
+from seedcli.models.convert import build_hollow
 from seedcli.models.description import CONFIG_FILE, DECODER_FOLDER, FORMAT_VERSION, VOCAB_FILE, WEIGHTS_FILE, fingerprint
 from seedcli.models.seed_tokenizer import SeedTokenizer
 
@@ -83,8 +84,7 @@ def build_with(config: SeedTokenizerConfig, tensors: Mapping[str, Tensor], *, te
     Raises:
         DataError: Keys are missing, unknown or misshapen.
     """
-    with torch.device("meta"):
-        tokenizer = SeedTokenizer(config, text_branch=text_branch)
+    tokenizer = build_hollow(config, text_branch=text_branch)
     if not text_branch:
         tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith("text_branch.")}
     expected = {key: tensor.shape for key, tensor in tokenizer.state_dict().items()}
