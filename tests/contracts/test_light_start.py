@@ -79,9 +79,12 @@ def test_help_is_fast() -> None:
     assert min(seconds) < HELP_LIMIT_S
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_importing_everything_changes_nothing(tmp_path: Path) -> None:
-    """Every module of ours in one process that may not reach the network; torch's and logging's settings stay as they were."""
+    """Every module of ours in one process that may not reach the network; torch's and logging's settings stay.
+
+    8 s of processor time; the limit is for busy machines.
+    """
     names = [module_name(file) for file in files() if not file.endswith("__main__.py")]
     code = f"""
 import importlib, json, logging, os, sys, warnings
@@ -102,7 +105,7 @@ print()
 print(json.dumps([attempts, changes, sorted(os.listdir({str(tmp_path)!r}))]))
 """
     environment = {**os.environ, "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "MPLCONFIGDIR": str(tmp_path / "mpl")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=380)
     assert done.returncode == 0, done.stderr
     attempts, changes, written = json.loads(done.stdout.splitlines()[-1])
     assert attempts == []
