@@ -7,12 +7,10 @@ the step.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
 import resource
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -24,14 +22,16 @@ from typing import Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DeepSpeedPlugin, DistributedType
-from safetensors.torch import load_file, save_file
+from accelerate.utils import DeepSpeedPlugin
 from torch import Tensor, nn
 
 from seedcli.console import Reporter
-from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
+from seedcli.errors import Interrupted, NumericalError, UsageError
 from seedcli.schema import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.allocator import keep_freed_memory
+from seedcli.training.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint, uses_deepspeed
+from seedcli.training.optimizer import build_optimizer, learning_rate_at
+from seedcli.training.run_folder import MetricsLog
 
 
 class Stage(Protocol):
@@ -116,9 +116,9 @@ def train(
         raise UsageError(
             f"{folder} already holds a run ({done.name})", remedy="continue it with --resume, or choose another folder with -o"
         )
-    step = _load_checkpoint(done, accelerator, module, optimizer) if done else 0
+    step = load_checkpoint(done, accelerator, module, optimizer) if done else 0
     started_at = step
-    metrics = _Metrics(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
+    metrics = MetricsLog(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
     parts: dict[str, float] = {}
     began = last_log = time.perf_counter()
     with _stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
@@ -132,7 +132,7 @@ def train(
             batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in loaded.items()}
             losses = module(batch)
             accelerator.backward(losses["loss"])
-            if optimization.gradient_clip and not _uses_deepspeed(accelerator):
+            if optimization.gradient_clip and not uses_deepspeed(accelerator):
                 accelerator.clip_grad_norm_(module.parameters(), optimization.gradient_clip)
             parts, stop_now = _agree(accelerator, losses, stop["requested"])
             if not math.isfinite(parts["loss"]):
@@ -159,7 +159,8 @@ def train(
                 metrics.write(line | health)
                 last_log = now
             if stop_now or step % run.checkpoint_every_steps == 0 or step == optimization.steps:
-                _save_checkpoint(checkpoints, step, accelerator, module, optimizer, keep=run.keep_checkpoints)
+                _refuse_broken_weights(stage, step, checkpoints)
+                save_checkpoint(checkpoints, step, accelerator, module, optimizer, keep=run.keep_checkpoints)
             if stop_now and step < optimization.steps:
                 raise Interrupted(
                     f"stopped after step {step} of {optimization.steps}; a checkpoint is in {checkpoints}", remedy=resume_command
@@ -204,107 +205,6 @@ def build_accelerator(parallel: ParallelSection, optimization: OptimizationSecti
     if accelerator.num_processes != world:
         raise UsageError(f"{world} ranks were started, but Accelerate joined {accelerator.num_processes}", remedy="parallel.device=cpu")
     return accelerator
-
-
-def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:
-    """AdamW with weight decay only on matrices: parameters with fewer than two dimensions, biases and norms are exempt.
-
-    Source: LAVIS runner_base, which SEED trains with (ndim < 2, or bias, ln or bn in the name).
-    Differs from source: "norm" in the name counts too.
-    """
-    decayed, exempt = [], []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        plain = parameter.ndim < 2 or any(word in name for word in ("bias", "norm", "ln_", "bn"))
-        (exempt if plain else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": optimization.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=optimization.learning_rate, betas=optimization.betas, eps=optimization.adam_epsilon
-    )
-
-
-def learning_rate_at(step: int, optimization: OptimizationSection) -> float:
-    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine; by step, never by the clock."""
-    peak, floor, warmup = optimization.learning_rate, optimization.min_learning_rate, optimization.warmup_steps
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    match optimization.schedule:
-        case "constant":
-            return peak
-        case "cosine":
-            share = (step - warmup) / max(1, optimization.steps - warmup)
-            return floor + 0.5 * (peak - floor) * (1 + math.cos(math.pi * share))
-
-
-def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """Folder of the newest complete checkpoint, or None; incomplete ones carry another name and are never seen."""
-    found = sorted(checkpoints.glob("step-*"))
-    return found[-1] if found else None
-
-
-def changing_state(module: nn.Module) -> dict[str, Tensor]:
-    """What training changes: trainable parameters and all persistent buffers, by name."""
-    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
-
-
-def _save_checkpoint(checkpoints: Path, step: int, accelerator: Accelerator, module: nn.Module, optimizer, *, keep: int) -> None:
-    if not all(parameter.isfinite().all() for parameter in module.parameters() if parameter.requires_grad):
-        good = newest_checkpoint(checkpoints)
-        raise NumericalError(f"weights are not finite after update {step}; last good checkpoint: {good or 'none yet'}", remedy=_CURE)
-    final = checkpoints / f"step-{step:08d}"
-    partial = checkpoints / f"partial-{step:08d}"
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    if _uses_deepspeed(accelerator):
-        module.save_checkpoint(str(partial), tag="deepspeed", exclude_frozen_parameters=True)
-    elif accelerator.is_main_process:
-        state = changing_state(accelerator.unwrap_model(module))
-        # Cloned, because safetensors refuses tensors that share memory (tied weights).
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, partial / "state.safetensors")
-        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        (partial / "progress.json").write_text(json.dumps({"step": step, "world": accelerator.num_processes}) + "\n")
-        for file in partial.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        for old in sorted(checkpoints.glob("step-*"))[:-keep]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
-def _load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, optimizer) -> int:
-    progress = json.loads((folder / "progress.json").read_text())
-    if _uses_deepspeed(accelerator):
-        if progress["world"] != accelerator.num_processes:
-            raise UsageError(
-                f"{folder} was written by {progress['world']} processes under DeepSpeed, this run has {accelerator.num_processes}",
-                remedy=f"resume with --nproc {progress['world']}",
-            )
-        module.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
-        return progress["step"]
-    if not (folder / "state.safetensors").is_file():
-        raise UsageError(f"{folder} was written by DeepSpeed", remedy="resume with -s parallel.engine=deepspeed, as the run began")
-    target = accelerator.unwrap_model(module)
-    state = load_file(folder / "state.safetensors")
-    missing, unexpected = set(changing_state(target)) - set(state), set(state) - set(changing_state(target))
-    if missing or unexpected:
-        raise DataError(f"{folder} does not fit this recipe: missing {sorted(missing)[:3]}, unknown {sorted(unexpected)[:3]}")
-    target.load_state_dict(state, strict=False)
-    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
-    return progress["step"]
-
-
-def _uses_deepspeed(accelerator: Accelerator) -> bool:
-    return accelerator.distributed_type == DistributedType.DEEPSPEED
 
 
 def _agree(accelerator: Accelerator, losses: dict[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
@@ -370,34 +270,10 @@ def _stop_signals() -> Iterator[dict[str, bool]]:
             signal.signal(number, handler)
 
 
-class _Metrics:
-    """`metrics.jsonl`; on resume, lines after the checkpoint are dropped, because their steps run again."""
-
-    def __init__(self, path: Path, step: int):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept))
-        self._path, self._last = path, step
-        self._sums: dict[str, float] = {}
-
-    def steps_since(self, step: int) -> int:
-        return step - self._last
-
-    def add(self, parts: dict[str, float]) -> None:
-        for name, value in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def means(self, step: int) -> dict[str, float]:
-        """Mean of every loss since the last line."""
-        return {name: total / self.steps_since(step) for name, total in self._sums.items()}
-
-    def write(self, line: dict) -> None:
-        self._last = line["step"]
-        self._sums = {}
-        rounded = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in line.items()}
-        with open(self._path, "a") as file:
-            file.write(json.dumps(rounded) + "\n")
+def _refuse_broken_weights(stage: Stage, step: int, checkpoints: Path) -> None:
+    if not all(parameter.isfinite().all() for parameter in stage.model.parameters() if parameter.requires_grad):
+        good = newest_checkpoint(checkpoints)
+        raise NumericalError(f"weights are not finite after update {step}; last good checkpoint: {good or 'none yet'}", remedy=_CURE)
 
 
 _CURE = "lower optimization.learning_rate or set optimization.gradient_clip, then continue with --resume"

@@ -11,7 +11,8 @@ import torch
 
 from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
 from seedcli.schema import OptimizationSection
-from seedcli.training.loop import build_optimizer, changing_state, learning_rate_at, newest_checkpoint
+from seedcli.training.checkpoints import changing_state, newest_checkpoint
+from seedcli.training.optimizer import build_optimizer, learning_rate_at
 from seedcli.training.run_folder import plot_metrics, read_metrics
 from tests.training.tiny_stage import OPTIMIZATION, TinyStage, train_tiny
 

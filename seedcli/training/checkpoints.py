@@ -1,0 +1,93 @@
+"""Checkpoints of a run: what training changes, written whole or not at all, and read back exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from seedcli.errors import DataError, UsageError
+
+
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    """Folder of the newest complete checkpoint, or None; incomplete ones carry another name and are never seen."""
+    found = sorted(checkpoints.glob("step-*"))
+    return found[-1] if found else None
+
+
+def changing_state(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes: trainable parameters and all persistent buffers, by name."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+
+
+def save_checkpoint(
+    checkpoints: Path, step: int, accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer, *, keep: int
+) -> None:
+    """Writes `checkpoints/step-NNNNNNNN` (every rank calls this) and deletes all but the newest `keep`."""
+    final = checkpoints / f"step-{step:08d}"
+    partial = checkpoints / f"partial-{step:08d}"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    if uses_deepspeed(accelerator):
+        module.save_checkpoint(str(partial), tag="deepspeed", exclude_frozen_parameters=True)
+    elif accelerator.is_main_process:
+        state = changing_state(accelerator.unwrap_model(module))
+        # Cloned, because safetensors refuses tensors that share memory (tied weights).
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, partial / "state.safetensors")
+        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (partial / "progress.json").write_text(json.dumps({"step": step, "world": accelerator.num_processes}) + "\n")
+        for file in partial.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        for old in sorted(checkpoints.glob("step-*"))[:-keep]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Puts a checkpoint's weights and moments in place; returns its step.
+
+    Raises:
+        UsageError: Written by another number of processes under DeepSpeed, or by DeepSpeed when this run does not use it.
+        DataError: It belongs to another model.
+    """
+    progress = json.loads((folder / "progress.json").read_text())
+    if uses_deepspeed(accelerator):
+        if progress["world"] != accelerator.num_processes:
+            raise UsageError(
+                f"{folder} was written by {progress['world']} processes under DeepSpeed, this run has {accelerator.num_processes}",
+                remedy=f"resume with --nproc {progress['world']}",
+            )
+        module.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
+        return progress["step"]
+    if not (folder / "state.safetensors").is_file():
+        raise UsageError(f"{folder} was written by DeepSpeed", remedy="resume with parallel.engine=deepspeed, as the run began")
+    target = accelerator.unwrap_model(module)
+    state = load_file(folder / "state.safetensors")
+    missing, unexpected = set(changing_state(target)) - set(state), set(state) - set(changing_state(target))
+    if missing or unexpected:
+        raise DataError(f"{folder} does not fit this recipe: missing {sorted(missing)[:3]}, unknown {sorted(unexpected)[:3]}")
+    target.load_state_dict(state, strict=False)
+    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
+    return progress["step"]
+
+
+def uses_deepspeed(accelerator: Accelerator) -> bool:
+    """Whether the recipe's engine is DeepSpeed, which writes its own checkpoints and clips gradients itself."""
+    return accelerator.distributed_type == DistributedType.DEEPSPEED
