@@ -58,9 +58,7 @@ TextColumnOption = Annotated[str | None, typer.Option("--text-column", help="Col
 
 
 def tokenize(
-    inputs: SHOWN = 5  # failed inputs in the last line; each has had a line of its own, unless --quiet
-
-InputsArgument = None,
+    inputs: InputsArgument = None,
     output: OutputOption = None,
     output_format: FormatOption = "json",
     model: ModelOption = "seed-nano",
