@@ -169,15 +169,15 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
         DataError: Weights or decoder are missing or do not fit, codes of another model, a picture cannot be written.
         NumericalError: The decoder produced NaN.
     """
-    from seedcli.data.images import save_image
-    from seedcli.models.registry import find_decoder, load_seed_tokenizer, pick_device
-    from seedcli.models.unclip import load_decoder
-
     reporter = reporter or Reporter()
     settings, pictures = plan.settings, plan.pictures
     if plan.model.fingerprint is not None and all(picture.kept for picture in pictures):
         yield from map(_result, pictures)
         return
+    from seedcli.data.images import save_image
+    from seedcli.models.registry import find_decoder, load_seed_tokenizer, pick_device
+    from seedcli.models.unclip import load_decoder
+
     # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines with and without a GPU.
     tokenizer = load_seed_tokenizer(settings.model, device="cpu", reporter=reporter)
     if plan.model.fingerprint is None:

@@ -39,6 +39,11 @@ def test_integers_on_the_command_line(tiny_model_folder: Path, tmp_path: Path) -
     assert (row["codes"], row["steps"], row["guidance"], row["seed"]) == (CODES, 1, 2.0, 0)
     assert "pictures by tiny" in result.stderr
 
+    words = ["detokenize", *_numbers(), "-o", str(tmp_path / "out.png"), "-m", str(tiny_model_folder), "--resume", *QUICK]
+    kept, loaded = (json.loads(line) for line in _fresh(words, stdin="").stdout.splitlines())
+    assert kept == row | {"kept": True}
+    assert "torch" not in loaded
+
 
 def test_a_file_and_a_folder_with_quiet(tiny_model_folder: Path, tmp_path: Path) -> None:
     lines = tmp_path / "codes.jsonl"
