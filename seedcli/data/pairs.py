@@ -1,7 +1,7 @@
 """Image-text pairs for training the tokenizer: named sources -> one weighted, shuffled, endless sequence that is addressed by number.
 
-Sample `n` of a mixture is a pure function of (seed, n): which source, which row, which caption, which augmentation. So a run's position is one
-integer, any number of ranks reads the same samples, and nothing is replayed on resume. Sources are therefore random-access: memory-mapped
+Sample `n` of a mixture is a pure function of (seed, n): which source, which row, which caption, which augmentation. So a run's position
+is one integer, any number of ranks reads the same samples, and nothing is replayed on resume. Sources are therefore random-access: memory-mapped
 tables through `datasets`, and tars through an index of their members.
 """
 
@@ -111,8 +111,8 @@ class TablePairs:
 class TarPairs:
     """Webdataset tars: members of one stem form a row. Members are found by an index of offsets, and a row is read with two seeks.
 
-    The index of a tar is made once (about a second for 10,000 rows) and kept in the cache folder, 32 bytes a row, memory-mapped. Rows are read
-    in random order: tars belong on a local disk or on storage that is quick at random reads.
+    The index of a tar is made once (about a second for 10,000 rows) and kept in the cache folder, 32 bytes a row, memory-mapped.
+    Rows are read in random order: tars belong on a local disk or on storage that is quick at random reads.
     """
 
     def __init__(self, pattern: str, *, caption_key: str, cache: Path):
@@ -222,7 +222,9 @@ class Mixture:
         return number, shuffled_index(position, len(self._sources[number]), seed=hash((self._seed, number, passes)))
 
     def sample(self, n: int) -> tuple[torch.Tensor, str]:
-        """Sample `n` -> pixels [3,S,S] (for affine views the uint8 square) and caption. A picture that cannot be opened gives way to the next row of its source.
+        """Sample `n` -> pixels [3,S,S] (for affine views the uint8 square) and caption.
+
+        A picture that cannot be opened gives way to the next row of its source.
 
         Raises:
             DataError: Twenty rows in a row have no usable picture.

@@ -36,7 +36,9 @@ class CaptionTokenizer:
         """
         if isinstance(vocab, Path):
             if not vocab.is_file():
-                raise DataError(f"no WordPiece vocabulary at {vocab}", remedy="a model folder needs `vocab.txt` for captions: seed models verify")
+                raise DataError(
+                    f"no WordPiece vocabulary at {vocab}", remedy="a model folder needs `vocab.txt` for captions: seed models verify"
+                )
             vocab = vocab.read_text(encoding="utf-8").splitlines()
         absent = [piece for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if piece not in vocab]
         if absent:

@@ -189,7 +189,13 @@ SEED_NANO = SeedTokenizerConfig(
     preprocess=_uses(
         64,
         PreprocessConfig(
-            image_size_px=64, geometry="random-affine", interpolation="bilinear", rotation_deg=8.0, shift=0.06, scale=(0.88, 1.08), brightness=0.15
+            image_size_px=64,
+            geometry="random-affine",
+            interpolation="bilinear",
+            rotation_deg=8.0,
+            shift=0.06,
+            scale=(0.88, 1.08),
+            brightness=0.15,
         ),
     ),
     detokenize=DetokenizeDefaults(steps=20, guidance=2.0),

@@ -1,7 +1,8 @@
 """code vectors -> generation embedding, and code vectors -> reconstructed causal embeddings: two towers over one expansion.
 
 The generation embedding is trained towards the image embedding of the unCLIP decoder. The reconstruction serves training and the retrieval
-of codes. Both see all codes at once: causality ends at the codebook. Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/qformer_quantizer.py, vit.py (facts).
+of codes. Both see all codes at once: causality ends at the codebook.
+Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/qformer_quantizer.py, vit.py (facts).
 """
 
 from __future__ import annotations

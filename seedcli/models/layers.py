@@ -38,7 +38,15 @@ class Mlp(nn.Module):
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, num_heads: int, *, causal: bool = False, mask: Tensor | None = None, scale_first: bool = False, dropout: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    *,
+    causal: bool = False,
+    mask: Tensor | None = None,
+    scale_first: bool = False,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Multi-head attention: query [B,N,C], key and value [B,M,C] -> [B,N,C].
 

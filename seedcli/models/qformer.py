@@ -1,7 +1,7 @@
 """features -> causal embeddings: BLIP-2's Q-Former with a causal mask over its queries, and its text branch.
 
 Query i sees the whole image and queries 0..i, so code i depends on the image and on codes before it alone. The mask is a word in the
-configuration; the number of queries is a number. Differs from source: the official code switches causality on by finding exactly 32 queries.
+configuration; the number of queries is a number. Differs from source: the official code switches causality on by finding exactly 32.
 Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/qformer_causual.py (facts).
 """
 
@@ -29,7 +29,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         mixed = attend(
-            self.query(x), self.key(memory), self.value(memory), self.num_heads, causal=causal, mask=mask, dropout=self.p if self.training else 0.0
+            self.query(x),
+            self.key(memory),
+            self.value(memory),
+            self.num_heads,
+            causal=causal,
+            mask=mask,
+            dropout=self.p if self.training else 0.0,
         )
         return self.norm(x + F.dropout(self.output(mixed), self.p, self.training))
 

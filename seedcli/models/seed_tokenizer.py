@@ -44,7 +44,8 @@ class SeedTokenizer(nn.Module):
     def set_numerics(self, numerics: Numerics, dtype: torch.dtype = torch.float32) -> None:
         """Chooses the arithmetic: `dtype` up to the codebook and fp32 in it, or fp16 everywhere as the official script on a GPU.
 
-        `official-fp16` also rounds stored weights to fp16, as the official loader does. Its casts are tested on CPU; it has not been run on a GPU.
+        `official-fp16` also rounds stored weights to fp16, as the official loader does. Its casts are tested on CPU; on a GPU it has not
+        been run.
         """
         self.codebook.numerics = numerics
         if numerics == "official-fp16":

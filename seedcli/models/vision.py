@@ -1,7 +1,7 @@
 """pixels -> features: a plain pre-norm ViT; at full size EVA-CLIP-g cut after block 39, as BLIP-2 uses it.
 
-Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/eva_vit.py (facts). Our own code rather than timm's `eva_giant_patch14_224.clip`, because weights stay
-in the half precision of their file while arithmetic runs in fp32 (see `layers`).
+Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/eva_vit.py (facts). Our own code rather than timm's `eva_giant_patch14_224.clip`,
+because weights stay in the half precision of their file while arithmetic runs in fp32 (see `layers`).
 """
 
 from __future__ import annotations

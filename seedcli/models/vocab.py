@@ -38,7 +38,9 @@ def parse_spans(text: str, num_queries: int = 32) -> list[list[int]]:
         codes = [int(code) for code in _CODE.findall(inside)]
         rest = _CODE.sub("", inside).strip()
         if rest:
-            raise UsageError(f"image span {number} holds {rest[:40]!r} between {BOI} and {EOI}; only code tokens like {format_code(42)} belong there")
+            raise UsageError(
+                f"image span {number} holds {rest[:40]!r} between {BOI} and {EOI}; only code tokens like {format_code(42)} belong there"
+            )
         if len(codes) != num_queries:
             raise UsageError(f"image span {number} holds {len(codes)} codes; an image is exactly {num_queries}")
         spans.append(codes)

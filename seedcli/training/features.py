@@ -67,7 +67,9 @@ class CachedFeatures:
         write: bool = True,
         reporter: Reporter | None = None,
     ):
-        stamp = hashlib.sha256(json.dumps(key | {"num_views": num_views, "batch_size": batch_size}, sort_keys=True).encode()).hexdigest()[:16]
+        stamp = hashlib.sha256(json.dumps(key | {"num_views": num_views, "batch_size": batch_size}, sort_keys=True).encode()).hexdigest()[
+            :16
+        ]
         self._folder, self._count, self._seed = folder / f"features-{stamp}", num_views, seed
         self._frozen, self._pairs, self._batch_size = frozen, pairs, batch_size
         self._writes, self._reporter = write, reporter or Reporter()
@@ -130,7 +132,10 @@ class CachedFeatures:
             passes, position = divmod(n, self._count)
             numbers.append(shuffled_index(position, self._count, seed=hash((self._seed, passes))))
         causal_embeddings, target_embeddings = (np.load(path, mmap_mode="r")[numbers] for path in self._paths())
-        return {"causal_embeddings": torch.from_numpy(causal_embeddings).float(), "target_embeddings": torch.from_numpy(target_embeddings).float()}
+        return {
+            "causal_embeddings": torch.from_numpy(causal_embeddings).float(),
+            "target_embeddings": torch.from_numpy(target_embeddings).float(),
+        }
 
     def features(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What `batch` gave -> causal embeddings [B,Q,D], target embeddings [B,G]."""

@@ -42,7 +42,7 @@ def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int) -> None:
 def start_from_blip2(tokenizer: SeedTokenizer, *, vision: Path, blip2: Path) -> None:
     """Published start of stage I: EVA-CLIP-g's ViT, and BLIP-2's stage 1 Q-Former, `ln_vision`, text branch, projections and temperature.
 
-    The BLIP-2 file names its tensors as the released tokenizer does, so the same table reads it; codebook and code decoder keep their start.
+    The BLIP-2 file names its tensors as the released tokenizer does, so the same table reads it; codebook and code decoder keep theirs.
 
     Raises:
         DataError: A file is damaged, or a tensor is missing or has another shape.
@@ -57,7 +57,10 @@ def start_from_blip2(tokenizer: SeedTokenizer, *, vision: Path, blip2: Path) -> 
     state = tokenizer.state_dict()
     faults = [name for name, ours in table.items() if name not in found or found[name].shape != state[ours].shape]
     if faults:
-        raise DataError(f"{blip2} is no BLIP-2 stage 1 checkpoint for {config.name}: {', '.join(faults[:5])} missing or misshapen ({len(faults)} in all)")
+        raise DataError(
+            f"{blip2} is no BLIP-2 stage 1 checkpoint for {config.name}: "
+            f"{', '.join(faults[:5])} missing or misshapen ({len(faults)} in all)"
+        )
     start = convert_vision(read_tensors(vision), config, file=vision) | {ours: found[name] for name, ours in table.items()}
     for name, tensor in start.items():
         state[name].copy_(tensor)

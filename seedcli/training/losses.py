@@ -25,7 +25,8 @@ def contrastive_loss(
     image_to_text = image_features @ gather_rows(text_features, with_gradient=gather_gradient).mT / temperature
     text_to_image = text_features @ gather_rows(image_features, with_gradient=gather_gradient).mT / temperature
     return (
-        F.cross_entropy(image_to_text, labels, label_smoothing=label_smoothing) + F.cross_entropy(text_to_image, labels, label_smoothing=label_smoothing)
+        F.cross_entropy(image_to_text, labels, label_smoothing=label_smoothing)
+        + F.cross_entropy(text_to_image, labels, label_smoothing=label_smoothing)
     ) / 2
 
 

@@ -74,7 +74,7 @@ class CodebookStage:
         self._last: tuple[Tensor, Tensor] | None = None
 
     def prepare(self) -> None:
-        """Computes the cached features and the codebook's start; before the first step, and again on resume, where the checkpoint overrules it."""
+        """Computes the cached features and the codebook's start; also on resume, where the checkpoint then overrules it."""
         self._features.prepare()
         embedding = self.model.tokenizer.codebook.embedding
         match self._learning.start:
@@ -94,7 +94,11 @@ class CodebookStage:
             found.append(codebook.code_inputs(causal_embeddings.to(codebook.embedding.device)).flatten(0, 1).cpu())
             step += 1
         inputs = torch.cat(found)[: self._learning.start_vectors]
-        centres = KMeans(codebook.config.num_codes, n_init=1, init="random", max_iter=30, random_state=self._seed).fit(inputs.numpy()).cluster_centers_
+        centres = (
+            KMeans(codebook.config.num_codes, n_init=1, init="random", max_iter=30, random_state=self._seed)
+            .fit(inputs.numpy())
+            .cluster_centers_
+        )
         codebook.embedding.copy_(torch.from_numpy(centres))
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -134,7 +138,7 @@ class CodebookStage:
         return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
 
     def _cut_prefixes(self, code_vectors: Tensor) -> Tensor:
-        """Replaces the last codes of a share of the pictures by their position's mean, so that a prefix of the code decodes to something."""
+        """Replaces the last codes of a share of the pictures by their position's mean, so that prefixes decode to something."""
         if not self._weights.prefix_share:
             return code_vectors
         count, num_queries, _ = code_vectors.shape
@@ -181,7 +185,7 @@ class CodebookStage:
             raise NumericalError(
                 f"the codebook has collapsed: perplexity {perplexity:.1f} of {num_codes} codes at step {step}, "
                 f"expected at least {learning.collapse_perplexity * num_codes:.1f}",
-                remedy='set codebook.start = "k-means" and codebook.rule = "ema" with codebook.revival_usage = 0.03, or lower optimization.learning_rate',
+                remedy='set codebook.start = "k-means", codebook.rule = "ema" and codebook.revival_usage = 0.03, or lower the learning rate',
             )
         return {
             "codebook_usage": float((histogram.sum(0) > _USED).float().mean()),

@@ -166,7 +166,12 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
     def save(tokenizer: SeedTokenizer, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vocab.txt").write_text("\n".join(captions.pieces) + "\n", encoding="utf-8")
-        trained = {"stage": recipe.stage, "recipe": recipe.name, "steps": recipe.optimization.steps, "batch_size": recipe.optimization.batch_size}
+        trained = {
+            "stage": recipe.stage,
+            "recipe": recipe.name,
+            "steps": recipe.optimization.steps,
+            "batch_size": recipe.optimization.batch_size,
+        }
         save_tokenizer_folder(tokenizer, folder, name=recipe.name or config.name, trained=trained)
 
     return CausalQFormerStage(
@@ -197,9 +202,14 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
     target = load_target(find_target(recipe.target, reporter=reporter)).to(device)
     config, width = tokenizer.config, target.config.projection_dim
     if width != config.generation.generation_dim:
-        raise RecipeError(f"target {recipe.target} has embeddings of width {width}, the tokenizer's generation embedding has {config.generation.generation_dim}")
+        raise RecipeError(
+            f"target {recipe.target} has embeddings of width {width}, "
+            f"the tokenizer's generation embedding has {config.generation.generation_dim}"
+        )
     if target.config.image_size != config.vision.image_size_px:
-        raise RecipeError(f"target {recipe.target} reads pictures of {target.config.image_size} px, the tokenizer {config.vision.image_size_px} px")
+        raise RecipeError(
+            f"target {recipe.target} reads pictures of {target.config.image_size} px, the tokenizer {config.vision.image_size_px} px"
+        )
 
     autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.parallel.precision)
 
@@ -216,7 +226,12 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
             frozen,
             pairs,
             folder=output,
-            key={"tokenizer": tokenizer.fingerprint, "target": recipe.target, "data": recipe.data.model_dump(mode="json"), "seed": recipe.seed},
+            key={
+                "tokenizer": tokenizer.fingerprint,
+                "target": recipe.target,
+                "data": recipe.data.model_dump(mode="json"),
+                "seed": recipe.seed,
+            },
             num_views=recipe.features.views * len(pairs),
             batch_size=recipe.features.batch_size,
             seed=recipe.seed,
@@ -227,7 +242,12 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
         features = StreamedFeatures(frozen, pairs)
 
     def save(trained: SeedTokenizer, folder: Path) -> None:
-        facts = {"stage": recipe.stage, "recipe": recipe.name, "steps": recipe.optimization.steps, "batch_size": recipe.optimization.batch_size}
+        facts = {
+            "stage": recipe.stage,
+            "recipe": recipe.name,
+            "steps": recipe.optimization.steps,
+            "batch_size": recipe.optimization.batch_size,
+        }
         facts["trained_with_prefixes"] = recipe.losses.prefix_share > 0
         save_tokenizer_folder(trained, folder, name=recipe.name or config.name, trained=facts, vocab=Path(recipe.tokenizer) / "vocab.txt")
 

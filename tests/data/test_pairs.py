@@ -119,7 +119,7 @@ def write_tar(path, rows, suffix):
 
 def test_tars_are_indexed_once_and_read_by_row(tmp_path):
     write_tar(tmp_path / "a-0.tar", [("x", png((1, 0, 0)), b"one"), ("y", png((2, 0, 0)), b"two"), ("z", png((3, 0, 0)), None)], "txt")
-    write_tar(tmp_path / "a-1.tar", [("x", png((4, 0, 0)), "drei".encode())], "txt")
+    write_tar(tmp_path / "a-1.tar", [("x", png((4, 0, 0)), b"drei")], "txt")
     pairs = TarPairs(str(tmp_path / "a-{0..1}.tar"), caption_key="txt", cache=tmp_path / "cache")
     assert [pairs.read(index, random.Random(0)).caption for index in range(len(pairs))] == ["one", "two", "drei"]
     assert pairs.read(2, random.Random(0)).image == png((4, 0, 0))

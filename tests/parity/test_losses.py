@@ -124,10 +124,19 @@ def test_stage2_as_published(tiny_tokenizer_folder):
         start="uniform", start_vectors=1, rule="gradient", ema_decay=0.0, revival_usage=0.0, collapse_perplexity=0.0, collapse_after_steps=0
     )
     weights = CodebookLossSection(
-        commitment_weight=5.0, codebook_weight=1.25, reconstruction="cosine", reconstruction_weight=2.0, generation_weight=0.5, prefix_share=0.0
+        commitment_weight=5.0,
+        codebook_weight=1.25,
+        reconstruction="cosine",
+        reconstruction_weight=2.0,
+        generation_weight=0.5,
+        prefix_share=0.0,
     )
-    features = StreamedFeatures(lambda pixels: (tokenizer.causal_embeddings(pixels).detach(), ARRAYS["stage2.in.clip_image_embeds"]), pairs=None)
-    stage = CodebookStage(tokenizer, features=features, learning=learning, losses=weights, batch_size=6, seed=0, save=lambda tokenizer, folder: None)
+    features = StreamedFeatures(
+        lambda pixels: (tokenizer.causal_embeddings(pixels).detach(), ARRAYS["stage2.in.clip_image_embeds"]), pairs=None
+    )
+    stage = CodebookStage(
+        tokenizer, features=features, learning=learning, losses=weights, batch_size=6, seed=0, save=lambda tokenizer, folder: None
+    )
     with torch.no_grad():
         causal_embeddings = tokenizer.causal_embeddings(ARRAYS["stage2.in.pixels"])
     torch.testing.assert_close(causal_embeddings, ARRAYS["stage2.out.causal_embeddings"], atol=1e-4, rtol=0)
