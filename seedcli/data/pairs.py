@@ -1,8 +1,8 @@
 """Image-text pairs for training the tokenizer: named sources -> one weighted, shuffled, endless sequence that is addressed by number.
 
 Sample `n` of a mixture is a pure function of (seed, n): which source, which row, which caption, which augmentation. So a run's position
-is one integer, any number of ranks reads the same samples, and nothing is replayed on resume. Sources are therefore random-access: memory-mapped
-tables through `datasets`, and tars through an index of their members.
+is one integer, any number of ranks reads the same samples, and nothing is replayed on resume. Sources are
+therefore random-access: memory-mapped tables through `datasets`, and tars through an index of their members.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ class CodebookStage:
             raise NumericalError(
                 f"the codebook has collapsed: perplexity {perplexity:.1f} of {num_codes} codes at step {step}, "
                 f"expected at least {learning.collapse_perplexity * num_codes:.1f}",
-                remedy='set codebook.start = "k-means", codebook.rule = "ema" and codebook.revival_usage = 0.03, or lower the learning rate',
+                remedy='set codebook.start = "k-means", codebook.rule = "ema", codebook.revival_usage = 0.03; or a lower learning rate',
             )
         return {
             "codebook_usage": float((histogram.sum(0) > _USED).float().mean()),
