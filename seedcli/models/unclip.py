@@ -164,7 +164,7 @@ def load_decoder(
         "variant": "fp16" if only_half else None,
     }
     try:
-        with _quiet():
+        with quiet_libraries():
             prompt_encoder = NegativeUnclipPipeline.from_pretrained(str(folder), unet=None, vae=None, **options)
             prompt_embedding, _ = prompt_encoder.encode_prompt("", torch.device("cpu"), 1, do_classifier_free_guidance=False)
             del prompt_encoder
@@ -184,7 +184,7 @@ def load_decoder(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Silences the progress bars and advice that diffusers and transformers print while they load; restores what was set before."""
     loggers = (diffusers_logging, transformers_logging)
     before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in loggers]

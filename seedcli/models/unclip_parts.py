@@ -18,6 +18,7 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 from seedcli.errors import DataError
 from seedcli.models.target import load_target
+from seedcli.models.unclip import quiet_libraries
 
 NUM_NOISE_LEVELS = 1000  # of the embedding and of the picture, as in Stable Diffusion 2.1 unCLIP
 
@@ -217,16 +218,17 @@ def save_pipeline(
     prediction: Literal["v_prediction", "epsilon"],
 ) -> None:
     """Writes the whole decoder in fp16, as `StableUnCLIPImg2ImgPipeline.from_pretrained` reads it."""
-    pipeline = StableUnCLIPImg2ImgPipeline(
-        feature_extractor=CLIPImageProcessor.from_pretrained(target, local_files_only=True),
-        image_encoder=load_target(target),
-        image_normalizer=normalizer,
-        image_noising_scheduler=build_embedding_noiser(),
-        tokenizer=tokenizer,
-        text_encoder=text_encoder,
-        unet=unet,
-        scheduler=build_scheduler(prediction),
-        vae=autoencoder,
-    )
-    pipeline.to(torch.float16)
-    pipeline.save_pretrained(folder)
+    with quiet_libraries():
+        pipeline = StableUnCLIPImg2ImgPipeline(
+            feature_extractor=CLIPImageProcessor.from_pretrained(target, local_files_only=True),
+            image_encoder=load_target(target),
+            image_normalizer=normalizer,
+            image_noising_scheduler=build_embedding_noiser(),
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            unet=unet,
+            scheduler=build_scheduler(prediction),
+            vae=autoencoder,
+        )
+        pipeline.to(torch.float16)
+        pipeline.save_pretrained(folder)
