@@ -28,14 +28,21 @@ from seedcli.models.sources import ROLES, Role, Source
 
 _BLOCK = 1 << 24
 
+Check = Callable[[Path], None]
 
-def fetch(role: Role, *, reporter: Reporter, check: Callable[[Path], None] | None = None) -> Path:
-    """A role's file or folder: what is on the disk already, else the first source that delivers.
+
+def fetch(role: Role, *, reporter: Reporter, check: Check | None = None) -> Path:
+    """A role's file or folder; see `obtain`."""
+    return obtain(role, reporter=reporter, check=check)[1]
+
+
+def obtain(role: Role, *, reporter: Reporter, check: Check | None = None) -> tuple[Source, Path]:
+    """A role's file or folder, and where it comes from: what is on the disk already, else the first source that delivers.
 
     Args:
         role: What is wanted.
         reporter: Hears which source answered, and which failed and why.
-        check: Refuses a folder with `DataError`; the next source is tried then.
+        check: Refuses a folder with `DataError` by its configuration files, before its weights are downloaded; the next source is tried.
 
     Raises:
         DataError: No source delivered; says what was tried and how to lay the files out by hand.
@@ -44,9 +51,7 @@ def fetch(role: Role, *, reporter: Reporter, check: Callable[[Path], None] | Non
     for offline in (True,) if constants.is_offline_mode() else (True, False):
         for source in role.sources:
             try:
-                path = _fetch_from(role, source, offline=offline, reporter=reporter)
-                if check is not None:
-                    check(path)
+                path = _fetch_from(role, source, offline=offline, reporter=reporter, check=check)
             except DataError as error:
                 if offline and not constants.is_offline_mode():
                     continue  # not on the disk: no failure yet
@@ -56,7 +61,7 @@ def fetch(role: Role, *, reporter: Reporter, check: Callable[[Path], None] | Non
                 continue
             if not offline:
                 reporter.note(f"{role.name}: {source.name} -> {path}" + (f" ({source.note})" if source.note else ""))
-            return path
+            return source, path
     state = "offline (HF_HUB_OFFLINE is set), and " if constants.is_offline_mode() else ""
     raise DataError(
         f"{state}no source has {role.name} ({role.title}); tried\n" + "\n".join(tried),
@@ -96,32 +101,46 @@ def published_sha256(name: str) -> str | None:
     return known.pop() if len(known) == 1 else None
 
 
-def _fetch_from(role: Role, source: Source, *, offline: bool, reporter: Reporter) -> Path:
+def _fetch_from(role: Role, source: Source, *, offline: bool, reporter: Reporter, check: Check | None = None) -> Path:
     if source.url is not None:
         return _fetch_url(source, offline=offline, reporter=reporter)
     if role.kind == "file":
         return fetch_source(source, source.files[0], offline=offline, reporter=reporter)
-    return _fetch_folder(source, offline=offline, reporter=reporter)
+    return _fetch_folder(source, offline=offline, reporter=reporter, check=check)
 
 
-def _fetch_folder(source: Source, *, offline: bool, reporter: Reporter) -> Path:
+def _fetch_folder(source: Source, *, offline: bool, reporter: Reporter, check: Check | None) -> Path:
+    tops = {pattern.split("/")[0] for pattern in source.files}
+    inner = tops.pop() if len(tops) == 1 else "*"
+    inner = "" if "*" in inner else inner
     if not offline:
         names = [name for name in list_source(source) if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.files)]
         if not names:
             raise DataError(f"holds no file like {', '.join(source.files)}")
+        light = [name for name in names if name.endswith((".json", ".txt"))]
+        for name in light:
+            path = fetch_source(source, name, reporter=reporter)
+        if check is not None and light:
+            check(path.parents[name.count("/")] / inner)
         for name in names:
-            fetch_source(source, name, reporter=reporter)
+            if name not in light:
+                fetch_source(source, name, reporter=reporter)
     try:  # the client knows the repository's tree, so that an incomplete folder is not taken for a whole one
         folder = Path(
             huggingface_hub.snapshot_download(
-                source.repo or "", revision=source.revision, allow_patterns=list(source.files), local_files_only=offline, max_workers=1
+                source.repo or "",
+                revision=source.revision,
+                allow_patterns=list(source.files),
+                local_files_only=offline,
+                max_workers=1,
+                tqdm_class=_NoBar,
             )
         )
     except Exception as error:
         raise _as_data_error(error, source) from error
-    tops = {pattern.split("/")[0] for pattern in source.files}
-    inner = tops.pop() if len(tops) == 1 else "*"
-    return folder if "*" in inner else folder / inner
+    if check is not None:
+        check(folder / inner)
+    return folder / inner
 
 
 def _repo_folder(source: Source) -> Path:
@@ -227,18 +246,24 @@ def _download(url: str, partial: Path, *, size: int | None, headers: dict[str, s
         )
     if done:
         reporter.note(f"{title}: continuing at {done / 1e6:,.0f} MB")
-    with partial.open("ab") as file, reporter.progress(f"{title} (MB)", None if size is None else size // 1_000_000) as progress:
+    heard = reporter if size is None or size > 10_000_000 else Reporter()
+    with partial.open("ab") as file, heard.progress(f"{title} (MB)", None if size is None else size // 1_000_000) as progress:
         http_get(
             url, file, resume_size=done, headers=headers, expected_size=size, displayed_filename=title, tqdm_class=_bar(progress, done)
         )
 
 
+class _NoBar(tqdm):
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs | {"disable": True})
+
+
 def _bar(progress: Any, done: int) -> type[tqdm]:
     """The hub client's progress bar, drawn by our reporter."""
 
-    class Bar(tqdm):
+    class Bar(_NoBar):
         def __init__(self, *args: Any, **kwargs: Any):
-            super().__init__(*args, **kwargs | {"disable": True})
+            super().__init__(*args, **kwargs)
             self.bytes, self.shown = done, 0
             self.update(0)
 

@@ -61,7 +61,7 @@ def pull(name: str, *, to: Path | None = None, dry_run: bool = False, reporter: 
         UsageError: Nobody knows the name.
         DataError: A role could not be had from any source; those before it are kept.
     """
-    from seedcli.models.download import commit_of, fetch, file_sha256, find_local
+    from seedcli.models.download import commit_of, file_sha256, find_local, obtain
 
     reporter = reporter or Reporter()
     if name == "seed-nano":
@@ -77,14 +77,13 @@ def pull(name: str, *, to: Path | None = None, dry_run: bool = False, reporter: 
         return
     roles = [ROLES[role] for role in PRESET_ROLES.get(name, (name,))]
     for role in roles:
-        found = find_local(role)
         if dry_run:
+            found = find_local(role)
             source = found[0] if found else role.sources[0]
             yield {"role": role.name, "path": found and str(found[1]), "source": source.name, "size_bytes": source.size_bytes}
             continue
-        path = fetch(role, reporter=reporter, check=_decoder_check(role))
-        found = find_local(role)
-        row: dict[str, Any] = {"role": role.name, "path": str(path), "source": found and found[0].name, "commit": commit_of(path)}
+        source, path = obtain(role, reporter=reporter, check=_decoder_check(role))
+        row: dict[str, Any] = {"role": role.name, "path": str(path), "source": source.name, "commit": commit_of(path)}
         if path.is_file():
             row |= {"size_bytes": path.stat().st_size, "sha256": file_sha256(path)}
         if to is not None:

@@ -145,6 +145,7 @@ def test_small_unclip_is_refused_by_its_width_and_the_next_source_taken(hub, tmp
     assert code == 0
     assert rows[0]["source"].startswith("radames/")
     assert "width 768" in said
+    assert not any(path.startswith("/storage/sd2-community") for _, path, _ in hub.log), "refused before its weights are downloaded"
     assert (Path(rows[0]["path"]) / "unet" / "diffusion_pytorch_model.safetensors").is_file()
     assert not (Path(rows[0]["path"]) / "unet" / "diffusion_pytorch_model.fp16.bin").exists()
 
