@@ -122,20 +122,22 @@ def tokenize(
                 remedy="Try them again with --retry-failed." if request.writes_shards else None,
             )
         return
-    total, failed = 0, []
+    total = failed = 0
+    first_failed: list[str] = []
     with stream(request, stdin=sys.stdin, reporter=console) as codes:
         for outcome in codes.outcomes:
             total += 1
             if outcome.reason is not None:
-                failed.append(outcome.source)
+                failed += 1
+                first_failed += [outcome.source] if len(first_failed) < SHOWN else []
                 console.warn(f"{outcome.source}: {outcome.reason}")
             elif output_format == "tokens":
                 console.text(codes.token_text(outcome))
             else:
                 console.result(codes.record(outcome), human=_listing)
     if failed:
-        named = ", ".join(failed[:SHOWN]) + (f" and {len(failed) - SHOWN} more" if len(failed) > SHOWN else "")
-        raise PartialFailure(f"{len(failed)} of {total} images failed: {named}")
+        named = ", ".join(first_failed) + (f" and {failed - SHOWN} more" if failed > SHOWN else "")
+        raise PartialFailure(f"{failed} of {total} images failed: {named}")
 
 
 def _listing(record: dict[str, Any]) -> str:
@@ -143,4 +145,3 @@ def _listing(record: dict[str, Any]) -> str:
     codes = record["codes"]
     rows = [codes[start : start + 16] for start in range(0, len(codes), 16)]
     return "\n".join([record["source"], *("  " + " ".join(f"{code:5d}" for code in row) for row in rows)])
-
