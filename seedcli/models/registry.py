@@ -175,8 +175,10 @@ def load_seed_tokenizer(
     """
     import torch
 
+    from seedcli.models.allocator import keep_freed_memory
     from seedcli.models.weights import build_with
 
+    keep_freed_memory()
     files = locate(model, reporter=reporter)
     config, tensors = read_model(files, text_branch=text_branch)
     tokenizer = build_with(config, tensors, text_branch=text_branch, file=files.folder or files.weights[-1])
