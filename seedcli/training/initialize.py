@@ -83,9 +83,17 @@ def start_from_folder(tokenizer: SeedTokenizer, model: str, *, reporter: Reporte
 
 
 def train_wordpiece(texts: Sequence[str], *, vocab_size: int) -> list[str]:
-    """Texts -> WordPiece vocabulary, `vocab_size` pieces at most."""
+    """Texts -> WordPiece vocabulary, `vocab_size` pieces at most; the same in every process.
+
+    The trainer numbers letters in the order of a hash table, another one in each process, and ties between merges go by number. So the
+    letters get their numbers beforehand; ranks and resumed runs then learn the same vocabulary.
+    """
+    cleaned = [clean_caption(text) for text in texts]
     tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator([clean_caption(text) for text in texts], vocab_size=vocab_size, min_frequency=2, show_progress=False)
+    normalize = tokenizer._tokenizer.normalizer.normalize_str
+    letters = sorted({letter for text in cleaned for letter in normalize(text) if not letter.isspace()})
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    tokenizer.train_from_iterator(cleaned, vocab_size=vocab_size, min_frequency=2, special_tokens=known, show_progress=False)
     ids = tokenizer.get_vocab()
     return sorted(ids, key=ids.__getitem__)
 
