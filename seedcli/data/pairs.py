@@ -30,6 +30,7 @@ from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.images import ImageError, build_preprocess, open_image
 from seedcli.errors import DataError
 from seedcli.models.config import PreprocessConfig
+from seedcli.models.registry import cache_folder
 
 _PATTERN_LENGTH = 1000  # a mixture's shares are exact to a tenth of a percent
 _ATTEMPTS = 20
@@ -115,7 +116,8 @@ class TarPairs:
     Rows are read in random order: tars belong on a local disk or on storage that is quick at random reads.
     """
 
-    def __init__(self, pattern: str, *, caption_key: str, cache: Path):
+    def __init__(self, pattern: str, *, caption_key: str, cache: Path | None = None):
+        cache = cache or cache_folder()
         self._tars = [Path(path) for path in braceexpand.braceexpand(pattern)]
         self._caption_key = caption_key
         with ThreadPoolExecutor() as pool:

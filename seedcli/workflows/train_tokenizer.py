@@ -271,7 +271,6 @@ def build_mixture(data: PairDataSection, *, seed: int, preprocess: PreprocessCon
         RecipeError: Emoji of another split than `train`.
     """
     from seedcli.data.pairs import EmojiPairs, Mixture, TablePairs, TarPairs
-    from seedcli.models.registry import cache_folder
 
     sources = []
     for source in data.sources:
@@ -283,6 +282,6 @@ def build_mixture(data: PairDataSection, *, seed: int, preprocess: PreprocessCon
             case "table":
                 pairs = TablePairs(source.path, split=source.split, image_column=source.image_column, caption_column=source.caption_column)
             case "tar":
-                pairs = TarPairs(source.path, caption_key=source.caption_key, cache=cache_folder())
+                pairs = TarPairs(source.path, caption_key=source.caption_key)
         sources.append((pairs, source.weight))
     return Mixture(sources, seed=seed, preprocess=preprocess)
