@@ -26,7 +26,7 @@ from seedcli.models.config import (
 )
 from seedcli.models.convert import convert_quantizer, convert_vision
 from seedcli.models.weights import build_with, save_tokenizer_folder
-from tests.released_weights import random_tensors, released_shapes
+from tests.released_weights import random_tensors, released_shapes, write_vocabulary
 
 TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safetensors"
 
@@ -89,11 +89,8 @@ def tiny_released_tensors(tiny_arrays) -> tuple[dict[str, torch.Tensor], dict[st
 @pytest.fixture(scope="session")
 def tiny_vocab(tmp_path_factory) -> Path:
     """160 WordPieces with BERT's special ids (0, 100..103): letters, so that any lower-case word can be spelled, and four words."""
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    pieces = ["[PAD]", *(f"[unused{i}]" for i in range(99)), "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces += [*letters, *(f"##{letter}" for letter in letters), "cat", "dog", "red", "face"]
     path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
-    path.write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    write_vocabulary(path, TINY.qformer.vocab_size - 1)
     return path
 
 

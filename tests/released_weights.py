@@ -76,10 +76,28 @@ def random_tensors(shapes: Shapes, *, seed: int, dtype: torch.dtype = torch.floa
 
 
 def write_released_weights(folder: Path, config: SeedTokenizerConfig, *, seed: int = 0) -> None:
-    """Writes `eva_vit_g.pth` (fp16) and `seed_quantizer.pt` (fp32) as the release has them; at full size 2.0 and 1.2 GB, about a minute."""
+    """Writes `eva_vit_g.pth` (fp16) and `seed_quantizer.pt` (fp32) as the release has them, 2.0 and 1.2 GB at full size, and a vocabulary."""
     folder.mkdir(parents=True, exist_ok=True)
     vision, quantizer = released_shapes(config)
     for name, shapes, dtype in (("eva_vit_g.pth", vision, torch.float16), ("seed_quantizer.pt", quantizer, torch.float32)):
         partial = folder / f"{name}.partial"
         torch.save(random_tensors(shapes, seed=seed, dtype=dtype), partial)
         partial.rename(folder / name)
+    write_vocabulary(folder / "vocab.txt", config.qformer.vocab_size - 1)
+
+
+def write_vocabulary(path: Path, size: int) -> None:
+    """Stand-in for BERT's vocabulary: its special ids, letters that spell every lower-case word, and fillers."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pieces = [
+        "[PAD]",
+        *(f"[unused{i}]" for i in range(99)),
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *(f"##{letter}" for letter in letters),
+    ]
+    pieces += [f"[filler{i}]" for i in range(size - len(pieces) - 4)] + ["cat", "dog", "red", "face"]
+    path.write_text("\n".join(pieces) + "\n", encoding="utf-8")

@@ -25,6 +25,7 @@ from seedcli.models.convert import (
     vision_table,
 )
 from seedcli.models.registry import load_seed_tokenizer
+from seedcli.models.vision import VisionTransformer
 from seedcli.models.weights import read_tensors, save_tokenizer_folder, weights_digest
 from tests.released_weights import released_shapes
 
@@ -163,6 +164,38 @@ def test_round_trip_to_the_official_names(tiny_released_tensors, tiny_config):
 def test_position_mean_is_the_mean_of_the_codebook_where_the_file_has_none(released_folder):
     codebook = load_seed_tokenizer(str(released_folder)).codebook
     torch.testing.assert_close(codebook.position_mean, codebook.embedding.mean(0).expand(32, -1))
+
+
+def test_vit_of_a_transformers_blip2_file_is_the_same_function(tiny_config, tiny_arrays):
+    from transformers import Blip2VisionConfig, Blip2VisionModel
+
+    vision, pixels = tiny_config.vision, tiny_arrays["in.pixels"]
+    torch.manual_seed(0)
+    theirs = Blip2VisionModel(
+        Blip2VisionConfig(
+            hidden_size=vision.width,
+            intermediate_size=vision.mlp_dim,
+            num_hidden_layers=vision.depth,
+            num_attention_heads=vision.num_heads,
+            image_size=vision.image_size_px,
+            patch_size=vision.patch_size_px,
+        )
+    ).eval()
+    tensors = {f"vision_model.{key}": tensor for key, tensor in theirs.state_dict().items()}
+    for key, tensor in tensors.items():
+        tensor.normal_(std=0.1)
+        if key.endswith("qkv.bias"):
+            tensor[vision.width : 2 * vision.width] = 0
+    ours = VisionTransformer(vision)
+    converted = convert_vision(tensors | {"qformer.x": torch.zeros(1)}, tiny_config, file="model.safetensors")
+    ours.load_state_dict({key.removeprefix("vision."): tensor for key, tensor in converted.items()})
+    with torch.no_grad():
+        expected = theirs(pixels, output_hidden_states=True).hidden_states[-1]
+        torch.testing.assert_close(ours(pixels), expected, atol=1e-4, rtol=1e-4)
+    bias = tensors["vision_model.encoder.layers.0.self_attn.qkv.bias"]
+    bias[vision.width] = 1.0
+    with pytest.raises(DataError, match="bias for keys"):
+        convert_vision(tensors, tiny_config, file="model.safetensors")
 
 
 class Trap:
