@@ -76,7 +76,7 @@ def random_tensors(shapes: Shapes, *, seed: int, dtype: torch.dtype = torch.floa
 
 
 def write_released_weights(folder: Path, config: SeedTokenizerConfig, *, seed: int = 0) -> None:
-    """Writes `eva_vit_g.pth` (fp16) and `seed_quantizer.pt` (fp32) as the release has them, 2.0 and 1.2 GB at full size, and a vocabulary."""
+    """Writes `eva_vit_g.pth` (fp16) and `seed_quantizer.pt` (fp32) as released, 2.0 and 1.2 GB at full size, and a vocabulary."""
     folder.mkdir(parents=True, exist_ok=True)
     vision, quantizer = released_shapes(config)
     for name, shapes, dtype in (("eva_vit_g.pth", vision, torch.float16), ("seed_quantizer.pt", quantizer, torch.float32)):
