@@ -1,0 +1,44 @@
+"""Codes of the bundled model; they change only with a **Numerics** line in the changelog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seedcli.data.emoji import read_emoji
+from seedcli.data.images import build_preprocess, open_image
+from seedcli.models.registry import load_seed_tokenizer
+
+FACE = Path(__file__).parents[2] / "examples" / "face.png"
+FINGERPRINT = "3c43f0a131189eb5"
+GOLDEN = [308, 150, 185, 185, 100, 185, 379, 314, 150, 100, 321, 305, 212, 304, 212, 510]
+GOLDEN += [474, 47, 321, 321, 340, 212, 159, 5, 314, 166, 501, 139, 139, 17, 166, 308]
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return load_seed_tokenizer("seed-nano")
+
+
+def test_fingerprint(nano):
+    assert nano.fingerprint == FINGERPRINT and nano.name == "seed-nano"
+
+
+@torch.no_grad()
+def test_codes_of_the_demo_picture(nano):
+    pixels = build_preprocess(nano.config.preprocess.codes)(open_image(FACE))[None]
+    code_inputs = nano.code_inputs(nano.causal_embeddings(pixels))
+    nearest = nano.codebook.distances(code_inputs)[0].topk(2, largest=False).values
+    clear = nearest[:, 1] - nearest[:, 0] > 1e-3  # another CPU may turn a code whose two nearest code vectors are as good as equal
+    assert int(clear.sum()) >= 28
+    assert nano.codes(code_inputs)[0][clear].tolist() == torch.tensor(GOLDEN)[clear].tolist()
+
+
+def test_codes_tell_pictures_apart(nano):
+    preprocess = build_preprocess(nano.config.preprocess.codes)
+    pictures = [picture for picture in read_emoji("unseen") if picture.vendor == "google" and not picture.skin_tones][:48]
+    codes = nano.encode(torch.stack([preprocess(open_image(picture.image)) for picture in pictures]))
+    assert len({tuple(row) for row in codes.tolist()}) == len(pictures)
+    assert codes.unique().numel() > 256
