@@ -56,7 +56,7 @@ class Codebook(nn.Module):
         """
         if codes.ndim != 2 or codes.dtype.is_floating_point:
             raise ValueError(f"codes are {codes.dtype} {tuple(codes.shape)}, expected integers [B, Q]")
-        if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < self.config.num_codes):
+        if codes.numel() and not (int(codes.min()) >= 0 and int(codes.max()) < self.config.num_codes):
             raise ValueError(f"codes range over {int(codes.min())}..{int(codes.max())}, expected 0..{self.config.num_codes - 1}")
         return F.embedding(codes, self.embedding)
 
