@@ -285,7 +285,9 @@ class CausalQFormerRecipe(Recipe):
 class FeaturesSection(Strict):
     """The frozen half of stage II is computed once, or streamed."""
 
-    source: Literal["cache", "stream"] = setting("cache: a fixed number of augmented views is computed before training; stream: every step computes its own")
+    source: Literal["cache", "stream"] = setting(
+        "cache: a fixed number of augmented views is computed before training; stream: every step computes its own"
+    )
     views: int = setting("augmented views of each pair in the cache; unused when streaming", ge=1)
     batch_size: int = comfort(64, "pictures a forward pass of the frozen half while the cache is written", ge=1)
 
@@ -297,7 +299,9 @@ class CodebookLearningSection(Strict):
     start_vectors: int = setting("code inputs that k-means sees", ge=1)
     rule: Literal["gradient", "ema"] = setting("gradient: the codebook loss, as published; ema: moving averages of assigned code inputs")
     ema_decay: float = setting("of the moving averages; unused with gradient", ge=0, lt=1)
-    revival_usage: float = setting("a code used less than this share of an even use is moved to a random code input; 0 never. ema only", ge=0, lt=1)
+    revival_usage: float = setting(
+        "a code used less than this share of an even use is moved to a random code input; 0 never. ema only", ge=0, lt=1
+    )
     collapse_perplexity: float = setting("error below this perplexity, as a share of the codebook's size", ge=0, lt=1)
     collapse_after_steps: int = setting("updates before the collapse check begins", ge=0)
 

@@ -49,8 +49,8 @@ def train_bpe(texts: list[str], *, vocab_size: int, max_tokens: int) -> CLIPToke
         [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     bpe.decoder = decoders.ByteLevel()
-    # The trainer numbers what it meets in the order of a hash table, another one in each process, and ties between merges go by number. So every
-    # byte and every byte at a word's end gets its number beforehand; ranks and resumed runs then learn the same vocabulary.
+    # The trainer numbers what it meets in the order of a hash table, another one in each process, and ties between merges go by number.
+    # So every byte and every byte at a word's end gets its number beforehand; ranks and resumed runs then learn the same vocabulary.
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     known = [START, END, *alphabet, *(f"{byte}</w>" for byte in alphabet)]
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=known, end_of_word_suffix="</w>", show_progress=False)
