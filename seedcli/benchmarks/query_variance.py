@@ -23,10 +23,15 @@ def query_variance(causal_embeddings: Tensor) -> dict[str, float]:
     flat = embeddings.flatten(0, 1)
     return {
         "between_query_variance": _between(embeddings),
-        "between_query_variance_centered": _between(embeddings - embeddings.mean(dim=0, keepdim=True)),
+        "between_query_variance_centered": between_query_variance_centered(embeddings),
         "effective_rank": effective_rank(torch.linalg.eigvalsh(torch.cov(flat.T))).item(),
         "effective_rank_per_image": _rank_per_image(embeddings).item(),
     }
+
+
+def between_query_variance_centered(causal_embeddings: Tensor) -> float:
+    """Causal embeddings [N,Q,D] -> share (0..1) of variance between the queries of an image, each query's mean taken off."""
+    return _between(causal_embeddings - causal_embeddings.mean(dim=0, keepdim=True))
 
 
 def effective_rank(spectrum: Tensor) -> Tensor:

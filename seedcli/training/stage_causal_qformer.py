@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seedcli.benchmarks.query_variance import between_query_variance_centered
 from seedcli.data.pairs import Mixture
 from seedcli.models.captions import CaptionTokenizer
 from seedcli.models.layers import Linear
@@ -91,7 +92,7 @@ class CausalQFormerStage:
             parts["tile"] = F.mse_loss(self.model.tile_head(causal_embeddings), tiles)
             loss = loss + weights.tile_weight * parts["tile"]
         self._spread = {
-            "between_query_variance": between_query_variance(causal_embeddings.detach()),
+            "between_query_variance": between_query_variance_centered(causal_embeddings.detach()),
             "temperature": float(temperature.detach()),
         }
         return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
@@ -101,13 +102,3 @@ class CausalQFormerStage:
 
     def save(self, folder: Path) -> None:
         self._save(self.model.tokenizer, folder)
-
-
-def between_query_variance(causal_embeddings: Tensor) -> float:
-    """[B,Q,D] -> share of the total variance that lies between the queries of one image; near 0 when the queries have collapsed into one.
-
-    The mean embedding of each position over the batch is taken out first: a constant per position tells nothing about the image.
-    """
-    centred = causal_embeddings - causal_embeddings.mean(0)
-    within_image = centred - centred.mean(1, keepdim=True)
-    return float(within_image.pow(2).sum() / centred.pow(2).sum().clamp_min(1e-12))
