@@ -43,7 +43,7 @@ def test_official_fp16_casts_everything(tiny_tokenizer_folder, tiny_arrays):
     assert set(seen.values()) == {torch.float16} and len(seen) == 4
     assert all(parameter.dtype == torch.float16 for parameter in tokenizer.parameters())
     assert tokenizer.codebook.distances(torch.zeros(1, 32, 32, dtype=torch.float16)).dtype == torch.float16
-    # fp16 flips some codes; on this fixture 124 of 128 and more stay.
+    # fp16 may flip a code; measured on this fixture: 128 of 128 stay.
     assert (codes == tiny_arrays["out.codes"]).float().mean() > 0.9
 
 
@@ -68,4 +68,4 @@ def test_spelled_out_attention_agrees_with_the_fused_one(causal, scale_first):
     mask = None if causal else torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 0, 0, 0, 0]])
     half = attend(query, key, value, 2, causal=causal, mask=mask, scale_first=scale_first)
     fused = attend(query.float(), key.float(), value.float(), 2, causal=causal, mask=mask)
-    torch.testing.assert_close(half.float(), fused, atol=4e-3, rtol=0)  # measured 1.2e-3
+    torch.testing.assert_close(half.float(), fused, atol=4e-3, rtol=0)  # measured 6.5e-4

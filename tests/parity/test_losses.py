@@ -1,4 +1,4 @@
-"""Losses and gradients of stages I and II against the official code on seeded weights; 1e-3 relative, measured worst case 4e-5."""
+"""Losses and gradients of stages I and II against the official code on seeded weights; 1e-3 relative, measured worst case 3.4e-5."""
 
 from __future__ import annotations
 
