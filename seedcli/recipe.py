@@ -68,7 +68,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), *, command: str
     Raises:
         RecipeError: lists every fault at once, each with file, line, dotted path and nearest name.
     """
-    from seedcli.schema import STAGES
+    from seedcli.stages import STAGES
 
     path = find_recipe(name)
     layers = _Layers.read(path)

@@ -7,7 +7,7 @@ How to add a stage:
    description, with its unit. A choice is a `Literal`.
 2. A stage is a class derived from `Recipe`, with `stage: Literal["its-name"] = setting("...")`, the command that runs it as a class
    variable (`command: ClassVar[str] = "train-tokenizer"`), and its sections as fields. Shared sections are shared classes.
-3. Name it in `STAGES` at the end of this file. Rules that span fields are pydantic `model_validator(mode="after")` methods that raise
+3. Name it in `STAGES` of `stages.py`. Rules that span fields are pydantic `model_validator(mode="after")` methods that raise
    ValueError with what was found and what was expected.
 """
 
@@ -333,12 +333,3 @@ class CodebookRecipe(Recipe):
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
     run: RunSection = comfort(RunSection(), "what is written, and when")
-
-
-STAGES: dict[str, type[Recipe]] = {
-    "target": TargetRecipe,
-    "causal-qformer": CausalQFormerRecipe,
-    "codebook": CodebookRecipe,
-    "autoencoder": AutoencoderRecipe,
-    "unclip": UnclipRecipe,
-}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from seedcli import schema
+from seedcli import stages
 from seedcli.errors import RecipeError
 from seedcli.recipe import copy_text, dotted, dump_resolved, find_recipe, leaves, load_recipe, shipped_recipes
 from seedcli.schema import Recipe, Strict, comfort, setting
@@ -74,7 +74,7 @@ optimizer.betas = [0.9, 0.95]
 
 @pytest.fixture(autouse=True)
 def bread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(schema.STAGES, "bread", BakeRecipe)
+    monkeypatch.setitem(stages.STAGES, "bread", BakeRecipe)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def keys(stage: Annotated[str, typer.Argument(metavar="STAGE", help="The stage o
     """
     from seedcli.errors import UsageError
     from seedcli.recipe import describe_keys
-    from seedcli.schema import STAGES
+    from seedcli.stages import STAGES
 
     if stage not in STAGES:
         raise UsageError(f"no stage {stage!r}", remedy=f"expected one of: {', '.join(STAGES)}")

@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 
 from seedcli.recipe import describe_keys, find_recipe, known_keys, load_recipe, shipped_recipes
-from seedcli.schema import STAGES
+from seedcli.stages import STAGES
 from tests.contracts.command_line import leaf_commands, parse, seed_calls
 from tests.contracts.source_tree import ROOT
 

@@ -1,0 +1,16 @@
+"""Stage name -> the class of its recipe: what `stage = "..."` in a recipe may say. Torch-free."""
+
+from __future__ import annotations
+
+from seedcli.schema import AutoencoderRecipe, CausalQFormerRecipe, CodebookRecipe, Recipe, TargetRecipe, UnclipRecipe
+from seedcli.schema_llm import InstructRecipe, PretrainRecipe
+
+STAGES: dict[str, type[Recipe]] = {
+    "target": TargetRecipe,
+    "causal-qformer": CausalQFormerRecipe,
+    "codebook": CodebookRecipe,
+    "autoencoder": AutoencoderRecipe,
+    "unclip": UnclipRecipe,
+    "pretrain": PretrainRecipe,
+    "instruct": InstructRecipe,
+}
