@@ -20,8 +20,8 @@ OWNERS = {
     "gradio": set(),
     "huggingface_hub": {"models/download.py", "benchmarks/retrieval_sets.py"},  # weights; data sets
     "matplotlib": {"training/run_folder.py"},
-    "open_clip": set(),
-    "peft": set(),
+    "open_clip": {"models/judge.py"},
+    "peft": {"models/lora.py"},
     "pyarrow": {"data/", "benchmarks/retrieval_sets.py", "workflows/build_emoji.py"},
     "pycocotools": {"benchmarks/retrieval_sets.py"},
     "pydantic": {"recipe.py", "schema.py", "schema_llm.py"},
@@ -31,9 +31,11 @@ OWNERS = {
     "tokenizers": {"models/captions.py", "models/target.py", "training/initialize.py"},
     "tomlkit": {"recipe.py"},
     "transformers": {
+        "models/judge.py",
         "models/target.py",
         "models/unclip.py",
         "models/unclip_parts.py",
+        "training/emoji_batches.py",
         "training/stage_target.py",
         "training/stage_unclip.py",
     },
