@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,6 +23,11 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def read_progress(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself: `step`, `world`, and the run's position."""
+    return json.loads((checkpoint / "progress.json").read_text())
+
+
 def changing_state(module: nn.Module) -> dict[str, Tensor]:
     """What training changes: trainable parameters and all persistent buffers, by name."""
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
@@ -29,9 +35,19 @@ def changing_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def save_checkpoint(
-    checkpoints: Path, step: int, accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer, *, keep: int
+    checkpoints: Path,
+    step: int,
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    keep: int,
+    position: dict[str, Any] | None = None,
 ) -> None:
-    """Writes `checkpoints/step-NNNNNNNN` (every rank calls this) and deletes all but the newest `keep`."""
+    """Writes `checkpoints/step-NNNNNNNN` (every rank calls this) and deletes all but the newest `keep`.
+
+    `position` is what else the run must know to go on, as JSON: where it stands in its data.
+    """
     final = checkpoints / f"step-{step:08d}"
     partial = checkpoints / f"partial-{step:08d}"
     if accelerator.is_main_process:
@@ -47,7 +63,7 @@ def save_checkpoint(
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (partial / "progress.json").write_text(json.dumps({"step": step, "world": accelerator.num_processes}) + "\n")
+        (partial / "progress.json").write_text(json.dumps({"step": step, "world": accelerator.num_processes} | (position or {})) + "\n")
         for file in partial.rglob("*"):
             if file.is_file():
                 with open(file, "rb") as handle:
@@ -67,7 +83,7 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, o
         UsageError: Written by another number of processes under DeepSpeed, or by DeepSpeed when this run does not use it.
         DataError: It belongs to another model.
     """
-    progress = json.loads((folder / "progress.json").read_text())
+    progress = read_progress(folder)
     if uses_deepspeed(accelerator):
         if progress["world"] != accelerator.num_processes:
             raise UsageError(

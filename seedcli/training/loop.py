@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import math
 import os
-import random
-import resource
-import signal
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import DeepSpeedPlugin
@@ -31,6 +26,7 @@ from seedcli.models.allocator import keep_freed_memory
 from seedcli.schema import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint, uses_deepspeed
 from seedcli.training.optimizer import build_optimizer, learning_rate_at
+from seedcli.training.process import memory_mb, seed_step, stop_signals
 from seedcli.training.run_folder import MetricsLog
 
 
@@ -121,10 +117,10 @@ def train(
     metrics = MetricsLog(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
     parts: dict[str, float] = {}
     began = last_log = time.perf_counter()
-    with _stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
+    with stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
         progress.advance(step)
         for loaded in _batches(stage, seed, range(step, optimization.steps), accelerator.process_index, run.loader_workers):
-            _seed_step(seed + 1, step, accelerator.process_index)
+            seed_step(seed + 1, step, accelerator.process_index)
             _set_modes(stage.model)
             learning_rate = learning_rate_at(step, optimization)
             for group in optimizer.param_groups:
@@ -153,7 +149,7 @@ def train(
                     **metrics.means(step),
                     "lr": learning_rate,
                     "images_per_s": round(speed, 2),
-                    "memory_mb": _memory_mb(),
+                    "memory_mb": memory_mb(),
                     "eta_s": round(eta),
                 }
                 metrics.write(line | health)
@@ -223,7 +219,7 @@ class _Steps(torch.utils.data.Dataset):
         self._stage, self._seed, self._rank = stage, seed, rank
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        _seed_step(self._seed, step, self._rank)
+        seed_step(self._seed, step, self._rank)
         return self._stage.batch(step)
 
 
@@ -233,13 +229,6 @@ def _batches(stage: Stage, seed: int, steps: range, rank: int, workers: int) -> 
     )
 
 
-def _seed_step(seed: int, step: int, rank: int) -> None:
-    mixed = int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
-    random.seed(mixed)
-    np.random.seed(mixed % 2**32)
-    torch.manual_seed(mixed)
-
-
 def _set_modes(model: nn.Module) -> None:
     """Training mode for what trains; frozen parts stay in eval mode, so that their dropout never runs."""
     model.train()
@@ -247,27 +236,6 @@ def _set_modes(model: nn.Module) -> None:
         parameters = list(part.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             part.eval()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[dict[str, bool]]:
-    """First SIGTERM or Ctrl-C asks for a checkpoint after the step; a second one ends at once."""
-    asked = {"requested": False}
-
-    def ask(number, frame):
-        if asked["requested"]:
-            raise KeyboardInterrupt
-        asked["requested"] = True
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: the caller keeps its own handlers
-        before = {}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _refuse_broken_weights(stage: Stage, step: int, checkpoints: Path) -> None:
@@ -282,9 +250,3 @@ _CURE = "lower optimization.learning_rate or set optimization.gradient_clip, the
 def _not_finite(name: str, step: int, parts: dict[str, float], good: Path | None) -> str:
     bad = ", ".join(f"{part} {value}" for part, value in parts.items() if not math.isfinite(value))
     return f"stage {name}, step {step}: {bad}; last good checkpoint: {good or 'none yet'}"
-
-
-def _memory_mb() -> int:
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 2**20)
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)

@@ -6,12 +6,16 @@ metrics.jsonl          one line every `run.log_every_steps` updates (written by 
 losses.png             the same as curves
 checkpoints/           what --resume continues from
 model/                 the finished part
+
+A language model is trained in phases; each has its own folder (`text`, `lora`, `full`) with metrics, curves and checkpoints, and, but
+for the last one, the model that the next phase starts from.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -25,7 +29,7 @@ from seedcli.schema import Recipe
 
 PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "tokenizers", "safetensors", "numpy")
 # What may differ when a run is resumed. The length may: a run is cut short or prolonged, its schedule bends there, and run.json says so.
-FREE_TO_CHANGE = ("run.", "parallel.", "optimization.steps")
+FREE_TO_CHANGE = re.compile(r"(run|parallel)\.|(\w+\.)?optimization\.steps$")
 
 
 def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -45,7 +49,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
-            "steps": recipe.optimization.steps,
+            "steps": _steps(recipe),
             "seedcli": __version__,
             "git_commit": _git_commit(),
             "python": platform.python_version(),
@@ -126,13 +130,20 @@ def _refuse_changes(resolved: Path, recipe: Recipe) -> None:
     before = {name: value for name, _, value in leaves(tomllib.loads(resolved.read_text()))}
     now = {name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))}
     changed = [
-        name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not name.startswith(FREE_TO_CHANGE)
+        name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not FREE_TO_CHANGE.match(name)
     ]
     if changed:
         shown = "; ".join(f"{name}: was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
         raise RecipeError(
             f"{resolved.parent} was started with other values: {shown}", remedy="resume with the same recipe, or train into a new folder"
         )
+
+
+def _steps(recipe: Recipe) -> int | dict[str, int]:
+    """Updates of the one stage, or of each phase."""
+    if hasattr(recipe, "optimization"):
+        return recipe.optimization.steps
+    return {name: section.optimization.steps for name, section in recipe if hasattr(section, "optimization")}
 
 
 def _version(package: str) -> str | None:
