@@ -129,9 +129,7 @@ def _refuse_changes(resolved: Path, recipe: Recipe) -> None:
 
     before = {name: value for name, _, value in leaves(tomllib.loads(resolved.read_text()))}
     now = {name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))}
-    changed = [
-        name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not FREE_TO_CHANGE.match(name)
-    ]
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not FREE_TO_CHANGE.match(name)]
     if changed:
         shown = "; ".join(f"{name}: was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
         raise RecipeError(
