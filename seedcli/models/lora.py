@@ -1,7 +1,8 @@
 """LoRA on a language model with the parts that are trained whole beside it, and its verified merge.
 
-New code tokens need their embeddings and head rows learned from nothing, so the published set is LoRA on all seven linear kinds plus
-embeddings, head and every norm as they are: 369,512,448 trainable parameters of a 7B model, of which LoRA is 39,976,960. Phase 1 of `seed pretrain`, and all of `seed instruct`.
+New code tokens need embeddings and head rows learned from nothing, so the published set is LoRA on all seven linear kinds, plus embeddings,
+head and every norm as they are: 369,512,448 trainable parameters of a 7B model, of which LoRA is 39,976,960. This is phase 1 of
+`seed pretrain` and all of `seed instruct`.
 """
 
 from __future__ import annotations
@@ -95,8 +96,8 @@ def frozen_parameters(model: nn.Module) -> dict[str, int]:
 def merge_lora(peft_model: PeftModel, probe_ids: Tensor) -> tuple[nn.Module, float]:
     """Adapters folded into the weights they stand beside, in fp32 -> (plain trainable model, largest logit difference).
 
-    Logits of `probe_ids` are computed before and after. The model becomes fp32 first: in bf16 the merge would round the
-    update away.
+    Logits of `probe_ids` are computed before and after. The model becomes fp32 first: in bf16 the merge would round the update
+    away.
 
     Args:
         peft_model: What `attach_lora` made, parameters whole (not sharded over ranks); it is used up.
@@ -134,14 +135,10 @@ def _check_names(model: nn.Module, targets: Sequence[str], trained_whole: Sequen
     both = sorted(set(targets) & set(trained_whole))
     if both:
         raise UsageError(f"{', '.join(both)}: in both `targets` and `trained_whole`", remedy="a module gets an adapter or is trained whole")
-    modules = dict(model.named_modules())
-    linear = sorted({name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)})
-    for field, ends, known in (("targets", targets, linear), ("trained_whole", trained_whole, _with_own_parameters(modules))):
-        lost = [end for end in ends if not any(name == end or name.endswith(end) for name in known)]
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    own = [name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None]
+    for field, ends, known in (("targets", [f".{end}" for end in targets], linear), ("trained_whole", trained_whole, own)):
+        lost = [end.lstrip(".") for end in ends if not any(f".{name}".endswith(end) for name in known)]
         if lost:
-            raise UsageError(f"adapter.{field}: the model has no {', '.join(lost)}", remedy=f"it has: {', '.join(known)}")
-
-
-def _with_own_parameters(modules: dict[str, nn.Module]) -> list[str]:
-    own = {name.rpartition(".")[2] for name, module in modules.items() if next(module.parameters(recurse=False), None) is not None}
-    return sorted(own)
+            kinds = sorted({name.rpartition(".")[2] for name in known})
+            raise UsageError(f"adapter.{field}: the model has no {', '.join(lost)}", remedy=f"it has: {', '.join(kinds)}")
