@@ -66,6 +66,7 @@ class Role:
 
 
 _TRANSFORMERS_FILES = ("*.json", "tokenizer.model", "*.bin")  # these releases hold PyTorch files only
+LLM_FILES = ("*.json", "*.jinja", "tokenizer.model", "*.safetensors")  # a folder of ours on the hub
 _PIPELINE_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "*/model.safetensors")
 
 VIT_G = Role(
@@ -217,6 +218,29 @@ BLIP_2 = Role(
     ),
     lay_out="name the file in the recipe",
 )
+SEED_LLAMA_TEXT_TOKENIZER = Role(
+    name="seed-llama-text-tokenizer",
+    title="words and code tokens of the published SEED-LLaMA models",
+    kind="folder",
+    sources=(
+        Source(
+            repo="AILab-CVC/seed-tokenizer-2",
+            files=("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.model"),
+            revision="c6d957a9b280d9ed3879b1eb5d99036cf8390012",
+            licence="Apache-2.0",
+        ),
+        Source(
+            repo="AILab-CVC/SEED",
+            files=tuple(
+                f"seed_tokenizer/{name}"
+                for name in ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.model")
+            ),
+            revision="671e25273ec459026047d3551b843230299ad4a1",
+            licence="llama2",
+        ),
+    ),
+    lay_out="put added_tokens.json and tokenizer.model beside the language model's config.json",
+)
 LLMS = (
     Role(
         name="seed-llama-8b-sft",
@@ -247,9 +271,25 @@ LLMS = (
         title="SEED-LLaMA 14B, instruction-tuned",
         kind="folder",
         sources=(
+            Source(repo="AILab-CVC/seed-llama-14b-sft", files=_TRANSFORMERS_FILES, licence="llama2"),
             Source(
                 repo="AILab-CVC/SEED",
                 files=tuple(f"seed_llama_14b_sft/{name}" for name in _TRANSFORMERS_FILES),
+                revision="671e25273ec459026047d3551b843230299ad4a1",
+                licence="llama2",
+            ),
+        ),
+        lay_out="say --model FOLDER",
+    ),
+    Role(
+        name="seed-llama-14b-pretrain",
+        title="SEED-LLaMA 14B, pretrained",
+        kind="folder",
+        sources=(
+            Source(repo="AILab-CVC/seed-llama-14b-pretrain", files=_TRANSFORMERS_FILES, licence="llama2"),
+            Source(
+                repo="AILab-CVC/SEED",
+                files=tuple(f"seed_llama_14b_pretrain/{name}" for name in _TRANSFORMERS_FILES),
                 revision="671e25273ec459026047d3551b843230299ad4a1",
                 licence="llama2",
             ),
@@ -272,7 +312,9 @@ LLMS = (
     ),
 )
 
-ROLES: dict[str, Role] = {role.name: role for role in (VIT_G, QUANTIZER, BERT_VOCABULARY, UNCLIP, CLIP_H, BLIP_2, *LLMS)}
+ROLES: dict[str, Role] = {
+    role.name: role for role in (VIT_G, QUANTIZER, BERT_VOCABULARY, UNCLIP, CLIP_H, BLIP_2, SEED_LLAMA_TEXT_TOKENIZER, *LLMS)
+}
 
 PRESET_TITLES = {
     "seed-nano": "small tokenizer and picture decoder, bundled, trained on emoji; the default",
