@@ -199,7 +199,7 @@ def difference(sample: Sample, rng: random.Random) -> list[Message] | None:
 
 
 def story(sample: Sample, rng: random.Random) -> list[Message] | None:
-    """Captions and pictures in turn -> the first pair and the next caption with the request to draw it; then a turn for each that follows."""
+    """Captions and pictures in turn -> the first pair and the next caption with a request to draw it, then a turn for each that follows."""
     images, texts = _parts(sample)
     if len(images) < 2 or len(images) != len(texts) or not all(has_words(text) for text in texts):
         return None
