@@ -146,6 +146,39 @@ class TargetRecipe(Recipe):
     run: RunSection = comfort(RunSection(), "what is written, and when")
 
 
+class JudgeDataSection(Strict):
+    """The bundled emoji set, all splits: a judge measures and is no part of the model."""
+
+    image_size_px: int = setting("side of the square, pixels", ge=32, multiple_of=32)
+    augmentation: AugmentationSection
+
+
+class JudgeSection(Strict):
+    """Shape of the judge: open_clip's ResNet with attention pooling, and a text transformer."""
+
+    embedding_dim: int = setting("width of the shared space", ge=8)
+    vision_layers: tuple[int, int, int, int] = setting("residual blocks of the four levels")
+    vision_width: int = setting("channels of the first level, a multiple of 2", ge=8, multiple_of=2)
+    text_width: int = setting("width of the text tower, a multiple of 32", ge=32, multiple_of=32)
+    text_depth: int = setting("layers of the text tower", ge=1)
+    vocab_size: int = setting("pieces of the text vocabulary", ge=514)
+    max_text_tokens: int = setting("longest caption, tokens", ge=4)
+
+
+class JudgeRecipe(Recipe):
+    """The small open_clip model that scores nano's pictures."""
+
+    command: ClassVar[str] = "train-tokenizer"
+
+    stage: Literal["judge"] = setting("what is trained")
+    seed: int = setting("of weights, batches and views", ge=0)
+    data: JudgeDataSection
+    model: JudgeSection
+    optimization: OptimizationSection
+    parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
+    run: RunSection = comfort(RunSection(), "what is written, and when")
+
+
 class AutoencoderSection(Strict):
     """Shape of diffusers' AutoencoderKL."""
 

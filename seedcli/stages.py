@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedcli.schema import AutoencoderRecipe, CausalQFormerRecipe, CodebookRecipe, Recipe, TargetRecipe, UnclipRecipe
+from seedcli.schema import AutoencoderRecipe, CausalQFormerRecipe, CodebookRecipe, JudgeRecipe, Recipe, TargetRecipe, UnclipRecipe
 from seedcli.schema_llm import InstructRecipe, PretrainRecipe
 
 STAGES: dict[str, type[Recipe]] = {
@@ -11,6 +11,7 @@ STAGES: dict[str, type[Recipe]] = {
     "codebook": CodebookRecipe,
     "autoencoder": AutoencoderRecipe,
     "unclip": UnclipRecipe,
+    "judge": JudgeRecipe,
     "pretrain": PretrainRecipe,
     "instruct": InstructRecipe,
 }

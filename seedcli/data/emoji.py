@@ -109,7 +109,16 @@ def read_emoji(split: EmojiSplit | None = None) -> list[EmojiPicture]:
 
 def train_texts() -> list[str]:
     """Every distinct text of the train split (labels, tags, group and subgroup names), sorted: what vocabularies may be learned from."""
+    return _texts(read_emoji("train"))
+
+
+def all_texts() -> list[str]:
+    """The same of all splits: for measuring tools, never for a part of the model."""
+    return _texts(read_emoji(None))
+
+
+def _texts(pictures: list[EmojiPicture]) -> list[str]:
     texts: set[str] = set()
-    for picture in read_emoji("train"):
+    for picture in pictures:
         texts.update((picture.label, picture.group, picture.subgroup, *picture.tags))
     return sorted(texts)

@@ -16,8 +16,8 @@ from seedcli.data.augmentation import epoch_indices, random_views, read_squares
 from seedcli.data.emoji import read_emoji
 from seedcli.models.unclip_parts import build_autoencoder, encode_latents
 from seedcli.schema import AutoencoderLossSection, AutoencoderSection, CropSection, EmojiDataSection
+from seedcli.training.emoji_batches import view_config
 from seedcli.training.ranks import Ranks
-from seedcli.training.stage_target import view_config
 
 NUM_SCALING_PICTURES = 1024  # enough for two digits of the latents' deviation
 
@@ -40,7 +40,7 @@ class AutoencoderStage:
     ):
         self.weights, self.crops, self.seed, self.batch_size, self.ranks = losses, crops, seed, batch_size, ranks
         self.squares = read_squares([picture.image for picture in read_emoji(data.split)], data.image_size_px)
-        self.views = view_config(data)
+        self.views = view_config(data.augmentation, data.image_size_px)
         torch.manual_seed(seed)
         self.model: nn.Module = build_autoencoder(
             channels=model.channels,

@@ -6,9 +6,6 @@ else to go by. So a small head paints the picture from the un-normalised embeddi
 
 from __future__ import annotations
 
-import math
-import random
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -16,15 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor
 
-from seedcli.data.augmentation import normalize_views, random_views, read_squares
+from seedcli.data.augmentation import normalize_views
 from seedcli.data.emoji import read_emoji, train_texts
 from seedcli.models.config import PreprocessConfig
 from seedcli.models.target import Painter, build_clip, target_embedding, train_bpe
 from seedcli.schema import ClipSection, EmojiDataSection, TargetLossSection
-from seedcli.training.ranks import Ranks, gather_rows
+from seedcli.training.emoji_batches import MAX_LOGIT_SCALE, EmojiBatches, concept_contrast, view_config
+from seedcli.training.ranks import Ranks
 
 PAINTED_PX = 32
-MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound; openai/CLIP paper, section 2.5
 
 
 class TargetStage:
@@ -35,16 +32,10 @@ class TargetStage:
     def __init__(
         self, *, seed: int, data: EmojiDataSection, model: ClipSection, losses: TargetLossSection, batch_size: int, ranks: Ranks = Ranks()
     ):
-        self.weights, self.seed, self.batch_size, self.ranks = losses, seed, batch_size, ranks
-        self.pictures = read_emoji(data.split)
-        self.squares = read_squares([picture.image for picture in self.pictures], data.image_size_px)
-        # Couples have up to 75 pictures, most emoji three; with the root of the count none drowns the others, and skin tones still count.
-        bases = Counter(picture.base_hexcode for picture in self.pictures)
-        self.chances = torch.tensor([bases[picture.base_hexcode] for picture in self.pictures]).double().rsqrt()
-        names = {hexcode: index for index, hexcode in enumerate(sorted({picture.hexcode for picture in self.pictures}))}
-        self.concepts = torch.tensor([names[picture.hexcode] for picture in self.pictures])
-        self.views = view_config(data)
+        self.weights = losses
         self.tokenizer = train_bpe(train_texts(), vocab_size=model.vocab_size, max_tokens=model.max_text_tokens)
+        self.views = view_config(data.augmentation, data.image_size_px)
+        self._batches = EmojiBatches(read_emoji(data.split), self.tokenizer, self.views, seed=seed, batch_size=batch_size, ranks=ranks)
         torch.manual_seed(seed)
         clip = build_clip(
             tokenizer=self.tokenizer,
@@ -61,13 +52,7 @@ class TargetStage:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Views [B,3,S,S] in 0..1, text ids and mask [B,T], concept numbers [B] (equal where two pictures show one emoji)."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        rows = torch.multinomial(self.chances, self.batch_size, generator=generator)[self.ranks.rows(self.batch_size)]
-        rng = random.Random(random.getrandbits(64))
-        captions = [self.pictures[row].sample_caption(rng) for row in rows.tolist()]
-        text = self.tokenizer(captions, padding="longest", truncation=True, return_tensors="pt")
-        views = random_views(self.squares[rows], self.views)
-        return {"views": views, "text_ids": text["input_ids"], "text_mask": text["attention_mask"], "concepts": self.concepts[rows]}
+        return self._batches.batch(step)
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weighted sum of contrastive and painting loss; `match` is the share of pictures whose nearest caption in the batch fits."""
@@ -75,7 +60,7 @@ class TargetStage:
         embedding = target_embedding(clip, normalize_views(batch["views"], self.views))
         text = clip.text_projection(clip.text_model(input_ids=batch["text_ids"], attention_mask=batch["text_mask"]).pooler_output)
         scale = clip.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp()
-        contrastive, match = contrastive_loss(F.normalize(embedding, dim=-1), F.normalize(text, dim=-1), batch["concepts"], scale)
+        contrastive, match = concept_contrast(F.normalize(embedding, dim=-1), F.normalize(text, dim=-1), batch["concepts"], scale)
         deviation = embedding.detach().std(0, keepdim=True)
         noisy = embedding + self.weights.embedding_noise * deviation * torch.randn_like(embedding)
         painting = F.mse_loss(self.model["painter"](noisy), F.interpolate(batch["views"], PAINTED_PX, mode="area"))
@@ -91,34 +76,6 @@ class TargetStage:
         self.model["clip"].save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         build_processor(self.views).save_pretrained(folder)
-
-
-def contrastive_loss(images: Tensor, texts: Tensor, concepts: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised features [B,F] twice and concepts [B] -> (symmetric cross entropy over all ranks' rows, share of right nearest captions).
-
-    Every caption of the same concept is a right answer, in equal parts.
-    """
-    all_images, all_texts = gather_rows(images, with_gradient=True), gather_rows(texts, with_gradient=True)
-    same = concepts[:, None] == gather_rows(concepts, with_gradient=False)[None]
-    wanted = same.float() / same.sum(1, keepdim=True)
-    to_text, to_image = scale * images @ all_texts.T, scale * texts @ all_images.T
-    loss = 0.5 * (F.cross_entropy(to_text, wanted) + F.cross_entropy(to_image, wanted))
-    match = same.gather(1, to_text.argmax(1, keepdim=True)).float().mean()
-    return loss, match.detach()
-
-
-def view_config(data: EmojiDataSection) -> PreprocessConfig:
-    """The recipe's data section as the one description of preprocessing."""
-    views = data.augmentation
-    return PreprocessConfig(
-        image_size_px=data.image_size_px,
-        geometry="random-affine",
-        interpolation="bilinear",
-        rotation_deg=views.rotation_deg,
-        shift=views.shift,
-        scale=views.scale,
-        brightness=views.brightness,
-    )
 
 
 def build_processor(config: PreprocessConfig) -> CLIPImageProcessor:

@@ -33,9 +33,9 @@ from seedcli.models.unclip_parts import (
     start_on_whitened_embeddings,
 )
 from seedcli.schema import DiffusionSection, EmojiDataSection, UnetSection
+from seedcli.training.emoji_batches import view_config
 from seedcli.training.moving_average import MovingAverage
 from seedcli.training.ranks import Ranks
-from seedcli.training.stage_target import view_config
 
 ENCODE_BATCH = 64
 PROMPT_TOKENS = 4  # the prompt is always empty; more padding would only cost attention
@@ -87,7 +87,7 @@ class UnclipStage:
     def _encode_views(self, data: EmojiDataSection, reporter: Reporter) -> tuple[Tensor, Tensor]:
         """Scaled latents [views * N,C,s,s] and target embeddings [views * N,G]; view by view over all pictures."""
         squares = read_squares([picture.image for picture in read_emoji(data.split)], data.image_size_px)
-        target, config = load_target(self.target_folder), view_config(data)
+        target, config = load_target(self.target_folder), view_config(data.augmentation, data.image_size_px)
         torch.manual_seed(self.seed)
         latents, embeddings = [], []
         with reporter.progress("encode views", self.diffusion.views * len(squares)) as progress:

@@ -94,6 +94,12 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
                 batch_size=recipe.optimization.batch_size,
                 ranks=ranks,
             )
+        case "judge":
+            from seedcli.training.stage_judge import JudgeStage
+
+            return JudgeStage(
+                seed=recipe.seed, data=recipe.data, model=recipe.model, batch_size=recipe.optimization.batch_size, ranks=ranks
+            )
         case "causal-qformer":
             return _build_causal_qformer(recipe, ranks, reporter)
         case "codebook":

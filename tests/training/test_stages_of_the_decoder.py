@@ -18,8 +18,8 @@ from seedcli.models.unclip import load_decoder
 from seedcli.models.unclip_parts import build_autoencoder, load_autoencoder
 from seedcli.recipe import load_recipe
 from seedcli.training import stage_autoencoder, stage_target, stage_unclip
+from seedcli.training.emoji_batches import concept_contrast
 from seedcli.training.run_folder import read_metrics
-from seedcli.training.stage_target import contrastive_loss
 from seedcli.workflows.train_tokenizer import run
 
 SHORT = ["optimization.steps=3", "optimization.batch_size=6", "optimization.warmup_steps=1", "run.log_every_steps=1"]
@@ -118,8 +118,8 @@ def test_every_caption_of_the_same_emoji_is_a_right_answer():
     features = torch.eye(4)
     concepts = torch.tensor([0, 0, 1, 2])
     swapped = features[[1, 0, 2, 3]]
-    loss, match = contrastive_loss(features, swapped, concepts, torch.tensor(50.0))
-    straight, _ = contrastive_loss(features, features, concepts, torch.tensor(50.0))
+    loss, match = concept_contrast(features, swapped, concepts, torch.tensor(50.0))
+    straight, _ = concept_contrast(features, features, concepts, torch.tensor(50.0))
     assert match == 1.0
     assert loss == straight
 
