@@ -6,16 +6,13 @@ white space beside pictures vanishes, as released weights were trained (`models.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seedcli.data.conversations import ConversationTemplate
-from seedcli.data.documents import Document, Sample, Segment
-from seedcli.data.forms import FormOptions, build_document
+from seedcli.data.documents import Document, Segment
 from seedcli.errors import DataError
 from seedcli.models.text_tokenizer import CodeVocabulary
 
@@ -153,49 +150,3 @@ def _ends(text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary | 
     if bos is None or eos is None:
         raise DataError("the text tokenizer names no BOS or no EOS token; a sequence opens with the one and ends with the other")
     return bos, eos
-
-
-class SampleOptions(FormOptions, Protocol):
-    """A source's form and its longest document; a recipe's source section has both."""
-
-    max_tokens: int
-
-
-class SampleMixture(Protocol):
-    """`data.document_sources.DocumentMixture`."""
-
-    def sample(self, n: int) -> tuple[int, Sample]:
-        """Sample number -> (source number, sample)."""
-
-
-class SequenceMixture:
-    """A mixture of samples as one endless sequence of token sequences that is addressed by number.
-
-    Args:
-        mixture: Samples by number.
-        sources: Options of each of its sources, in order.
-        text_tokenizer: The language model's.
-        vocabulary: Where codes lie; None for words only.
-        template: How conversations are written.
-        seed: With the sample's number, decides orders and wordings.
-    """
-
-    def __init__(
-        self,
-        mixture: SampleMixture,
-        sources: Sequence[SampleOptions],
-        *,
-        text_tokenizer: PreTrainedTokenizerBase,
-        vocabulary: CodeVocabulary | None,
-        template: ConversationTemplate,
-        seed: int,
-    ):
-        self._mixture, self._sources, self._seed = mixture, sources, seed
-        self._text_tokenizer, self._vocabulary, self._template = text_tokenizer, vocabulary, template
-
-    def sample(self, n: int) -> TokenSequence | None:
-        """Sample number -> sequence; None where the sample gives none."""
-        number, sample = self._mixture.sample(n)
-        source = self._sources[number]
-        document = build_document(sample, source, random.Random(f"{self._seed} {n}"), self._template)
-        return None if document is None else build_sequence(document, self._text_tokenizer, self._vocabulary, source.max_tokens)
