@@ -22,6 +22,7 @@ TORCH_FREE = [
     "schema.py",
     "toml_lines.py",
     "models/config.py",
+    "models/llm_cost.py",
     "models/vocab.py",
     "models/sources.py",
 ]
