@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import random
 import tarfile
@@ -28,11 +27,11 @@ from PIL import Image
 from seedcli.data.augmentation import normalize_views, random_views
 from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.images import ImageError, build_preprocess, open_image
+from seedcli.data.sample_order import SampleOrder
 from seedcli.errors import DataError
 from seedcli.models.config import PreprocessConfig
 from seedcli.models.registry import cache_folder
 
-_PATTERN_LENGTH = 1000  # a mixture's shares are exact to a tenth of a percent
 _ATTEMPTS = 20
 
 
@@ -193,24 +192,13 @@ class Mixture:
     """
 
     def __init__(self, sources: Sequence[tuple[PairSource, float]], *, seed: int, preprocess: PreprocessConfig):
-        if not sources or any(weight <= 0 for _, weight in sources):
-            raise DataError("a mixture needs at least one source, each with a weight above 0")
-        for source, _ in sources:
-            if len(source) == 0:
-                raise DataError("a training source holds no pairs")
         self._sources = [source for source, _ in sources]
         self._seed = seed
         # Affine views are made a batch at a time, from plain squares: for small pictures that is several times faster.
         self._batched = preprocess.geometry == "random-affine"
         self._config = preprocess
         self._preprocess = build_preprocess(dataclasses.replace(preprocess, geometry="squash") if self._batched else preprocess)
-        total = sum(weight for _, weight in sources)
-        bounds = [round(_PATTERN_LENGTH * sum(w for _, w in sources[: i + 1]) / total) for i in range(len(sources))]
-        pattern = [next(i for i, bound in enumerate(bounds) if n < bound) for n in range(_PATTERN_LENGTH)]
-        random.Random(seed).shuffle(pattern)
-        self._pattern = pattern
-        self._earlier = [pattern[:n].count(source) for n, source in enumerate(pattern)]
-        self._counts = [pattern.count(i) for i in range(len(sources))]
+        self._order = SampleOrder([(len(source), weight) for source, weight in sources], seed=seed)
 
     def __len__(self) -> int:
         """Rows of all sources; one pass over the largest of them takes at least as many samples."""
@@ -218,10 +206,7 @@ class Mixture:
 
     def locate(self, n: int) -> tuple[int, int]:
         """Sample number -> (source number, row), shuffled anew on each pass over a source, without a table of rows."""
-        cycle, place = divmod(n, _PATTERN_LENGTH)
-        number = self._pattern[place]
-        passes, position = divmod(cycle * self._counts[number] + self._earlier[place], len(self._sources[number]))
-        return number, shuffled_index(position, len(self._sources[number]), seed=hash((self._seed, number, passes)))
+        return self._order.locate(n)
 
     def sample(self, n: int) -> tuple[torch.Tensor, str]:
         """Sample `n` -> pixels [3,S,S] (for affine views the uint8 square) and caption.
@@ -255,17 +240,3 @@ class Mixture:
                 torch.manual_seed(hash((self._seed, numbers[0])))
                 pixels = normalize_views(random_views(pixels, self._config), self._config)
         return pixels, list(captions)
-
-
-def shuffled_index(position: int, size: int, *, seed: int) -> int:
-    """Position -> row, a permutation of 0..size-1 for each seed, in constant memory: a Feistel network with cycle walking."""
-    half = max(1, math.ceil(math.log2(max(2, size)) / 2))
-    mask = (1 << half) - 1
-    keys = random.Random(seed).sample(range(1, 1 << 30), 4)
-    while True:
-        left, right = position >> half, position & mask
-        for key in keys:
-            left, right = right, left ^ ((right * 0x9E3779B1 + key) * 0x85EBCA6B >> 7) & mask
-        position = (left << half) | right
-        if position < size:
-            return position

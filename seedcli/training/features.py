@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from seedcli.console import Reporter
-from seedcli.data.pairs import Mixture, shuffled_index
+from seedcli.data.pairs import Mixture
+from seedcli.data.sample_order import shuffled_index
 
 # pixels [B,3,S,S] -> causal embeddings [B,Q,D] and target embeddings [B,G], both frozen
 FrozenHalf = Callable[[Tensor], tuple[Tensor, Tensor]]

@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seedcli.data.pairs import EmojiPairs, Mixture, Pair, TablePairs, TarPairs, shuffled_index
+from seedcli.data.pairs import EmojiPairs, Mixture, Pair, TablePairs, TarPairs
+from seedcli.data.sample_order import shuffled_index
 from seedcli.errors import DataError
 from seedcli.models.config import PRESETS
 
@@ -98,7 +99,7 @@ def test_a_source_without_usable_pictures_is_an_error():
 
 
 def test_an_empty_source_is_refused():
-    with pytest.raises(DataError, match="no pairs"):
+    with pytest.raises(DataError, match="no rows"):
         Mixture([(Numbered("a", 0), 1.0)], seed=0, preprocess=TRAINING)
 
 
