@@ -87,7 +87,7 @@ def dump_resolved(recipe: Recipe, *, origins: bool = False) -> str:
     def fill(container: Any, data: Mapping[str, Any], path: str) -> Any:
         tables = {key: value for key, value in data.items() if isinstance(value, Mapping)}
         for key, value in data.items():
-            if value is None or key in tables:
+            if key in tables:
                 continue
             item = tomlkit.item(value)
             if origins:
@@ -97,7 +97,7 @@ def dump_resolved(recipe: Recipe, *, origins: bool = False) -> str:
             container.add(key, fill(tomlkit.table(), value, f"{path}{key}."))
         return container
 
-    text = tomlkit.dumps(fill(tomlkit.document(), recipe.model_dump(mode="json"), ""))
+    text = tomlkit.dumps(fill(tomlkit.document(), recipe.model_dump(mode="json", exclude_none=True), ""))
     return text if text.endswith("\n") else text + "\n"
 
 

@@ -28,6 +28,8 @@ COMMANDS = {
     "tokenize": "seedcli.cli.tokenize:tokenize",
     "detokenize": "seedcli.cli.detokenize:detokenize",
     "train-tokenizer": "seedcli.cli.train_tokenizer:train_tokenizer",
+    "pretrain": "seedcli.cli.pretrain:pretrain",
+    "instruct": "seedcli.cli.instruct:instruct",
     "eval": "seedcli.cli.eval:app",
     "tokens": "seedcli.cli.tokens:app",
     "models": "seedcli.cli.models:app",

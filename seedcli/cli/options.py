@@ -55,3 +55,11 @@ RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML fi
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's, e.g. optimization.learning_rate=1e-4.")
 ]
+
+RunFolderOption = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Run folder; default runs/RECIPE.")]
+NumProcessesOption = Annotated[int, typer.Option("--nproc", min=1, help="Processes to start on this machine; under torchrun leave it out.")]
+NumNodesOption = Annotated[int, typer.Option("--nnodes", min=1, help="Machines; run the same command on each.")]
+NodeRankOption = Annotated[int, typer.Option("--node-rank", min=0, help="Which of the machines this is.")]
+RendezvousOption = Annotated[
+    str | None, typer.Option("--rdzv", metavar="HOST:PORT", help="Address of machine 0; for more than one machine.")
+]

@@ -68,5 +68,18 @@ def fingerprint(config: SeedTokenizerConfig, weights_digest: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def decoder_fingerprint(folder: Path) -> str | None:
+    """Decoder folder -> 16 hex digits of everything that its pictures depend on: configurations and weights; None where there is none."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
+    if not files:
+        return None
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
 def _choices(config: Any) -> dict[str, Any]:
     return {each.name: value for each in dataclasses.fields(config) if (value := getattr(config, each.name)) != each.default}

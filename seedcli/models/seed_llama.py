@@ -96,7 +96,7 @@ def special_ids(text_tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     return {
         "bos_token_id": text_tokenizer.bos_token_id,
         "eos_token_id": text_tokenizer.eos_token_id,
-        "pad_token_id": text_tokenizer.unk_token_id if pad is None else pad,
+        "pad_token_id": text_tokenizer.eos_token_id if pad is None else pad,
     }
 
 

@@ -11,11 +11,11 @@ FLOORS = {"models": 1, "data": 2, "training": 3, "benchmarks": 3, "workflows": 4
 BASE_FILES = {"__init__.py", "errors.py", "console.py", "recipe.py", "schema.py", "schema_llm.py", "stages.py", "toml_lines.py"}
 TOP_FILES = {"__main__.py"}
 
-# Package -> the files (or rooms, with a slash) that may import it; a new owner is a decision, made here.
+# Package -> the files (or rooms, with a slash) that may import it; a new owner is a decision, made here. Imports for types only are free.
 OWNERS = {
     "accelerate": {"training/"},
     "datasets": {"data/"},
-    "deepspeed": set(),  # reached through Accelerate only
+    "deepspeed": {"training/llm_engine.py"},  # elsewhere it is reached through Accelerate only
     "diffusers": {"models/unclip.py", "models/unclip_parts.py"},
     "gradio": set(),
     "huggingface_hub": {"models/download.py", "benchmarks/retrieval_sets.py"},  # weights; data sets
@@ -37,6 +37,9 @@ OWNERS = {
         "models/text_tokenizer.py",
         "models/unclip.py",
         "models/unclip_parts.py",
+        "models/seed_llama.py",
+        "training/llm_engine.py",
+        "training/llm_trainer.py",
         "training/emoji_batches.py",
         "training/stage_target.py",
         "training/stage_unclip.py",
@@ -89,6 +92,7 @@ def test_heavy_packages_stay_with_their_owners() -> None:
         str(entry)
         for entry in imports()
         if entry.top in OWNERS
+        and not entry.types_only
         and not any(entry.file == owner or (owner.endswith("/") and entry.file.startswith(owner)) for owner in OWNERS[entry.top])
     ]
     assert strangers == []

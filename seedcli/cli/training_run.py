@@ -1,0 +1,39 @@
+"""What the commands that train share: they start this machine's ranks, or are one of them, and rank 0 shows the result."""
+
+import importlib
+from pathlib import Path
+
+from seedcli.console import console
+
+
+def train_recipe(
+    command: str,
+    recipe: str,
+    overrides: list[str] | None,
+    output: Path | None,
+    num_processes: int,
+    num_nodes: int,
+    node_rank: int,
+    rendezvous: str | None,
+    *,
+    resume: bool,
+    dry_run: bool,
+) -> None:
+    """Runs the workflow of `seed COMMAND` on a recipe; see the options of the commands."""
+    from seedcli.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or (), command=command)
+    folder = output or Path("runs") / loaded.name
+    from seedcli.training.launcher import launch, must_launch
+
+    if must_launch(num_processes, num_nodes) and not dry_run:
+        launch(num_processes, num_nodes=num_nodes, node_rank=node_rank, rendezvous=rendezvous, stdout=console.stdout)
+        return
+    workflow = importlib.import_module(f"seedcli.workflows.{command.replace('-', '_')}")
+    processes = ["--nproc", str(num_processes)] if num_processes > 1 else []
+    resume_command = " ".join(["seed", command, recipe, *(overrides or ()), "-o", str(folder), *processes, "--resume"])
+    result = workflow.run(loaded, folder, resume=resume, dry_run=dry_run, resume_command=resume_command, reporter=console)
+    from seedcli.training.ranks import Ranks
+
+    if Ranks.from_environment().rank == 0:
+        console.result(result)

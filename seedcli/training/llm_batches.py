@@ -1,0 +1,105 @@
+"""Packed rows of lanes -> micro-batches of one rank, in the order of the updates, with the position after them.
+
+A lane is a row of every update and reads its own samples, so rows depend neither on the number of processes nor on how many of them a
+process computes at once. Micro-batch k of a rank holds the rows of k-th share of its lanes; a reading process serves whole micro-batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+LaneStates = Mapping[int, dict[str, Any]]
+
+
+class Row(Protocol):
+    """A packed row, see `data.packing`."""
+
+    input_ids: np.ndarray
+    labels: np.ndarray
+    position_ids: np.ndarray
+    lane: int
+    lane_state: dict[str, Any]
+    counts: dict[str, int]
+
+
+class RowSource(Protocol):
+    """Opens the endless rows of one share of the lanes, from the positions in `states` or from the start."""
+
+    def __call__(self, *, lanes: int, share: int, shares: int, states: LaneStates | None) -> Iterator[Row]: ...
+
+
+class PackedBatches(IterableDataset):
+    """Micro-batches of one rank.
+
+    Args:
+        rows: Where rows come from.
+        lanes: Rows of an update, all ranks together.
+        rank: This process.
+        world: Number of processes.
+        accumulation: Micro-batches of this rank in an update.
+        state: Positions of all lanes, as `all_lanes` gave them.
+    """
+
+    def __init__(self, rows: RowSource, *, lanes: int, rank: int, world: int, accumulation: int, state: Sequence[dict] | None = None):
+        self._rows, self._lanes, self._rank, self._world, self._accumulation = rows, lanes, rank, world, accumulation
+        self._positions: dict[int, dict[str, Any]] = dict(enumerate(state)) if state else {}
+        self._start = dict(self._positions) or None
+
+    def loader(self, *, workers: int, pin_memory: bool) -> DataLoader:
+        """A loader with at most `workers` processes that read ahead; each serves whole micro-batches, so their number divides them."""
+        processes = max((count for count in range(1, workers + 1) if self._accumulation % count == 0), default=0)
+        return DataLoader(self, batch_size=None, num_workers=processes, pin_memory=pin_memory)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = get_worker_info()
+        mine = range(worker.id if worker else 0, self._accumulation, worker.num_workers if worker else 1)
+        shares, size = self._world * self._accumulation, self._lanes // (self._world * self._accumulation)
+        streams = [
+            self._rows(lanes=self._lanes, share=self._rank * self._accumulation + number, shares=shares, states=self._start)
+            for number in mine
+        ]
+        while True:
+            for stream in streams:
+                yield collate([next(stream) for _ in range(size)])
+
+    def moved(self, lanes: LaneStates) -> None:
+        """Takes note of the positions after a micro-batch that is trained on."""
+        self._positions |= lanes
+
+    def all_lanes(self) -> list[dict[str, Any]]:
+        """Positions of all lanes of all ranks; every rank calls this."""
+        positions = {lane: state for lane, state in self._positions.items() if lane in self._own()}
+        if self._world > 1:
+            parts: list[dict] = [{} for _ in range(self._world)]
+            torch.distributed.all_gather_object(parts, positions)
+            positions = {lane: state for part in parts for lane, state in part.items()}
+        return [positions[lane] for lane in range(self._lanes)]
+
+    def _own(self) -> range:
+        share = self._lanes // self._world
+        return range(self._rank * share, (self._rank + 1) * share)
+
+
+def collate(rows: Sequence[Row]) -> dict[str, Any]:
+    """Rows -> int64 tensors [B,L], the lanes' positions after them, and summed counts."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        for name, value in row.counts.items():
+            counts[name] = counts.get(name, 0) + value
+    return {
+        "input_ids": _stack([row.input_ids for row in rows]),
+        "labels": _stack([row.labels for row in rows]),
+        "position_ids": _stack([row.position_ids for row in rows]),
+        "lanes": {row.lane: row.lane_state for row in rows},
+        "counts": counts,
+    }
+
+
+def _stack(rows: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(rows)).long()

@@ -1,0 +1,169 @@
+"""A phase on one process: its loss, exact resume, interruption, numerical guards, what it logs and keeps."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from seedcli.errors import Interrupted, NumericalError, UsageError
+from seedcli.schema_llm import LlmRunSection
+from seedcli.training.checkpoints import newest_checkpoint, read_progress
+from seedcli.training.llm_batches import PackedBatches
+from seedcli.training.llm_engine import parameter_groups, rows_of_update
+from seedcli.training.optimizer import learning_rate_at
+from seedcli.training.run_folder import read_metrics
+from tests.training.tiny_llm import CONTEXT, FIRST_CODE, OPTIMIZATION, rows, tiny_llama, train_tiny
+
+TIMES = ("tokens_per_s", "utilisation", "memory_mb", "eta_s")
+
+
+def _timeless(folder):
+    return [{name: value for name, value in line.items() if name not in TIMES} for line in read_metrics(folder)]
+
+
+def _assert_same_weights(one, two):
+    first, second = one.state_dict(), two.state_dict()
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def rows_that(do, *, at):
+    """The tiny rows; `do` is called when row number `at` of lane 0 is read."""
+
+    def source(**place):
+        for row in rows(**place):
+            if row.lane == 0 and row.lane_state["next"] == at:
+                do()
+            yield row
+
+    return source
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Six updates without a break, with dropout."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train_tiny(folder, dropout=0.2)
+
+
+def test_loss_is_the_mean_over_learned_tokens_of_the_whole_update(tmp_path):
+    reference = tiny_llama()
+    batches = [next(rows(lanes=8, share=lane, shares=8, states=None)) for lane in range(8)]
+    summed, counted = {"text": 0.0, "image": 0.0}, {"text": 0, "image": 0}
+    with torch.no_grad():
+        for row in batches:
+            ids, positions = (torch.from_numpy(values).long()[None] for values in (row.input_ids, row.position_ids))
+            logits = reference(input_ids=ids, position_ids=positions, use_cache=False).logits[0, :-1]
+            wanted = torch.from_numpy(row.labels).long()[1:]
+            losses = F.cross_entropy(logits, wanted, ignore_index=-100, reduction="none")
+            for kind, mask in (("image", wanted >= FIRST_CODE), ("text", (wanted < FIRST_CODE) & (wanted != -100))):
+                summed[kind] += losses[mask].sum().item()
+                counted[kind] += int(mask.sum())
+    train_tiny(tmp_path, steps=1, warmup_steps=0)
+    line = read_metrics(tmp_path)[0]
+    assert line["loss"] == pytest.approx(sum(summed.values()) / sum(counted.values()), rel=1e-5)
+    assert line["loss_text"] == pytest.approx(summed["text"] / counted["text"], rel=1e-5)
+    assert line["loss_image"] == pytest.approx(summed["image"] / counted["image"], rel=1e-5)
+
+
+def test_micro_batches_and_reading_processes_change_nothing_but_rounding(tmp_path, whole):
+    train_tiny(tmp_path / "one")
+    run = LlmRunSection(log_every_steps=1, checkpoint_every_steps=3, loader_workers=2)
+    train_tiny(tmp_path / "two", parallel={"micro_batch_rows": 4}, run=run)
+    losses = [[line["loss"] for line in read_metrics(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # lines are rounded to six digits
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_interrupted_run_continues_bit_for_bit(tmp_path, whole, number):
+    source = rows_that(lambda: os.kill(os.getpid(), number), at=2)
+    with pytest.raises(Interrupted, match="after update 2 of 6") as stopped:
+        train_tiny(tmp_path, row_source=source, dropout=0.2)
+    assert stopped.value.exit_code == 130
+    assert "--resume" in stopped.value.remedy
+    result = train_tiny(tmp_path, resume=True, dropout=0.2)
+    _assert_same_weights(result.model, whole[1].model)
+    assert _timeless(tmp_path) == _timeless(whole[0])
+
+
+def test_crashed_run_continues_from_its_checkpoint_bit_for_bit(tmp_path, whole):
+    def crash():
+        raise RuntimeError("power failure")
+
+    with pytest.raises(RuntimeError, match="power failure"):
+        train_tiny(tmp_path, row_source=rows_that(crash, at=5), dropout=0.2)
+    assert read_progress(newest_checkpoint(tmp_path / "checkpoints"))["lanes"] == [{"next": 3}] * 8
+    result = train_tiny(tmp_path, resume=True, dropout=0.2)
+    _assert_same_weights(result.model, whole[1].model)
+    assert _timeless(tmp_path) == _timeless(whole[0])
+
+
+def test_finished_phase_does_not_train_again(tmp_path, whole):
+    result = train_tiny(whole[0], resume=True, dropout=0.2)
+    assert result.steps == OPTIMIZATION.steps
+    _assert_same_weights(result.model, whole[1].model)
+
+
+def test_log_and_checkpoints(whole):
+    lines = read_metrics(whole[0])
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert lines[-1].keys() >= {"loss", "loss_text", "loss_image", "gradient_norm", "lr", "real_share", *TIMES}
+    assert [line["lr"] for line in lines] == pytest.approx([learning_rate_at(step, OPTIMIZATION) for step in range(6)], rel=1e-5)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert lines[-1]["eta_s"] == 0
+    assert sorted(path.name for path in (whole[0] / "checkpoints").iterdir()) == ["step-00000003", "step-00000006"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(tmp_path, value):
+    model = tiny_llama()
+
+    def break_it():
+        model.lm_head.weight.data[0, 0] = value
+
+    with pytest.raises(NumericalError, match=r"phase tiny, update 5: loss .*step-00000003") as failed:
+        train_tiny(tmp_path, model=model, row_source=rows_that(break_it, at=5))
+    assert failed.value.exit_code == 5
+    assert "learning_rate" in failed.value.remedy
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "step-00000003"
+
+
+def test_weight_decay_spares_norms_and_embeddings_unless_the_recipe_decays_all():
+    model = tiny_llama()
+    decayed, spared = parameter_groups(model, OPTIMIZATION)
+    assert decayed["weight_decay"] == OPTIMIZATION.weight_decay
+    assert {parameter.ndim for parameter in decayed["params"]} == {2}
+    assert len(decayed["params"]) == 2 * 7 + 1  # seven kinds of linear layers in two blocks, and the head
+    assert len(spared["params"]) == 2 * 2 + 1 + 1  # two norms a block, the last norm, the embedding
+    (everything,) = parameter_groups(model, OPTIMIZATION.model_copy(update={"decay_norms": True}))
+    assert len(everything["params"]) == len(list(model.parameters()))
+
+
+def test_rows_split_over_processes_evenly_or_not_at_all(whole):
+    from seedcli.schema_llm import LlmParallelSection
+
+    parallel = LlmParallelSection(micro_batch_rows=2)
+    assert rows_of_update(OPTIMIZATION, parallel, context_length=CONTEXT, world=2) == (8, 2)
+    with pytest.raises(UsageError, match="8 rows .* over 3 processes with micro_batch_rows 2"):
+        rows_of_update(OPTIMIZATION, parallel, context_length=CONTEXT, world=3)
+
+
+def test_any_number_of_ranks_reads_the_same_rows_in_the_same_updates():
+    def update(world, accumulation, state=None):
+        found, after = {}, {}
+        for rank in range(world):
+            batches = PackedBatches(rows, lanes=8, rank=rank, world=world, accumulation=accumulation, state=state)
+            stream = iter(batches)
+            for _ in range(accumulation):
+                batch = next(stream)
+                after |= batch["lanes"]
+                found |= dict(zip(batch["lanes"], batch["input_ids"].tolist(), strict=True))
+        return found, [after[lane] for lane in range(8)]
+
+    one, state = update(1, 1)
+    assert one == update(2, 2)[0] == update(4, 1)[0]
+    assert update(1, 2, state)[0] == update(8, 1, state)[0] != one
