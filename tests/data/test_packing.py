@@ -60,7 +60,7 @@ def same(ours: list[PackedRow], other: list[PackedRow]) -> bool:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("seed", range(4))
 def test_packed_logits_equal_unpacked_ones(attention, seed):
-    """Called as `training.llm_trainer` calls it: positions, no mask, no cache, two rows at once. Worst case 1.5e-7; a mask of ones leaks 0.23."""
+    """Called as the trainer calls it: positions, no mask, no cache; two rows at once. Worst case 1.5e-7; a mask of ones leaks 0.23."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
