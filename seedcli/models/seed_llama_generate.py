@@ -1,13 +1,12 @@
 """`SeedLlama`: a language model that answers with words and images. On the path: prompt ids -> words and codes.
 
-Generation is Hugging Face's `generate` with its KV cache; ours are left padding, the image grammar, sampling by seed and the way from ids
-back to segments (`str` for words, a tuple of Q codes for an image).
+A prompt is ids; an answer is segments: `str` for words, a tuple of Q codes for an image.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,19 +23,19 @@ from transformers import (
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.generation.streamers import BaseStreamer
 
 from seedcli.console import Reporter
-from seedcli.errors import DataError, NumericalError, UsageError
+from seedcli.errors import DataError, UsageError
+from seedcli.models.answer import Answer, Part, PartReader, open_image
 from seedcli.models.image_grammar import ImageGrammar, ImageGuidance, ImageNeed, RowBudget, SeededChoice
 from seedcli.models.llm_description import LlmFacts
 from seedcli.models.llm_registry import LlmFiles, locate_llm
 from seedcli.models.registry import pick_device
 from seedcli.models.seed_llama import no_progress_bars, set_special_ids, special_ids
 from seedcli.models.text_tokenizer import CodeVocabulary, load_text_tokenizer
+from seedcli.models.token_loop import pad_left, write_tokens
 
 Quantization = Literal["8bit", "4bit"]
-Part = str | tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +74,6 @@ class SamplingSettings:
         ]
         if wrong:
             raise UsageError("; ".join(wrong))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What the model wrote after one prompt.
-
-    Attributes:
-        ids: Its tokens, without EOS.
-        segments: Words and images in their order; never two stretches of words in a row.
-        ended: The model ended it itself; False where it ran out of tokens.
-        malformed: Image spans of another length or with other things in them, and stray codes; left out of `segments`, 0 under the grammar.
-    """
-
-    ids: tuple[int, ...]
-    segments: tuple[Part, ...]
-    ended: bool
-    malformed: int
 
 
 class SeedLlama:
@@ -139,42 +121,26 @@ class SeedLlama:
             raise UsageError("words can be streamed from one prompt without beams", remedy="--beams 1")
         if image != "allowed" and not constrained:
             raise UsageError("without the grammar an image cannot be forced", remedy="leave out --unconstrained")
-        device = self.model.device
         budgets = [self._budget(prompt, settings, image) for prompt in prompts]
-        length = max(map(len, prompts))
-        input_ids = torch.full((len(prompts), length), self.vocabulary.pad, dtype=torch.long)
-        attention_mask = torch.zeros_like(input_ids)
-        for row, prompt in enumerate(prompts):
-            input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
-            attention_mask[row, length - len(prompt) :] = 1
         seeds = [settings.seed] * len(prompts) if seeds is None else list(seeds)
-        streamer = None if on_part is None else _PartStreamer(PartReader(self, _open_image(prompts[0], self.vocabulary)), on_part)
-        with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
-            torch.manual_seed(seeds[0])  # sampled beams draw from torch's own generator
-            try:
-                written = self.model.generate(
-                    input_ids.to(device),
-                    attention_mask=attention_mask.to(device),
-                    generation_config=self._generation_config(settings, max(budgets)),
-                    logits_processor=self._processors(settings, image, constrained, seeds, torch.tensor(budgets, device=device), length),
-                    streamer=streamer,
-                )
-            except RuntimeError as error:
-                if "probability tensor" in str(error):
-                    raise NumericalError(
-                        f"the language model's logits are not finite in {self.model.dtype}", remedy=_FLOAT_ADVICE
-                    ) from error
-                raise
-        return [
-            self._answer(prompt, row[length : length + budget].tolist())
-            for prompt, row, budget in zip(prompts, written, budgets, strict=True)
-        ]
+        length = max(map(len, prompts))
+        processors = self._processors(settings, image, constrained, seeds, torch.tensor(budgets, device=self.model.device), length)
+        if settings.num_beams > 1:
+            written = self._search_beams(prompts, settings, processors, max(budgets), seeds[0])
+        else:
+            reader = None if on_part is None else _Listener(self._reader(prompts[0]), on_part, self.vocabulary.eos)
+            written = write_tokens(
+                self.model, prompts, processors, self.vocabulary, budgets=budgets, constrained=constrained, on_token=reader and reader.hear
+            )
+            if reader is not None:
+                reader.end()
+        return [self._answer(prompt, ids[:budget]) for prompt, ids, budget in zip(prompts, written, budgets, strict=True)]
 
     def _budget(self, prompt: Sequence[int], settings: SamplingSettings, image: ImageNeed) -> int:
         """Tokens that may follow a prompt: what was asked for, as far as the context goes."""
         budget = min(settings.max_new_tokens, self.max_positions - len(prompt))
-        open_image = _open_image(prompt, self.vocabulary)
-        needed = self.vocabulary.span_length - len(open_image) if open_image else 1 if image == "allowed" else self.vocabulary.span_length
+        begun, span = len(open_image(prompt, self.vocabulary)), self.vocabulary.span_length
+        needed = span - begun if begun else 1 if image == "allowed" else span
         if budget < needed:
             what = "an image takes" if needed > 1 else "an answer takes at least"
             raise UsageError(
@@ -184,19 +150,29 @@ class SeedLlama:
             )
         return budget
 
-    def _generation_config(self, settings: SamplingSettings, max_new_tokens: int) -> GenerationConfig:
-        """Built from nothing: what a checkpoint's own file says of bos, eos, pad and sampling is not used (some are wrong)."""
-        samples_beams = settings.num_beams > 1 and settings.temperature > 0
-        return GenerationConfig(
+    def _search_beams(
+        self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, processors: LogitsProcessorList, max_new_tokens: int, seed: int
+    ) -> list[list[int]]:
+        """Beam search by Hugging Face's `generate`, told everything: what a checkpoint's own file says of it is not used."""
+        input_ids, mask = pad_left(prompts, self.vocabulary.pad)
+        device = self.model.device
+        sampled = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0} if settings.temperature > 0 else {}
+        config = GenerationConfig(
             bos_token_id=self.vocabulary.bos,
             eos_token_id=self.vocabulary.eos,
             pad_token_id=self.vocabulary.pad,
             max_new_tokens=max_new_tokens,
             num_beams=settings.num_beams,
-            do_sample=samples_beams,
+            do_sample=bool(sampled),
             use_cache=True,
-            **({"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0} if samples_beams else {}),
+            **sampled,
         )
+        with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+            torch.manual_seed(seed)  # generate draws from torch's own generator
+            found = self.model.generate(
+                input_ids.to(device), attention_mask=mask.to(device), generation_config=config, logits_processor=processors
+            )
+        return found[:, input_ids.shape[1] :].tolist()
 
     def _processors(
         self, settings: SamplingSettings, image: ImageNeed, constrained: bool, seeds: list[int], budgets: torch.Tensor, length: int
@@ -216,10 +192,13 @@ class SeedLlama:
             processors.append(SeededChoice(seeds))
         return processors
 
+    def _reader(self, prompt: Sequence[int]) -> PartReader:
+        return PartReader(self.text_tokenizer, self.vocabulary, open_image(prompt, self.vocabulary))
+
     def _answer(self, prompt: Sequence[int], ids: list[int]) -> Answer:
         ended = self.vocabulary.eos in ids
         ids = ids[: ids.index(self.vocabulary.eos)] if ended else ids
-        reader = PartReader(self, _open_image(prompt, self.vocabulary))
+        reader = self._reader(prompt)
         parts: list[Part] = []
         for part in [*(part for token in ids for part in reader.read(token)), *reader.end()]:
             if isinstance(part, str) and parts and isinstance(parts[-1], str):
@@ -229,106 +208,19 @@ class SeedLlama:
         return Answer(ids=tuple(ids), segments=tuple(parts), ended=ended, malformed=reader.malformed)
 
 
-class PartReader:
-    """Tokens one by one -> words as soon as they are sure, and images when they are complete.
+class _Listener:
+    """Hands the parts of a growing answer on."""
 
-    Attributes:
-        malformed: Image spans and stray codes that were left out so far.
-    """
+    def __init__(self, reader: PartReader, on_part: Callable[[Part], None], eos: int):
+        self._reader, self._on_part, self._eos = reader, on_part, eos
 
-    def __init__(self, llm: SeedLlama, open_image: Sequence[int] = ()):
-        self._text_tokenizer, self._vocabulary = llm.text_tokenizer, llm.vocabulary
-        self._image: list[int] | None = list(open_image[1:]) if open_image else None
-        self._words: list[int] = []
-        self._given = 0
-        self._faulty = False
-        self.malformed = 0
-
-    def read(self, token: int) -> Iterator[Part]:
-        """One more token -> what it completes."""
-        vocabulary = self._vocabulary
-        if token == vocabulary.boi:
-            yield from self._end_words()
-            self._close_image()
-            self._image = []
-        elif token == vocabulary.eoi:
-            codes, faulty = self._image, self._faulty
-            self._image, self._faulty = None, False
-            if codes is not None and len(codes) == vocabulary.num_queries and not faulty:
-                yield from self._end_words()
-                yield tuple(vocabulary.ids_to_codes(codes))
-            else:
-                self.malformed += 1
-        elif 0 <= token - vocabulary.first_code < vocabulary.num_codes:
-            if self._image is None:
-                self.malformed += not self._faulty
-                self._faulty = True  # a run of stray codes counts once
-            else:
-                self._image.append(token)
-        elif self._image is not None:
-            self._faulty = True
-        else:
-            self._faulty = False
-            self._words.append(token)
-            words = self._decode()
-            if not words.endswith("\N{REPLACEMENT CHARACTER}"):  # bytes of a character that is not whole yet
-                yield from self._give(words)
-
-    def end(self) -> Iterator[Part]:
-        """What is left when no token follows."""
-        self._close_image()
-        yield from self._end_words()
-
-    def _close_image(self) -> None:
-        self.malformed += self._image is not None
-        self._image, self._faulty = None, False
-
-    def _end_words(self) -> Iterator[str]:
-        yield from self._give(self._decode())
-        self._words, self._given = [], 0
-
-    def _decode(self) -> str:
-        return self._text_tokenizer.decode(self._words, skip_special_tokens=True) if self._words else ""
-
-    def _give(self, words: str) -> Iterator[str]:
-        if len(words) > self._given:
-            yield words[self._given :]
-            self._given = len(words)
-
-
-class _PartStreamer(BaseStreamer):
-    """Tokens as `generate` gives them -> parts for a listener."""
-
-    def __init__(self, reader: PartReader, on_part: Callable[[Part], None]):
-        self._reader, self._on_part = reader, on_part
-        self._prompt_seen = self._ended = False
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
-        for token in value.reshape(-1).tolist():
-            self._ended = self._ended or token == self._reader._vocabulary.eos
-            if not self._ended:
-                for part in self._reader.read(token):
-                    self._on_part(part)
+    def hear(self, token: int) -> None:
+        for part in self._reader.read(token) if token != self._eos else ():
+            self._on_part(part)
 
     def end(self) -> None:
         for part in self._reader.end():
             self._on_part(part)
-
-
-def _open_image(prompt: Sequence[int], vocabulary: CodeVocabulary) -> list[int]:
-    """Prompt ids -> BOI and the codes of an image that it ends in, or nothing."""
-    for place in range(len(prompt) - 1, max(len(prompt) - vocabulary.span_length, -1), -1):
-        if prompt[place] == vocabulary.boi:
-            return list(prompt[place:])
-        if not 0 <= prompt[place] - vocabulary.first_code < vocabulary.num_codes:
-            return []
-    return []
-
-
-_FLOAT_ADVICE = "--dtype bfloat16 or float32: float16 overflows in some models"
 
 
 def load_language_model(
