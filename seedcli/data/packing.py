@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from torch.utils.data import IterableDataset
 
 from seedcli.data.sequences import IGNORED, TokenSequence
 from seedcli.errors import DataError
@@ -50,7 +49,7 @@ class SequenceSource(Protocol):
         """Sample number -> sequence; None where it gives none."""
 
 
-class PackedStream(IterableDataset):
+class PackedStream:
     """Endless packed rows of one rank: for each update, one row of each of its lanes, in order.
 
     A lane's state is `{"next": sample number that it reads next, "held": sample numbers read and not yet packed, oldest first}`.
