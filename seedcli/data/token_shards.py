@@ -1,8 +1,9 @@
 """Token shards: parquet files of codes that say which tokenizer made them. `seed tokenize` writes them, training reads them.
 
-Columns: `key`, `codes` (fixed-size list of Q uint16), `text`, `source`, `meta`. The file metadata key `seed` holds a JSON object, see
-`ShardHeader`. A shard is written beside its place, synced and renamed, so that a shard that exists is complete; it is never rewritten. Rows
-with the same content in the same order give the same bytes, with one version of pyarrow (imported where it is used: a stream needs none).
+Columns: `key`, `codes` (fixed-size list of Q uint16), `text`, `source`, `meta`; shards of documents have `segments` or `messages` in place
+of `codes` and `text`, see `data.document_columns`. The file metadata key `seed` holds a JSON object, see `ShardHeader`. A shard is written
+beside its place, synced and renamed, so that a shard that exists is complete; it is never rewritten. Rows with the same content in the
+same order give the same bytes, with one version of pyarrow (imported where it is used: a stream needs none).
 """
 
 from __future__ import annotations
@@ -10,13 +11,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from seedcli.data.document_columns import (
+    Content,
+    DocumentRow,
+    messages_type,
+    pack_document,
+    segments_type,
+    unpack_messages,
+    unpack_segments,
+)
 from seedcli.errors import DataError
 
 if TYPE_CHECKING:
@@ -53,6 +64,7 @@ class ShardHeader:
         micro_batch: Shape of every pass through the model, [B,3,S,S]; other shapes may round differently.
         made_from: The input: its kind, path and number of items.
         count: Rows in the file.
+        content: What a row is: one image, a document of `segments`, or a conversation of `messages`.
         format_version: Of this file format.
     """
 
@@ -66,6 +78,7 @@ class ShardHeader:
     micro_batch: tuple[int, ...]
     made_from: dict[str, Any] = field(default_factory=dict)
     count: int = 0
+    content: Content = "images"
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -77,24 +90,29 @@ def shard_schema(header: ShardHeader) -> pa.Schema:
     """Columns of a shard."""
     import pyarrow as pa
 
-    columns = [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("codes", pa.list_(pa.uint16(), header.num_queries), nullable=False),
-        pa.field("text", pa.string()),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("meta", pa.string()),
-    ]
-    return pa.schema(columns)
+    content = {
+        "images": [pa.field("codes", pa.list_(pa.uint16(), header.num_queries), nullable=False), pa.field("text", pa.string())],
+        "segments": [pa.field("segments", segments_type(), nullable=False)],
+        "messages": [pa.field("messages", messages_type(), nullable=False)],
+    }[header.content]
+    return pa.schema(
+        [
+            pa.field("key", pa.string(), nullable=False),
+            *content,
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("meta", pa.string()),
+        ]
+    )
 
 
-def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow], *, overwrite: bool = False) -> ShardHeader:
-    """Rows -> one parquet file, streamed in groups of 10,000; appears under `path` only when complete and synced.
+def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow | DocumentRow], *, overwrite: bool = False) -> ShardHeader:
+    """Rows of the header's content -> one parquet file, streamed in groups of 10,000; appears under `path` only when complete and synced.
 
     Returns:
         The header as written, with the true count.
 
     Raises:
-        DataError: The shard exists already, or the rows do not have `num_queries` codes in range.
+        DataError: The shard exists already, or a row whose pictures do not have `num_queries` codes in range.
     """
     import pyarrow.parquet as pq
 
@@ -116,8 +134,8 @@ def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow],
     return written
 
 
-def _in_groups(rows: Iterable[TokenRow], size: int) -> Iterator[list[TokenRow]]:
-    group: list[TokenRow] = []
+def _in_groups(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    group: list[Any] = []
     for row in rows:
         group.append(row)
         if len(group) == size:
@@ -127,26 +145,29 @@ def _in_groups(rows: Iterable[TokenRow], size: int) -> Iterator[list[TokenRow]]:
         yield group
 
 
-def _as_table(rows: list[TokenRow], header: ShardHeader) -> pa.Table:
+def _as_table(rows: list[Any], header: ShardHeader) -> pa.Table:
     import pyarrow as pa
 
-    codes = np.asarray([row.codes for row in rows])
+    schema = shard_schema(header)
+    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in ("key", "source", "meta")}
+    if header.content == "images":
+        columns["codes"] = _codes_column([row.codes for row in rows], header, schema.field("codes").type)
+        columns["text"] = pa.array([row.text for row in rows], pa.string())
+    else:
+        sizes = {"num_queries": header.num_queries, "num_codes": header.num_codes}
+        columns[header.content] = pa.array([pack_document(row, header.content, **sizes) for row in rows], schema.field(header.content).type)
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
+
+
+def _codes_column(rows: Sequence[Sequence[int] | np.ndarray], header: ShardHeader, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    codes = np.asarray(rows)
     if codes.shape != (len(rows), header.num_queries) or codes.min() < 0 or codes.max() >= header.num_codes:
         raise DataError(
             f"codes of shape {codes.shape} from {codes.min()} to {codes.max()}; expected {header.num_queries} in 0..{header.num_codes - 1}"
         )
-    flat = pa.array(codes.reshape(-1).astype(np.uint16))
-    schema = shard_schema(header)
-    return pa.table(
-        {
-            "key": pa.array([row.key for row in rows], pa.string()),
-            "codes": pa.FixedSizeListArray.from_arrays(flat, type=schema.field("codes").type),
-            "text": pa.array([row.text for row in rows], pa.string()),
-            "source": pa.array([row.source for row in rows], pa.string()),
-            "meta": pa.array([row.meta for row in rows], pa.string()),
-        },
-        schema=schema,
-    )
+    return pa.FixedSizeListArray.from_arrays(pa.array(codes.reshape(-1).astype(np.uint16)), type=kind)
 
 
 def sync_and_rename(partial: Path, path: Path) -> None:
@@ -199,7 +220,7 @@ def _opened(path: str | Path) -> pq.ParquetFile:
 
 def _header_of(path: str | Path, file: pq.ParquetFile) -> ShardHeader:
     text = (file.metadata.metadata or {}).get(_METADATA_KEY)
-    if text is None or "codes" not in file.schema_arrow.names:
+    if text is None or not {"codes", "segments", "messages"} & set(file.schema_arrow.names):
         raise DataError(f"{path}: is a parquet file, but no token shard (no `seed` metadata)", remedy="Make one with: seed tokenize")
     try:
         values = json.loads(text)
@@ -213,25 +234,62 @@ def _header_of(path: str | Path, file: pq.ParquetFile) -> ShardHeader:
     return dataclasses.replace(header, micro_batch=tuple(header.micro_batch))
 
 
-def read_rows(path: str | Path, *, batch_size: int = 1024) -> Iterator[TokenRow]:
-    """Rows of one shard in order, streamed; codes are uint16 arrays [Q].
+def read_rows(path: str | Path, *, batch_size: int = 1024) -> Iterator[Any]:
+    """Rows of one shard in order, streamed: `TokenRow` with uint16 arrays [Q], or `DocumentRow`, as the header's content says.
 
     Raises:
         DataError: The file is no token shard or is damaged.
     """
-    import pyarrow as pa
-
     with _opened(path) as file:
         header = _header_of(path, file)
-        try:
+        with _damage_named(path):
             for batch in file.iter_batches(batch_size=batch_size, use_threads=False):
-                columns = {name: batch.column(name) for name in TokenRow._fields}
-                codes = columns.pop("codes").flatten().to_numpy(zero_copy_only=False).reshape(-1, header.num_queries)
-                values = {name: column.to_pylist() for name, column in columns.items()}
-                for number in range(batch.num_rows):
-                    yield TokenRow(codes=codes[number], **{name: column[number] for name, column in values.items()})
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: the shard is damaged ({error})", remedy=f"See: seed tokens verify {path}") from error
+                yield from rows_of_batch(batch, header)
+
+
+def read_block(path: str | Path, number: int) -> tuple[ShardHeader, pa.RecordBatch]:
+    """One row group of a shard, compact; `rows_of_batch` of a slice of it gives rows.
+
+    Raises:
+        DataError: As `read_rows`.
+    """
+    with _opened(path) as file:
+        header = _header_of(path, file)
+        with _damage_named(path):
+            return header, file.read_row_group(number, use_threads=False).combine_chunks().to_batches()[0]
+
+
+def block_sizes(path: str | Path) -> list[int]:
+    """Rows of each row group of a shard."""
+    with _opened(path) as file:
+        return [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+
+
+def rows_of_batch(batch: pa.RecordBatch, header: ShardHeader) -> Iterator[Any]:
+    """Arrow rows -> `TokenRow` or `DocumentRow`."""
+    strings = {name: batch.column(name).to_pylist() for name in ("key", "source", "meta")}
+    if header.content == "images":
+        codes = batch.column("codes").flatten().to_numpy(zero_copy_only=False).reshape(-1, header.num_queries)
+        text = batch.column("text").to_pylist()
+        for number in range(batch.num_rows):
+            yield TokenRow(codes=codes[number], text=text[number], **{name: column[number] for name, column in strings.items()})
+        return
+    values = batch.column(header.content).to_pylist()
+    for number, value in enumerate(values):
+        fields = {name: column[number] for name, column in strings.items()}
+        segments = unpack_segments(value) if header.content == "segments" else ()
+        messages = unpack_messages(value) if header.content == "messages" else ()
+        yield DocumentRow(segments=segments, messages=messages, **fields)
+
+
+@contextmanager
+def _damage_named(path: str | Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: the shard is damaged ({error})", remedy=f"See: seed tokens verify {path}") from error
 
 
 @dataclass(frozen=True)
@@ -251,20 +309,21 @@ class TokenShards:
     def __len__(self) -> int:
         return sum(self.counts)
 
-    def __iter__(self) -> Iterator[TokenRow]:
+    def __iter__(self) -> Iterator[Any]:
         for path in self.paths:
             yield from read_rows(path)
 
 
-def open_shards(inputs: Iterable[str | Path], *, fingerprint: str | None = None) -> TokenShards:
+def open_shards(inputs: Iterable[str | Path], *, fingerprint: str | None = None, content: Collection[Content] | None = None) -> TokenShards:
     """Shards and folders of shards -> one readable set, all of the same tokenizer.
 
     Args:
         inputs: Files and folders.
         fingerprint: The tokenizer that the codes are for; None takes any, as long as it is one.
+        content: What rows may be; None takes any, as long as it is one.
 
     Raises:
-        DataError: Files that are no token shards, a mix of fingerprints, or another fingerprint than the one asked for.
+        DataError: Files that are no token shards, a mix of fingerprints or of contents, or others than those asked for.
     """
     paths = [path for one in inputs for path in find_shards(one)]
     if not paths:
@@ -278,6 +337,9 @@ def open_shards(inputs: Iterable[str | Path], *, fingerprint: str | None = None)
                 f"{path} of {header.tokenizer} ({header.fingerprint[:12]})",
                 remedy="Their codes mean different things. Tokenize all images with one model, or name one set of shards.",
             )
+        if header.content != first.content or (content is not None and header.content not in content):
+            wanted = first.content if content is None else " or ".join(content)
+            raise DataError(f"{path}: a shard of {header.content}, expected {wanted}", remedy="Name shards of one content.")
     if fingerprint is not None and first.fingerprint != fingerprint:
         raise DataError(
             f"{paths[0]}: codes of {first.tokenizer} ({first.fingerprint[:12]}), but the model at hand is {fingerprint[:12]}",

@@ -191,7 +191,7 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
         find_decoder(settings.model, reporter=reporter),
         generation_dim=tokenizer.config.generation.generation_dim,
         device=target,
-        dtype=_decoder_dtype(dtype, target.type),
+        dtype=decoder_dtype(dtype, target.type),
     )
     fill = _fill_vectors(tokenizer, settings, plan.model, reporter)
     with reporter.progress("drawing", len(pictures)) as progress:
@@ -236,7 +236,7 @@ def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> It
 def _read_shards(path: Path) -> Iterator[CodedImage]:
     from seedcli.data.token_shards import open_shards, read_rows
 
-    shards = open_shards([path])
+    shards = open_shards([path], content=("images",))
     made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
     for shard in shards.paths:
         for number, row in enumerate(read_rows(shard)):
@@ -366,7 +366,7 @@ def _fill_vectors(tokenizer: SeedTokenizer, settings: Settings, model: ModelFact
     return fill
 
 
-def _decoder_dtype(dtype: str, device_type: str) -> Any:
+def decoder_dtype(dtype: str, device_type: str) -> Any:
     """`auto` is float16 on a GPU, as in the official code, and float32 on the CPU."""
     import torch
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from seedcli.console import Reporter
+from seedcli.data.document_columns import DocumentRow, pack_document
 from seedcli.data.token_job import open_job
 from seedcli.data.token_shards import ShardHeader, TokenRow, find_shards, open_shards, read_header, read_rows, write_shard
 from seedcli.errors import DataError
@@ -29,24 +30,32 @@ def info(inputs: Sequence[str | Path]) -> dict[str, Any]:
     header = dataclasses.asdict(shards.header)
     for name in ("count", "made_from"):
         del header[name]
-    return header | {"shards": len(shards.paths), "images": len(shards), "bytes": sum(path.stat().st_size for path in shards.paths)}
+    return header | {
+        "shards": len(shards.paths),
+        _unit(shards.header): len(shards),
+        "bytes": sum(path.stat().st_size for path in shards.paths),
+    }
+
+
+def _unit(header: ShardHeader) -> str:
+    return {"images": "images", "segments": "documents", "messages": "conversations"}[header.content]
 
 
 def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
-    """The first images, each as the line that `seed tokenize` would have printed.
+    """The first rows: images as the lines that `seed tokenize` would have printed, documents with their segments or messages.
 
     Raises:
         DataError: As `info`.
     """
     shards = open_shards(inputs)
     for row in itertools.islice(shards, number):
-        record = {
-            "source": row.source,
-            "codes": row.codes.tolist(),
-            "model": shards.header.tokenizer,
-            "fingerprint": shards.header.fingerprint,
-        }
-        record |= {"key": row.key, "text": row.text, "meta": json.loads(row.meta) if row.meta else None}
+        made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
+        meta = json.loads(row.meta) if row.meta else None
+        if isinstance(row, TokenRow):
+            record = {"source": row.source, "codes": row.codes.tolist(), **made_by, "key": row.key, "text": row.text, "meta": meta}
+        else:
+            said = pack_document(row, shards.header.content, num_queries=shards.header.num_queries, num_codes=shards.header.num_codes)
+            record = {"source": row.source, shards.header.content: said, **made_by, "key": row.key, "meta": meta}
         yield {name: value for name, value in record.items() if value is not None}
 
 
@@ -54,7 +63,7 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
     """Reads every row and lists what is wrong: unreadable files, counts, codes out of range, repeated keys, a mix, an unfinished run.
 
     Returns:
-        `shards`, `images`, and `problems`: a list of sentences, empty if all is well.
+        `shards`, their rows (`images`, `documents` or `conversations`), and `problems`: a list of sentences, empty if all is well.
 
     Raises:
         DataError: There is nothing to verify.
@@ -62,23 +71,27 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
     paths = [path for one in inputs for path in find_shards(one)]
     problems: list[str] = []
     fingerprints: dict[str, Path] = {}
-    keys: set[bytes] = set()  # 8 bytes of a hash for each key: 100 MB for a million images
-    images = 0
+    keys: set[bytes] = set()  # 8 bytes of a hash for each key: 100 MB for a million rows
+    contents: dict[str, Path] = {}
+    rows = 0
     with reporter.progress("verify", len(paths)) as progress:
         for path in paths:
             try:
                 header = read_header(path)
                 fingerprints.setdefault(header.fingerprint, path)
+                contents.setdefault(header.content, path)
                 count = _verify_rows(path, header, keys, problems)
             except DataError as error:
                 problems.append(error.message)
             else:
-                images += count
+                rows += count
                 if count != header.count:
-                    problems.append(f"{path}: its header says {header.count} images, it holds {count}")
+                    problems.append(f"{path}: its header says {header.count} {_unit(header)}, it holds {count}")
             progress.advance()
     if len(fingerprints) > 1:
         problems.append("shards of several tokenizers: " + ", ".join(f"{path} ({name})" for name, path in fingerprints.items()))
+    if len(contents) > 1:
+        problems.append("shards of several contents: " + ", ".join(f"{path} ({name})" for name, path in contents.items()))
     for folder in (Path(one) for one in inputs if Path(one).is_dir()):
         job = open_job(folder / ".seed")
         missing = [shard.name for shard in job.shards if not (folder / f"{shard.name}.parquet").exists()] if job else []
@@ -87,14 +100,19 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
                 f"{folder}: {len(missing)} of {len(job.shards)} shards are not finished ({missing[0]}, ...); seed tokenize --resume"
             )
         problems += [f"{left}: left by an interrupted run" for left in sorted(folder.glob("*.partial"))]
-    return {"shards": len(paths), "images": images, "problems": problems}
+    unit = _unit(header) if len(contents) == 1 else "rows"
+    return {"shards": len(paths), unit: rows, "problems": problems}
+
+
+def _codes_of(row: TokenRow | DocumentRow) -> Iterator[Sequence[int] | np.ndarray]:
+    return iter([row.codes]) if isinstance(row, TokenRow) else row.codes()
 
 
 def _verify_rows(path: Path, header: ShardHeader, keys: set[bytes], problems: list[str]) -> int:
     count = out_of_range = repeated = 0
     for row in read_rows(path):
         count += 1
-        out_of_range += int(row.codes.max() >= header.num_codes)
+        out_of_range += sum(max(codes) >= header.num_codes for codes in _codes_of(row))
         digest = hashlib.blake2b(row.key.encode(), digest_size=8).digest()
         repeated += int(digest in keys)
         keys.add(digest)
@@ -114,19 +132,23 @@ def stats(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> d
     shards = open_shards(inputs)
     counts = np.zeros((shards.header.num_queries, shards.header.num_codes), dtype=np.int64)
     positions = np.arange(shards.header.num_queries)
-    with_text = text_chars = 0
+    images = with_text = text_chars = 0
     with reporter.progress("count", len(shards)) as progress:
         for row in shards:
-            counts[positions, row.codes] += 1
-            if row.text is not None:
-                with_text, text_chars = with_text + 1, text_chars + len(row.text)
+            for codes in _codes_of(row):
+                counts[positions, np.asarray(codes)] += 1
+                images += 1
+            text = row.text if isinstance(row, TokenRow) else row.words()
+            if text:
+                with_text, text_chars = with_text + 1, text_chars + len(text)
             progress.advance()
     total = counts.sum(axis=0)
-    images = len(shards)
     frequent = Counter(dict(enumerate(total.tolist()))).most_common(5)
+    unit = _unit(shards.header)
     return {
+        **({} if unit == "images" else {unit: len(shards)}),
         "images": images,
-        "images_with_text": with_text,
+        f"{unit}_with_text": with_text,
         "text_chars_mean": round(text_chars / with_text, 1) if with_text else None,
         "num_codes": shards.header.num_codes,
         "codebook_usage": round(float((total > 0).mean()), 4),
@@ -142,7 +164,7 @@ def _entropy_bits(counts: np.ndarray) -> float:
 
 
 def merge(inputs: Sequence[str | Path], output: Path, *, shard_size: int | None = None, reporter: Reporter = Reporter()) -> dict[str, Any]:
-    """Shards of one tokenizer -> one file, or, with `shard_size`, a folder of files of that many images; rows stay in order.
+    """Shards of one tokenizer -> one file, or, with `shard_size`, a folder of files of that many rows; rows stay in order.
 
     Raises:
         DataError: Shards of several tokenizers, of different image handling or numerics, or an output that exists.
@@ -158,7 +180,7 @@ def merge(inputs: Sequence[str | Path], output: Path, *, shard_size: int | None 
                     remedy="Such codes do not belong in one shard; merge them apart.",
                 )
     header = dataclasses.replace(shards.header, made_from={"kind": "shards", "names": [path.name for path in shards.paths]})
-    rows: Iterator[TokenRow] = iter(shards)
+    rows: Iterator[Any] = iter(shards)
     output.parent.mkdir(parents=True, exist_ok=True)
     if shard_size is None:
         if output.suffix != ".parquet":
@@ -173,4 +195,4 @@ def merge(inputs: Sequence[str | Path], output: Path, *, shard_size: int | None 
             while part := list(itertools.islice(rows, shard_size)):
                 written.append(write_shard(output / f"merged-{len(written):06d}.parquet", header, part))
                 progress.advance(len(part))
-    return {"output": str(output), "shards": len(written), "images": sum(one.count for one in written)}
+    return {"output": str(output), "shards": len(written), _unit(header): sum(one.count for one in written)}
