@@ -23,6 +23,7 @@ OWNERS = {
     "open_clip": {"models/judge.py"},
     "peft": {"models/lora.py"},
     "pyarrow": {"data/", "benchmarks/retrieval_sets.py", "workflows/build_emoji.py"},
+    "pycocoevalcap": {"benchmarks/caption.py"},
     "pycocotools": {"benchmarks/retrieval_sets.py"},
     "pydantic": {"recipe.py", "schema.py", "schema_llm.py"},
     "rich": {"console.py"},

@@ -1,0 +1,132 @@
+"""VQA accuracy as the VQA challenge counts it, and choices by likelihood. Pure functions: answers in, shares (0..1) out.
+
+The official program compares strings after two steps: punctuation, then digits, articles and contractions. Predictions take both; the
+annotators' answers take the first only, and only where they disagree. So "two" is never right where all ten annotators wrote "two". We do
+the same, since published numbers did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from functools import cache
+
+# The tables are those of the VQA challenge's evaluation (GT-Vision-Lab/VQA, vqaEval.py), as AILab-CVC/SEED@93b3cf4:LV/common/vqa_tools has
+# them. Each contraction is mapped from its spelling without one of its apostrophes; the program's words are lower case by then, so that
+# its entries for I'm, I've and I'd've never match, and are left out.
+_CONTRACTIONS = (
+    "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's how'd how'll "
+    "how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't "
+    "she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll someone's "
+    "something'd something'd've something'll that's there'd there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't "
+    "we'd've we've weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're "
+    "why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've"
+)
+_CONTRACTION_BACKWARDS = {"somebody'd": "somebodyd"}  # the one entry of the program that takes an apostrophe away
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBER_OF = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS)}
+_ARTICLES = {"a", "an", "the"}
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")
+_PERIOD = re.compile(r"\.(?!\d)")
+_MOST_PERIODS = int(re.UNICODE)  # the program hands its flags over where `re.sub` takes a count, so it removes 32 periods at most
+
+
+@cache
+def _contractions() -> dict[str, str]:
+    found = dict(_CONTRACTION_BACKWARDS)
+    for right in _CONTRACTIONS.split():
+        found |= {right[:place] + right[place + 1 :]: right for place, letter in enumerate(right) if letter == "'"}
+    return found
+
+
+def strip_punctuation(text: str) -> str:
+    """First step: a mark beside a space goes, as do all marks of a text with a number like 1,000; else it becomes a space. Then periods.
+
+    Periods before a digit stay. Case and spaces are kept.
+    """
+    together = _COMMA_IN_NUMBER.search(text) is not None
+    stripped = text
+    for mark in _PUNCTUATION:
+        beside_space = f"{mark} " in text or f" {mark}" in text
+        stripped = stripped.replace(mark, "" if together or beside_space else " ")
+    return _PERIOD.sub("", stripped, count=_MOST_PERIODS)
+
+
+def normalize_words(text: str) -> str:
+    """Second step: lower case, number words up to ten as digits, no articles, contractions with their apostrophes, single spaces."""
+    numbered = (_NUMBER_OF.get(word, word) for word in text.lower().split())
+    return " ".join(_contractions().get(word, word) for word in numbered if word not in _ARTICLES)
+
+
+def normalize_prediction(text: str) -> str:
+    """What a model said -> what is compared."""
+    return normalize_words(strip_punctuation(text.replace("\n", " ").replace("\t", " ").strip()))
+
+
+def compared_answers(answers: Sequence[str]) -> list[str]:
+    """Annotators' answers to one question -> what predictions are compared with: unchanged where all agree."""
+    return [strip_punctuation(answer) for answer in answers] if len(set(answers)) > 1 else list(answers)
+
+
+def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
+    """A raw prediction and the annotators' raw answers to its question -> accuracy, 0..1.
+
+    The mean, over leaving each annotator out, of min(1, matches among the others / 3).
+
+    Raises:
+        ValueError: No answers.
+
+    Source: Antol et al. 2015, section 3; the program named above.
+    """
+    if not answers:
+        raise ValueError("a question without answers cannot be scored")
+    said = normalize_prediction(prediction)
+    right = [answer == said for answer in compared_answers(answers)]
+    matches = sum(right)
+    return sum(min(1.0, (matches - own) / 3) for own in right) / len(right)
+
+
+def exact_match(prediction: str, answer: str) -> float:
+    """Prediction and the one right answer -> 1 if they are the same after both steps of the normalisation, else 0.
+
+    Video sets (MSVD-QA, MSRVTT-QA) and sets with one answer a question are scored so; both sides are normalised alike.
+    """
+    return float(normalize_prediction(prediction) == normalize_prediction(answer))
+
+
+def pick_choice(log_likelihoods: Sequence[float], num_tokens: Sequence[int]) -> int:
+    """Log-likelihood of each choice (nats, summed over its tokens) and its tokens -> number of the choice with the highest mean per token.
+
+    The mean keeps long choices from losing by their length. Ties go to the first choice.
+
+    Source: SEED-Bench (Li et al. 2023), which ranks choices by the language model's mean loss.
+
+    Raises:
+        ValueError: No choices, or one without tokens.
+    """
+    if not log_likelihoods or len(num_tokens) != len(log_likelihoods) or min(num_tokens) < 1:
+        raise ValueError(f"choices of {list(num_tokens)} tokens cannot be ranked")
+    means = [total / count for total, count in zip(log_likelihoods, num_tokens, strict=True)]
+    return max(range(len(means)), key=lambda number: means[number])
+
+
+def mean_by_kind(scores: Sequence[float], kinds: Sequence[str]) -> dict[str, float]:
+    """Scores (0..1) and the kind of each question -> mean of each kind in percent, in order of first appearance."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for score, kind in zip(scores, kinds, strict=True):
+        groups[kind].append(score)
+    return {kind: 100.0 * sum(group) / len(group) for kind, group in groups.items()}
+
+
+def majority_scores(answers: Sequence[str], kinds: Sequence[str]) -> list[float]:
+    """The right answer and the kind of each question -> score of always saying the most frequent answer of its kind, 0 or 1 each.
+
+    What a model reaches that knows the questions and does not look at the pictures.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for answer, kind in zip(answers, kinds, strict=True):
+        counts[kind][answer] += 1
+    best = {kind: counter.most_common(1)[0][0] for kind, counter in counts.items()}
+    return [float(answer == best[kind]) for answer, kind in zip(answers, kinds, strict=True)]
