@@ -133,6 +133,8 @@ class OwnTemplate:
         rows = self._rows(messages, pictures)
         cuts = [cut for number, row in enumerate(rows) if row["role"] == "assistant" for cut in ((number, True), (number + 1, False))]
         cuts += [] if answered else [(len(rows), True)]
+        # A SentencePiece vocabulary puts the space before each piece itself: one of the template's own would be a second.
+        supplies_space = self.text_tokenizer.tokenize("a")[0].startswith("▁")
         parts, written = [], ""
         for until, asked in cuts:
             text = self._write(rows[:until], asked)
@@ -141,7 +143,8 @@ class OwnTemplate:
                     f"the base model's chat template writes earlier turns anew: {text[: len(written)][-60:]!r} was {written[-60:]!r}",
                     remedy='choose template = "vicuna" or "llama-2"',
                 )
-            parts.append((text[len(written) :], not asked))
+            added = text[len(written) :]
+            parts.append((added.removeprefix(" ") if parts and supplies_space else added, not asked))
             written = text
         return parts, pictures
 

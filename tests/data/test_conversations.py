@@ -98,6 +98,15 @@ def test_own_template_learns_the_end_of_each_turn(text_tokenizer, vocabulary):
     assert (sequence.ids == vocabulary.bos).sum() == 1
 
 
+def test_own_template_of_llama_2_gives_its_own_ids(text_tokenizer, vocabulary):
+    """Words only: pieces, tokenised one by one, are what the whole conversation is as one string."""
+    text_tokenizer.chat_template = LLAMA_2
+    talk = [Message("user", ("Hi.",)), Message("assistant", ("A dog.",)), Message("user", ("Why?",)), Message("assistant", ("It runs.",))]
+    sequence = build_sequence(conversation_template("own", text_tokenizer).render(talk), text_tokenizer, vocabulary, 1024)
+    text = "<s>[INST] Hi. [/INST] A dog. </s><s>[INST] Why? [/INST] It runs. </s>"
+    assert sequence.ids.tolist() == text_tokenizer.encode(text, add_special_tokens=False)
+
+
 def test_own_template_is_refused_where_it_does_not_fit(text_tokenizer):
     with pytest.raises(DataError, match="has no chat template"):
         conversation_template("own", text_tokenizer)
