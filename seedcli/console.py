@@ -117,6 +117,11 @@ class Console(Reporter):
         self.stdout.write(line + "\n")
         self.stdout.flush()
 
+    def stream(self, text: str) -> None:
+        """Give a piece of a result that is still growing, or what a terminal shows as a picture; no newline is added."""
+        self.stdout.write(text)
+        self.stdout.flush()
+
     def note(self, text: str) -> None:
         if not self.quiet:
             self._say(text)
