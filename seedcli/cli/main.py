@@ -31,9 +31,11 @@ COMMANDS = {
     "pretrain": "seedcli.cli.pretrain:pretrain",
     "instruct": "seedcli.cli.instruct:instruct",
     "eval": "seedcli.cli.eval:app",
+    "chat": "seedcli.cli.chat:chat",
     "tokens": "seedcli.cli.tokens:app",
     "models": "seedcli.cli.models:app",
     "recipes": "seedcli.cli.recipes:app",
+    "plan": "seedcli.cli.plan:plan",
     "doctor": "seedcli.cli.doctor:doctor",
 }
 
