@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -80,17 +81,26 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, o
     """Puts a checkpoint's weights and moments in place; returns its step.
 
     Raises:
-        UsageError: Written by another number of processes under DeepSpeed, or by DeepSpeed when this run does not use it.
+        UsageError: Written by another number of processes under DeepSpeed, which was not configured for that, or by DeepSpeed when this
+            run does not use it.
         DataError: It belongs to another model.
     """
     progress = read_progress(folder)
     if uses_deepspeed(accelerator):
-        if progress["world"] != accelerator.num_processes:
-            raise UsageError(
-                f"{folder} was written by {progress['world']} processes under DeepSpeed, this run has {accelerator.num_processes}",
-                remedy=f"resume with --nproc {progress['world']}",
-            )
-        module.load_checkpoint(str(folder), tag="deepspeed", load_module_strict=False)
+        tag = "deepspeed"
+        if progress["world"] != accelerator.num_processes and module.zero_optimization_stage():
+            if not module.load_universal_checkpoint():
+                raise UsageError(
+                    f"{folder} was written by {progress['world']} processes under DeepSpeed, this run has {accelerator.num_processes}",
+                    remedy=f"resume with --nproc {progress['world']}",
+                )
+            tag = "universal"
+            _write_universal(folder, accelerator)
+        module.load_checkpoint(str(folder), tag=tag, load_module_strict=False)
+        if tag == "universal":
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                shutil.rmtree(folder / tag)
         return progress["step"]
     if not (folder / "state.safetensors").is_file():
         raise UsageError(f"{folder} was written by DeepSpeed", remedy="resume with parallel.engine=deepspeed, as the run began")
@@ -102,6 +112,17 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, o
     target.load_state_dict(state, strict=False)
     optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
     return progress["step"]
+
+
+def _write_universal(folder: Path, accelerator: Accelerator) -> None:
+    """DeepSpeed's checkpoint of some number of ranks -> `universal` beside it, which any number of ranks reads."""
+    if accelerator.is_main_process:
+        from deepspeed.checkpoint import ds_to_universal
+
+        shutil.rmtree(folder / "universal", ignore_errors=True)
+        wishes = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True, "inject_missing_state": True}
+        ds_to_universal.main(argparse.Namespace(input_folder=str(folder / "deepspeed"), output_folder=str(folder / "universal"), **wishes))
+    accelerator.wait_for_everyone()
 
 
 def uses_deepspeed(accelerator: Accelerator) -> bool:

@@ -15,7 +15,7 @@ TOP_FILES = {"__main__.py"}
 OWNERS = {
     "accelerate": {"training/"},
     "datasets": {"data/"},
-    "deepspeed": {"training/llm_engine.py"},  # elsewhere it is reached through Accelerate only
+    "deepspeed": {"training/checkpoints.py", "training/llm_engine.py"},  # elsewhere it is reached through Accelerate only
     "diffusers": {"models/unclip.py", "models/unclip_parts.py"},
     "gradio": set(),
     "huggingface_hub": {"models/download.py", "benchmarks/retrieval_sets.py"},  # weights; data sets
