@@ -1,0 +1,49 @@
+"""How likely a language model finds given answers: prompts and continuations -> log-likelihoods, for choices that are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from seedcli.errors import NumericalError, UsageError
+
+if TYPE_CHECKING:
+    from seedcli.models.seed_llama_generate import SeedLlama
+
+
+@torch.inference_mode()
+def log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[float]:
+    """Prompt ids and the ids that follow, B rows of any lengths -> log-likelihood of each continuation, in nats, summed over its tokens.
+
+    Rows are padded on the right, where a causal model does not look.
+
+    Raises:
+        UsageError: A row is longer than the context, or a continuation is empty.
+        NumericalError: A log-likelihood is not finite.
+    """
+    rows = [[*prompt, *continuation] for prompt, continuation in zip(prompts, continuations, strict=True)]
+    longest = max(map(len, rows))
+    if longest > llm.max_positions:
+        raise UsageError(f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}")
+    if not all(continuations):
+        raise UsageError("an answer without tokens has no likelihood")
+    device = llm.model.device
+    input_ids = torch.full((len(rows), longest), llm.vocabulary.pad)
+    for row, ids in enumerate(rows):
+        input_ids[row, : len(ids)] = torch.tensor(ids)
+    input_ids = input_ids.to(device)
+    mask = torch.tensor([[place < len(ids) for place in range(longest)] for ids in rows], device=device).long()
+    kept = longest - min(map(len, prompts)) + 1  # only positions from the shortest prompt's last one on predict something
+    logits = llm.model(input_ids=input_ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()
+    targets = input_ids[:, longest - kept + 1 :]
+    each = -F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    places = torch.arange(longest - kept + 1, longest, device=device)
+    begins = torch.tensor([len(prompt) for prompt in prompts], device=device)[:, None]
+    ends = torch.tensor([len(ids) for ids in rows], device=device)[:, None]
+    totals = each.masked_fill((places < begins) | (places >= ends), 0).sum(1)
+    if not bool(totals.isfinite().all()):
+        raise NumericalError(f"log-likelihoods are not finite in {llm.model.dtype}", remedy="--dtype bfloat16 or float32")
+    return totals.tolist()
