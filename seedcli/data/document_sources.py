@@ -9,11 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from seedcli.data.documents import Sample
-from seedcli.data.emoji_sources import EmojiCaptions, EmojiCodes, EmojiInstructions, EmojiTexts, EncodePictures
+from seedcli.data.emoji import read_emoji
+from seedcli.data.emoji_sources import EmojiCaptions, EmojiCodes, EmojiInstructions, EmojiTexts
+from seedcli.data.picture_store import EncodePictures, PictureStore
+from seedcli.data.row_sources import LineDocuments, ShardDocuments, TableDocuments, TarDocuments
 from seedcli.data.sample_order import SampleOrder
+from seedcli.errors import DataError
 
 if TYPE_CHECKING:
     from seedcli.schema_llm import DocumentSourceSection
@@ -80,20 +84,35 @@ def open_source(
     Raises:
         DataError: A source that cannot be read, or codes of another tokenizer.
     """
+    how: dict[str, Any] = {"num_queries": num_queries, "text_column": section.text_column, "fingerprint": fingerprint}
     match section.kind:
         case "emoji-text":
             return EmojiTexts(section.path, conversations=section.form == "messages")
         case "emoji" | "emoji-instructions":
-            from seedcli.data.emoji import read_emoji
-
-            codes = EmojiCodes(
-                read_emoji("train"), section.views, codes_of=_needed(codes_of, section.path), fingerprint=fingerprint, cache=cache
-            )
+            pictures = read_emoji("train")
+            codes = EmojiCodes(pictures, section.views, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache)
             return EmojiCaptions(section.path, codes) if section.kind == "emoji" else EmojiInstructions(section.path, codes)
-    raise NotImplementedError(section.kind)
+        case "tokens":
+            return ShardDocuments(section.path, **how)
+        case "tar":
+            return TarDocuments(section.path, cache=cache, folder=Path(), **how)
+    folder = Path(section.images) if section.images else Path(section.path).parent
+    lines = Path(section.path).suffix == ".jsonl"
+    source: LineDocuments | TableDocuments = (
+        LineDocuments(section.path, cache=cache, folder=folder, **how)
+        if lines
+        else TableDocuments(section.path, split=section.split, folder=folder, **how)
+    )
+    if section.form != "text" and source.has_pictures():
+        name = f"{Path(section.path).resolve()} {folder.resolve()}"
+        source.encode_pictures(PictureStore(name, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache))
+    return source
 
 
-def _needed(codes_of: EncodePictures | None, path: str) -> EncodePictures:
+def _needed(codes_of: EncodePictures | None, section: DocumentSourceSection) -> EncodePictures:
     if codes_of is None:
-        raise ValueError(f"source {path} has pictures, and no visual tokenizer is at hand")
+        raise DataError(
+            f"source {section.path} ({section.kind}, {section.form}) has pictures, and the text phase has no codes yet",
+            remedy='use sources of words there: form = "text", kind = "emoji-text"',
+        )
     return codes_of

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,11 @@ from seedcli.data.documents import Codes, Message, Sample
 from seedcli.data.emoji import EmojiPicture
 from seedcli.data.emoji_documents import EmojiSpeaker, PictureTurn, draw_caption, read_structure
 from seedcli.data.emoji_structure import EmojiStructure
+from seedcli.data.picture_store import EncodePictures
+from seedcli.data.tables import save_array
 from seedcli.errors import DataError
 from seedcli.models.config import PreprocessConfig
 
-EncodePictures = Callable[[Sequence[str | bytes]], Sequence[Codes]]
 _VIEW = PreprocessConfig(
     image_size_px=64,
     geometry="random-affine",
@@ -60,7 +60,7 @@ class EmojiCodes:
             name = hashlib.sha256(repr((content.hexdigest(), view, _VIEW if view else None)).encode()).hexdigest()[:24]
             path = cache / "emoji-codes" / f"{name}.npy"
             if not path.is_file():
-                _save(path, self._encode(pictures, view, codes_of))
+                save_array(path, self._encode(pictures, view, codes_of))
             found.append(np.load(path))
         self._codes = np.stack(found, axis=1)
         self._places = {picture.key: place for place, picture in enumerate(pictures)}
@@ -97,14 +97,6 @@ def _augmented(images: Sequence[bytes], *, seed: int) -> list[bytes]:
         Image.fromarray(array).save(buffer, "PNG", compress_level=1)
         encoded.append(buffer.getvalue())
     return encoded
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with open(partial, "wb") as file:
-        np.save(file, array)
-    partial.replace(path)
 
 
 class EmojiCaptions:

@@ -8,9 +8,7 @@ therefore random-access: memory-mapped tables through `datasets`, and tars throu
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
 import random
 import tarfile
 from collections.abc import Sequence
@@ -28,6 +26,7 @@ from seedcli.data.augmentation import normalize_views, random_views
 from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.images import ImageError, build_preprocess, open_image
 from seedcli.data.sample_order import SampleOrder
+from seedcli.data.tables import cached_index, open_table
 from seedcli.errors import DataError
 from seedcli.models.config import PreprocessConfig
 from seedcli.models.registry import cache_folder
@@ -79,19 +78,7 @@ class TablePairs:
     def __init__(self, path: str, *, split: str, image_column: str, caption_column: str):
         import datasets
 
-        builders = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
-        suffix = Path(path).suffix
-        try:
-            if suffix in builders:
-                table = datasets.load_dataset(builders[suffix], data_files=path, split="train")
-            elif (Path(path) / "dataset_info.json").is_file():
-                table = datasets.load_from_disk(path)
-            elif Path(path).is_dir():
-                table = datasets.load_dataset("imagefolder", data_dir=path, split=split)
-            else:
-                table = datasets.load_dataset(path, split=split)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise DataError(f"training source {path} cannot be read: {error}", remedy="see `data.sources` of the recipe") from error
+        table = open_table(path, split=split)
         absent = [column for column in (image_column, caption_column) if column not in table.column_names]
         if absent:
             raise DataError(f"training source {path} has no column {', '.join(absent)}; it has {', '.join(table.column_names)}")
@@ -120,7 +107,9 @@ class TarPairs:
         self._tars = [Path(path) for path in braceexpand.braceexpand(pattern)]
         self._caption_key = caption_key
         with ThreadPoolExecutor() as pool:
-            self._indices = list(pool.map(lambda tar: _cached_index(tar, caption_key, cache), self._tars))
+            self._indices = list(
+                pool.map(lambda tar: cached_index(tar, caption_key, cache, lambda path: _index_tar(path, caption_key)), self._tars)
+            )
         self._ends = np.cumsum([len(index) for index in self._indices])
 
     def __len__(self) -> int:
@@ -136,22 +125,6 @@ class TarPairs:
             file.seek(caption_offset)
             text = file.read(caption_size).decode("utf-8", "replace")
         return Pair(image, text if self._caption_key == "txt" else _caption_of(json.loads(text), rng))
-
-
-def _cached_index(tar: Path, caption_key: str, cache: Path) -> np.ndarray:
-    try:
-        facts = tar.stat()
-    except OSError as error:
-        raise DataError(f"training source {tar} cannot be read: {error.strerror}", remedy="see `data.sources` of the recipe") from None
-    stamp = f"{tar.resolve()} {facts.st_size} {facts.st_mtime_ns} {caption_key}"
-    path = cache / "tar-index" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:24]}.npy"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        with open(partial, "wb") as file:
-            np.save(file, np.array(_index_tar(tar, caption_key), dtype=np.int64).reshape(-1, 4))
-        partial.replace(path)
-    return np.load(path, mmap_mode="r")
 
 
 def _index_tar(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:

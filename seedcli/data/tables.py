@@ -1,0 +1,64 @@
+"""Random access to rows that others wrote: whatever `datasets` reads without code from the hub, and large files by an index of offsets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seedcli.errors import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def open_table(path: str, *, split: str) -> datasets.Dataset:
+    """Parquet, JSON, CSV, an image folder, a saved set or a hub id -> memory-mapped table.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    import datasets
+
+    builders = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+    suffix = Path(path).suffix
+    try:
+        if suffix in builders:
+            return datasets.load_dataset(builders[suffix], data_files=path, split="train")
+        if (Path(path) / "dataset_info.json").is_file():
+            return datasets.load_from_disk(path)
+        if Path(path).is_dir():
+            return datasets.load_dataset("imagefolder", data_dir=path, split=split)
+        return datasets.load_dataset(path, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"training source {path} cannot be read: {error}", remedy="see `data.sources` of the recipe") from error
+
+
+def cached_index(path: Path, kind: str, cache: Path, build: Callable[[Path], list[tuple[int, ...]]]) -> np.ndarray:
+    """File -> index of its rows [rows, 4] int64, made once by `build`, kept in the cache folder and memory-mapped.
+
+    Raises:
+        DataError: There is no such file, or `build` cannot read it.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise DataError(f"training source {path} cannot be read: {error.strerror}", remedy="see `data.sources` of the recipe") from None
+    stamp = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {kind}"
+    index = cache / "tar-index" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:24]}.npy"
+    if not index.is_file():
+        save_array(index, np.array(build(path), dtype=np.int64).reshape(-1, 4))
+    return np.load(index, mmap_mode="r")
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Array -> .npy file that appears whole, whoever else writes it at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with open(partial, "wb") as file:
+        np.save(file, array)
+    partial.replace(path)
