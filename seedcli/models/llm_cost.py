@@ -184,8 +184,8 @@ def training_flops(
     """Floating-point operations of one update, per token of a row, padding included.
 
     A matrix product of a token costs 2 operations a parameter forward, 2 for the gradient of its input, and 2 more for the gradient of its
-    weights where these are trained: frozen layers cost two thirds. Gradient checkpointing runs the layers (not the head) forward twice, up to
-    the last product whose result the backward pass wants.
+    weights where these are trained: frozen layers cost two thirds. Gradient checkpointing runs the layers (not the head) forward twice,
+    up to the last product whose result the backward pass wants.
 
     Args:
         shape: Of the model, its vocabulary extended.
@@ -211,7 +211,7 @@ def training_flops(
 
 
 # Bytes that autograd keeps of one token in one layer, as (per intermediate width, per hidden width, per kv width, per rank); measured with
-# transformers 5.23 and torch 2.14 (PyTorch's attention) by the sizes of saved tensors; the rank's share is all adapters of a layer together.
+# transformers 5.23 and torch 2.14 (PyTorch's attention) by the sizes of saved tensors; the rank's share is all of a layer's adapters together.
 _SAVED_BYTES: dict[tuple[Arithmetic, bool], tuple[float, float, float, float]] = {
     ("fp32", False): (16, 32, 8, 0),
     ("fp32", True): (20, 73, 8, 28),

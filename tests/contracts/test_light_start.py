@@ -25,6 +25,7 @@ TORCH_FREE = [
     "models/llm_cost.py",
     "models/vocab.py",
     "models/sources.py",
+    "workflows/plan.py",
 ]
 HELP_LIMIT_S = 0.25
 
