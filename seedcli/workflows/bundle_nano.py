@@ -1,7 +1,8 @@
-"""Puts the trained parts of seed-nano together as the package bundles them: weights in fp16, decoder, recipes, logs.
+"""Puts the trained parts of seed-nano together as the package bundles them: weights in fp16, decoder, judge, recipes, logs.
 
-`python -m seedcli.workflows.bundle_nano runs` reads the run folders `nano-target`, `nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`
-and `nano-codebook` below it.
+`python -m seedcli.workflows.bundle_nano runs` reads the run folders of the tokenizer's stages below `runs` (`nano-target`,
+`nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`, `nano-codebook`, `nano-judge`), and with `--llm` those of the language model alone
+(`nano-pretrain`, `nano-instruct`), whose codes must be the bundled tokenizer's.
 """
 
 from __future__ import annotations
@@ -16,13 +17,20 @@ from typing import Any
 
 import torch
 
+from seedcli.errors import DataError
 from seedcli.models.config import SEED_NANO
 from seedcli.models.description import read_model_facts
+from seedcli.models.llm_description import read_llm_facts
+from seedcli.models.llm_registry import LLM_FOLDER
 from seedcli.models.registry import BUNDLED_NANO, load_seed_tokenizer
+from seedcli.models.seed_llama import load_causal_model, save_language_model
+from seedcli.models.text_tokenizer import load_text_tokenizer
 from seedcli.models.weights import save_tokenizer_folder
 from seedcli.training.run_folder import read_metrics
 
-STAGES = ("nano-target", "nano-autoencoder", "nano-unclip", "nano-causal-qformer", "nano-codebook")
+STAGES = ("nano-target", "nano-autoencoder", "nano-unclip", "nano-causal-qformer", "nano-codebook", "nano-judge")
+LLM_STAGES = ("nano-pretrain", "nano-instruct")
+NANO_SAMPLING = {"temperature": 0.7, "top_p": 0.9}  # our choice
 
 
 def run(runs: Path, folder: Path) -> dict[str, Any]:
@@ -47,13 +55,50 @@ def run(runs: Path, folder: Path) -> dict[str, Any]:
         decoder=runs / "nano-unclip" / "model",
         dtype=torch.float16,
     )
+    shutil.copytree(runs / "nano-judge" / "model", folder / "judge", dirs_exist_ok=True)
     for stage in STAGES:
-        target = folder / "training" / stage
-        target.mkdir(parents=True, exist_ok=True)
-        for name in ("recipe.resolved.toml", "metrics.jsonl"):
-            shutil.copyfile(runs / stage / name, target / name)
+        _keep_log(runs / stage, folder / "training" / stage)
+    return {"fingerprint": fingerprint, "stages": stages, **_sizes(folder)}
+
+
+def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
+    """Run folders of the language model -> `folder/llm` in fp16, its codes those of the tokenizer in `folder`.
+
+    Raises:
+        DataError: The model was trained on codes of another tokenizer.
+    """
+    trained = runs / "nano-instruct" / "model"
+    facts, (_, tokenizer) = read_llm_facts(trained), read_model_facts(folder)
+    if facts.visual_fingerprint != tokenizer["fingerprint"]:
+        raise DataError(
+            f"{trained} speaks codes of {facts.visual_fingerprint}, {folder} holds the tokenizer {tokenizer['fingerprint']}",
+            remedy="bundle the tokenizer first, or train the language model on the bundled one",
+        )
+    target = folder / LLM_FOLDER
+    if target.exists():
+        shutil.rmtree(target)
+    facts = dataclasses.replace(facts, name=SEED_NANO.name, visual_tokenizer=SEED_NANO.name, sampling=NANO_SAMPLING)
+    model = load_causal_model(trained).half()
+    save_language_model(model, load_text_tokenizer(trained), target, facts=facts, shard_size="1GB")
+    for stage in LLM_STAGES:
+        for metrics in sorted((runs / stage).glob("*/metrics.jsonl")):
+            _keep_log(runs / stage, folder / "training" / stage, metrics)
+    return {"trained": facts.trained, **_sizes(folder)}
+
+
+def _keep_log(run_folder: Path, target: Path, metrics: Path | None = None) -> None:
+    """The resolved recipe and a log of a run, without what is known of the machine in paths."""
+    target.mkdir(parents=True, exist_ok=True)
+    recipe = (run_folder / "recipe.resolved.toml").read_text(encoding="utf-8")
+    (target / "recipe.resolved.toml").write_text(recipe.replace(f"{run_folder.parent}/", "runs/"), encoding="utf-8")
+    metrics = metrics or run_folder / "metrics.jsonl"
+    name = "metrics.jsonl" if metrics.parent == run_folder else f"{metrics.parent.name}.metrics.jsonl"
+    shutil.copyfile(metrics, target / name)
+
+
+def _sizes(folder: Path) -> dict[str, Any]:
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*.safetensors"))}
-    return {"fingerprint": fingerprint, "bytes": sum(sizes.values()), "files": sizes, "stages": stages}
+    return {"bytes": sum(sizes.values()), "files": sizes}
 
 
 def _summary(run_folder: Path) -> dict[str, Any]:
@@ -74,6 +119,7 @@ def _with_images(lines: list[dict[str, Any]], run_folder: Path) -> list[dict[str
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Assemble seed-nano from its run folders.")
     parser.add_argument("runs", type=Path, help="folder that holds the run folders")
+    parser.add_argument("--llm", action="store_true", help="the language model, into a folder that holds its tokenizer")
     parser.add_argument("--to", type=Path, default=BUNDLED_NANO, help="where the model folder goes")
     arguments = parser.parse_args()
-    json.dump(run(arguments.runs, arguments.to), sys.stdout, indent=1)
+    json.dump((run_llm if arguments.llm else run)(arguments.runs, arguments.to), sys.stdout, indent=1)
