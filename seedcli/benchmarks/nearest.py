@@ -27,7 +27,7 @@ def top_shares(ranks: Tensor, tops: tuple[int, ...] = (1, 5)) -> dict[str, float
 def chance_shares(right: Tensor, tops: tuple[int, ...] = (1, 5)) -> dict[str, float]:
     """Which candidates are right [N,C] -> what a random order of them would score, percent."""
     total, rights = right.shape[1], right.sum(1).double()
-    miss = {top: rights * 0 + 1 for top in tops}
+    miss = dict.fromkeys(tops, rights * 0 + 1)
     for top in tops:
         for place in range(min(top, total)):
             miss[top] = miss[top] * ((total - rights - place).clamp(min=0) / (total - place))

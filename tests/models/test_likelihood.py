@@ -21,7 +21,9 @@ def one_by_one(llm, prompt, continuation):
 
 
 def test_a_batch_equals_a_plain_loop(tiny_llm):
-    prompts = [encode(tiny_llm, text, bos=True) for text in ("a dog", format_span(range(32)) + " which animal is this?", "the red bus waits")]
+    prompts = [
+        encode(tiny_llm, text, bos=True) for text in ("a dog", format_span(range(32)) + " which animal is this?", "the red bus waits")
+    ]
     answers = [encode(tiny_llm, text) for text in ("runs", "a field with a dog and a bridge", "near 12 birds")]
     with torch.inference_mode():
         expected = [one_by_one(tiny_llm, *row) for row in zip(prompts, answers, strict=True)]
