@@ -211,7 +211,7 @@ def training_flops(
 
 
 # Bytes that autograd keeps of one token in one layer, as (per intermediate width, per hidden width, per kv width, per rank); measured with
-# transformers 5.23 and torch 2.14 (PyTorch's attention) by the sizes of saved tensors; the rank's share is all of a layer's adapters together.
+# transformers 5.23 and torch 2.14 (PyTorch's attention) by sizes of saved tensors; the share by rank is all of a layer's adapters together.
 _SAVED_BYTES: dict[tuple[Arithmetic, bool], tuple[float, float, float, float]] = {
     ("fp32", False): (16, 32, 8, 0),
     ("fp32", True): (20, 73, 8, 28),

@@ -107,7 +107,7 @@ tokenizer, model = AutoTokenizer.from_pretrained({str(folder)!r}), AutoModelForC
 first, boi, eoi = tokenizer.convert_tokens_to_ids(["<img_00000>", "<img>", "</img>"])
 start = tokenizer("USER: draw a dog\\nASSISTANT:", return_tensors="pt").input_ids
 codes = list(range(first, first + 64))
-allowed = lambda batch, ids: {0: [boi], 33: [eoi]}.get(len(ids) - start.shape[1], codes)
+allowed = lambda batch, ids: dict([(0, [boi]), (33, [eoi])]).get(len(ids) - start.shape[1], codes)
 ids = model.generate(start, max_new_tokens=34, do_sample=True, prefix_allowed_tokens_fn=allowed)
 assert "seedcli" not in sys.modules
 print(ids[0, start.shape[1]:].tolist())
