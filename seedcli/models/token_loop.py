@@ -6,6 +6,7 @@ out the preparation of every step, and the EOI that must follow the last code co
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import torch
@@ -57,7 +58,8 @@ def write_tokens(
     written: list[list[int]] = [[] for _ in prompts]
     in_image = [max(len(open_image(prompt, vocabulary)) - 1, 0) for prompt in prompts]
     done = [False] * len(prompts)
-    fresh, cache = input_ids.shape[1], None
+    fresh, cache_name = input_ids.shape[1], _cache_name(model)
+    cache = None
 
     def take(tokens: list[int]) -> None:
         nonlocal input_ids, mask, fresh
@@ -79,11 +81,11 @@ def write_tokens(
             input_ids=input_ids[:, -fresh:],
             attention_mask=mask if padded else None,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, -fresh:],
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{cache_name: cache},
         )
-        cache, fresh = output.past_key_values, 0
+        cache, fresh = output[cache_name], 0
         scores = processors(input_ids, output.logits[:, -1])
         best = scores.max(1)
         if not bool(best.values.isfinite().all()):
@@ -99,3 +101,8 @@ def write_tokens(
         ):
             take([vocabulary.eoi] * len(prompts))
     return written
+
+
+def _cache_name(model: PreTrainedModel) -> str:
+    """What this release of transformers calls the KV cache, going in and coming out; the later ones warn of the earlier name."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
