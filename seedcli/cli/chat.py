@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import shlex
+import stat
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "/image PATH": "attach an image to what you say next; <image> in your words says where it stands",
     "/draw [TEXT]": "the next answer must hold an image",
+    "/again": "another answer to what you said last, with the next seed",
     "/save FILE": "add the conversation to a file of JSON lines, which seed tokens build messages reads",
     "/reset": "forget everything",
     "/seed N": "draw what follows with seed N",
@@ -72,6 +79,11 @@ NegativeOption = Annotated[
 UnconstrainedOption = Annotated[bool, typer.Option("--unconstrained", help="Without the image grammar, for the ablation.")]
 QuantizeOption = Annotated[Literal["8bit", "4bit"] | None, typer.Option("--quantize", help="Smaller weights, by bitsandbytes on a GPU.")]
 OffloadOption = Annotated[bool, typer.Option("--offload", help="Keep tokenizer and picture decoder off the GPU between turns.")]
+WebOption = Annotated[bool, typer.Option("--web", help="The same conversation in a browser on this machine; needs seedcli[web].")]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", metavar="N", min=1, max=65535, help="Port of --web; by default the first free from 7860."),
+]
 
 
 def chat(
@@ -99,6 +111,8 @@ def chat(
     dtype: DtypeOption = "auto",
     quantize: QuantizeOption = None,
     offload: OffloadOption = False,
+    web: WebOption = False,
+    port: PortOption = None,
 ) -> None:
     """Talk with a language model that reads and draws images.
 
@@ -110,12 +124,17 @@ def chat(
       seed chat --once "What is in this picture?" --image examples/face.png
       seed chat --once "Draw a red heart." --draw --json
       seed chat --model seed-llama-8b-sft --quantize 8bit --offload
+      seed chat --web
     """
     from seedcli.workflows.chat import ChatSettings, open_conversation
     from seedcli.workflows.chat_pictures import PictureSettings
 
     if draw and unconstrained:
         raise UsageError("--draw needs the image grammar, which --unconstrained turns off")
+    if port is not None and not web:
+        raise UsageError(f"--port {port} is the port of --web, which is not there", remedy=f"seed chat --web --port {port}")
+    if web:
+        _check_web({"--once": once is not None, "--image": bool(image), "--draw": draw, "--show": show != "auto"})
     given = {
         "seed": seed,
         "temperature": temperature,
@@ -144,6 +163,9 @@ def chat(
     facts = conversation.llm.facts
     advice = "; it knows emoji, --model seed-llama-8b-sft is the one for photographs" if facts.visual_tokenizer == "seed-nano" else ""
     console.note(f"answers by {facts.name}, codes of {Path(facts.visual_tokenizer).name}{advice}")
+    if web:
+        _serve(conversation, port, constrained=not unconstrained)
+        return
     talk = _Talk(conversation, show)
     for path in image or ():
         conversation.attach(path)
@@ -156,6 +178,39 @@ def chat(
         for line in sys.stdin:
             if line.strip() and not talk.take(line.strip()):
                 break
+
+
+def _check_web(others: dict[str, bool]) -> None:
+    """Refuses what `--web` does not go with, before anything is loaded."""
+    from seedcli.workflows.chat_web import require_gradio
+
+    if given := [name for name, is_given in others.items() if is_given]:
+        raise UsageError(f"--web and {given[0]} do not go together: the browser says the turns", remedy=f"leave out --web or {given[0]}")
+    if _input_is_piped():
+        raise UsageError(
+            "--web and piped input do not go together: the browser says the turns",
+            remedy="leave out --web; where there is no terminal and nothing is piped: seed chat --web </dev/null",
+        )
+    require_gradio()
+
+
+def _input_is_piped() -> bool:
+    """True where standard input is a pipe or a file; False for a terminal, /dev/null or none."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _serve(conversation: Conversation, port: int | None, *, constrained: bool) -> None:
+    """The conversation in a browser until Ctrl-C, which is how a server ends and no failure."""
+    from seedcli.workflows.chat_web import serve_chat
+
+    with contextlib.suppress(KeyboardInterrupt), serve_chat(conversation, port=port, constrained=constrained) as url:
+        console.result({"url": url}, human=lambda result: f"open {result['url']} in a browser")
+        console.note("Ctrl-C ends it")
+        threading.Event().wait()
 
 
 class _Talk:
@@ -207,6 +262,8 @@ class _Talk:
                 self.draw = True
                 if rest:
                     self.say(rest)
+            case "/again":
+                self._answer(self._conversation.again)
             case "/save":
                 path = _path(command, rest)
                 console.note(f"{self._conversation.save(path)} messages in {path}")
@@ -228,12 +285,15 @@ class _Talk:
 
     def say(self, text: str) -> None:
         """Words for the model; its answer is shown as it comes, or is one JSON line."""
+        self._answer(functools.partial(self._conversation.say, text))
+
+    def _answer(self, speak: Callable[..., Turn]) -> None:
         if console.results_are_json:
-            turn = self._conversation.say(text, draw=self.draw)
+            turn = speak(draw=self.draw)
             console.result(_record(turn))
         else:
             self._column = 0
-            turn = self._conversation.say(text, draw=self.draw, on_text=self._show_text, on_picture=self._show_picture)
+            turn = speak(draw=self.draw, on_text=self._show_text, on_picture=self._show_picture)
             if self._column:
                 console.stream("\n")
         self.draw = False

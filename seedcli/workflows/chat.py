@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import os
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from seedcli.console import Reporter
 from seedcli.data.code_lines import read_code_file
@@ -25,6 +26,7 @@ from seedcli.workflows.chat_pictures import ChatPictures, PictureSettings
 
 IMAGE_MARK = "<image>"
 UNCONDITIONAL = "unconditional"
+Image = TypeVar("Image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +119,21 @@ class Conversation:
             self._pictures.negative = self._negative(settings.negative)
         self.messages: list[Message] = []
         self._waiting: list[Codes] = []
+        self._asked: tuple[Message, bool] | None = None
         self._forgotten = self._answers = self._drawn = 0
         self._key = uuid.uuid4().hex
+
+    @property
+    def next_seed(self) -> int:
+        """Seed of the next answer."""
+        return self.sampling.seed + self._answers
+
+    def another(self, reporter: Reporter) -> Conversation:
+        """A conversation of its own that shares the model and the parts that read and draw pictures; the two must not speak at once."""
+        other = copy.copy(self)
+        other._reporter = reporter
+        other.reset()
+        return other
 
     def attach(self, path: str | Path) -> Codes:
         """Image file -> its codes, which go with the next turn.
@@ -129,6 +144,10 @@ class Conversation:
         codes = self._pictures.read(path)
         self._waiting.append(codes)
         return codes
+
+    def detach(self) -> None:
+        """Forgets the images that wait for the next turn."""
+        self._waiting = []
 
     def say(
         self,
@@ -150,8 +169,44 @@ class Conversation:
             UsageError: Nothing is said, `<image>` and attached images do not agree, or there is no room in the context.
             DataError: Words hold code tokens, or the picture decoder is missing.
         """
-        asked = Message("user", _interleave(text, self._waiting))
-        prompt = self._prompt(asked)
+        asked = Message("user", interleave(text, self._waiting))
+        turn = self._answer(self.messages, asked, draw, on_text, on_picture)
+        self._waiting = []
+        return turn
+
+    def again(
+        self,
+        *,
+        draw: bool = False,
+        on_text: Callable[[str], None] = lambda text: None,
+        on_picture: Callable[[Path | None, Codes], None] = lambda path, codes: None,
+    ) -> Turn:
+        """Another answer to the last turn, with the next seed; the one before it stays where this fails, is interrupted or is empty.
+
+        Args:
+            draw: The answer must hold an image, as it must where it had to the first time.
+            on_text: As for `say`.
+            on_picture: As for `say`.
+
+        Raises:
+            UsageError: Nothing was said yet.
+        """
+        if self._asked is None:
+            raise UsageError("nothing was said yet, so there is nothing to answer again")
+        asked, drawn = self._asked
+        answered = len(self.messages) >= 2 and self.messages[-2] is asked
+        return self._answer(self.messages[:-2] if answered else self.messages, asked, draw or drawn, on_text, on_picture)
+
+    def _answer(
+        self,
+        before: Sequence[Message],
+        asked: Message,
+        draw: bool,
+        on_text: Callable[[str], None],
+        on_picture: Callable[[Path | None, Codes], None],
+    ) -> Turn:
+        """What was said before and the user's turn -> the answer; it is remembered with them."""
+        prompt = self._prompt(before, asked)
         images: list[str] = []
         drawn = self._drawn
 
@@ -166,22 +221,26 @@ class Conversation:
                 images.append(str(path))
             on_picture(path, part)
 
-        seed = self.sampling.seed + self._answers
         need = "allowed" if not draw else "required" if self._settings.words_first else "first"
         streams = self.sampling.num_beams == 1
         (answer,) = self.llm.generate(
-            [prompt], self.sampling, image=need, constrained=self._settings.constrained, seeds=[seed], on_part=hear if streams else None
+            [prompt],
+            self.sampling,
+            image=need,
+            constrained=self._settings.constrained,
+            seeds=[self.next_seed],
+            on_part=hear if streams else None,
         )
         for part in () if streams else answer.segments:
             hear(part)
-        self._waiting = []
         self._answers += 1
         self._drawn = drawn
+        self._asked = (asked, draw)
         segments = strip_segments(answer.segments)
         if segments:
-            self.messages += [asked, Message("assistant", segments)]
+            self.messages = [*before, asked, Message("assistant", segments)]
         else:
-            self._reporter.warn("the answer is empty; this turn is forgotten")
+            self._reporter.warn("the answer is empty and is not remembered")
         return Turn(
             text=_text(segments),
             images=images,
@@ -192,7 +251,7 @@ class Conversation:
 
     def reset(self) -> None:
         """Forgets what was said and attached; seeds begin anew."""
-        self.messages, self._waiting, self._key = [], [], uuid.uuid4().hex
+        self.messages, self._waiting, self._asked, self._key = [], [], None, uuid.uuid4().hex
         self._forgotten = self._answers = self._drawn = 0
 
     def reseed(self, seed: int) -> None:
@@ -234,11 +293,11 @@ class Conversation:
             raise DataError(f"{path} cannot be written ({error.strerror})", remedy="/save another file") from None
         return len(self.messages)
 
-    def _prompt(self, asked: Message) -> list[int]:
+    def _prompt(self, before: Sequence[Message], asked: Message) -> list[int]:
         """Ids of the conversation with a new turn; the oldest turns go where the context has no room for them and half an answer's."""
         reserve = min(self.sampling.max_new_tokens, self.llm.max_positions // 2)
         while True:
-            messages = [*self.messages[self._forgotten :], asked]
+            messages = [*before[self._forgotten :], asked]
             ids = encode_prompt(self._template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary)
             if len(ids) + reserve <= self.llm.max_positions or len(messages) == 1:
                 return ids
@@ -290,11 +349,15 @@ def _template(llm: SeedLlama, chosen: TemplateName | None) -> ConversationTempla
     return conversation_template(name, llm.text_tokenizer)
 
 
-def _interleave(text: str, images: Sequence[Codes]) -> tuple[Segment, ...]:
-    """Words with `<image>` marks and images -> segments; without marks images stand first, as in training."""
+def interleave(text: str, images: Sequence[Image]) -> tuple[str | Image, ...]:
+    """Words with `<image>` marks and images -> segments; without marks images stand first, as in training.
+
+    Raises:
+        UsageError: There are other numbers of marks and images, or nothing is said.
+    """
     words = text.split(IMAGE_MARK)
     if len(words) == 1:
-        segments: list[Segment] = [*images, text]
+        segments: list[str | Image] = [*images, text]
     elif len(words) - 1 != len(images):
         raise UsageError(
             f"the text says {IMAGE_MARK} {len(words) - 1} times, {len(images)} images are attached",
