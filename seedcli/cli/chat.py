@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
 import shlex
 import stat
@@ -126,15 +127,16 @@ def chat(
       seed chat --model seed-llama-8b-sft --quantize 8bit --offload
       seed chat --web
     """
-    from seedcli.workflows.chat import ChatSettings, open_conversation
-    from seedcli.workflows.chat_pictures import PictureSettings
-
     if draw and unconstrained:
         raise UsageError("--draw needs the image grammar, which --unconstrained turns off")
     if port is not None and not web:
         raise UsageError(f"--port {port} is the port of --web, which is not there", remedy=f"seed chat --web --port {port}")
     if web:
-        _check_web({"--once": once is not None, "--image": bool(image), "--draw": draw, "--show": show != "auto"})
+        _check_web(port, {"--once": once is not None, "--image": bool(image), "--draw": draw, "--show": show != "auto"})
+    from seedcli.data.images import open_image
+    from seedcli.workflows.chat import ChatSettings, open_conversation
+    from seedcli.workflows.chat_pictures import PictureSettings
+
     given = {
         "seed": seed,
         "temperature": temperature,
@@ -159,6 +161,8 @@ def chat(
         dtype=dtype,
         quantize=quantize,
     )
+    for path in image or ():
+        open_image(path.expanduser())  # what is no picture is refused before the model is loaded
     conversation = open_conversation(settings, reporter=console)
     facts = conversation.llm.facts
     advice = "; it knows emoji, --model seed-llama-8b-sft is the one for photographs" if facts.visual_tokenizer == "seed-nano" else ""
@@ -166,7 +170,7 @@ def chat(
     if web:
         _serve(conversation, port, constrained=not unconstrained)
         return
-    talk = _Talk(conversation, show)
+    talk = _Talk(conversation, show, constrained=not unconstrained)
     for path in image or ():
         conversation.attach(path)
     talk.draw = draw
@@ -175,14 +179,16 @@ def chat(
     elif sys.stdin.isatty():
         talk.with_person()
     else:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text are refused with their turn
         for line in sys.stdin:
             if line.strip() and not talk.take(line.strip()):
                 break
 
 
-def _check_web(others: dict[str, bool]) -> None:
+def _check_web(port: int | None, others: dict[str, bool]) -> None:
     """Refuses what `--web` does not go with, before anything is loaded."""
-    from seedcli.workflows.chat_web import require_gradio
+    from seedcli.workflows.chat_web import require_gradio, require_port
 
     if given := [name for name, is_given in others.items() if is_given]:
         raise UsageError(f"--web and {given[0]} do not go together: the browser says the turns", remedy=f"leave out --web or {given[0]}")
@@ -192,6 +198,8 @@ def _check_web(others: dict[str, bool]) -> None:
             remedy="leave out --web; where there is no terminal and nothing is piped: seed chat --web </dev/null",
         )
     require_gradio()
+    if port is not None:
+        require_port(port)
 
 
 def _input_is_piped() -> bool:
@@ -220,8 +228,8 @@ class _Talk:
         draw: The next answer must hold an image.
     """
 
-    def __init__(self, conversation: Conversation, show: str):
-        self._conversation, self._show = conversation, show
+    def __init__(self, conversation: Conversation, show: str, *, constrained: bool):
+        self._conversation, self._show, self._constrained = conversation, show, constrained
         self.draw = False
         self._column = 0
 
@@ -259,9 +267,9 @@ class _Talk:
                 self._conversation.attach(_path(command, rest))
                 console.note(f"{rest} goes with your next words")
             case "/draw":
-                self.draw = True
-                if rest:
-                    self.say(rest)
+                if not self._constrained:
+                    raise UsageError("/draw needs the image grammar, which --unconstrained turned off")
+                self._draw(rest)
             case "/again":
                 self._answer(self._conversation.again)
             case "/save":
@@ -270,6 +278,7 @@ class _Talk:
             case "/reset":
                 self._conversation.reset()
                 self.draw = False
+                console.note("everything that was said is forgotten")
             case "/seed":
                 if not rest.isdecimal():
                     raise UsageError(f"/seed {rest}: expected a number from 0", remedy="/seed 7")
@@ -282,6 +291,18 @@ class _Talk:
             case _:
                 raise UsageError(f"no command is called {command}", remedy=f"expected {', '.join(name.split()[0] for name in COMMANDS)}")
         return True
+
+    def _draw(self, text: str) -> None:
+        """The next answer must hold an image; where the words come with the command, the two are undone together."""
+        before, self.draw = self.draw, True
+        if not text:
+            console.note("the next answer will hold an image")
+            return
+        try:
+            self.say(text)
+        except BaseException:
+            self.draw = before
+            raise
 
     def say(self, text: str) -> None:
         """Words for the model; its answer is shown as it comes, or is one JSON line."""
@@ -331,11 +352,13 @@ def _record(turn: Turn) -> dict[str, Any]:
 
 
 def _path(command: str, rest: str) -> Path:
-    """What stands behind a command -> path; quotes and `~` work as in a shell."""
-    try:
-        words = shlex.split(rest) if rest[:1] in ("'", '"') else [rest]
-    except ValueError:
-        words = [rest]
+    """What stands behind a command -> path; `~`, quotes and, where no file has them in its name, backslashes work as in a shell."""
+    words = [rest]
+    if rest[:1] in ("'", '"') or ("\\" in rest and os.sep == "/" and not Path(rest).expanduser().exists()):
+        with contextlib.suppress(ValueError):
+            words = shlex.split(rest)
+    if len(words) > 1:
+        raise UsageError(f"{command} takes one path, found {len(words)}", remedy=f"{command} once for each")
     if not words[0]:
         raise UsageError(f"{command} needs a path", remedy=f"{command} {'FILE' if command == '/save' else 'picture.png'}")
     return Path(words[0]).expanduser()

@@ -36,6 +36,8 @@ from seedcli.models.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.models.token_loop import pad_left, write_tokens
 
 Quantization = Literal["8bit", "4bit"]
+_COLDEST, _HOTTEST = 0.001, 1000  # beyond these, scores overflow or nothing changes any more
+_LAST_SEED = 2**53  # what JSON and a browser's number field hold exactly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +63,16 @@ class SamplingSettings:
     guidance: float = 1.0
 
     def __post_init__(self) -> None:
+        warm = self.temperature == 0 or _COLDEST <= self.temperature <= _HOTTEST
         wrong = [
             f"{name} is {value}, expected {expected}"
             for name, value, expected, right in (
-                ("temperature", self.temperature, "0 or more", self.temperature >= 0),
+                ("temperature", self.temperature, f"0, or {_COLDEST} to {_HOTTEST}", warm),
                 ("top_p", self.top_p, "over 0 and at most 1", 0 < self.top_p <= 1),
                 ("num_beams", self.num_beams, "at least 1", self.num_beams >= 1),
                 ("max_new_tokens", self.max_new_tokens, "at least 1", self.max_new_tokens >= 1),
-                ("guidance", self.guidance, "at least 1", self.guidance >= 1),
+                ("seed", self.seed, "0 to 2^53", 0 <= self.seed <= _LAST_SEED),
+                ("guidance", self.guidance, f"1 to {_HOTTEST}", 1 <= self.guidance <= _HOTTEST),
             )
             if not right
         ]

@@ -86,7 +86,7 @@ def write_tokens(
             **{cache_name: cache},
         )
         cache, fresh = output[cache_name], 0
-        scores = processors(input_ids, output.logits[:, -1])
+        scores = processors(input_ids, output.logits[:, -1].float())  # in half precision top-p would add up rounded probabilities
         best = scores.max(1)
         if not bool(best.values.isfinite().all()):
             raise NumericalError(

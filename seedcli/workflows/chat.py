@@ -16,13 +16,13 @@ from seedcli.console import Reporter
 from seedcli.data.code_lines import read_code_file
 from seedcli.data.conversations import ConversationTemplate, conversation_template, strip_segments
 from seedcli.data.documents import Codes, Message, Segment
-from seedcli.data.sequences import encode_prompt
+from seedcli.data.sequences import MarkerInTextError, encode_prompt
 from seedcli.errors import DataError, UsageError
 from seedcli.models.answer import Part
 from seedcli.models.llm_description import LlmFacts, TemplateName
 from seedcli.models.seed_llama_generate import SamplingSettings, SeedLlama, load_language_model
 from seedcli.models.vocab import check_codes
-from seedcli.workflows.chat_pictures import ChatPictures, PictureSettings
+from seedcli.workflows.chat_pictures import ChatPictures, PictureSettings, check_output
 
 IMAGE_MARK = "<image>"
 UNCONDITIONAL = "unconditional"
@@ -90,6 +90,8 @@ def open_conversation(settings: ChatSettings, *, reporter: Reporter | None = Non
     """
     reporter = reporter or Reporter()
     SamplingSettings(**settings.sampling)  # refuses what is out of range before anything is loaded
+    if settings.draws:
+        check_output(settings.pictures.output)
     llm = load_language_model(
         settings.model,
         tokenizer=settings.tokenizer,
@@ -166,8 +168,8 @@ class Conversation:
             on_picture: Hears each image as it is drawn: file and codes.
 
         Raises:
-            UsageError: Nothing is said, `<image>` and attached images do not agree, or there is no room in the context.
-            DataError: Words hold code tokens, or the picture decoder is missing.
+            UsageError: Nothing is said, `<image>` and attached images do not agree, words hold image tokens, or the context has no room.
+            DataError: The picture decoder is missing.
         """
         asked = Message("user", interleave(text, self._waiting))
         turn = self._answer(self.messages, asked, draw, on_text, on_picture)
@@ -298,7 +300,12 @@ class Conversation:
         reserve = min(self.sampling.max_new_tokens, self.llm.max_positions // 2)
         while True:
             messages = [*before[self._forgotten :], asked]
-            ids = encode_prompt(self._template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary)
+            try:
+                ids = encode_prompt(self._template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary)
+            except MarkerInTextError as error:
+                raise UsageError(
+                    str(error), remedy=f"/image PATH (or --image PATH) attaches a picture, {IMAGE_MARK} marks its place"
+                ) from None
             if len(ids) + reserve <= self.llm.max_positions or len(messages) == 1:
                 return ids
             self._forgotten += 2
@@ -355,13 +362,19 @@ def interleave(text: str, images: Sequence[Image]) -> tuple[str | Image, ...]:
     Raises:
         UsageError: There are other numbers of marks and images, or nothing is said.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the text is no UTF-8 at its character {error.start + 1}", remedy="iconv -t utf-8 converts it") from None
     words = text.split(IMAGE_MARK)
     if len(words) == 1:
         segments: list[str | Image] = [*images, text]
     elif len(words) - 1 != len(images):
         raise UsageError(
             f"the text says {IMAGE_MARK} {len(words) - 1} times, {len(images)} images are attached",
-            remedy="/image PATH (or --image PATH) attaches one",
+            remedy="attach the missing ones: /image PATH or --image PATH"
+            if len(words) - 1 > len(images)
+            else f"say {IMAGE_MARK} once for each, or not at all",
         )
     else:
         segments = [words[0]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from seedcli.console import Reporter
 from seedcli.data.documents import Codes
 from seedcli.data.images import build_preprocess, open_image, save_image
-from seedcli.errors import DataError
+from seedcli.errors import DataError, UsageError
 from seedcli.models.description import ModelFacts
 from seedcli.models.llm_description import LlmFacts
 from seedcli.models.llm_registry import check_visual_tokenizer
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from seedcli.models.seed_tokenizer import SeedTokenizer
     from seedcli.models.unclip import UnclipDecoder
+
+_STRONGEST = 1000  # of guidance; far beyond it numbers overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,20 @@ class PictureSettings:
     device: str = "auto"
     dtype: str = "auto"
     offload: bool = False
+
+    def __post_init__(self) -> None:
+        if self.guidance is not None and not 1 <= self.guidance <= _STRONGEST:
+            raise UsageError(f"--picture-guidance is {self.guidance}, expected 1 to {_STRONGEST}")
+
+
+def check_output(folder: Path) -> None:
+    """Refuses a folder of pictures that is a file.
+
+    Raises:
+        DataError: It is.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is no folder", remedy="choose another -o")
 
 
 class ChatPictures:
@@ -149,8 +165,7 @@ class ChatPictures:
 
     def _free_path(self) -> Path:
         folder = self._settings.output
-        if folder.exists() and not folder.is_dir():
-            raise DataError(f"{folder} is no folder", remedy="choose another -o")
+        check_output(folder)
         taken = [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()] if folder.is_dir() else []
         return folder / f"{max(taken, default=-1) + 1}.png"
 

@@ -7,24 +7,18 @@ elsewhere, whatever an answer holds. What tabs upload and what they are shown li
 from __future__ import annotations
 
 import contextlib
-import html
 import importlib.util
 import os
-import queue
-import shutil
+import socket
 import tempfile
-import threading
-import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seedcli.console import Reporter
-from seedcli.data.documents import Codes
-from seedcli.errors import SeedError, UsageError
-from seedcli.workflows.chat import Conversation, Turn, interleave
+from seedcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from seedcli.workflows.chat import Conversation
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 7860
@@ -34,7 +28,6 @@ STYLE = """
 .message img { max-height: 14rem; width: auto !important; }
 button[aria-label="Share"] { display: none; }
 """
-Shown = list[dict[str, Any]]
 
 
 def require_gradio() -> None:
@@ -47,14 +40,29 @@ def require_gradio() -> None:
         raise UsageError("--web needs the package gradio, which is not installed", remedy="pip install 'seedcli[web]'")
 
 
+def require_port(port: int) -> None:
+    """Checks that the port can be had, before anything is loaded.
+
+    Raises:
+        UsageError: It is taken, or kept for the administrator.
+    """
+    try:
+        with socket.create_server((ADDRESS, port)):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"port {port} of {ADDRESS} cannot be had ({error.strerror})",
+            remedy=f"another --port N, or none: the first free from {FIRST_PORT}",
+        ) from None
+
+
 @contextlib.contextmanager
-def serve_chat(conversation: Conversation, *, port: int | None = None, title: str = "seed chat", constrained: bool = True) -> Iterator[str]:
+def serve_chat(conversation: Conversation, *, port: int | None = None, constrained: bool = True) -> Iterator[str]:
     """Serves conversations like the given one, each tab its own, on 127.0.0.1 while the context lasts.
 
     Args:
         conversation: Its model, pictures and settings answer all tabs; it says nothing itself.
         port: Of the server; None takes the first free one from 7860.
-        title: What stands over the page.
         constrained: Answers can be made to hold an image.
 
     Yields:
@@ -63,15 +71,16 @@ def serve_chat(conversation: Conversation, *, port: int | None = None, title: st
     Raises:
         UsageError: gradio is not installed, or the port cannot be had.
     """
+    from seedcli.workflows.chat_page import Page
+
     require_gradio()
     with tempfile.TemporaryDirectory(prefix="seed-chat-") as folder, _environment(TEMPORARY_FOLDER, folder):
-        page = _Page(conversation, Path(folder))
-        blocks, options = page.build(title, constrained)
+        page = Page(conversation, Path(folder))
+        blocks = page.build(constrained=constrained)
         try:
-            _, url, _ = blocks.launch(server_name=ADDRESS, server_port=port, **options)
+            _, url, _ = blocks.launch(server_name=ADDRESS, server_port=port, **_launch_options())
         except OSError as error:
-            which = f"port {port}" if port else f"no port from {FIRST_PORT}"
-            raise UsageError(f"{which} of {ADDRESS} can be had: {error}", remedy="--port N with a free N over 1023") from None
+            raise UsageError(f"no page can be served on {ADDRESS}: {error}", remedy="--port N with a free N over 1023") from None
         try:
             yield url.rstrip("/")
         finally:
@@ -92,263 +101,31 @@ def _environment(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-class _Stopped(Exception):
-    """The person does not want the rest of this answer."""
+def _launch_options() -> dict[str, Any]:
+    import gradio as gr
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-
-class _Notes(Reporter):
-    """What a conversation remarks, for the line under it."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.heard.append(text)
-
-    warn = note
-
-
-@dataclass(eq=False)
-class _Tab:
-    """One tab's conversation.
-
-    Attributes:
-        conversation: Its own; model and pictures are everybody's.
-        notes: What the conversation remarks.
-        folder: Pictures that the tab is shown, and its transcript.
-        shown: Messages as the page shows them.
-        stop: Ends the answer that is being written.
-    """
-
-    conversation: Conversation
-    notes: _Notes
-    folder: Path
-    shown: Shown = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
-class _Page:
-    """What the page's controls do."""
-
-    def __init__(self, conversation: Conversation, folder: Path):
-        self._conversation, self._folder = conversation, folder
-        self._tabs: weakref.WeakSet[_Tab] = weakref.WeakSet()
-        self._speaking = threading.Lock()  # an answer whose tab was closed may still be ending when the next begins
-
-    def build(self, title: str, constrained: bool) -> tuple[Any, dict[str, Any]]:
-        """The page, and how it is launched."""
-        import gradio as gr
-        from starlette.middleware import Middleware
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-
-        facts = self._conversation.llm.facts
-        with gr.Blocks(title=title, analytics_enabled=False, fill_height=True) as blocks:
-            tab = gr.State(delete_callback=self._leave)
-            gr.Markdown(f"**{facts.name}** reads and draws images as codes of {Path(facts.visual_tokenizer).name}.")
-            shown = gr.Chatbot(
-                show_label=False,
-                scale=1,
-                height="60vh",
-                buttons=[],
-                feedback_options=None,
-                render_markdown=False,
-                elem_id="conversation",
-            )
-            status = gr.Markdown()
-            words = gr.MultimodalTextbox(
-                label="Your turn",
-                show_label=False,
-                file_count="multiple",
-                sources=["upload"],
-                max_lines=6,
-                autofocus=True,
-                placeholder="Words and pictures; <image> says where a picture stands among the words, else pictures stand first",
-            )
-            with gr.Row():
-                draw = gr.Checkbox(label="The next answer must hold an image", interactive=constrained, min_width=260)
-                seed = gr.Number(
-                    value=self._conversation.next_seed,
-                    label="Seed of the next answer",
-                    precision=0,
-                    minimum=0,
-                    min_width=160,
-                    elem_id="seed",
-                )
-                stop = gr.Button("Stop", variant="stop", interactive=False, min_width=80)
-                again = gr.Button("Answer again", min_width=120)
-                reset = gr.Button("Forget everything", min_width=120)
-                transcript = gr.DownloadButton("Transcript", interactive=False, min_width=120)
-            outputs = [tab, shown, words, draw, seed, status, stop, again, reset, transcript]
-            habits = {"show_progress": "hidden", "concurrency_limit": 1, "concurrency_id": "model"}
-            words.submit(self._say, [tab, words, draw, seed], outputs, api_name="say", **habits)
-            again.click(self._again, [tab, draw, seed], outputs, api_name="again", **habits)
-            reset.click(self._reset, [tab], outputs, api_name="reset", **habits)
-            shown.clear(self._reset, [tab], outputs, api_name=False, **habits)
-            stop.click(self._stop, [tab], None, api_name="stop", show_progress="hidden", queue=False)
-        options = {
-            "share": False,
-            "inbrowser": False,
-            "prevent_thread_lock": True,
-            "quiet": True,
-            "ssr_mode": False,
-            "pwa": False,
-            "mcp_server": False,
-            "enable_monitoring": False,
-            "run_history": False,
-            "footer_links": [],
-            "css": STYLE,
-            "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),  # none to be fetched
-            "app_kwargs": {
-                "middleware": [
-                    Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),  # another name that leads here is refused
-                    Middleware(_ContentPolicy),
-                ]
-            },
-        }
-        return blocks, options
-
-    def stop_all(self) -> None:
-        """Ends every answer that is being written."""
-        for tab in list(self._tabs):
-            tab.stop.set()
-
-    def _say(self, tab: _Tab | None, words: dict[str, Any], draw: bool, seed: float | None) -> Iterator[list[Any]]:
-        """A turn of the person -> the page as the answer grows."""
-        tab = tab or self._open()
-        files, text = words.get("files") or [], words.get("text") or ""
-        conversation = tab.conversation
-
-        def speak(**listeners: Any) -> Turn:
-            try:
-                for path in files:
-                    conversation.attach(path)
-                return conversation.say(text, draw=draw, **listeners)
-            finally:
-                conversation.detach()
-
-        try:
-            asked = [_message("user", interleave(text, [{"path": path} for path in files]))]
-        except UsageError as error:
-            yield self._refused(tab, error, {"words": words, "draw": draw})
-            return
-        yield from self._follow(tab, speak, tab.shown + asked, seed, {"words": words, "draw": draw})
-
-    def _again(self, tab: _Tab | None, draw: bool, seed: float | None) -> Iterator[list[Any]]:
-        """Another answer to the last turn -> the page as it grows."""
-        tab = tab or self._open()
-        asked = tab.shown[:-1] if tab.shown and tab.shown[-1]["role"] == "assistant" else tab.shown
-        yield from self._follow(tab, partial(tab.conversation.again, draw=draw), asked, seed, {"draw": draw})
-
-    def _follow(
-        self, tab: _Tab, speak: Callable[..., Turn], asked: Shown, seed: float | None, given: dict[str, Any]
-    ) -> Iterator[list[Any]]:
-        """Has an answer written in a thread and shows it as it grows.
-
-        Args:
-            tab: Whose conversation it is.
-            speak: Writes the answer; takes the listeners of `Conversation.say`.
-            asked: What is shown before the answer.
-            seed: Of the answer, where the person chose one.
-            given: The controls that are given back where there is no answer.
-        """
-        pieces: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        tab.stop.clear()
-        tab.notes.heard.clear()
-
-        def hear(piece: Any) -> None:
-            if tab.stop.is_set():
-                raise _Stopped
-            pieces.put(piece)
-
-        def picture(path: Path | None, codes: Codes) -> None:
-            hear(" ".join(map(str, codes)) + "\n" if path is None else {"path": shutil.copy(path, tab.folder)})
-
-        def work() -> None:
-            try:
-                with self._speaking:
-                    if seed is not None and seed != tab.conversation.next_seed:
-                        tab.conversation.reseed(int(seed))
-                    pieces.put(speak(on_text=hear, on_picture=picture))
-            except BaseException as error:
-                pieces.put(error)
-
-        answer: list[Any] = []
-        threading.Thread(target=work, daemon=True).start()
-        try:
-            yield self._show(tab, asked, "", busy=True)
-            while True:
-                piece = pieces.get()
-                match piece:
-                    case Turn():
-                        break
-                    case _Stopped():
-                        yield self._show(tab, tab.shown, "Stopped; this turn was never said.", **given)
-                        return
-                    case SeedError():
-                        yield self._refused(tab, piece, given)
-                        return
-                    case BaseException():
-                        raise piece
-                answer.append(piece)
-                yield self._show(tab, [*asked, _message("assistant", answer)], "", busy=True)
-        finally:
-            tab.stop.set()  # where the tab was closed, nobody waits for the rest
-        tab.shown = [*asked, _message("assistant", answer)] if answer else asked
-        yield self._show(tab, tab.shown, "  \n".join([*tab.notes.heard, *_remarks(piece)]))
-
-    def _reset(self, tab: _Tab | None) -> list[Any]:
-        """Everything that was said in this tab is forgotten."""
-        tab = tab or self._open()
-        tab.conversation.reset()
-        tab.shown = []
-        return self._show(tab, [], "")
-
-    def _stop(self, tab: _Tab | None) -> None:
-        """The rest of the answer that is being written is not wanted."""
-        if tab is not None:
-            tab.stop.set()
-
-    def _open(self) -> _Tab:
-        notes = _Notes()
-        tab = _Tab(self._conversation.another(notes), notes, Path(tempfile.mkdtemp(dir=self._folder)))
-        self._tabs.add(tab)
-        return tab
-
-    def _leave(self, tab: _Tab | None) -> None:
-        """The tab was closed a while ago."""
-        if tab is not None:
-            shutil.rmtree(tab.folder, ignore_errors=True)
-
-    def _refused(self, tab: _Tab, error: SeedError, given: dict[str, Any]) -> list[Any]:
-        import gradio as gr
-
-        gr.Warning(str(error), title="")
-        return self._show(tab, tab.shown, f"{error}  \n{error.remedy}" if error.remedy else str(error), **given)
-
-    def _show(self, tab: _Tab, shown: Shown, status: str, *, busy: bool = False, words: Any = None, draw: bool = False) -> list[Any]:
-        """A value for each output, in their order."""
-        import gradio as gr
-
-        transcript: Any = gr.skip()
-        if not busy:
-            said = tab.conversation.messages
-            path = tab.folder / "conversation.jsonl"
-            path.unlink(missing_ok=True)  # after a reset it would keep what is forgotten
-            if said:
-                tab.conversation.save(path)
-            transcript = gr.DownloadButton(value=str(path) if said else None, interactive=bool(said))
-        return [
-            tab,
-            shown,
-            gr.MultimodalTextbox(value=words, interactive=not busy),
-            draw,
-            tab.conversation.next_seed,
-            status,
-            gr.Button(interactive=busy),
-            gr.Button(interactive=not busy),
-            gr.Button(interactive=not busy),
-            transcript,
-        ]
+    return {
+        "share": False,
+        "inbrowser": False,
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "ssr_mode": False,
+        "pwa": False,
+        "mcp_server": False,
+        "enable_monitoring": False,
+        "run_history": False,
+        "footer_links": [],
+        "css": STYLE,
+        "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),  # none to be fetched
+        "app_kwargs": {
+            "middleware": [
+                Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),  # another name that leads here is refused
+                Middleware(_ContentPolicy),
+            ]
+        },
+    }
 
 
 class _ContentPolicy:
@@ -364,22 +141,3 @@ class _ContentPolicy:
             await send(message)
 
         await self._app(scope, receive, send_with_policy)
-
-
-def _message(role: str, parts: Any) -> dict[str, Any]:
-    """Words and pictures -> a message of the page; words stand as they are, not as HTML, and in one stretch up to the next picture."""
-    content: list[Any] = []
-    for part in parts:
-        if isinstance(part, str) and content and isinstance(content[-1], str):
-            content[-1] += part
-        elif part:
-            content.append(part)
-    return {"role": role, "content": [html.escape(part.strip(), quote=False) if isinstance(part, str) else part for part in content]}
-
-
-def _remarks(turn: Turn) -> Iterator[str]:
-    """What the person should know of an answer."""
-    if not turn.ended:
-        yield "The answer was cut: --max-new-tokens, or the end of the context."
-    if turn.malformed:
-        yield f"{turn.malformed} image spans were malformed and are left out."

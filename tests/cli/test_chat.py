@@ -17,6 +17,7 @@ from seedcli.cli.main import app
 from tests.contracts.source_tree import ROOT
 
 QUICK = ["--temperature", "1.5", "--top-p", "1", "--max-new-tokens", "40", "--picture-steps", "2", "--device", "cpu"]
+EXAMPLE = str(ROOT / "examples" / "face.png")
 
 
 @pytest.fixture
@@ -49,6 +50,34 @@ def test_piped_lines_are_turns_and_commands(run, tmp_path, picture) -> None:
     assert row["messages"][0] == {"role": "user", "content": "<image>what is it"}
 
 
+def test_again_answers_once_more_with_the_next_seed(run, tmp_path) -> None:
+    transcript = tmp_path / "talk.jsonl"
+    result = run("--codes", stdin=f"/draw a dog\n/again\n/seed 0\n/again\n/save {transcript}\n")
+    assert result.exit_code == 0, result.output
+    first, second, third = (json.loads(line) for line in result.stdout.splitlines())
+    assert len(second["codes"]) == 1 and second["codes"] != first["codes"]
+    assert third == first
+    (row,) = [json.loads(line) for line in transcript.read_text().splitlines()]
+    assert len(row["messages"]) == 2 and row["images"] == first["codes"]
+
+
+def test_paths_are_written_as_a_terminal_drops_them(run, tmp_path, picture) -> None:
+    spaced = tmp_path / "my picture.png"
+    spaced.write_bytes(picture.read_bytes())
+    literal = tmp_path / "back\\slash.png"
+    literal.write_bytes(picture.read_bytes())
+    paths = [str(spaced), str(spaced).replace(" ", "\\ "), f"'{spaced}'", str(literal)]
+    result = run("--codes", stdin="".join(f"/image {path}\n" for path in paths) + "<image><image><image><image> what\n")
+    assert result.exit_code == 0, result.output
+
+
+def test_piped_bytes_that_are_no_text_are_refused(tiny_llm_folder) -> None:
+    command = [sys.executable, "-m", "seedcli", "chat", "--model", str(tiny_llm_folder), "--codes", *QUICK]
+    done = subprocess.run(command, input=b"caf\xe9\n", capture_output=True, cwd=ROOT, timeout=100, env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.returncode == 2, done.stderr
+    assert b"no UTF-8 at its character 4" in done.stderr
+
+
 def test_the_same_seed_gives_the_same_answers(run) -> None:
     turns = "/draw a dog\na bus\n"
     first = run("--codes", "--seed", "4", stdin=turns).stdout
@@ -66,6 +95,20 @@ def test_the_same_seed_gives_the_same_answers(run) -> None:
         (["--once", "hi", "--image", "missing.png"], "", 3, "missing.png"),
         (["--once", "look: <image>"], "", 2, "0 images are attached"),
         (["--once", "hi", "--draw", "--max-new-tokens", "20"], "", 2, "an image takes 34 tokens"),
+        (["--once", "look: <image>", "--image", EXAMPLE, "--image", EXAMPLE], "", 2, "say <image> once for each, or not at all"),
+        (["--once", "hi", "--seed", "99999999999999999999"], "", 2, "seed is 99999999999999999999, expected 0 to 2^53"),
+        (["--once", "hi", "--temperature", "1e-45"], "", 2, "expected 0, or 0.001 to 1000"),
+        (["--once", "hi", "--guidance", "inf"], "", 2, "guidance is inf, expected 1 to 1000"),
+        (["--once", "hi", "--picture-guidance", "inf"], "", 2, "--picture-guidance is inf, expected 1 to 1000"),
+        (["--once", "what is <img> good for"], "", 2, "<image> is its place"),
+        (["--once", "caf\udce9"], "", 2, "no UTF-8 at its character 4"),
+        (["--once", "hi", "-o", EXAMPLE], "", 3, "is no folder"),
+        (["--once", "hi", "--negative", "missing.jsonl"], "", 3, "missing.jsonl"),
+        (["--once", "hi", "--image", "README.md"], "", 3, "is not an image"),
+        (["--unconstrained"], "/draw\n", 2, "/draw needs the image grammar"),
+        ([], "/again\n", 2, "nothing was said yet"),
+        ([], "/seed 99999999999999999999\n", 2, "expected 0 to 2^53"),
+        ([], "/image one.png two\\ 2.png\n", 2, "/image takes one path, found 2"),
         ([], "/paint a dog\n", 2, "no command is called /paint"),
         ([], "/image\n", 2, "/image needs a path"),
         ([], "/seed x\n", 2, "expected a number"),
@@ -92,42 +135,99 @@ def test_without_the_grammar_the_answer_says_what_was_malformed(run) -> None:
     assert answer["malformed"] > 0 and answer["codes"] == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a pseudo-terminal")
-def test_on_a_terminal_words_stream_and_pictures_are_shown(tiny_llm_folder, tmp_path) -> None:
-    import pty
+class TerminalChat:
+    """`seed chat` on a pseudo-terminal that shows pictures as kitty does."""
 
-    main, terminal = pty.openpty()
-    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
-    environment |= {"TERM": "xterm-kitty", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "seedcli", "chat", "--model", str(tiny_llm_folder), "-o", str(tmp_path / "out"), *QUICK]
-    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, cwd=ROOT, env=environment)
-    os.close(terminal)
-    shown = b""
+    def __init__(self, *words: str):
+        import pty
 
-    def until(wanted: bytes) -> None:
-        nonlocal shown
+        self._main, terminal = pty.openpty()
+        environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
+        environment |= {"TERM": "xterm-kitty", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "seedcli", "chat", *QUICK, *words]
+        self.process = subprocess.Popen(
+            command,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_own_terminal,
+        )
+        os.close(terminal)
+        self._shown = b""
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._main, keys)
+
+    def until(self, wanted: bytes) -> None:
         end = time.monotonic() + 90
-        while wanted not in shown:
-            assert time.monotonic() < end, shown
-            if select.select([main], [], [], 1)[0]:
-                shown += os.read(main, 65536)
-        shown = shown[shown.index(wanted) + len(wanted) :]
+        while wanted not in self._shown:
+            assert time.monotonic() < end, self._shown
+            if select.select([self._main], [], [], 1)[0]:
+                self._shown += os.read(self._main, 65536)
+        self._shown = self._shown[self._shown.index(wanted) + len(wanted) :]
 
-    try:
-        until(b"> ")
-        os.write(main, b"/help\n")
-        until(b"/draw [TEXT]")
-        until(b"> ")
-        os.write(main, b"/nonsense\n")
-        until(b"no command is called /nonsense")
-        os.write(main, b"/draw a dog\n")
-        until(b"\x1b_Ga=T,f=100,m=1;")
-        until(b"0.png")
-        until(b"> ")
-        os.write(main, b"/quit\n")
-        assert process.wait(timeout=60) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(main)
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._main)
+
+
+def _own_terminal() -> None:
+    """Makes standard input the terminal whose Ctrl-C reaches this process."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture
+def terminal_chat(tiny_llm_folder, tmp_path):
+    chats: list[TerminalChat] = []
+
+    def start(*words: str) -> TerminalChat:
+        chats.append(TerminalChat("--model", str(tiny_llm_folder), "-o", str(tmp_path / "out"), *words))
+        return chats[-1]
+
+    yield start
+    for chat in chats:
+        chat.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a pseudo-terminal")
+def test_on_a_terminal_words_stream_and_pictures_are_shown(terminal_chat, tmp_path) -> None:
+    chat = terminal_chat()
+    chat.until(b"> ")
+    chat.type(b"/help\n")
+    chat.until(b"/draw [TEXT]")
+    chat.until(b"> ")
+    chat.type(b"/nonsense\n")
+    chat.until(b"no command is called /nonsense")
+    chat.type(b"/draw a dog\n")
+    chat.until(b"\x1b_Ga=T,f=100,m=1;")
+    chat.until(b"0.png")
+    chat.until(b"> ")
+    chat.type(b"/quit\n")
+    assert chat.process.wait(timeout=60) == 0
     assert (tmp_path / "out" / "0.png").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a pseudo-terminal")
+def test_ctrl_c_in_an_answer_undoes_the_turn(terminal_chat, tmp_path) -> None:
+    chat = terminal_chat("--picture-steps", "1000")
+    chat.until(b"> ")
+    chat.type(b"/draw a dog\n")
+    chat.until(b"/draw a dog")
+    time.sleep(1.5)  # the picture takes longer
+    chat.type(b"\x03")
+    chat.until(b"this turn was never said")
+    chat.until(b"> ")
+    chat.type(b"/save talk.jsonl\n")
+    chat.until(b"nothing was said yet")
+    chat.type(b"/again\n")
+    chat.until(b"nothing was said yet")
+    chat.type(b"\x04")
+    assert chat.process.wait(timeout=60) == 0
+    assert not (tmp_path / "out").exists()

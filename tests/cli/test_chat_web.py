@@ -1,4 +1,4 @@
-"""`seed chat --web`: the page of a real server, driven through gradio's client; and what `--web` does not go with."""
+"""`seed chat --web`: the page of a real server, driven as a browser drives it; and what `--web` does not go with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,25 +90,46 @@ def picture(tmp_path) -> Path:
 
 
 class Tab:
-    """A page as a browser has it open."""
+    """A page as a browser has it open: a session of its own, what it uploads, the buttons that it presses."""
 
-    def __init__(self, server: Server, downloads: Path):
-        from gradio_client import Client, handle_file
+    def __init__(self, server: Server):
+        self.url, self._session = f"{server.url}/gradio_api", uuid.uuid4().hex
 
-        self._client, self._file = Client(server.url, verbose=False, download_files=str(downloads)), handle_file
-
-    def words(self, text: str, *pictures: Path) -> dict[str, Any]:
-        return {"text": text, "files": [self._file(str(path)) for path in pictures]}
+    def upload(self, path: Path) -> dict[str, Any]:
+        edge = uuid.uuid4().hex
+        head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"\r\n\r\n'
+        body = head.encode() + path.read_bytes() + f"\r\n--{edge}--\r\n".encode()
+        (place,) = json.loads(self._ask("/upload", body, f"multipart/form-data; boundary={edge}"))
+        return {"path": place, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
     def say(self, text: str, *pictures: Path, draw: bool = False, seed: int | None = None) -> Page:
-        return Page(*self._client.predict(self.words(text, *pictures), draw, seed, api_name="/say"))
+        return self.press("say", {"text": text, "files": [self.upload(path) for path in pictures]}, draw, seed)
 
-    def begin(self, text: str, *, draw: bool):
-        return self._client.submit(self.words(text), draw, None, api_name="/say")
+    def press(self, button: str, *values: Any) -> Page:
+        *_, last = self.watch(self.begin(button, *values))
+        return last
 
-    def press(self, button: str, *values: Any) -> Page | None:
-        shown = self._client.predict(*values, api_name=f"/{button}")
-        return Page(*shown) if shown else None
+    def begin(self, button: str, *values: Any) -> str:
+        body = json.dumps({"data": [None, *values], "session_hash": self._session})
+        return f"/call/{button}/{json.loads(self._ask(f'/call/{button}', body.encode(), 'application/json'))['event_id']}"
+
+    def watch(self, place: str) -> Iterator[Page]:
+        """What the page shows while it grows."""
+        with urllib.request.urlopen(self.url + place, timeout=90) as response:
+            event = ""
+            for line in response:
+                kind, _, rest = line.decode().rstrip("\n").partition(": ")
+                if kind == "event":
+                    event = rest
+                elif kind == "data":
+                    assert event != "error", rest
+                    if event in ("generating", "complete") and (values := json.loads(rest)):
+                        yield Page(*values[1:], url=self.url)
+
+    def _ask(self, place: str, body: bytes, kind: str) -> bytes:
+        request = urllib.request.Request(self.url + place, body, {"Content-Type": kind})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.read()
 
 
 class Page(NamedTuple):
@@ -115,29 +138,38 @@ class Page(NamedTuple):
     draw: bool
     seed: int
     status: str
+    stop: dict
+    again: dict
+    reset: dict
     transcript: dict
+    url: str
 
     @property
     def parts(self) -> list:
-        """Role, then words or the path of a picture, of each part of each message."""
-        return [(message["role"], part.get("text") or Path(part["file"])) for message in self.shown for part in message["content"]]
+        """Role, then words or the bytes of a picture, of each part of each message."""
+        return [(message["role"], part.get("text") or self.read(part["file"])) for message in self.shown for part in message["content"]]
 
     @property
     def saved(self) -> dict:
-        (row,) = Path(self.transcript["value"]).read_text(encoding="utf-8").splitlines()
+        (row,) = self.read(self.transcript["value"]).decode().splitlines()
         return json.loads(row)
+
+    def read(self, file: dict) -> bytes:
+        with urllib.request.urlopen(f"{self.url}/file={file['path']}", timeout=60) as response:
+            return response.read()
 
 
 @needs_gradio
 @pytest.mark.slow
 def test_a_conversation_in_a_browser(server, tmp_path, picture) -> None:
-    tab = Tab(server, tmp_path)
+    tab = Tab(server)
     page = tab.say("this <image> and <b>that</b> <image>", picture, picture, draw=True, seed=5)
     roles, parts = zip(*page.parts, strict=True)
     assert roles[:5] == ("user", "user", "user", "user", "assistant")
     assert parts[0] == "this" and parts[2] == "and &lt;b&gt;that&lt;/b&gt;"
-    assert [part.read_bytes() for part in (parts[1], parts[3])] == [picture.read_bytes()] * 2
-    facts = read_picture_facts(parts[4])
+    assert (parts[1], parts[3]) == (picture.read_bytes(),) * 2
+    (tmp_path / "drawn.png").write_bytes(parts[4])
+    facts = read_picture_facts(tmp_path / "drawn.png")
     assert facts["seed"] == 5 and page.saved["images"][2] == facts["codes"]
     assert (page.draw, page.seed, page.words["value"]) == (False, 6, {"text": "", "files": []})
     assert "cut" in page.status
@@ -156,13 +188,13 @@ def test_a_conversation_in_a_browser(server, tmp_path, picture) -> None:
 
 
 @needs_gradio
-def test_tabs_do_not_hear_each_other(server, tmp_path) -> None:
-    tabs = [Tab(server, tmp_path) for _ in range(3)]
+def test_tabs_do_not_hear_each_other(server) -> None:
+    tabs = [Tab(server) for _ in range(3)]
     alone = [tab.say("a dog", seed=number) for number, tab in enumerate(tabs)]
     for tab in tabs:
         tab.press("reset")
-    running = [tab.begin(f"bus {number}", draw=False) for number, tab in enumerate(tabs)]
-    pages = [Page(*job.result(timeout=60)) for job in running]
+    running = [tab.begin("say", {"text": f"bus {number}", "files": []}, False, None) for number, tab in enumerate(tabs)]
+    pages = [list(tab.watch(place))[-1] for tab, place in zip(tabs, running, strict=True)]
     for number, page in enumerate(pages):
         assert page.parts[0] == ("user", f"bus {number}")
         assert [message["role"] for message in page.saved["messages"]] == ["user", "assistant"]
@@ -172,7 +204,7 @@ def test_tabs_do_not_hear_each_other(server, tmp_path) -> None:
 
 @needs_gradio
 def test_what_goes_wrong_is_said_and_the_turn_is_given_back(server, tmp_path, picture) -> None:
-    tab = Tab(server, tmp_path)
+    tab = Tab(server)
     assert "nothing was said yet" in tab.press("again", False, None).status
     text = tmp_path / "letter.png"
     text.write_text("dear model")
@@ -192,7 +224,7 @@ def test_what_goes_wrong_is_said_and_the_turn_is_given_back(server, tmp_path, pi
 
 
 @needs_gradio
-def test_the_page_is_for_this_machine_and_asks_nothing_elsewhere(server, tmp_path, tiny_llm_folder) -> None:
+def test_the_page_is_for_this_machine_and_asks_nothing_elsewhere(server) -> None:
     def get(path: str, **headers: str) -> tuple[http.client.HTTPResponse, str]:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         connection.request("GET", path, headers=headers)
@@ -211,8 +243,8 @@ def test_the_page_is_for_this_machine_and_asks_nothing_elsewhere(server, tmp_pat
     with pytest.raises(OSError), socket.create_connection((_other_address(), server.port), timeout=2):
         pass
     assert "OUTSIDE" not in server.stderr
-    result = CliRunner().invoke(app, ["chat", "--web", "--port", str(server.port), "--model", str(tiny_llm_folder), "--device", "cpu"])
-    assert result.exit_code == 2 and f"port {server.port} of 127.0.0.1" in result.stderr
+    result = CliRunner().invoke(app, ["chat", "--web", "--port", str(server.port)])
+    assert result.exit_code == 2 and f"port {server.port} of 127.0.0.1 cannot be had" in result.stderr
 
 
 def _other_address() -> str:
@@ -230,13 +262,11 @@ def _other_address() -> str:
 def test_an_answer_is_stopped_and_the_server_ends_cleanly(tiny_llm_folder, tmp_path, picture) -> None:
     server = start(tmp_path, tiny_llm_folder, "--picture-steps", "150")
     try:
-        tab = Tab(server, tmp_path)
-        job = tab.begin("a dog", draw=True)
-        deadline = time.monotonic() + 60
-        while not job.outputs() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        tab.press("stop")
-        page = Page(*job.result(timeout=60))
+        tab = Tab(server)
+        pages = tab.watch(tab.begin("say", {"text": "a dog", "files": []}, True, None))
+        assert next(pages).stop["interactive"]
+        tab.begin("stop")
+        *_, page = pages
         assert "Stopped" in page.status and page.shown == [] and page.draw and page.words["value"]["text"] == "a dog"
         assert len(tab.say("a dog", seed=0).saved["messages"]) == 2
     finally:
@@ -254,7 +284,7 @@ def test_an_answer_is_stopped_and_the_server_ends_cleanly(tiny_llm_folder, tmp_p
         (["--web", "--draw"], "--web and --draw do not go together"),
         (["--web", "--show", "kitty"], "--web and --show do not go together"),
         (["--port", "7860"], "--port 7860 is the port of --web"),
-        (["--web", "--port", "70000"], "70000"),
+        (["--web", "--port", "70000"], "less than or equal to 65535"),
     ],
 )
 def test_what_web_does_not_go_with(words, message) -> None:

@@ -17,7 +17,7 @@ OWNERS = {
     "datasets": {"data/"},
     "deepspeed": {"training/checkpoints.py", "training/llm_engine.py"},  # elsewhere it is reached through Accelerate only
     "diffusers": {"models/unclip.py", "models/unclip_parts.py"},
-    "gradio": {"workflows/chat_web.py"},
+    "gradio": {"workflows/chat_page.py", "workflows/chat_web.py"},
     "huggingface_hub": {"models/download.py", "benchmarks/retrieval_sets.py"},  # weights; data sets
     "matplotlib": {"training/run_folder.py"},
     "open_clip": {"models/judge.py"},

@@ -124,8 +124,45 @@ def test_a_turn_that_fails_was_never_said(talk, picture, tmp_path) -> None:
     (tmp_path / "out").unlink()
     conversation.say("a dog", draw=True)
     assert conversation.messages[0].segments[-1] == "a dog" and len(conversation.messages[0].segments) == 2
-    with pytest.raises(DataError, match="words hold image tokens"):
+    with pytest.raises(UsageError, match="words hold image tokens"):
         conversation.say("<img_00001>")
+
+
+def test_another_answer_takes_the_place_of_the_last(talk, picture, monkeypatch) -> None:
+    conversation = talk(draws=False)
+    conversation.say("a bus")
+    conversation.attach(picture)
+    first = conversation.say("a dog", draw=True)
+    asked, seed = conversation.messages[2], conversation.next_seed
+    second = conversation.again()
+    assert len(second.codes) == 1 and second.codes != first.codes and conversation.next_seed == seed + 1
+    assert len(conversation.messages) == 4 and conversation.messages[2] is asked
+    assert list(conversation.messages[3].segments[0]) == second.codes[0]
+
+    def interrupt(path, codes) -> None:
+        raise KeyboardInterrupt
+
+    before = conversation.messages
+    with pytest.raises(KeyboardInterrupt):
+        conversation.again(on_picture=interrupt)
+    assert conversation.messages == before
+    conversation.reset()
+    with pytest.raises(UsageError, match="nothing was said yet"):
+        conversation.again()
+
+
+def test_conversations_that_share_a_model_hear_nothing_of_each_other(talk, picture) -> None:
+    first, reporter = talk(draws=False), Hearing()
+    first.say("a bus")
+    first.attach(picture)
+    second = first.another(reporter)
+    assert second.messages == [] and second.next_seed == 0 and second.llm is first.llm
+    assert second.attach(picture) == first.attach(picture)
+    second.detach()
+    second.reseed(7)
+    second.say("a dog", draw=True)
+    assert first.next_seed == 1 and len(first.messages) == 2
+    assert second.messages[0].segments == ("a dog",)
 
 
 def test_the_oldest_turns_are_forgotten_when_the_context_is_full(talk, tiny_llm) -> None:
