@@ -1,5 +1,5 @@
 # make demo    a picture -> 32 codes -> a picture, offline, with the bundled model
-# make test    all tests
+# make test    all tests; those of `seed chat --web` where gradio is installed: make test-web installs it (gradio 6 takes Pillow back to 12)
 # make check   linter and formatter, changes nothing;   make fix lets them change
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
 #
@@ -9,7 +9,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check fix bench
+.PHONY: demo test test-web check fix bench
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -36,6 +36,11 @@ demo: $(VENV)/installed
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-web: export OMP_NUM_THREADS := 1
+test-web: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,web]'
+	$(BIN)/python -m pytest tests/cli/test_chat_web.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_answers(run) -> None:
         (["--once", "hi", "--temperature", "1e-45"], "", 2, "expected 0, or 0.001 to 1000"),
         (["--once", "hi", "--guidance", "inf"], "", 2, "guidance is inf, expected 1 to 1000"),
         (["--once", "hi", "--picture-guidance", "inf"], "", 2, "--picture-guidance is inf, expected 1 to 1000"),
-        (["--once", "what is <img> good for"], "", 2, "<image> is its place"),
+        (["--once", "what is <img> good for"], "", 2, "attaches a picture, <image> marks its place"),
         (["--once", "caf\udce9"], "", 2, "no UTF-8 at its character 4"),
         (["--once", "hi", "-o", EXAMPLE], "", 3, "is no folder"),
         (["--once", "hi", "--negative", "missing.jsonl"], "", 3, "missing.jsonl"),
@@ -199,6 +199,7 @@ def terminal_chat(tiny_llm_folder, tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="a pseudo-terminal")
 def test_on_a_terminal_words_stream_and_pictures_are_shown(terminal_chat, tmp_path) -> None:
     chat = terminal_chat()
+    chat.until(b"/quit leaves")
     chat.until(b"> ")
     chat.type(b"/help\n")
     chat.until(b"/draw [TEXT]")
@@ -216,18 +217,19 @@ def test_on_a_terminal_words_stream_and_pictures_are_shown(terminal_chat, tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a pseudo-terminal")
 def test_ctrl_c_in_an_answer_undoes_the_turn(terminal_chat, tmp_path) -> None:
-    chat = terminal_chat("--picture-steps", "1000")
+    chat = terminal_chat("--picture-steps", "400")
+    chat.until(b"/quit leaves")
+    chat.until(b"> ")
+    chat.type(b"/draw a cat\n")
+    chat.until(b"0.png")
     chat.until(b"> ")
     chat.type(b"/draw a dog\n")
-    chat.until(b"/draw a dog")
-    time.sleep(1.5)  # the picture takes longer
+    time.sleep(0.4)  # the picture takes longer
     chat.type(b"\x03")
     chat.until(b"this turn was never said")
     chat.until(b"> ")
-    chat.type(b"/save talk.jsonl\n")
-    chat.until(b"nothing was said yet")
-    chat.type(b"/again\n")
-    chat.until(b"nothing was said yet")
+    chat.type(f"/save {tmp_path / 'talk.jsonl'}\n".encode())
+    chat.until(b"2 messages")
     chat.type(b"\x04")
     assert chat.process.wait(timeout=60) == 0
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
