@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -176,11 +177,12 @@ class TerminalChat:
 
 
 def _own_terminal() -> None:
-    """Makes standard input the terminal whose Ctrl-C reaches this process."""
+    """Makes standard input the terminal whose Ctrl-C reaches this process, also where the tests run in the background and ignore it."""
     import fcntl
     import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def start(folder: Path, llm: Path, *words: str) -> Server:
 
 def end(server: Server) -> int:
     if server.process.poll() is None:
-        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(signal.SIGTERM)  # as Ctrl-C, which processes in the background ignore
     try:
         return server.process.wait(timeout=30)
     finally:
