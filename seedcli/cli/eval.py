@@ -1,10 +1,10 @@
-"""`seed eval`: the paper's measurements, one subcommand each."""
+"""`seed eval`: the paper's measurements, one subcommand each; those that ask a model sample by sample have a file each, `eval_*.py`."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from seedcli.cli.eval_options import AllowSplitOption, DataRootOption, DatasetOption, ImageFolderOption, SplitOption
 from seedcli.cli.options import BatchSizeOption, DeviceOption, DtypeOption, LimitOption, ModelOption
 from seedcli.console import console
 
@@ -13,15 +13,8 @@ app = typer.Typer(help="Measure a model: retrieval.")
 
 @app.command("retrieval")
 def retrieval(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset", metavar="emoji|flickr30k|coco|FILE", help="A named set, or a JSON file of captions: Karpathy's, BLIP's or COCO's."
-        ),
-    ] = "emoji",
-    split: Annotated[
-        str | None, typer.Option("--split", help="Default: unseen for emoji (also: vendor, validation, train), test for others.")
-    ] = None,
+    dataset: DatasetOption = "emoji",
+    split: SplitOption = None,
     model: ModelOption = "seed-nano",
     feature: Annotated[
         Literal["causal", "codes"], typer.Option("--feature", help="Causal embeddings, or those reconstructed from the codes.")
@@ -31,11 +24,9 @@ def retrieval(
         typer.Option("--query", min=0, help="Use this query's feature; default: the last, which sees all the others.", show_default=False),
     ] = None,
     by_query: Annotated[bool, typer.Option("--by-query", help="Also score every query, and say how much the queries differ.")] = False,
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Where the pictures of FILE lie.")] = None,
-    data_root: Annotated[
-        Path | None, typer.Option("--data-root", metavar="DIR", help="Where flickr30k/ and coco/ lie; else the hub is asked.")
-    ] = None,
-    allow_split: Annotated[bool, typer.Option("--allow-split", help="Accept a split whose size is not the published one.")] = False,
+    images: ImageFolderOption = None,
+    data_root: DataRootOption = None,
+    allow_split: AllowSplitOption = False,
     batch_size: BatchSizeOption = 64,
     limit: LimitOption = None,
     device: DeviceOption = "auto",
