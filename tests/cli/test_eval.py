@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from seedcli.cli.eval import _show_retrieval
+from seedcli.cli.eval_retrieval import _show_retrieval
 from seedcli.cli.main import app
 from seedcli.models.registry import load_seed_tokenizer
 from seedcli.workflows import evaluate
