@@ -59,6 +59,12 @@ class RetrievalSet:
     txt2img: tuple[int, ...]
     subsets: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """What tells this set from another one: pictures' stamps, captions and how they belong together."""
+        content = [self.name, self.split, [image.stamp for image in self.images], self.captions, self.txt2img]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
     def first(self, limit: int) -> RetrievalSet:
         """The first `limit` pictures with their captions."""
         kept = [number for number, image in enumerate(self.txt2img) if image < limit]

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import typer
 
+from seedcli.cli.eval_clip_similarity import clip_similarity
 from seedcli.cli.eval_retrieval import retrieval
 
 # In the order of the help.
-BENCHMARKS: dict[str, Callable[..., None]] = {"retrieval": retrieval}
+BENCHMARKS: dict[str, Callable[..., None]] = {"retrieval": retrieval, "clip-similarity": clip_similarity}
 
 
 def build_app() -> typer.Typer:

@@ -39,6 +39,26 @@ def open_image(prompt: Sequence[int], vocabulary: CodeVocabulary) -> list[int]:
     return []
 
 
+def first_image(ids: Sequence[int], vocabulary: CodeVocabulary, *, opened: bool) -> tuple[int, ...] | None:
+    """Written ids -> codes of their first image span, or None where there is none or it is not exactly Q codes and EOI.
+
+    Args:
+        ids: An answer's.
+        vocabulary: Ids of codes and markers.
+        opened: The prompt ended in BOI, so that the span begins at once.
+
+    Source: the rule by which the paper counts answers in its ablation of causal codes.
+    """
+    ids = list(ids)
+    if not opened and vocabulary.boi not in ids:
+        return None
+    span = ids if opened else ids[ids.index(vocabulary.boi) + 1 :]
+    codes, end = span[: vocabulary.num_queries], span[vocabulary.num_queries : vocabulary.num_queries + 1]
+    if end != [vocabulary.eoi] or not all(0 <= each - vocabulary.first_code < vocabulary.num_codes for each in codes):
+        return None
+    return tuple(vocabulary.ids_to_codes(codes))
+
+
 class PartReader:
     """Tokens one by one -> words as soon as they are sure, and images when they are complete.
 

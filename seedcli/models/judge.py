@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip import CLIP, create_model_and_transforms, get_tokenizer
+from open_clip import CLIP, create_model_and_transforms, get_pretrained_cfg, get_tokenizer
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from PIL import Image
 from safetensors.torch import save_file
@@ -94,6 +94,9 @@ class ClipJudge:
 def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
     """An open_clip model by folder, by hub id (`hf-hub:OWNER/NAME`), or by `ARCHITECTURE/WEIGHTS` such as `ViT-B-32/openai`.
 
+    OpenAI's weights and some others were trained with QuickGELU. open_clip knows which, and only warns where the architecture's name does
+    not say so; we give them the activation that they were trained with.
+
     Raises:
         DataError: There is no such model, or its weights could not be had.
     """
@@ -108,8 +111,14 @@ def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
             )
     place = torch.device(device)
     try:
-        network, _, preprocess = create_model_and_transforms(name, pretrained=pretrained, precision="fp32", device=place)
+        network, _, preprocess = create_model_and_transforms(
+            name, pretrained=pretrained, precision="fp32", device=place, force_quick_gelu=_wants_quick_gelu(name, pretrained)
+        )
         tokenizer = get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"judge {model!r} cannot be loaded: {error}", remedy="see open_clip.list_pretrained() for names") from error
     return ClipJudge(model, network.eval().requires_grad_(False), preprocess, tokenizer, place)
+
+
+def _wants_quick_gelu(architecture: str, weights: str | None) -> bool:
+    return bool(weights) and bool((get_pretrained_cfg(architecture, weights) or {}).get("quick_gelu"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +81,21 @@ class UnclipDecoder:
         *,
         steps: int,
         guidance: float,
-        seed: int,
+        seed: int | Sequence[int],
         negative: Tensor | None = None,
         on_step: Callable[[int], None] | None = None,
     ) -> list[Image.Image]:
         """Generation embeddings [B,G] -> B square RGB images of `image_size_px`.
 
-        The noise of image i is drawn on the CPU from `seed + i` alone: the same seed gives the same bytes on one machine at one batch size,
-        and an image of a batch can be drawn again by itself (up to rounding: matrix products of other shapes differ in the last bit).
+        The noise of image i is drawn on the CPU from its seed alone: `seed + i`, or the i-th of several. The same seed gives the same bytes
+        on one machine at one batch size, and an image of a batch can be drawn again by itself (up to rounding: matrix products of other
+        shapes differ in the last bit).
 
         Args:
             generation_embeddings: [B,G], any float dtype, not normalised.
             steps: Denoising steps, at least 1; PNDM calls the UNet once more than that, from two steps on.
             guidance: Classifier-free guidance scale; 1 is none, and halves the work.
-            seed: Seed of the first image.
+            seed: Seed of the first image, or one for each.
             negative: Generation embeddings to move away from, [B,G], or [1,G] for all; zeros, as in training, when None.
             on_step: Called after each call of the UNet with the count so far.
 
@@ -116,6 +117,9 @@ class UnclipDecoder:
             if negative.ndim != 2 or negative.shape[0] not in (1, batch_size):
                 raise ValueError(f"negative is {tuple(negative.shape)}, expected [1 or {batch_size}, {self.generation_dim}]")
             embeddings_BG = torch.cat([negative.to(embeddings_BG).expand(batch_size, -1), embeddings_BG])
+        seeds = range(seed, seed + batch_size) if isinstance(seed, int) else seed
+        if len(seeds) != batch_size:
+            raise ValueError(f"{len(seeds)} seeds for {batch_size} images")
         prompt = self.prompt_embedding.to(unet.device, unet.dtype).expand(batch_size, -1, -1)
         images = self.pipeline(
             prompt_embeds=prompt,
@@ -124,7 +128,7 @@ class UnclipDecoder:
             noise_level=0,
             num_inference_steps=steps,
             guidance_scale=guidance,
-            generator=[torch.Generator("cpu").manual_seed(seed + index) for index in range(batch_size)],
+            generator=[torch.Generator("cpu").manual_seed(each) for each in seeds],
             callback=None if on_step is None else lambda step, *_: on_step(step + 1),
             output_type="pt",
         ).images

@@ -144,6 +144,11 @@ class SampleRun:
         self._file, self._reporter, self._started = file, reporter, time.monotonic()
         self._lines = _recover(folder / SAMPLES_FILE, file)
 
+    @property
+    def digest(self) -> str:
+        """Of the settings; what is computed from the answers names it in its own."""
+        return _digest(self.settings)
+
     def answer(self, samples: Mapping[str, Sample], ask: Answer[Sample], *, batch_size: int, what: str = "samples") -> list[dict[str, Any]]:
         """Samples -> their lines in their order, from disk where they are there.
 
@@ -219,7 +224,7 @@ class SampleRun:
             "intervals": dict(intervals),
             **more,
             "settings": {name: value for name, value in self.settings.items() if name not in ("benchmark", "dataset", "split")},
-            "settings_digest": _digest(self.settings),
+            "settings_digest": self.digest,
             "versions": _versions(),
             "folder": str(self.folder),
             "num_reused": self.num_reused,

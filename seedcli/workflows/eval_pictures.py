@@ -1,0 +1,163 @@
+"""The visual side of a benchmark: pictures -> codes on their way in, codes -> picture files on their way out; loaded at first use."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seedcli.benchmarks.retrieval_sets import ImageRef
+from seedcli.console import Reporter
+from seedcli.data.documents import Codes
+from seedcli.data.images import ImageError, build_preprocess, open_image, save_image
+from seedcli.errors import DataError
+from seedcli.models.description import ModelFacts
+from seedcli.models.registry import describe, find_decoder, find_target, load_seed_tokenizer, pick_device
+from seedcli.workflows.detokenize_codes import PNG_KEY, decoder_dtype
+from seedcli.workflows.eval_samples import weights_digest
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModelWithProjection
+
+    from seedcli.models.seed_tokenizer import SeedTokenizer
+    from seedcli.models.unclip import UnclipDecoder
+
+CLIP_TARGET = "clip-h"  # of a decoder that comes without its image encoder, as the published one is downloaded
+
+
+def read_picture(image: ImageRef) -> Image.Image:
+    """A picture of a set, upright RGB.
+
+    Raises:
+        DataError: It is no usable image.
+    """
+    try:
+        return open_image(image.read())
+    except ImageError as error:
+        raise DataError(f"{image.name}: {error.reason}", remedy="a benchmark needs all of its pictures: replace this one") from error
+
+
+class EvalPictures:
+    """A visual tokenizer with its picture decoder.
+
+    Attributes:
+        visual: What is known of the tokenizer without its weights.
+        steps: Denoising steps.
+        guidance: How closely pictures follow the codes.
+    """
+
+    def __init__(self, model: str, *, steps: int | None, guidance: float | None, device: str, dtype: str, reporter: Reporter):
+        """Finds what there is, and loads nothing.
+
+        Args:
+            model: Preset, folder or hub id of the tokenizer.
+            steps: Denoising steps; None takes the preset's.
+            guidance: Of the picture decoder; None takes the preset's.
+            device: Where both compute.
+            dtype: Of the tokenizer; the decoder takes float16 on a GPU, else float32.
+            reporter: Hears of downloads.
+
+        Raises:
+            UsageError: No such model.
+            DataError: It holds no model.
+        """
+        self._model, self._device, self._dtype, self._reporter = model, pick_device(device), dtype, reporter
+        self.visual: ModelFacts = describe(model, reporter=reporter)
+        defaults = self.visual.config.detokenize
+        self.steps = defaults.steps if steps is None else steps
+        self.guidance = defaults.guidance if guidance is None else guidance
+
+    @property
+    def name(self) -> str:
+        """What messages call the tokenizer."""
+        return self.visual.config.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the tokenizer; where its files do not state it, its weights are loaded."""
+        return self.visual.fingerprint or self.tokenizer.fingerprint
+
+    @cached_property
+    def decoder_folder(self) -> Path:
+        """Folder of the picture decoder."""
+        return find_decoder(self._model, reporter=self._reporter)
+
+    @cached_property
+    def tokenizer(self) -> SeedTokenizer:
+        """The visual tokenizer."""
+        return load_seed_tokenizer(self._model, device=str(self._device), dtype=self._dtype, reporter=self._reporter)
+
+    @cached_property
+    def decoder(self) -> UnclipDecoder:
+        """The picture decoder."""
+        from seedcli.models.unclip import load_decoder
+
+        return load_decoder(
+            self.decoder_folder,
+            generation_dim=self.visual.config.generation.generation_dim,
+            device=self._device,
+            dtype=decoder_dtype("auto", self._device.type),
+        )
+
+    @cached_property
+    def target(self) -> CLIPVisionModelWithProjection:
+        """The encoder whose embedding the generation embedding was trained towards: the decoder's own, or CLIP ViT-H/14."""
+        from seedcli.models.target import load_target
+
+        own = self.decoder_folder / "image_encoder"
+        complete = (own / "config.json").is_file() and any(own.glob("*.safetensors"))
+        return load_target(own if complete else find_target(CLIP_TARGET, reporter=self._reporter)).to(self._device)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides pictures, for the settings of a run."""
+        return {
+            "tokenizer": self.name,
+            "fingerprint": self.fingerprint,
+            "preprocessing": dataclasses.asdict(self.visual.config.preprocess.codes),
+            "decoder": {"weights": weights_digest(self.decoder_folder), "steps": self.steps, "guidance": self.guidance},
+        }
+
+    def pixels(self, images: Sequence[ImageRef]) -> Tensor:
+        """Pictures -> pixels [B,3,S,S] as codes are made of."""
+        preprocess = build_preprocess(self.visual.config.preprocess.codes)
+        return torch.stack([preprocess(read_picture(image)) for image in images]).to(self._device)
+
+    @torch.inference_mode()
+    def read(self, images: Sequence[ImageRef]) -> list[Codes]:
+        """Pictures -> codes of each."""
+        return [tuple(codes) for codes in self.tokenizer.encode(self.pixels(images)).tolist()]
+
+    @torch.inference_mode()
+    def target_embeddings(self, images: Sequence[ImageRef]) -> Tensor:
+        """Pictures -> their true target embeddings [B,G]: what a perfect tokenizer would hand to the decoder."""
+        from seedcli.models.target import target_embedding
+
+        return target_embedding(self.target, self.pixels(images))
+
+    def paint(self, codes: Sequence[Codes], paths: Sequence[Path], seeds: Sequence[int], *, made_by: str) -> None:
+        """Codes -> picture files, which carry what they were drawn from, as those of `seed detokenize` do."""
+        if not codes:
+            return
+        place = next(self.tokenizer.parameters()).device
+        drawn = self.draw(self.tokenizer.decode(torch.tensor(codes, device=place)), seeds)
+        for image, each, path, seed in zip(drawn, codes, paths, seeds, strict=True):
+            facts = {
+                "codes": list(each),
+                "model": self.name,
+                "fingerprint": self.fingerprint,
+                "steps": self.steps,
+                "guidance": self.guidance,
+                "seed": seed,
+            }
+            save_image(image, path, text={PNG_KEY: json.dumps(facts), "Software": made_by})
+
+    def draw(self, embeddings: Tensor, seeds: Sequence[int]) -> list[Image.Image]:
+        """Generation embeddings [B,G] -> B pictures."""
+        return self.decoder.decode_images(embeddings, steps=self.steps, guidance=self.guidance, seed=seeds)
