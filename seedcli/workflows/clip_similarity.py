@@ -134,9 +134,7 @@ def run_clip_similarity(settings: SimilaritySettings, *, reporter: Reporter | No
         output=settings.output,
         reporter=reporter,
     ) as run:
-        reporter.note(
-            f"{artist.name} draws, {judge_facts(judge)['name']} judges; pictures in {run.folder / PICTURES}, a page of them in {run.folder / SHEET}"
-        )
+        reporter.note(f"{artist.name} draws, {judge_facts(judge)['name']} judges; all pictures on one page: {run.folder / SHEET}")
         lines = run.answer(pairs, lambda batch: artist.draw(batch, run.folder), batch_size=settings.batch_size, what="pictures")
         judged = _judge(run, pairs, lines, judge, settings.batch_size, reporter)
         scores, chance = similarity_scores(judged)

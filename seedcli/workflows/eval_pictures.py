@@ -124,9 +124,10 @@ class EvalPictures:
             "decoder": {"weights": weights_digest(self.decoder_folder), "steps": self.steps, "guidance": self.guidance},
         }
 
-    def pixels(self, images: Sequence[ImageRef]) -> Tensor:
-        """Pictures -> pixels [B,3,S,S] as codes are made of."""
-        preprocess = build_preprocess(self.visual.config.preprocess.codes)
+    def pixels(self, images: Sequence[ImageRef], image_size_px: int | None = None) -> Tensor:
+        """Pictures -> pixels [B,3,S,S] as codes are made of, or the same in another size."""
+        config = self.visual.config.preprocess.codes
+        preprocess = build_preprocess(dataclasses.replace(config, image_size_px=image_size_px or config.image_size_px))
         return torch.stack([preprocess(read_picture(image)) for image in images]).to(self._device)
 
     @torch.inference_mode()
@@ -139,7 +140,7 @@ class EvalPictures:
         """Pictures -> their true target embeddings [B,G]: what a perfect tokenizer would hand to the decoder."""
         from seedcli.models.target import target_embedding
 
-        return target_embedding(self.target, self.pixels(images))
+        return target_embedding(self.target, self.pixels(images, self.target.config.image_size))
 
     def paint(self, codes: Sequence[Codes], paths: Sequence[Path], seeds: Sequence[int], *, made_by: str) -> None:
         """Codes -> picture files, which carry what they were drawn from, as those of `seed detokenize` do."""
