@@ -52,6 +52,10 @@ RequestOption = Annotated[
     str | None,
     typer.Option("--request", metavar="TEXT", help="Words of the request, with {caption} in them (or {thing}: with its article)."),
 ]
+NegativeOption = Annotated[
+    Literal["unconditional"] | None,
+    typer.Option("--negative", help="Pictures move away from what the language model draws unasked, as in the official evaluation."),
+]
 CeilingOption = Annotated[
     bool, typer.Option("--ceiling", help="Also draw from the true target embedding: what a perfect tokenizer would reach.")
 ]
@@ -75,10 +79,11 @@ def clip_similarity(
     unconstrained: UnconstrainedOption = False,
     picture_steps: PictureStepsOption = None,
     picture_guidance: PictureGuidanceOption = None,
+    negative: NegativeOption = None,
     seed: SeedOption = 0,
     output: SamplesFolderOption = None,
     limit: FirstOption = None,
-    batch_size: SampleBatchOption = 16,
+    batch_size: SampleBatchOption = 8,
     images: ImageFolderOption = None,
     data_root: DataRootOption = None,
     allow_split: AllowSplitOption = False,
@@ -89,7 +94,8 @@ def clip_similarity(
     """Similarity of drawn pictures to the true ones and to their captions, x100, with the level of chance.
 
     Pictures, answers and a page that shows them (index.html) are kept in a folder; a run that was stopped goes on where it was. Without
-    sampling options decoding is that of the official evaluation: 4 beams, temperature 0. With --task image, --model is a visual tokenizer.
+    sampling options decoding is that of the official evaluation: 4 beams, temperature 0 (its pictures: --negative unconditional
+    --picture-guidance 5). With --task image, --model is a visual tokenizer.
 
     \b
     Examples:
@@ -122,6 +128,7 @@ def clip_similarity(
         ),
         steps=picture_steps,
         guidance=picture_guidance,
+        negative=negative is not None,
         ceiling=ceiling,
         judge=judge,
         output=output,

@@ -6,35 +6,28 @@ its own, so that another judge costs no second drawing. `index.html` shows all o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from PIL import Image
-
-from seedcli.benchmarks.clip_similarity import pack_feature, pair_similarity, similarity_scores, unpack_features
-from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split, load_retrieval_set
+from seedcli.benchmarks.clip_similarity import pair_similarity, similarity_scores, unpack_features
+from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split, load_retrieval_set
 from seedcli.console import Reporter
-from seedcli.data.images import ImageError, open_image, save_image
-from seedcli.errors import DataError, UsageError
-from seedcli.models.judge import ClipJudge, load_judge
+from seedcli.data.documents import Codes
+from seedcli.data.images import save_image
+from seedcli.errors import UsageError
+from seedcli.models.judge import ClipJudge
 from seedcli.models.llm_registry import check_visual_tokenizer
-from seedcli.models.registry import BUNDLED_NANO, pick_device
 from seedcli.workflows.caption_codes import CaptionDrawer, CaptionSettings
 from seedcli.workflows.contact_sheet import SheetSample, write_contact_sheet
-from seedcli.workflows.eval_pictures import EvalPictures, read_picture
-from seedcli.workflows.eval_samples import SampleRun, first, mean_metrics, open_samples, sample_seed, weights_digest
+from seedcli.workflows.eval_judge import TRUTH, find_judge, judge_facts, judge_pictures
+from seedcli.workflows.eval_pictures import EvalPictures, Pair, caption_pairs
+from seedcli.workflows.eval_samples import SampleRun, first, mean_metrics, open_samples, sample_seed
 
 Task = Literal["text", "image"]
-EMOJI_JUDGE = BUNDLED_NANO / "judge"
-# GILL, whose measure this is, used CLIP ViT-L; no settings of SEED-LLaMA's table were published.
-PHOTO_JUDGE = "ViT-L-14/openai"
-# The published generation target under the names that open_clip has for it.
-PUBLISHED_TARGET = ("ViT-H-14/laion2b_s32b_b79k", "hf-hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K")
-PICTURES, TRUTH, CEILING, SHEET = "pictures", "truth", "ceiling", "index.html"
-_THUMBNAIL_PX = 256
+PICTURES, CEILING, SHEET = "pictures", "ceiling", "index.html"
 _MADE_BY = "seed eval clip-similarity"
 
 
@@ -47,6 +40,7 @@ class SimilaritySettings:
         dataset, split, images, data_root, allow_split: See `load_retrieval_set`.
         captions: How a language model is asked; for `image` only its `model`, `seed`, `device` and `dtype` count.
         steps, guidance: Of the picture decoder; None takes the preset's.
+        negative: Pictures move away from what the language model draws unasked, as in the official evaluation; for `text` only.
         ceiling: Also draw from the true target embedding, which no tokenizer can beat.
         judge: See `load_judge`; None: the bundled one for emoji, CLIP ViT-L/14 for all else.
         output: Folder of answers and result.
@@ -63,39 +57,12 @@ class SimilaritySettings:
     captions: CaptionSettings = field(default_factory=CaptionSettings)
     steps: int | None = None
     guidance: float | None = None
+    negative: bool = False
     ceiling: bool = False
     judge: str | None = None
     output: Path | None = None
     limit: int | None = None
-    batch_size: int = 16
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A true picture and the caption that goes with it: the first of its captions."""
-
-    image: ImageRef
-    caption: str
-
-
-def caption_pairs(found: RetrievalSet) -> dict[str, Pair]:
-    """Set -> a pair for each picture with a caption, by its number; of emoji those by the main vendor, as in retrieval.
-
-    Raises:
-        DataError: No picture has a caption.
-    """
-    captions: dict[int, str] = {}
-    for caption, image in zip(found.captions, found.txt2img, strict=True):
-        captions.setdefault(image, caption)
-    main = found.subsets.get("main", (True,) * len(found.images))
-    pairs = {
-        f"{number:06d}": Pair(image, captions[number])
-        for number, (image, taken) in enumerate(zip(found.images, main, strict=True))
-        if taken and number in captions
-    }
-    if not pairs:
-        raise DataError(f"no picture of {found.name} {found.split} has a caption")
-    return pairs
+    batch_size: int = 8
 
 
 def run_clip_similarity(settings: SimilaritySettings, *, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -125,7 +92,9 @@ def run_clip_similarity(settings: SimilaritySettings, *, reporter: Reporter | No
     published = is_published_split(found)
     published = False if published and len(pairs) < len(found.images) else published
     artist = _artist(settings, reporter)
-    judge = _find_judge(settings, artist.pictures, reporter)
+    judge = find_judge(
+        settings.judge, artist.pictures, emoji=settings.dataset == "emoji", device=settings.captions.device, reporter=reporter
+    )
     with open_samples(
         "clip-similarity",
         found.name,
@@ -136,7 +105,7 @@ def run_clip_similarity(settings: SimilaritySettings, *, reporter: Reporter | No
     ) as run:
         reporter.note(f"{artist.name} draws, {judge_facts(judge)['name']} judges; all pictures on one page: {run.folder / SHEET}")
         lines = run.answer(pairs, lambda batch: artist.draw(batch, run.folder), batch_size=settings.batch_size, what="pictures")
-        judged = _judge(run, pairs, lines, judge, settings.batch_size, reporter)
+        judged = judge_pictures(run, pairs, lines, judge, settings.batch_size, reporter)
         scores, chance = similarity_scores(judged)
         scores["valid"] = [100.0 * (line["codes"] is not None) for line in lines]
         above: list[dict[str, Any]] = []
@@ -165,7 +134,10 @@ class _Copyist:
 
     def __init__(self, settings: SimilaritySettings, reporter: Reporter):
         captions = settings.captions
-        if captions.sampling or captions.prompt or captions.request or captions.tokenizer or captions.quantize or not captions.constrained:
+        if (
+            captions != CaptionSettings(model=captions.model, seed=captions.seed, device=captions.device, dtype=captions.dtype)
+            or settings.negative
+        ):
             raise UsageError(
                 "options of the language model have no effect on --task image, where none takes part",
                 remedy="--task text, or leave them out",
@@ -204,14 +176,21 @@ class _Illustrator:
             reporter=reporter,
         )
         check_visual_tokenizer(facts, self.pictures.visual, chosen=captions.tokenizer is not None, reporter=reporter)
-        self.name, self._seed = facts.name, captions.seed
+        if settings.negative and self.pictures.guidance <= 1:
+            raise UsageError(f"--negative has no effect with picture guidance {self.pictures.guidance:g}", remedy="--picture-guidance 5")
+        self.name, self._seed, self._moves_away = facts.name, captions.seed, settings.negative
 
     def settings(self) -> dict[str, Any]:
-        return self._drawer.settings() | self.pictures.settings()
+        settings = self._drawer.settings() | self.pictures.settings()
+        return settings | ({"negative": "unconditional"} if self._moves_away else {})
+
+    @cached_property
+    def _negative(self) -> Codes | None:
+        return self._drawer.unconditional() if self._moves_away else None
 
     def draw(self, batch: Mapping[str, Pair], folder: Path) -> list[dict[str, Any]]:
         answers = self._drawer.codes({key: pair.caption for key, pair in batch.items()})
-        return _paint(self.pictures, batch, answers, self._seed, folder)
+        return _paint(self.pictures, batch, answers, self._seed, folder, self._negative)
 
 
 def _artist(settings: SimilaritySettings, reporter: Reporter) -> _Copyist | _Illustrator:
@@ -223,7 +202,12 @@ def _artist(settings: SimilaritySettings, reporter: Reporter) -> _Copyist | _Ill
 
 
 def _paint(
-    pictures: EvalPictures, batch: Mapping[str, Pair], answers: Sequence[dict[str, Any]], seed: int, folder: Path
+    pictures: EvalPictures,
+    batch: Mapping[str, Pair],
+    answers: Sequence[dict[str, Any]],
+    seed: int,
+    folder: Path,
+    negative: Codes | None = None,
 ) -> list[dict[str, Any]]:
     """Answers with `codes` -> picture files, and a line for each answer."""
     valid = [(key, answer["codes"]) for key, answer in zip(batch, answers, strict=True) if answer["codes"] is not None]
@@ -232,6 +216,7 @@ def _paint(
         [folder / PICTURES / f"{key}.png" for key, _ in valid],
         [sample_seed(seed, key) for key, _ in valid],
         made_by=_MADE_BY,
+        negative=negative,
     )
     return [
         {
@@ -265,75 +250,7 @@ def _ceiling(
         reporter=reporter,
     ) as above:
         lines = above.answer(pairs, draw, batch_size=settings.batch_size, what="ceiling pictures")
-        return _judge(above, pairs, lines, judge, settings.batch_size, reporter)
-
-
-def _find_judge(settings: SimilaritySettings, pictures: EvalPictures, reporter: Reporter) -> ClipJudge:
-    """The judge, loaded before anything is drawn for it."""
-    name = settings.judge or (str(EMOJI_JUDGE) if settings.dataset == "emoji" else PHOTO_JUDGE)
-    if name == str(EMOJI_JUDGE) and not EMOJI_JUDGE.is_dir():
-        raise DataError(
-            f"this installation has no bundled judge (looked in {EMOJI_JUDGE})",
-            remedy="seed train-tokenizer nano-judge makes one; --judge takes its folder, or an open_clip model such as ViT-L-14/openai",
-        )
-    if name in PUBLISHED_TARGET and pictures.visual.config.name == "seed-2":
-        reporter.warn(f"{pictures.name} was trained towards {name}: as a judge it favours its pupil")
-    return load_judge(name, device=pick_device(settings.captions.device))
-
-
-def judge_facts(judge: ClipJudge) -> dict[str, str]:
-    """Name of a judge, and, of one that is a folder, a digest of its weights: what a score names."""
-    folder = Path(judge.name)
-    if not folder.is_dir():
-        return {"name": judge.name}
-    return {"name": "nano-judge" if folder == EMOJI_JUDGE else folder.name, "weights": weights_digest(folder)}
-
-
-def _judge(
-    run: SampleRun, pairs: Mapping[str, Pair], lines: Sequence[dict[str, Any]], judge: ClipJudge, batch_size: int, reporter: Reporter
-) -> list[dict[str, Any]]:
-    """Drawn lines -> packed features of drawn picture, true picture and caption; a run of its own for each judge."""
-    drawn_files = {line["key"]: line["picture"] and run.folder / line["picture"] for line in lines}
-
-    def ask(batch: dict[str, Pair]) -> list[dict[str, Any]]:
-        truths = [read_picture(pair.image) for pair in batch.values()]
-        for key, truth in zip(batch, truths, strict=True):
-            _keep_thumbnail(truth, run.folder / TRUTH / f"{key}.png")
-        here = [key for key in batch if drawn_files[key] is not None]
-        features = judge.image_features([*truths, *(_open_drawn(drawn_files[key]) for key in here)]).numpy()
-        drawn = dict(zip(here, features[len(truths) :], strict=True))
-        words = judge.text_features([pair.caption for pair in batch.values()]).numpy()
-        return [
-            {
-                "drawn": pack_feature(drawn[key]) if key in drawn else None,
-                "truth": pack_feature(features[place]),
-                "caption": pack_feature(words[place]),
-            }
-            for place, key in enumerate(batch)
-        ]
-
-    with open_samples(
-        "clip-similarity",
-        run.settings["dataset"],
-        run.settings["split"],
-        settings={"judge": judge_facts(judge), "answers": run.digest},
-        output=run.folder / f"judge-{re.sub(r'[^A-Za-z0-9.-]+', '_', judge_facts(judge)['name'])}",
-        reporter=reporter,
-    ) as judged:
-        return judged.answer(pairs, ask, batch_size=batch_size, what="judgements")
-
-
-def _open_drawn(path: Path) -> Image.Image:
-    try:
-        return open_image(path)
-    except ImageError as error:
-        raise DataError(f"{path}: {error.reason}", remedy="it was drawn and is lost; choose another folder with -o to draw anew") from error
-
-
-def _keep_thumbnail(truth: Image.Image, path: Path) -> None:
-    small = truth.copy()
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    save_image(small, path)
+        return judge_pictures(above, pairs, lines, judge, settings.batch_size, reporter)
 
 
 def _subsets(found: RetrievalSet, every: Mapping[str, Pair], judged: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seedcli.benchmarks.retrieval_sets import ImageRef
+from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet
 from seedcli.console import Reporter
 from seedcli.data.documents import Codes
 from seedcli.data.images import ImageError, build_preprocess, open_image, save_image
@@ -30,6 +31,34 @@ if TYPE_CHECKING:
     from seedcli.models.unclip import UnclipDecoder
 
 CLIP_TARGET = "clip-h"  # of a decoder that comes without its image encoder, as the published one is downloaded
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A true picture and the caption that goes with it: the first of its captions."""
+
+    image: ImageRef
+    caption: str
+
+
+def caption_pairs(found: RetrievalSet) -> dict[str, Pair]:
+    """Set -> a pair for each picture with a caption, by its number; of emoji those by the main vendor, as in retrieval.
+
+    Raises:
+        DataError: No picture has a caption.
+    """
+    captions: dict[int, str] = {}
+    for caption, image in zip(found.captions, found.txt2img, strict=True):
+        captions.setdefault(image, caption)
+    main = found.subsets.get("main", (True,) * len(found.images))
+    pairs = {
+        f"{number:06d}": Pair(image, captions[number])
+        for number, (image, taken) in enumerate(zip(found.images, main, strict=True))
+        if taken and number in captions
+    }
+    if not pairs:
+        raise DataError(f"no picture of {found.name} {found.split} has a caption")
+    return pairs
 
 
 def read_picture(image: ImageRef) -> Image.Image:
@@ -120,6 +149,7 @@ class EvalPictures:
         return {
             "tokenizer": self.name,
             "fingerprint": self.fingerprint,
+            "dtype": self._dtype,
             "preprocessing": dataclasses.asdict(self.visual.config.preprocess.codes),
             "decoder": {"weights": weights_digest(self.decoder_folder), "steps": self.steps, "guidance": self.guidance},
         }
@@ -142,12 +172,22 @@ class EvalPictures:
 
         return target_embedding(self.target, self.pixels(images, self.target.config.image_size))
 
-    def paint(self, codes: Sequence[Codes], paths: Sequence[Path], seeds: Sequence[int], *, made_by: str) -> None:
-        """Codes -> picture files, which carry what they were drawn from, as those of `seed detokenize` do."""
+    def paint(
+        self, codes: Sequence[Codes], paths: Sequence[Path], seeds: Sequence[int], *, made_by: str, negative: Codes | None = None
+    ) -> None:
+        """Codes -> picture files, which carry what they were drawn from, as those of `seed detokenize` do.
+
+        Args:
+            codes: Of each picture.
+            paths: Where each goes.
+            seeds: Of the start noise of each.
+            made_by: The command.
+            negative: Codes of an image that all of them move away from.
+        """
         if not codes:
             return
-        place = next(self.tokenizer.parameters()).device
-        drawn = self.draw(self.tokenizer.decode(torch.tensor(codes, device=place)), seeds)
+        away = None if negative is None else self.embeddings([negative])
+        drawn = self.draw(self.embeddings(codes), seeds, away)
         for image, each, path, seed in zip(drawn, codes, paths, seeds, strict=True):
             facts = {
                 "codes": list(each),
@@ -156,9 +196,13 @@ class EvalPictures:
                 "steps": self.steps,
                 "guidance": self.guidance,
                 "seed": seed,
-            }
+            } | ({} if negative is None else {"negative": list(negative)})
             save_image(image, path, text={PNG_KEY: json.dumps(facts), "Software": made_by})
 
-    def draw(self, embeddings: Tensor, seeds: Sequence[int]) -> list[Image.Image]:
-        """Generation embeddings [B,G] -> B pictures."""
-        return self.decoder.decode_images(embeddings, steps=self.steps, guidance=self.guidance, seed=seeds)
+    def embeddings(self, codes: Sequence[Codes]) -> Tensor:
+        """Codes of B images -> generation embeddings [B,G]."""
+        return self.tokenizer.decode(torch.tensor(codes, device=next(self.tokenizer.parameters()).device))
+
+    def draw(self, embeddings: Tensor, seeds: Sequence[int], negative: Tensor | None = None) -> list[Image.Image]:
+        """Generation embeddings [B,G], and one [1,G] to move away from -> B pictures."""
+        return self.decoder.decode_images(embeddings, steps=self.steps, guidance=self.guidance, seed=seeds, negative=negative)

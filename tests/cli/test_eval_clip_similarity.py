@@ -10,11 +10,10 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from seedcli.models.registry import load_seed_tokenizer
-from seedcli.workflows import clip_similarity
+from seedcli.workflows import eval_judge
 from seedcli.workflows.caption_codes import CaptionDrawer, CaptionSettings
-from seedcli.workflows.clip_similarity import caption_pairs
 from seedcli.workflows.detokenize_codes import read_picture_facts
-from seedcli.workflows.eval_pictures import EvalPictures
+from seedcli.workflows.eval_pictures import EvalPictures, caption_pairs
 
 
 @pytest.fixture
@@ -102,6 +101,19 @@ def test_a_model_of_conversations_is_sent_a_request(run, tiny_llm_folder, monkey
     assert "USER: Paint a the red bus 0 <b>waits</b>, please." in drawer.llm.text_tokenizer.decode(asked[-1][1], skip_special_tokens=True)
 
 
+def test_pictures_move_away_from_what_is_drawn_unasked(run, tiny_llm_folder, tmp_path):
+    options = ("--model", tiny_llm_folder, "--limit", 1, "--beams", 1, "--prompt", "caption", "--picture-guidance", 5)
+    result = run(*options, "--negative", "unconditional")
+    assert result["settings"]["negative"] == "unconditional"
+    facts = read_picture_facts(tmp_path / "run" / "pictures" / "000000.png")
+    drawer = CaptionDrawer(CaptionSettings(model=str(tiny_llm_folder), prompt="caption", sampling={"num_beams": 1}))
+    assert tuple(facts["negative"]) == drawer.unconditional()
+    run(*options, output="plain")
+    pixels = [np.asarray(Image.open(tmp_path / folder / "pictures" / "000000.png")) for folder in ("run", "plain")]
+    assert not np.array_equal(*pixels)
+    assert lines(tmp_path / "run")[0]["codes"] == lines(tmp_path / "plain")[0]["codes"]
+
+
 def test_without_the_grammar_answers_may_hold_no_image(run, tiny_llm_folder, tmp_path):
     result = run("--model", tiny_llm_folder, "--prompt", "caption", "--beams", 1, "--unconstrained")
     assert result["settings"]["constrained"] is False and result["settings"]["decoding"]["max_new_tokens"] == 120
@@ -172,6 +184,8 @@ def test_emoji_are_asked_for_as_nano_was_taught(tiny_llm_folder):
     ("arguments", "code", "said"),
     [
         (["--task", "image", "--beams", 2], 2, "no effect on --task image"),
+        (["--task", "image", "--negative", "unconditional"], 2, "no effect on --task image"),
+        (["--negative", "unconditional", "--picture-guidance", 1], 2, "no effect with picture guidance 1"),
         (["--request", "Draw it."], 2, "no place for the caption"),
         (["--request", "Draw {caption}.", "--prompt", "caption"], 2, "caption alone"),
         (["--top-p", 0], 2, "top_p is 0.0"),
@@ -207,11 +221,11 @@ def test_a_judge_that_trained_the_model_is_named(monkeypatch, tiny_judge_folder)
         name = "seed-2"
         visual = EvalPictures("seed-2", steps=None, guidance=None, device="cpu", dtype="auto", reporter=None).visual
 
-    monkeypatch.setattr(clip_similarity, "load_judge", lambda name, device: name)
-    settings = clip_similarity.SimilaritySettings(dataset="coco", judge="ViT-H-14/laion2b_s32b_b79k")
-    clip_similarity._find_judge(settings, Published(), Hearing())
+    monkeypatch.setattr(eval_judge, "load_judge", lambda name, device: name)
+    options = {"emoji": False, "device": "cpu", "reporter": Hearing()}
+    eval_judge.find_judge("ViT-H-14/laion2b_s32b_b79k", Published(), **options)
     assert "trained towards ViT-H-14" in heard[0]
-    assert clip_similarity._find_judge(clip_similarity.SimilaritySettings(dataset="coco"), Published(), Hearing()) == "ViT-L-14/openai"
+    assert eval_judge.find_judge(None, Published(), **options) == "ViT-L-14/openai"
     assert len(heard) == 1
 
 

@@ -107,6 +107,10 @@ def test_same_seed_same_bytes_and_an_image_does_not_see_the_others(decoder: Uncl
     others[0], others[2] = _embeddings(2, seed=8)
     assert _bytes(decoder.decode_images(others, seed=0, **settings))[1] == first[1]
 
+    assert _bytes(decoder.decode_images(_embeddings(3), seed=[5, 1, 9], **settings))[1] == first[1]
+    with pytest.raises(ValueError, match="2 seeds for 3 images"):
+        decoder.decode_images(_embeddings(3), seed=[0, 1], **settings)
+
     torch.rand(5)  # the global generator is not used
     alone = decoder.decode_images(_embeddings(3)[1:2], seed=1, **settings)[0]
     together = np.frombuffer(first[1], dtype=np.uint8).reshape(IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3)

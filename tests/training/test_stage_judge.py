@@ -8,7 +8,7 @@ import torch
 from seedcli.data.emoji import read_emoji
 from seedcli.data.images import open_image
 from seedcli.errors import DataError
-from seedcli.models.judge import load_judge
+from seedcli.models.judge import _wants_quick_gelu, load_judge
 from seedcli.recipe import load_recipe
 from seedcli.workflows.train_tokenizer import run
 
@@ -38,3 +38,16 @@ def test_a_trained_judge_scores_pictures_and_words(tmp_path):
 def test_a_judge_that_cannot_be_had_is_named(name):
     with pytest.raises(DataError, match=name):
         load_judge(name)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "wanted"),
+    [
+        ("ViT-L-14", "openai", True),
+        ("ViT-L-14-quickgelu", "openai", True),
+        ("ViT-B-32", "laion2b_s34b_b79k", False),
+        ("local-dir:x", None, False),
+    ],
+)
+def test_weights_get_the_activation_that_they_were_trained_with(architecture, weights, wanted):
+    assert _wants_quick_gelu(architecture, weights) is wanted
