@@ -41,7 +41,7 @@ class SimilaritySettings:
         captions: How a language model is asked; for `image` only its `model`, `seed`, `device` and `dtype` count.
         steps, guidance: Of the picture decoder; None takes the preset's.
         negative: Pictures move away from what the language model draws unasked, as in the official evaluation; for `text` only.
-        ceiling: Also draw from the true target embedding, which no tokenizer can beat.
+        ceiling: Also draw from the true target embedding, what a perfect tokenizer would hand to the decoder.
         judge: See `load_judge`; None: the bundled one for emoji, CLIP ViT-L/14 for all else.
         output: Folder of answers and result.
         limit: First samples only.

@@ -19,7 +19,7 @@ from seedcli.workflows.eval_pictures import EvalPictures, Pair, read_picture
 from seedcli.workflows.eval_samples import SampleRun, open_samples, weights_digest
 
 EMOJI_JUDGE = BUNDLED_NANO / "judge"
-# GILL, whose measure this is, used CLIP ViT-L; no settings of SEED-LLaMA's table were published.
+# What GILL's evaluation takes (kohjingyu/gill: evals/compute_clip_similarity_vist.py); of SEED-LLaMA's table nobody published it.
 PHOTO_JUDGE = "ViT-L-14/openai"
 # The published generation target under the names that open_clip has for it.
 PUBLISHED_TARGET = ("ViT-H-14/laion2b_s32b_b79k", "hf-hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K")
@@ -94,12 +94,14 @@ def judge_pictures(
             for place, key in enumerate(batch)
         ]
 
+    facts = judge_facts(judge)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(["judge", facts["name"], *([facts["weights"][:8]] if "weights" in facts else [])]))
     with open_samples(
         run.settings["benchmark"],
         run.settings["dataset"],
         run.settings["split"],
-        settings={"judge": judge_facts(judge), "answers": run.digest},
-        output=run.folder / f"judge-{re.sub(r'[^A-Za-z0-9.-]+', '_', judge_facts(judge)['name'])}",
+        settings={"judge": facts, "answers": run.digest},
+        output=run.folder / name,
         reporter=reporter,
     ) as judged:
         return judged.answer(pairs, ask, batch_size=batch_size, what="judgements")

@@ -140,7 +140,8 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(run, tiny_llm_folder, monk
     resumed = run(*options, output="cut")
     assert resumed["num_reused"] == 2
     assert resumed["metrics"] == undisturbed["metrics"]
-    for name in ("samples.jsonl", "judge-tiny-judge/samples.jsonl", "pictures/000003.png"):
+    (judged,) = (path.name for path in (tmp_path / "run").glob("judge-tiny-judge-*"))
+    for name in ("samples.jsonl", f"{judged}/samples.jsonl", "pictures/000003.png"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
@@ -157,7 +158,7 @@ def test_a_limit_draws_the_first_and_another_judge_costs_no_drawing(run, tiny_mo
     monkeypatch.setattr(EvalPictures, "paint", no_drawing)
     again = run(*options, "--judge", other)
     assert again["judge"]["name"] == "other-judge" and again["metrics"] == whole["metrics"]
-    assert (tmp_path / "run" / "judge-other-judge" / "samples.jsonl").is_file()
+    assert len(list((tmp_path / "run").glob("judge-*/samples.jsonl"))) == 2
 
 
 def test_sampled_beams_do_not_depend_on_the_batch(tiny_llm_folder):
@@ -204,7 +205,8 @@ def test_other_settings_and_broken_pictures_are_refused(run, tiny_model_folder, 
     run(*options)
     assert "seed was 0, is 1" in run(*options, "--seed", 1, code=3)
     (tmp_path / "run" / "pictures" / "000002.png").unlink()
-    shutil.rmtree(tmp_path / "run" / "judge-tiny-judge")
+    for judged in (tmp_path / "run").glob("judge-*"):
+        shutil.rmtree(judged)
     assert "000002.png" in run(*options, code=3)
     (caption_file.parent / "2.png").write_bytes(b"not a picture")
     assert "2.png" in run(*options, output="new", code=3)
