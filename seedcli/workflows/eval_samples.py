@@ -47,6 +47,7 @@ from seedcli.errors import DataError, Interrupted, NumericalError
 EVAL_RUNS = Path("runs") / "eval"
 SETTINGS_FILE, SAMPLES_FILE, RESULT_FILE = "settings.json", "samples.jsonl", "result.json"
 VERSIONS_OF = ("torch", "transformers", "diffusers", "open_clip_torch", "tokenizers", "numpy", "pillow")
+MODEL_FILES = {".safetensors", ".bin", ".pt", ".pth", ".json", ".model", ".txt"}
 _DIGITS = 8
 _PROBES, _PROBE_BYTES = 64, 1 << 16
 
@@ -81,10 +82,14 @@ def mean_metrics(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashabl
 def weights_digest(folder: Path) -> str:
     """Folder of a model -> what tells it from another one, the same after copying: names, sizes and probes of the files' bytes.
 
-    64 probes of 64 KiB a file, evenly spread, so that 27 GB take no longer than 27 MB. Hidden files are left out.
+    64 probes of 64 KiB a file, evenly spread, so that 27 GB take no longer than 27 MB. Hidden files and folders, in which downloads keep
+    their books, are left out, and so is whatever is neither weights, configuration nor vocabulary.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.suffix not in MODEL_FILES or not path.is_file():
+            continue
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
         with open(path, "rb") as file:

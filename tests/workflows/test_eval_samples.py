@@ -216,6 +216,9 @@ def test_a_model_is_known_by_its_bytes(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(bytes(300_000))
+    (tmp_path / "b" / ".cache" / "download").mkdir(parents=True)
+    (tmp_path / "b" / ".cache" / "download" / "config.json").write_text("today")
+    (tmp_path / "b" / "README.md").write_text("words")
     assert weights_digest(tmp_path / "a") == weights_digest(tmp_path / "b")
     content = bytearray(300_000)
     content[-1] = 1
