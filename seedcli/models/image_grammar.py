@@ -18,40 +18,46 @@ from seedcli.models.text_tokenizer import CodeVocabulary
 ImageNeed = Literal["allowed", "required", "first"]
 
 
-def image_position(input_ids: Tensor, vocabulary: CodeVocabulary) -> Tensor:
-    """Ids [B,N] -> codes written since BOI [B], 0..Q; -1 where the row is outside an image."""
-    window = input_ids[:, -(vocabulary.num_queries + 1) :]
-    is_code = (window >= vocabulary.first_code) & (window < vocabulary.first_code + vocabulary.num_codes)
-    num_codes = is_code.flip(1).long().cumprod(1).sum(1)
-    before = window.shape[1] - 1 - num_codes
-    opened = (before >= 0) & (window.gather(1, before.clamp(min=0)[:, None])[:, 0] == vocabulary.boi)
-    return torch.where(opened, num_codes, -1)
+def image_position(input_ids: Tensor, vocabulary: CodeVocabulary) -> list[int]:
+    """Ids [B,N] -> codes written since BOI in each of B rows, 0..Q; -1 where the row is outside an image."""
+    return [_position(row, vocabulary) for row in input_ids[:, -(vocabulary.num_queries + 1) :].tolist()]
+
+
+def _position(window: list[int], vocabulary: CodeVocabulary) -> int:
+    if vocabulary.boi not in window:
+        return -1
+    position = window[::-1].index(vocabulary.boi)
+    since = window[len(window) - position :]
+    only_codes = not since or (min(since) >= vocabulary.first_code and max(since) < vocabulary.first_code + vocabulary.num_codes)
+    return position if only_codes else -1
 
 
 class RowBudget(LogitsProcessor):
     """Lets each row write its own number of tokens, then only EOS: rows of a batch stop where they would stop alone.
 
     Args:
-        budgets: Tokens that row i may write, [B]; with beams, rows of one prompt follow each other.
+        budgets: Tokens that each of B rows may write; with beams, rows of one prompt follow each other.
         prompt_length: Width of the padded prompts.
         eos: Id of `</s>`.
     """
 
-    def __init__(self, budgets: Tensor, prompt_length: int, eos: int):
-        self.budgets, self.prompt_length, self.eos = budgets, prompt_length, eos
+    def __init__(self, budgets: Sequence[int], prompt_length: int, eos: int):
+        self.budgets, self.prompt_length, self.eos = list(budgets), prompt_length, eos
 
-    def remaining(self, input_ids: Tensor) -> Tensor:
+    def remaining(self, input_ids: Tensor) -> list[int]:
         """Ids [B*beams,N] -> tokens that each row may still write."""
-        return self.budgets.repeat_interleave(len(input_ids) // len(self.budgets)) - (input_ids.shape[1] - self.prompt_length)
+        rows, length = input_ids.shape
+        beams, written = rows // len(self.budgets), length - self.prompt_length
+        return [budget - written for budget in self.budgets for _ in range(beams)]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [B,V] -> scores with everything but EOS forbidden in rows that are at their end."""
-        spent = self.remaining(input_ids) <= 0
-        if not spent.any():
+        spent = [left <= 0 for left in self.remaining(input_ids)]
+        if not any(spent):
             return scores
         other = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
         other[self.eos] = False
-        return scores.masked_fill(spent[:, None] & other, -torch.inf)
+        return scores.masked_fill(torch.tensor(spent, device=scores.device)[:, None] & other, -torch.inf)
 
 
 class ImageGrammar(LogitsProcessor):
@@ -73,18 +79,27 @@ class ImageGrammar(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [B,V] -> scores with every token that the grammar does not allow at -inf."""
-        position = image_position(input_ids, self.vocabulary)
-        remaining = self.budget.remaining(input_ids)
         if self._forbidden is None:
             self._forbidden = self._build_table(scores)
-        text = torch.where(remaining >= self.vocabulary.span_length, _TEXT, _TEXT_WITHOUT_IMAGE)
+        states = self._states(input_ids)
+        if len(set(states)) == 1:
+            return scores.masked_fill(self._forbidden[states[0]], -torch.inf)
+        return scores.masked_fill(self._forbidden[torch.tensor(states, device=scores.device)], -torch.inf)
+
+    def _states(self, input_ids: Tensor) -> list[int]:
+        """Ids [B,N] -> where the grammar stands in each row. Counted in Python: a step of a small model costs as much as forty tensors."""
+        owes = [False] * len(input_ids)
         if self.need != "allowed":
-            written = input_ids[:, self.budget.prompt_length :]
-            owes = ~(written == self.vocabulary.eoi).any(1)
-            now = owes if self.need == "first" else owes & (remaining <= self.vocabulary.span_length)
-            text = torch.where(now, _BOI, torch.where(owes, _TEXT_WITHOUT_END, text))
-        state = torch.where(position < 0, text, torch.where(position < self.vocabulary.num_queries, _CODES, _EOI))
-        return scores.masked_fill(self._forbidden[state], -torch.inf)
+            owes = (~(input_ids[:, self.budget.prompt_length :] == self.vocabulary.eoi).any(1)).tolist()
+        positions = image_position(input_ids, self.vocabulary)
+        return [self._state(*row) for row in zip(positions, self.budget.remaining(input_ids), owes, strict=True)]
+
+    def _state(self, position: int, remaining: int, owes: bool) -> int:
+        if position >= 0:
+            return _CODES if position < self.vocabulary.num_queries else _EOI
+        if owes:
+            return _BOI if self.need == "first" or remaining <= self.vocabulary.span_length else _TEXT_WITHOUT_END
+        return _TEXT if remaining >= self.vocabulary.span_length else _TEXT_WITHOUT_IMAGE
 
     def _build_table(self, scores: Tensor) -> Tensor:
         """Scores [B,V] -> forbidden tokens of each state [S,V]."""
@@ -126,7 +141,7 @@ class ImageGuidance(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [B,V] -> scores whose codes are guided in rows inside an image; the probability of all codes together stays."""
         vocabulary = self.vocabulary
-        position = image_position(input_ids, vocabulary)
+        position = torch.tensor(image_position(input_ids, vocabulary), device=input_ids.device)
         rows = ((position >= 0) & (position < vocabulary.num_queries)).nonzero()[:, 0]
         if not len(rows):
             return scores

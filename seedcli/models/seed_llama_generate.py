@@ -128,13 +128,20 @@ class SeedLlama:
         budgets = [self._budget(prompt, settings, image) for prompt in prompts]
         seeds = [settings.seed] * len(prompts) if seeds is None else list(seeds)
         length = max(map(len, prompts))
-        processors = self._processors(settings, image, constrained, seeds, torch.tensor(budgets, device=self.model.device), length)
+        processors = self._processors(settings, image, constrained, seeds, budgets, length)
         if settings.num_beams > 1:
             written = self._search_beams(prompts, settings, processors, max(budgets), seeds[0])
         else:
             reader = None if on_part is None else _Listener(self._reader(prompts[0]), on_part, self.vocabulary.eos)
             written = write_tokens(
-                self.model, prompts, processors, self.vocabulary, budgets=budgets, constrained=constrained, on_token=reader and reader.hear
+                self.model,
+                prompts,
+                processors,
+                self.vocabulary,
+                budgets=budgets,
+                constrained=constrained,
+                image_first=image == "first",
+                on_token=reader and reader.hear,
             )
             if reader is not None:
                 reader.end()
@@ -179,7 +186,7 @@ class SeedLlama:
         return found[:, input_ids.shape[1] :].tolist()
 
     def _processors(
-        self, settings: SamplingSettings, image: ImageNeed, constrained: bool, seeds: list[int], budgets: torch.Tensor, length: int
+        self, settings: SamplingSettings, image: ImageNeed, constrained: bool, seeds: list[int], budgets: list[int], length: int
     ) -> LogitsProcessorList:
         processors = LogitsProcessorList()
         if settings.guidance > 1:

@@ -1,17 +1,19 @@
 """Token by token: the language model's forward pass with its KV cache, one choice a row and step. On the path: prompt ids -> written ids.
 
-Beam search is Hugging Face's `generate`; without beams this loop does the same a little faster (`make bench` prints the ratio): it leaves
-out the preparation of every step, and the EOI that must follow the last code costs no forward pass.
+Beam search is Hugging Face's `generate`; without beams this loop does the same faster (`make bench` prints the ratio): it leaves out the
+preparation of every step, makes no tensor where a list will do, and a BOI or EOI that must come costs no forward pass.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import LogitsProcessorList, PreTrainedModel
+from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
 from seedcli.errors import NumericalError
 from seedcli.models.answer import open_image
@@ -29,14 +31,16 @@ def pad_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor
     return input_ids, mask
 
 
+@torch.inference_mode()
 def write_tokens(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
-    processors: LogitsProcessorList,
+    processors: Sequence[LogitsProcessor],
     vocabulary: CodeVocabulary,
     *,
     budgets: Sequence[int],
     constrained: bool,
+    image_first: bool = False,
     on_token: Callable[[int], None] | None = None,
 ) -> list[list[int]]:
     """Prompt ids, B rows -> what each row writes, EOS included where it comes; the largest processed score is chosen.
@@ -48,25 +52,40 @@ def write_tokens(
         vocabulary: Ids of codes and markers.
         budgets: Most tokens of each row.
         constrained: The processors hold the image grammar, so that EOI after Q codes needs no asking.
+        image_first: They hold the one that begins with an image, so that BOI needs none either.
         on_token: Hears each token of the first row.
 
     Raises:
         NumericalError: A logit is not a number.
     """
-    input_ids, mask = (each.to(model.device) for each in pad_left(prompts, vocabulary.pad))
+    ids, mask = (each.to(model.device) for each in pad_left(prompts, vocabulary.pad))
+    at, room = ids.shape[1], max(budgets)
     padded = not bool(mask.all())
+    # Whole from the start, so that a step takes views and makes no tensor.
+    ids, mask = F.pad(ids, (0, room), value=vocabulary.pad), F.pad(mask, (0, room), value=1)
+    position_ids = (mask.cumsum(1) - 1).clamp(min=0)
     written: list[list[int]] = [[] for _ in prompts]
-    in_image = [max(len(open_image(prompt, vocabulary)) - 1, 0) for prompt in prompts]
+    opened = [open_image(prompt, vocabulary) for prompt in prompts]
+    in_image = [max(len(image) - 1, 0) for image in opened]
     done = [False] * len(prompts)
-    fresh, cache_name = input_ids.shape[1], _cache_name(model)
-    cache = None
+    cache, cache_name, seen = DynamicCache(config=model.config), _cache_name(model), 0
+
+    def choose(scores: Tensor) -> list[int]:
+        for processor in processors:  # one by one: Hugging Face's list inspects their signatures at every step
+            scores = processor(ids[:, :at], scores)
+        best = scores.max(1)
+        if not all(map(math.isfinite, best.values.tolist())):
+            raise NumericalError(
+                f"the language model's logits are not finite in {model.dtype}",
+                remedy="--dtype bfloat16 or float32: float16 overflows in some models",
+            )
+        return best.indices.tolist()
 
     def take(tokens: list[int]) -> None:
-        nonlocal input_ids, mask, fresh
+        nonlocal at
         column = [vocabulary.pad if done[row] else token for row, token in enumerate(tokens)]
-        input_ids = torch.cat([input_ids, torch.tensor(column, device=input_ids.device)[:, None]], 1)
-        mask = torch.cat([mask, mask.new_ones(len(column), 1)], 1)
-        fresh += 1
+        ids[:, at] = torch.tensor(column, device=ids.device)
+        at += 1
         for row, token in enumerate(column):
             if done[row]:
                 continue
@@ -76,24 +95,20 @@ def write_tokens(
             if row == 0 and on_token is not None:
                 on_token(token)
 
+    if image_first and not any(opened):
+        # The grammar alone decides; noise is drawn all the same, so that a seed stands for the same picture as if the model were asked.
+        take(choose(torch.zeros(len(prompts), model.config.vocab_size, device=ids.device)))
     while not all(done):
         output = model(
-            input_ids=input_ids[:, -fresh:],
-            attention_mask=mask if padded else None,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, -fresh:],
+            input_ids=ids[:, seen:at],
+            attention_mask=mask[:, :at] if padded else None,
+            position_ids=position_ids[:, seen:at],
             use_cache=True,
             logits_to_keep=1,
             **{cache_name: cache},
         )
-        cache, fresh = output[cache_name], 0
-        scores = processors(input_ids, output.logits[:, -1].float())  # in half precision top-p would add up rounded probabilities
-        best = scores.max(1)
-        if not bool(best.values.isfinite().all()):
-            raise NumericalError(
-                f"the language model's logits are not finite in {model.dtype}",
-                remedy="--dtype bfloat16 or float32: float16 overflows in some models",
-            )
-        take(best.indices.tolist())
+        seen = at
+        take(choose(output.logits[:, -1].float()))  # in half precision top-p would add up rounded probabilities
         if (
             constrained
             and not all(done)
@@ -104,5 +119,5 @@ def write_tokens(
 
 
 def _cache_name(model: PreTrainedModel) -> str:
-    """What this release of transformers calls the KV cache, going in and coming out; the later ones warn of the earlier name."""
+    """What this release of transformers calls the KV cache; the later ones warn of the earlier name."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"

@@ -223,8 +223,8 @@ def test_position_inside_an_image(tiny_llm) -> None:
     ids = torch.tensor(
         [[1, 5, vocabulary.boi, code, code], [1, 5, 5, 5, vocabulary.boi], [1, code, code, code, code], [1, 5, 5, 5, vocabulary.eoi]]
     )
-    assert image_position(ids, vocabulary).tolist() == [2, 0, -1, -1]
-    budget = RowBudget(torch.tensor([50, 50, 50, 50]), 5, vocabulary.eos)
+    assert image_position(ids, vocabulary) == [2, 0, -1, -1]
+    budget = RowBudget([50, 50, 50, 50], 5, vocabulary.eos)
     grammar = ImageGrammar(vocabulary, budget, num_tokens=len(tiny_llm.text_tokenizer))
     allowed = grammar(ids, torch.zeros(4, tiny_llm.model.config.vocab_size + 3)).isfinite()
     assert allowed[:2].sum(1).tolist() == [64, 64]
