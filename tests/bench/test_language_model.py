@@ -103,7 +103,7 @@ def test_training_on_captions(captions, vocabulary, one_core, tmp_path):
     samples = samples_of(captions, vocabulary)
     lengths = sorted(len(samples.sample(n).ids) for n in range(2000))
     mean = statistics.mean(lengths)
-    rounds, (packed, *padded) = 9, trainings_of(samples, vocabulary, NANO, tmp_path, captions_an_update=round(0.96 * 8 * CONTEXT / mean))
+    rounds, (packed, *padded) = 7, trainings_of(samples, vocabulary, NANO, tmp_path, captions_an_update=round(0.96 * 8 * CONTEXT / mean))
     take_turns([packed, *padded], rounds=rounds)
 
     def rates(training: Training, clock: str) -> list[float]:
