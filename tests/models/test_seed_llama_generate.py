@@ -160,6 +160,28 @@ def test_an_open_image_is_completed(tiny_llm) -> None:
         assert codes[:length] == tuple(given[:length]) and len(codes) == 32
 
 
+def test_markers_that_must_come_cost_no_forward_pass_and_change_no_sample(tiny_llm) -> None:
+    """The first token of `first` against the same image asked for behind the BOI; the seed's noise of BOI is drawn all the same."""
+    passes = []
+    counter = tiny_llm.model.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        prompts = prompt_ids(tiny_llm, *PROMPTS[:2])
+        image = SamplingSettings(temperature=1.5, top_p=1.0, max_new_tokens=34)
+        answers = tiny_llm.generate(prompts, image, image="first", seeds=[3, 4])
+        assert len(passes) == 32
+    finally:
+        counter.remove()
+    for prompt, seed, answer in zip(prompts, (3, 4), answers, strict=True):
+        choice, ids = SeededChoice([seed]), [*prompt, tiny_llm.vocabulary.boi]
+        codes = slice(tiny_llm.vocabulary.first_code, tiny_llm.vocabulary.first_code + 64)
+        choice(torch.tensor([prompt]), torch.zeros(1, tiny_llm.model.config.vocab_size))
+        for _ in range(32):
+            scores = torch.full((1, tiny_llm.model.config.vocab_size), -torch.inf)
+            scores[:, codes] = tiny_llm.model(torch.tensor([ids]), use_cache=False).logits[:, -1, codes].detach() / 1.5
+            ids.append(int(choice(torch.tensor([ids]), scores).argmax()))
+        assert list(answer.ids) == [*ids[len(prompt) :], tiny_llm.vocabulary.eoi]
+
+
 def test_without_the_grammar_malformed_spans_are_counted_and_left_out(tiny_llm) -> None:
     vocabulary = tiny_llm.vocabulary
     word = tiny_llm.text_tokenizer.encode("dog", add_special_tokens=False)
