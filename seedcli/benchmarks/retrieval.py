@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from seedcli.benchmarks.intervals import ends_of, resample_means
 from seedcli.errors import NumericalError
 
 RECALL_AT = (1, 5, 10)
@@ -74,6 +75,24 @@ def recall_metrics(i2t_ranks: Tensor, t2i_ranks: Tensor) -> dict[str, float]:
     ranks = {"i2t": i2t_ranks, "t2i": t2i_ranks}
     metrics = {f"{way}_r{k}": 100.0 * (ranks[way] < k).double().mean().item() for way in ranks for k in RECALL_AT}
     return {**metrics, "r_mean": sum(metrics.values()) / len(metrics)}
+
+
+def recall_intervals(i2t_ranks: Tensor, t2i_ranks: Tensor, txt2img: Tensor) -> dict[str, tuple[float, float]]:
+    """Ranks [N] and [M], image of each text [M] -> 95 % bootstrap intervals in percent, keyed as `recall_metrics`.
+
+    Images are drawn, each with all its captions, since captions of one picture are not independent. All figures share the draws, so that
+    the interval of their mean is that of one and the same sample. The candidates stay what they are: ranks are not computed anew.
+    """
+    hits = torch.zeros(len(i2t_ranks), 2 * len(RECALL_AT), dtype=torch.float64)
+    counts = torch.ones_like(hits)
+    counts[:, len(RECALL_AT) :] = torch.bincount(txt2img, minlength=len(i2t_ranks))[:, None]
+    for column, k in enumerate(RECALL_AT):
+        hits[:, column] = (i2t_ranks < k).double()
+        hits[:, len(RECALL_AT) + column].index_add_(0, txt2img, (t2i_ranks < k).double())
+    means = 100.0 * torch.from_numpy(resample_means(hits.numpy(), counts.numpy()))
+    low, high = ends_of(torch.cat([means, means.mean(dim=1, keepdim=True)], dim=1).numpy()).tolist()
+    names = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in RECALL_AT] + ["r_mean"]
+    return dict(zip(names, zip(low, high, strict=True), strict=True))
 
 
 def chance_metrics(txt2img: Tensor, num_images: int) -> dict[str, float]:

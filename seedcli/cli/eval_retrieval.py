@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from seedcli.cli.eval_options import AllowSplitOption, DataRootOption, DatasetOption, ImageFolderOption, SplitOption
+from seedcli.cli.eval_options import AllowSplitOption, DataRootOption, DatasetOption, ImageFolderOption, SamplesFolderOption, SplitOption
 from seedcli.cli.options import BatchSizeOption, DeviceOption, DtypeOption, LimitOption, ModelOption
 from seedcli.console import console
 
@@ -26,6 +26,7 @@ def retrieval(
     allow_split: AllowSplitOption = False,
     batch_size: BatchSizeOption = 64,
     limit: LimitOption = None,
+    output: SamplesFolderOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep embeddings on disk.")] = False,
@@ -36,7 +37,7 @@ def retrieval(
     Example:
       seed eval retrieval
       seed eval retrieval --dataset emoji --split vendor --feature codes
-      seed eval retrieval --dataset coco --data-root ~/data --model seed-2
+      seed eval retrieval --dataset coco --data-root ~/data --model seed-2 -o coco-causal
     """
     from seedcli.workflows.evaluate import run_retrieval
 
@@ -55,6 +56,7 @@ def retrieval(
         device=device,
         dtype=dtype,
         cache=not no_cache,
+        output=output,
         reporter=console,
     )
     console.result(result, human=_show_retrieval)
@@ -70,11 +72,13 @@ def _show_retrieval(result: dict[str, Any]) -> str:
     lines = [f"{head}; {result['model']} ({result['fingerprint']}), {result['feature']}, query {result['query']}"]
     lines.append(f"{'recall in percent':<22}{'images':>7}" + "".join(f"{column:>9}" for column in columns))
     lines.append(line("all", result["num_images"], result["metrics"]))
-    lines.append(line("chance", "", result["chance"]))
+    low, high = ({name: ends[side] for name, ends in result["intervals"].items()} for side in (0, 1))
+    lines += [line("95 % interval, from", "", low), line("95 % interval, to", "", high), line("chance", "", result["chance"])]
     lines += [line(name, part["num_images"], part["metrics"]) for name, part in result.get("subsets", {}).items()]
     lines += [line(f"query {part['query']}", "", part["metrics"]) for part in result.get("by_query", ())]
     lines += [line(f"mean of queries 0-{part['query']}", "", part["prefix_metrics"]) for part in result.get("by_query", ())]
     lines += [f"{name:<34}{value:.3f}" for name, value in result.get("query_variance", {}).items()]
+    lines.append(f"ranks in {result['folder']}")
     if result["published_split"] is False:
         lines.append("not the published split: do not compare with published numbers")
     return "\n".join(lines)

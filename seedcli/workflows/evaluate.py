@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedcli.benchmarks.query_variance import query_variance
-from seedcli.benchmarks.retrieval import chance_metrics, rank_features, recall_metrics, select_images
+from seedcli.benchmarks.retrieval import chance_metrics, rank_features, recall_intervals, recall_metrics, select_images
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split, load_retrieval_set
 from seedcli.console import Reporter
 from seedcli.data.images import ImageError, build_preprocess, open_image
@@ -27,6 +26,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.captions import CaptionTokenizer
 from seedcli.models.registry import cache_folder, find_vocab, load_seed_tokenizer
 from seedcli.models.seed_tokenizer import SeedTokenizer
+from seedcli.workflows.eval_samples import open_samples
 
 Feature = Literal["causal", "codes"]
 RETRIEVAL_TEXT_TOKENS = 35  # AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py, compute_sim_matrix
@@ -49,6 +49,7 @@ def run_retrieval(
     device: str = "auto",
     dtype: str = "auto",
     cache: bool = True,
+    output: Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Zero-shot retrieval between pictures and captions in both directions: recall@1, 5 and 10 in percent.
@@ -70,10 +71,12 @@ def run_retrieval(
         limit: Take the first pictures only.
         device, dtype: See `load_seed_tokenizer`.
         cache: Keep embeddings on disk and use what is there.
+        output: Folder of the result and of a line for each picture: its rank and those of its captions, from 0, among all candidates; by
+            default one under `runs/eval`.
         reporter: Hears of progress.
 
     Returns:
-        The envelope of every benchmark, with `metrics`, what `chance` would reach, and the set's `subsets`.
+        The envelope of every benchmark, with `metrics`, their `intervals`, what `chance` would reach, and the set's `subsets`.
 
     Raises:
         UsageError: No such set, split, model or query.
@@ -95,9 +98,9 @@ def run_retrieval(
         f"{tokenizer.name} answers" + ("; it knows emoji only, --model seed-2 is the one for photographs" if model == "seed-nano" else "")
     )
 
-    started = time.monotonic()
+    vocab = find_vocab(model, reporter=reporter)
+    text_features, texts_cached = _text_features(tokenizer, found, vocab, batch_size, cache, reporter)
     embeddings, images_cached = _causal_embeddings(tokenizer, found, batch_size, cache, reporter)
-    text_features, texts_cached = _text_features(tokenizer, found, find_vocab(model, reporter=reporter), batch_size, cache, reporter)
     queries = list(range(num_queries)) if by_query else [query]
     features = _image_features(tokenizer, embeddings, feature, queries, batch_size)
 
@@ -106,23 +109,9 @@ def run_retrieval(
     subsets = {name: torch.tensor(flags) for name, flags in found.subsets.items()}
     main = subsets.pop("main", everything)
     of_query = features[:, queries.index(query)]
-    texts, _ = select_images(main, txt2img)
-    result = {
-        "benchmark": "retrieval",
-        "dataset": found.name,
-        "split": found.split,
-        "num_images": int(main.sum()),
-        "num_captions": int(texts.sum()),
-        "feature": feature,
-        "query": query,
-        "model": tokenizer.name,
-        "fingerprint": tokenizer.fingerprint,
-        "metrics": _score(of_query, text_features, txt2img, main),
-        "chance": chance_metrics(select_images(main, txt2img)[1], int(main.sum())),
-        "published_split": published,
-    }
+    more: dict[str, Any] = {}
     if subsets:
-        result["subsets"] = {
+        more["subsets"] = {
             name: {
                 "num_images": int(keep.sum()),
                 "num_captions": int(select_images(keep, txt2img)[0].sum()),
@@ -133,7 +122,7 @@ def run_retrieval(
         }
     if by_query:
         prefixes = F.normalize(features.cumsum(dim=1), dim=-1)
-        result["by_query"] = [
+        more["by_query"] = [
             {
                 "query": number,
                 "metrics": _score(features[:, number], text_features, txt2img, main),
@@ -141,8 +130,60 @@ def run_retrieval(
             }
             for number in queries
         ]
-        result["query_variance"] = query_variance(embeddings[main])
-    return {**result, "cached": {"images": images_cached, "texts": texts_cached}, "elapsed_s": round(time.monotonic() - started, 2)}
+        more["query_variance"] = query_variance(embeddings[main])
+
+    settings = {
+        "model": tokenizer.name,
+        "fingerprint": tokenizer.fingerprint,
+        "dtype": str(tokenizer.compute_dtype).removeprefix("torch."),
+        "feature": feature,
+        "query": query,
+        "reranking": "none",
+        "preprocess": asdict(tokenizer.config.preprocess.retrieval),
+        "max_text_tokens": _max_text_tokens(tokenizer),
+        "words": _words_digest(tokenizer, vocab),
+        "candidates": _candidates_digest(found, main),
+    }
+    with open_samples("retrieval", found.name, found.split, settings=settings, output=output, reporter=reporter) as run:
+        ranks = _ranks_of_pictures(of_query, text_features, found, main)
+        lines = run.answer(ranks, lambda batch: list(batch.values()), batch_size=len(ranks), what="pictures")
+        i2t_ranks = torch.tensor([line["rank"] for line in lines])
+        t2i_ranks = torch.tensor([caption["rank"] for line in lines for caption in line["captions"]], dtype=torch.long)
+        owners = torch.tensor([number for number, line in enumerate(lines) for _ in line["captions"]], dtype=torch.long)
+        return run.finish(
+            num={"num_images": len(i2t_ranks), "num_captions": len(t2i_ranks)},
+            model=tokenizer.name,
+            fingerprint=tokenizer.fingerprint,
+            metrics=recall_metrics(i2t_ranks, t2i_ranks),
+            intervals=recall_intervals(i2t_ranks, t2i_ranks, owners),
+            chance=chance_metrics(owners, len(i2t_ranks)),
+            feature=feature,
+            query=query,
+            published_split=published,
+            **more,
+            cached={"images": images_cached, "texts": texts_cached},
+        )
+
+
+def _ranks_of_pictures(image_features: Tensor, text_features: Tensor, found: RetrievalSet, keep: Tensor) -> dict[str, dict[str, Any]]:
+    """Features [N,F] and [M,F] of a set, mask of the pictures that take part [N] -> by picture, its rank and its captions' ranks."""
+    texts, numbers = select_images(keep, torch.tensor(found.txt2img))
+    i2t_ranks, t2i_ranks = (ranks.tolist() for ranks in rank_features(image_features[keep], text_features[texts], numbers))
+    lines = [
+        {"image": Path(found.images[place].name).name, "rank": rank, "captions": []}
+        for place, rank in zip(keep.nonzero().flatten().tolist(), i2t_ranks, strict=True)
+    ]
+    kept = [caption for caption, used in zip(found.captions, texts.tolist(), strict=True) if used]
+    for caption, number, rank in zip(kept, numbers.tolist(), t2i_ranks, strict=True):
+        lines[number]["captions"].append({"caption": caption, "rank": rank})
+    return {f"{number:06d}": line for number, line in enumerate(lines)}
+
+
+def _candidates_digest(found: RetrievalSet, keep: Tensor) -> str:
+    """What a rank is among: pictures (by stamp, without their folder), captions, and which belongs to which."""
+    stamps = [Path(image.stamp).name for image in found.images]
+    content = json.dumps([stamps, found.captions, found.txt2img, keep.tolist()])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _score(image_features: Tensor, text_features: Tensor, txt2img: Tensor, keep: Tensor) -> dict[str, float]:
@@ -178,7 +219,7 @@ def _text_features(
     tokenizer: SeedTokenizer, found: RetrievalSet, vocab: Path, batch_size: int, cache: bool, reporter: Reporter
 ) -> tuple[Tensor, bool]:
     """Captions of a set -> L2-normalised features [M,F] fp32 on the CPU, and whether they were cached."""
-    max_tokens = min(RETRIEVAL_TEXT_TOKENS, tokenizer.config.qformer.max_positions)
+    max_tokens = _max_text_tokens(tokenizer)
     device = next(tokenizer.parameters()).device
 
     def compute() -> Tensor:
@@ -191,9 +232,7 @@ def _text_features(
         return torch.cat(parts)
 
     key = {"kind": "text_features", "captions": found.captions, "max_tokens": max_tokens}
-    # The fingerprint says what codes mean; words are outside it.
-    words = {"vocab": hashlib.sha256(vocab.read_bytes()).hexdigest(), "text_branch": _tensors_digest(tokenizer.text_branch)}
-    return _cached({**key, **words, **_model_key(tokenizer)}, compute, cache and bool(tokenizer.fingerprint))
+    return _cached({**key, **_words_digest(tokenizer, vocab), **_model_key(tokenizer)}, compute, cache and bool(tokenizer.fingerprint))
 
 
 @torch.inference_mode()
@@ -236,6 +275,15 @@ def _read_squares(images: Sequence[ImageRef], to_square: Callable[..., Tensor], 
 
 def _model_key(tokenizer: SeedTokenizer) -> dict[str, str]:
     return {"fingerprint": tokenizer.fingerprint, "dtype": str(tokenizer.compute_dtype), "device": next(tokenizer.parameters()).device.type}
+
+
+def _max_text_tokens(tokenizer: SeedTokenizer) -> int:
+    return min(RETRIEVAL_TEXT_TOKENS, tokenizer.config.qformer.max_positions)
+
+
+def _words_digest(tokenizer: SeedTokenizer, vocab: Path) -> dict[str, str]:
+    """What decides text features; the fingerprint says what codes mean, and words are outside it."""
+    return {"vocab": hashlib.sha256(vocab.read_bytes()).hexdigest(), "text_branch": _tensors_digest(tokenizer.text_branch)}
 
 
 def _tensors_digest(module: torch.nn.Module | None) -> str:

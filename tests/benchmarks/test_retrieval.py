@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.benchmarks.query_variance import effective_rank, query_variance
-from seedcli.benchmarks.retrieval import chance_metrics, rank_features, rank_similarity, recall_metrics, select_images
+from seedcli.benchmarks.retrieval import chance_metrics, rank_features, rank_similarity, recall_intervals, recall_metrics, select_images
 from seedcli.errors import NumericalError
 
 
@@ -68,3 +69,24 @@ def test_query_variance_sees_collapse():
 
 def test_effective_rank_of_equal_shares_is_their_number():
     assert effective_rank(torch.tensor([2.0, 2.0, 2.0, 0.0])).item() == pytest.approx(3.0)
+
+
+def test_intervals_draw_pictures_with_all_their_captions():
+    torch.manual_seed(0)
+    i2t, t2i, txt2img = torch.randint(0, 12, (40,)), torch.randint(0, 12, (40, 5)), torch.arange(40).repeat_interleave(5)
+    intervals = recall_intervals(i2t, t2i.flatten(), txt2img)
+    assert list(intervals) == list(recall_metrics(i2t, t2i))
+    assert intervals["i2t_r5"] == pytest.approx([100 * end for end in bootstrap_interval((i2t < 5).tolist())])
+    by_picture = [100 * end for end in bootstrap_interval((t2i < 5).flatten().tolist(), txt2img.tolist())]
+    assert intervals["t2i_r5"] == pytest.approx(by_picture)
+    # With five captions each, the mean of the six recalls is a mean over pictures.
+    both = sum((i2t < k).double() + (t2i < k).double().mean(dim=1) for k in (1, 5, 10)) / 6
+    assert intervals["r_mean"] == pytest.approx([100 * end for end in bootstrap_interval(both.tolist())])
+
+
+def test_intervals_do_not_depend_on_the_order_of_captions():
+    i2t, t2i, txt2img = torch.tensor([0, 7, 2]), torch.tensor([0, 3, 9, 12]), torch.tensor([0, 2, 2, 1])
+    order = torch.tensor([3, 1, 0, 2])
+    assert recall_intervals(i2t, t2i, txt2img) == recall_intervals(i2t, t2i[order], txt2img[order])
+    perfect = recall_intervals(torch.zeros(3), torch.zeros(4), txt2img)
+    assert set(perfect.values()) == {(100.0, 100.0)}

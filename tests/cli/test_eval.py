@@ -20,6 +20,7 @@ RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "home" / "seedcli" / "retrieval"
 
 
@@ -147,3 +148,38 @@ def test_wrong_split_exits_with_3(tiny_tokenizer_folder, caption_file):
     assert "--allow-split" in outcome.stderr
     allowed = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file, "--allow-split", "--json")
     assert json.loads(allowed.stdout)["published_split"] is False
+
+
+def test_ranks_of_each_picture_are_kept_with_the_result(tiny_tokenizer_folder, caption_file, tmp_path):
+    command = ("--model", tiny_tokenizer_folder, "--dataset", caption_file, "-o", tmp_path / "run", "--json")
+    outcome = seed(*command)
+    assert outcome.exit_code == 0, outcome.stderr
+    result = json.loads(outcome.stdout)
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+    assert set(result["intervals"]) == RECALLS
+    assert all(low <= result["metrics"][name] <= high for name, (low, high) in result["intervals"].items())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == [f"{number}.png" for number in range(6)]
+    assert [len(line["captions"]) for line in lines] == [2] * 6
+    assert result["metrics"]["i2t_r5"] == pytest.approx(100 * sum(line["rank"] < 5 for line in lines) / 6)
+    assert result["metrics"]["t2i_r1"] == pytest.approx(100 * sum(each["rank"] < 1 for line in lines for each in line["captions"]) / 12)
+    again = json.loads(seed(*command).stdout)
+    assert (again["num_reused"], again["metrics"], again["intervals"]) == (6, result["metrics"], result["intervals"])
+
+
+def test_ranks_among_other_candidates_are_other_ranks(tiny_tokenizer_folder, caption_file, tmp_path):
+    command = ("--model", tiny_tokenizer_folder, "--dataset", caption_file, "-o", tmp_path / "run")
+    assert seed(*command).exit_code == 0
+    for change in (("--limit", 4), ("--feature", "codes")):
+        outcome = seed(*command, *change)
+        assert outcome.exit_code == 3
+        assert "other settings" in outcome.stderr
+
+
+def test_the_bundled_model_on_a_few_emoji(tmp_path):
+    outcome = seed("--limit", 12, "-o", tmp_path / "run", "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    result = json.loads(outcome.stdout)
+    assert (result["dataset"], result["split"], result["num_images"], result["model"]) == ("emoji", "unseen", 12, "seed-nano")
+    assert result["metrics"]["r_mean"] > result["chance"]["r_mean"]
+    assert result["settings"]["preprocess"]["interpolation"] == "bicubic"
