@@ -1,0 +1,192 @@
+"""Published numbers beside our results: which belongs to which, whether the two may be compared, and how they compare. Pure functions.
+
+A result is what every benchmark of `seed eval` writes (`result.json`). It is compared only where it says of itself all that the number's
+protocol asks for; what it does not say counts as different.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seedcli.benchmarks.paper_numbers import Measurement, PublishedNumber, flatten
+
+Verdict = Literal["within", "below", "above", "unverified", "not comparable", "not run"]
+VERDICTS: dict[Verdict, str] = {
+    "within": "the published value lies within our 95 % interval",
+    "below": "our whole interval lies below the published value",
+    "above": "our whole interval lies above the published value",
+    "unverified": "comparable, but the published value is quoted from memory: neither success nor failure",
+    "not comparable": "measured under other conditions",
+    "not run": "no result",
+}
+NANO = "seed-nano"
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A line of the scorecard.
+
+    Attributes:
+        table, metric, dataset, split, model: Of the published number; of the result where nothing was published.
+        published, decimals, mark, source: The number; None where nothing was published.
+        ours, interval, chance: Of the result, in the number's unit; None where there is none.
+        our_model: What was measured.
+        verdict: See VERDICTS.
+        reasons: Why not comparable, not run, or what else to know.
+        assumed: Conditions that the publication does not state.
+        command: What to type for a result that is missing.
+        folder: Of the result.
+    """
+
+    table: str
+    metric: str
+    dataset: str
+    split: str
+    model: str
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    published: float | None = None
+    decimals: int = 1
+    mark: str | None = None
+    source: str | None = None
+    ours: float | None = None
+    interval: tuple[float, float] | None = None
+    chance: float | None = None
+    our_model: str | None = None
+    assumed: tuple[str, ...] = ()
+    command: str | None = None
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A measurement without a result.
+
+    Attributes:
+        command: What to type.
+        lacks: What is not on this machine, or why it failed; empty where it could be measured at once.
+    """
+
+    command: str
+    lacks: tuple[str, ...] = ()
+
+
+def place_number(published: float, decimals: int, interval: tuple[float, float]) -> Literal["within", "below", "above"]:
+    """Where our interval lies; the published value stands for all that are printed as it is."""
+    half = 0.5 * 10.0**-decimals
+    low, high = interval
+    return "below" if high < published - half else "above" if low > published + half else "within"
+
+
+def differences(number: PublishedNumber, result: Mapping[str, Any]) -> tuple[str, ...]:
+    """Published number, result of the same measurement -> in what conditions they differ, in words; nothing where they may be compared."""
+    measurement, found = number.measurement, []
+    asked = {"model": number.weights, "split": measurement.split, **measurement.conditions}
+    leaves = flatten(result)
+    for key, expected in asked.items():
+        value = leaves.get(key, _ABSENT)
+        name = key.removeprefix("settings.")
+        if value is _ABSENT:
+            found.append(f"{name} is not stated, published: {expected}")
+        elif value != expected:
+            found.append(f"{name} is {value}, published: {expected}")
+    return tuple(found)
+
+
+def belongs(measurement: Measurement, result: Mapping[str, Any]) -> bool:
+    """Whether a result is of this measurement, under whatever conditions."""
+    leaves = flatten(result)
+    wanted = {"benchmark": measurement.protocol.benchmark, "dataset": measurement.dataset, **measurement.match}
+    return all(leaves.get(key, _ABSENT) == value for key, value in wanted.items())
+
+
+def score_number(number: PublishedNumber, results: Sequence[Mapping[str, Any]], missing: Callable[[PublishedNumber], Missing]) -> ScoreRow:
+    """Published number, all results (the newest first) -> its line; of several results the one that differs least is taken."""
+    measurement = number.measurement
+    facts: dict[str, Any] = {
+        **{name: getattr(measurement, name) for name in ("table", "dataset", "split")},
+        **{name: getattr(number, name) for name in ("metric", "model", "decimals", "mark", "source")},
+        "published": number.value,
+    }
+    if number.weights is None:
+        return ScoreRow(**facts, verdict="not run", reasons=(number.absent,))
+    mine = [result for result in results if belongs(measurement, result)]
+    if not mine:
+        lack = missing(number)
+        return ScoreRow(**facts, verdict="not run", reasons=lack.lacks, command=lack.command)
+    result = min(mine, key=lambda each: (each["metrics"].get(number.metric) is None, len(differences(number, each))))
+    facts |= _ours(result, number.metric)
+    interval = facts["interval"]
+    absent = f"the result has no {number.metric}" if facts["ours"] is None else None if interval else "the result has no interval"
+    reasons = (*differences(number, result), *([absent] if absent else []))
+    if reasons:
+        return ScoreRow(**facts, verdict="not comparable", reasons=reasons)
+    place = place_number(number.value, number.decimals, interval)
+    facts["assumed"] = tuple(key.removeprefix("settings.") for key in measurement.protocol.assumed)
+    if number.mark == "M":
+        return ScoreRow(**facts, verdict="unverified", reasons=(f"it would be {place!r}",))
+    return ScoreRow(**facts, verdict=place)
+
+
+def missing_row(measurement: Measurement, model: str, lack: Missing) -> ScoreRow:
+    """A measurement of our own without a result -> its line."""
+    facts = {name: getattr(measurement, name) for name in ("table", "dataset", "split")}
+    return ScoreRow(**facts, metric="", model=model, verdict="not run", reasons=lack.lacks, command=lack.command)
+
+
+def own_rows(result: Mapping[str, Any], measurements: Sequence[Measurement]) -> list[ScoreRow]:
+    """A result that nothing was published for -> a line for each of its figures, in the table of its kind of measurement."""
+    tables = [each.table for each in measurements if belongs_elsewhere(each, result)]
+    trained = f"{result['model']} was trained on emoji, and nothing was published on them"
+    reason = trained if (result["dataset"], result["model"]) == ("emoji", NANO) else f"nothing was published on {result['dataset']}"
+    facts: dict[str, Any] = {
+        **{name: result[name] for name in ("dataset", "split")},
+        "table": tables[0] if tables else result["benchmark"],
+        "model": _described(result, measurements),
+        "verdict": "not comparable",
+        "reasons": (reason,),
+    }
+    return [ScoreRow(metric=name, **facts, **_ours(result, name)) for name, value in result["metrics"].items() if value is not None]
+
+
+def belongs_elsewhere(measurement: Measurement, result: Mapping[str, Any]) -> bool:
+    """Whether a result is of this kind of measurement, on whatever set."""
+    return belongs(measurement, {**result, "dataset": measurement.dataset})
+
+
+def score_all(
+    numbers: Sequence[PublishedNumber], results: Sequence[Mapping[str, Any]], missing: Callable[[PublishedNumber], Missing]
+) -> list[ScoreRow]:
+    """Published numbers and all results (the newest first) -> lines; after them those of results on sets that nothing was published on."""
+    measurements = [number.measurement for number in numbers]
+    others = [result for result in results if not any(belongs(each, result) for each in measurements)]
+    return [score_number(number, results, missing) for number in numbers] + [row for each in others for row in own_rows(each, measurements)]
+
+
+def by_table(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
+    """Lines -> lines by table, in order of first appearance."""
+    tables: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        tables.setdefault(row.table, []).append(row)
+    return tables
+
+
+def _ours(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    interval = result.get("intervals", {}).get(metric)
+    return {
+        "ours": result["metrics"].get(metric),
+        "interval": tuple(interval) if interval else None,
+        "chance": (result.get("chance") or {}).get(metric),
+        "our_model": result["model"],
+        "folder": result.get("folder"),
+    }
+
+
+def _described(result: Mapping[str, Any], measurements: Sequence[Measurement]) -> str:
+    """Model and what tells this measurement from others of its table."""
+    leaves = flatten(result)
+    keys = {key: None for each in measurements if belongs_elsewhere(each, result) for key in each.match}
+    return ", ".join([result["model"], *(str(leaves[key]) for key in keys)])
