@@ -30,6 +30,7 @@ class Protocol:
         benchmark: As results call it.
         command: What measures it; `{dataset}`, `{split}`, `{model}` and the keys of a measurement's `match` are filled in.
         conditions: Dotted key of a result -> the value it must have.
+        without: Dotted keys that a result must not have.
         assumed: Conditions that no publication states.
         note: Where the assumed ones come from, and what is not known at all.
         language_model: Whether a language model takes part.
@@ -39,6 +40,7 @@ class Protocol:
     benchmark: str
     command: str
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     note: str = ""
     language_model: bool = False
@@ -131,10 +133,10 @@ def read_paper_numbers() -> PaperNumbers:
 def parse_paper_numbers(text: str) -> PaperNumbers:
     """Text of such a file -> numbers; see `read_paper_numbers`."""
     content = tomllib.loads(text, parse_float=Decimal)
-    protocols = {
-        name: Protocol(name, **{**entry, "conditions": flatten(entry.get("conditions", {})), "assumed": tuple(entry.get("assumed", ()))})
-        for name, entry in content["protocols"].items()
-    }
+    protocols = {}
+    for name, entry in content["protocols"].items():
+        lists = {key: tuple(entry.get(key, ())) for key in ("without", "assumed")}
+        protocols[name] = Protocol(name, **{**entry, **lists, "conditions": flatten(entry.get("conditions", {}))})
 
     def measurement(entry: Mapping[str, Any], dataset: str, split: str | None = None) -> Measurement:
         try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seedcli.benchmarks.paper_numbers import Measurement, PublishedNumber, flatten
+from seedcli.benchmarks.paper_numbers import Measurement, PaperNumbers, PublishedNumber, flatten
 
 Verdict = Literal["within", "below", "above", "unverified", "not comparable", "not run"]
 VERDICTS: dict[Verdict, str] = {
@@ -93,7 +93,15 @@ def differences(number: PublishedNumber, result: Mapping[str, Any]) -> tuple[str
             found.append(f"{name} is not stated, published: {expected}")
         elif value != expected:
             found.append(f"{name} is {value}, published: {expected}")
-    return tuple(found)
+    unwanted = [key for key in measurement.protocol.without if leaves.get(key) is not None]
+    return (*found, *(f"{key.removeprefix('settings.')} is {leaves[key]}, published: none" for key in unwanted))
+
+
+def models_of(result: Mapping[str, Any]) -> dict[str, str | None]:
+    """Names under which a result has its model, or its models where it compares two -> fingerprint of the visual tokenizer."""
+    if "models" not in result:
+        return {result["model"]: result.get("fingerprint")}
+    return {one[key]: one["fingerprint"] for one in result["models"].values() for key in ("name", "tokenizer")}
 
 
 def belongs(measurement: Measurement, result: Mapping[str, Any]) -> bool:
@@ -127,7 +135,7 @@ def score_number(number: PublishedNumber, results: Sequence[Mapping[str, Any]], 
     place = place_number(number.value, number.decimals, interval)
     facts["assumed"] = tuple(key.removeprefix("settings.") for key in measurement.protocol.assumed)
     if number.mark == "M":
-        return ScoreRow(**facts, verdict="unverified", reasons=(f"it would be {place!r}",))
+        return ScoreRow(**facts, verdict="unverified", reasons=(f"it would be: {place}",))
     return ScoreRow(**facts, verdict=place)
 
 
@@ -137,15 +145,22 @@ def missing_row(measurement: Measurement, model: str, lack: Missing) -> ScoreRow
     return ScoreRow(**facts, metric="", model=model, verdict="not run", reasons=lack.lacks, command=lack.command)
 
 
-def own_rows(result: Mapping[str, Any], measurements: Sequence[Measurement]) -> list[ScoreRow]:
-    """A result that nothing was published for -> a line for each of its figures, in the table of its kind of measurement."""
-    tables = [each.table for each in measurements if belongs_elsewhere(each, result)]
-    trained = f"{result['model']} was trained on emoji, and nothing was published on them"
-    reason = trained if (result["dataset"], result["model"]) == ("emoji", NANO) else f"nothing was published on {result['dataset']}"
+def own_rows(result: Mapping[str, Any], numbers: PaperNumbers) -> list[ScoreRow]:
+    """A result that no published number is of -> a line for each of its figures, in the table of its kind of measurement."""
+    published = [number.measurement for number in numbers.published]
+    alike = [each for each in (*published, *numbers.own) if belongs_elsewhere(each, result)]
+    if result["dataset"] == "emoji" and NANO in models_of(result):
+        reason = "trained on emoji"
+    elif any(belongs(each, result) for each in published):
+        reason = "the published models cannot be had"
+    else:
+        reason = f"nothing was published on {result['dataset']}"
+    leaves = flatten(result)
+    words = dict.fromkeys(str(leaves[key]) for each in alike for key in each.match)
     facts: dict[str, Any] = {
         **{name: result[name] for name in ("dataset", "split")},
-        "table": tables[0] if tables else result["benchmark"],
-        "model": _described(result, measurements),
+        "table": alike[0].table if alike else result["benchmark"],
+        "model": ", ".join([result["model"], *words]),
         "verdict": "not comparable",
         "reasons": (reason,),
     }
@@ -157,13 +172,12 @@ def belongs_elsewhere(measurement: Measurement, result: Mapping[str, Any]) -> bo
     return belongs(measurement, {**result, "dataset": measurement.dataset})
 
 
-def score_all(
-    numbers: Sequence[PublishedNumber], results: Sequence[Mapping[str, Any]], missing: Callable[[PublishedNumber], Missing]
-) -> list[ScoreRow]:
-    """Published numbers and all results (the newest first) -> lines; after them those of results on sets that nothing was published on."""
-    measurements = [number.measurement for number in numbers]
-    others = [result for result in results if not any(belongs(each, result) for each in measurements)]
-    return [score_number(number, results, missing) for number in numbers] + [row for each in others for row in own_rows(each, measurements)]
+def score_all(numbers: PaperNumbers, results: Sequence[Mapping[str, Any]], missing: Callable[[PublishedNumber], Missing]) -> list[ScoreRow]:
+    """Numbers and all results (the newest first) -> lines of the published numbers, then those of results that none of them is of."""
+    theirs = [number.measurement for number in numbers.published if number.weights is not None]
+    others = [result for result in results if not any(belongs(each, result) for each in theirs)]
+    rows = [score_number(number, results, missing) for number in numbers.published]
+    return rows + [row for result in others for row in own_rows(result, numbers)]
 
 
 def by_table(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
@@ -183,10 +197,3 @@ def _ours(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
         "our_model": result["model"],
         "folder": result.get("folder"),
     }
-
-
-def _described(result: Mapping[str, Any], measurements: Sequence[Measurement]) -> str:
-    """Model and what tells this measurement from others of its table."""
-    leaves = flatten(result)
-    keys = {key: None for each in measurements if belongs_elsewhere(each, result) for key in each.match}
-    return ", ".join([result["model"], *(str(leaves[key]) for key in keys)])

@@ -21,8 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seedcli.benchmarks.paper_numbers import Measurement, PublishedNumber, read_paper_numbers
-from seedcli.benchmarks.scorecard import NANO, Missing, ScoreRow, belongs, missing_row, score_all
+from seedcli.benchmarks.paper_numbers import Measurement, PaperNumbers, read_paper_numbers
+from seedcli.benchmarks.scorecard import NANO, Missing, ScoreRow, belongs, missing_row, models_of, score_all
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, SeedError, UsageError
 from seedcli.models.config import PRESETS
@@ -48,7 +48,7 @@ class _Job:
     def is_done_by(self, result: Mapping[str, Any], names: frozenset[str]) -> bool:
         """Whether a result is the job's. A published split that is not stated, or kept by a server, is done by any split's."""
         same_split = not self.own or result["split"] == self.measurement.split
-        return belongs(self.measurement, result) and same_split and result["model"] in (names or {self.model})
+        return belongs(self.measurement, result) and same_split and not models_of(result).keys().isdisjoint(names or {self.model})
 
 
 @dataclass(frozen=True)
@@ -59,33 +59,32 @@ class _Scope:
         names: What results call the model; empty for all models.
         fingerprint: Of the model, where it is known.
         datasets: Only these; empty for all.
-        published: Numbers that are shown.
-        own: Measurements of a model that nothing was published of.
-        own_model: That model.
+        numbers: What is shown.
+        own_model: Whose measurements the numbers' own ones are; None where numbers were published of the model.
     """
 
     names: frozenset[str]
     fingerprint: str | None
     datasets: tuple[str, ...]
-    published: tuple[PublishedNumber, ...]
-    own: tuple[Measurement, ...]
-    own_model: str
+    numbers: PaperNumbers
+    own_model: str | None
 
     def results(self, folder: Path, reporter: Reporter) -> list[dict[str, Any]]:
         """Those of the folder that belong here, the newest first."""
         return [
             result
             for result in read_results(folder, reporter)
-            if (not self.names or result["model"] in self.names)
+            if (not self.names or not self.names.isdisjoint(models_of(result)))
             and (not self.datasets or result["dataset"] in self.datasets)
             and self._is_of_these_weights(result, reporter)
         ]
 
     def jobs(self, results: Sequence[Mapping[str, Any]]) -> list[_Job]:
         """What has no result, each once."""
-        numbers = [number for number in self.published if number.weights and (not self.names or number.weights in self.names)]
-        jobs = [_Job(number.measurement, number.weights or "", own=False) for number in numbers]
-        jobs += [_Job(each, self.own_model, own=True) for each in self.own]
+        theirs = [(number.measurement, number.weights) for number in self.numbers.published]
+        jobs = [_Job(each, weights, own=False) for each, weights in theirs if weights and (not self.names or weights in self.names)]
+        if self.own_model is not None:
+            jobs += [_Job(each, self.own_model, own=True) for each in self.numbers.own]
         unique = {(job.model, job.measurement.name): job for job in jobs}
         return [job for job in unique.values() if not any(job.is_done_by(result, self._names_of(job)) for result in results)]
 
@@ -93,11 +92,11 @@ class _Scope:
         return self.names if job.model == self.own_model else frozenset()
 
     def _is_of_these_weights(self, result: Mapping[str, Any], reporter: Reporter) -> bool:
-        theirs = result.get("fingerprint")
-        if self.fingerprint is None or theirs in (None, self.fingerprint):
-            return True
-        reporter.warn(f"{result['folder']} is of other weights of {result['model']} ({theirs}, now {self.fingerprint}); left out")
-        return False
+        for name, fingerprint in models_of(result).items():
+            if name in self.names and None not in (self.fingerprint, fingerprint) and fingerprint != self.fingerprint:
+                reporter.warn(f"{result['folder']} is of other weights of {name} ({fingerprint}, now {self.fingerprint}); left out")
+                return False
+        return True
 
 
 def run_paper(
@@ -144,7 +143,7 @@ def run_paper(
         lack = _missing(measurement, weights or "", data_root)
         return Missing(lack.command, (failed[lack.command],)) if lack.command in failed else lack
 
-    rows = score_all(scope.published, found, lambda number: missing(number.measurement, number.weights))
+    rows = score_all(scope.numbers, found, lambda number: missing(number.measurement, number.weights))
     rows += [missing_row(job.measurement, job.model, missing(job.measurement, job.model)) for job in scope.jobs(found) if job.own]
     card = {
         "benchmark": "paper",
@@ -170,7 +169,8 @@ def read_results(folder: Path, reporter: Reporter) -> Iterator[dict[str, Any]]:
             if not isinstance(result["metrics"], dict):
                 raise TypeError("`metrics` is no object")
             known = {name: result[name] for name in ("benchmark", "dataset", "split", "model")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            models_of(result)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reporter.warn(f"{path} is no result of a benchmark ({type(error).__name__}: {error}); left out")
             continue
         yield {**result, **known, "folder": str(path.parent)}
@@ -196,9 +196,11 @@ def _scope(model: str | None, datasets: Sequence[str]) -> _Scope:
         names=names,
         fingerprint=fingerprint,
         datasets=tuple(datasets),
-        published=tuple(number for number in numbers.published if number.measurement.dataset in wanted),
-        own=() if has_numbers else tuple(each for each in numbers.own if each.dataset in wanted),
-        own_model=model or NANO,
+        numbers=PaperNumbers(
+            tuple(number for number in numbers.published if number.measurement.dataset in wanted),
+            tuple(each for each in numbers.own if each.dataset in wanted),
+        ),
+        own_model=None if has_numbers else model or NANO,
     )
 
 

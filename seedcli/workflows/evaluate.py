@@ -133,13 +133,13 @@ def run_retrieval(
         more["query_variance"] = query_variance(embeddings[main])
 
     settings = {
-        "model": tokenizer.name,
+        "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
         "dtype": str(tokenizer.compute_dtype).removeprefix("torch."),
         "feature": feature,
         "query": query,
         "reranking": "none",
-        "preprocess": asdict(tokenizer.config.preprocess.retrieval),
+        "preprocessing": asdict(tokenizer.config.preprocess.retrieval),
         "max_text_tokens": _max_text_tokens(tokenizer),
         "words": _words_digest(tokenizer, vocab),
         "candidates": _candidates_digest(found, main),

@@ -182,4 +182,4 @@ def test_the_bundled_model_on_a_few_emoji(tmp_path):
     result = json.loads(outcome.stdout)
     assert (result["dataset"], result["split"], result["num_images"], result["model"]) == ("emoji", "unseen", 12, "seed-nano")
     assert result["metrics"]["r_mean"] > result["chance"]["r_mean"]
-    assert result["settings"]["preprocess"]["interpolation"] == "bicubic"
+    assert result["settings"]["preprocessing"]["interpolation"] == "bicubic"
