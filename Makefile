@@ -2,6 +2,7 @@
 # make test    all tests; those of `seed chat --web` where gradio is installed: make test-web installs it (gradio 6 takes Pillow back to 12)
 # make check   linter and formatter, changes nothing;   make fix lets them change
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
+# make nano-tables   everything that the README says of seed-nano, measured into runs/eval/nano; what is there is not measured again
 #
 # The first of them builds .venv. The pinned torch is what the tests ran with; on Linux it is the CUDA build. For the CPU build, a tenth of the size:
 #   make demo TORCH="torch==2.14.1 torchvision==0.29.1 --index-url https://download.pytorch.org/whl/cpu"
@@ -9,12 +10,13 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-web check fix bench
+.PHONY: demo test test-web check fix bench nano-tables
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 PICTURE ?= examples/face.png
+NANO_RESULTS ?= runs/eval/nano
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -52,3 +54,14 @@ fix: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pytest -s -m bench
+
+# Exit code 4 means that some of the measurements failed; the table is made of the others, and says which.
+nano-tables: export HF_HUB_OFFLINE := 1
+nano-tables: $(VENV)/installed
+	$(BIN)/seed eval paper --model seed-nano --run --results $(NANO_RESULTS) -o $(NANO_RESULTS)/paper || test $$? -eq 4
+	test -s $(NANO_RESULTS)/nano-report.json || { $(BIN)/python -m seedcli.workflows.nano_report > $(NANO_RESULTS)/report.partial \
+		&& mv $(NANO_RESULTS)/report.partial $(NANO_RESULTS)/nano-report.json; }
+	test -s $(NANO_RESULTS)/nano-llm-report.json || ! test -d seedcli/bundled/nano/llm || { \
+		$(BIN)/python -m seedcli.workflows.nano_llm_report > $(NANO_RESULTS)/llm-report.partial \
+		&& mv $(NANO_RESULTS)/llm-report.partial $(NANO_RESULTS)/nano-llm-report.json; }
+	$(BIN)/python -m seedcli.workflows.nano_tables $(NANO_RESULTS) | tee $(NANO_RESULTS)/nano-tables.md

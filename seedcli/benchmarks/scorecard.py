@@ -173,11 +173,19 @@ def belongs_elsewhere(measurement: Measurement, result: Mapping[str, Any]) -> bo
 
 
 def score_all(numbers: PaperNumbers, results: Sequence[Mapping[str, Any]], missing: Callable[[PublishedNumber], Missing]) -> list[ScoreRow]:
-    """Numbers and all results (the newest first) -> lines of the published numbers, then those of results that none of them is of."""
+    """Numbers and all results (the newest first) -> lines of the published numbers, then those of results that none of them is of.
+
+    The latter come in the order of the numbers' own measurements.
+    """
     theirs = [number.measurement for number in numbers.published if number.weights is not None]
     others = [result for result in results if not any(belongs(each, result) for each in theirs)]
     rows = [score_number(number, results, missing) for number in numbers.published]
-    return rows + [row for result in others for row in own_rows(result, numbers)]
+    return rows + [row for result in sorted(others, key=lambda each: _place(each, numbers.own)) for row in own_rows(result, numbers)]
+
+
+def _place(result: Mapping[str, Any], own: Sequence[Measurement]) -> int:
+    alike = (place for place, each in enumerate(own) if belongs(each, result) and each.split == result["split"])
+    return next(alike, len(own))
 
 
 def by_table(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:

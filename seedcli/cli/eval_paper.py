@@ -45,10 +45,8 @@ def paper(
     card = run_paper(model=model, results=results, output=output, run=run, datasets=dataset or (), data_root=data_root, reporter=console)
     console.result(card, human=_show_card)
     if card["failed"]:
-        raise PartialFailure(
-            f"{len(card['failed'])} measurements failed: " + "; ".join(f"{one['command']} ({one['reason']})" for one in card["failed"]),
-            remedy="each of the commands can be typed alone",
-        )
+        named = "".join(f"\n  {one['command']}: {one['reason']}" for one in card["failed"])
+        raise PartialFailure(f"{len(card['failed'])} of the measurements failed:{named}", remedy="each of the commands can be typed alone")
 
 
 def _show_card(card: dict[str, Any]) -> str:

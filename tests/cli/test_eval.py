@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from seedcli.benchmarks.paper_numbers import read_paper_numbers
+from seedcli.benchmarks.scorecard import belongs, differences
 from seedcli.cli.eval_retrieval import _show_retrieval
 from seedcli.cli.main import app
 from seedcli.models.registry import load_seed_tokenizer
@@ -183,3 +185,11 @@ def test_the_bundled_model_on_a_few_emoji(tmp_path):
     assert (result["dataset"], result["split"], result["num_images"], result["model"]) == ("emoji", "unseen", 12, "seed-nano")
     assert result["metrics"]["r_mean"] > result["chance"]["r_mean"]
     assert result["settings"]["preprocessing"]["interpolation"] == "bicubic"
+
+
+def test_a_result_states_what_published_numbers_are_compared_by(tiny_tokenizer_folder, caption_file):
+    result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), feature="codes") | {"dataset": "coco"}
+    number = next(number for number in read_paper_numbers().published if number.weights == "seed-2" and belongs(number.measurement, result))
+    found = differences(number, result)
+    assert "preprocessing.image_size_px is 56, published: 224" in found
+    assert not any("not stated" in each or "reranking" in each or "max_text_tokens" in each or "query" in each for each in found)

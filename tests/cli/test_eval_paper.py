@@ -189,7 +189,7 @@ def test_a_measurement_that_fails_is_named(tiny_tokenizer_folder, tmp_path, monk
     monkeypatch.setattr(eval_paper, "read_paper_numbers", lambda: type(numbers)((), retrieval))
     outcome = seed("--model", tiny_tokenizer_folder, "--results", tmp_path / "results", "--run", "--json")
     assert outcome.exit_code == 4
-    assert "1 measurements failed" in outcome.stderr
+    assert "1 of the measurements failed:\n  seed eval retrieval" in outcome.stderr
     card = json.loads(outcome.stdout)
     assert "holds other things: thesis.tex" in card["rows"][0]["reasons"][0]
     assert card["rows"][0]["verdict"] == "not run"
