@@ -110,7 +110,7 @@ def test_commands_and_folders_of_measurements():
         (r'mark = "P"', 'mark = "X"', "mark 'X'"),
         (r'absent = "another system, for scale"\n', "", "either `weights` or why they are `absent`"),
         (r'protocol = "retrieval"', 'protocol = "guess"', "no set or protocol called 'guess'"),
-        (r'assumed = \["judge"', 'assumed = ["jduge"', "assumes jduge, which is no condition"),
+        (r'assumed = \["judge.name"', 'assumed = ["jduge"', "assumes jduge, which is no condition"),
     ],
 )
 def test_a_faulty_file_is_refused(pattern, replacement, message):
