@@ -133,7 +133,7 @@ def score_number(number: PublishedNumber, results: Sequence[Mapping[str, Any]], 
     if reasons:
         return ScoreRow(**facts, verdict="not comparable", reasons=reasons)
     place = place_number(number.value, number.decimals, interval)
-    facts["assumed"] = tuple(key.removeprefix("settings.") for key in measurement.protocol.assumed)
+    facts["assumed"] = tuple(key.removeprefix("settings.") for key in measurement.protocol.assumed if key in measurement.conditions)
     if number.mark == "M":
         return ScoreRow(**facts, verdict="unverified", reasons=(f"it would be: {place}",))
     return ScoreRow(**facts, verdict=place)
@@ -155,6 +155,7 @@ def own_rows(result: Mapping[str, Any], numbers: PaperNumbers) -> list[ScoreRow]
         reason = "the published models cannot be had"
     else:
         reason = f"nothing was published on {result['dataset']}"
+    sizes = [f"{result[key]:,} {key.removeprefix('num_')}" for key in ("num_images", "num_questions") if key in result]
     leaves = flatten(result)
     words = dict.fromkeys(str(leaves[key]) for each in alike for key in each.match)
     facts: dict[str, Any] = {
@@ -162,7 +163,7 @@ def own_rows(result: Mapping[str, Any], numbers: PaperNumbers) -> list[ScoreRow]
         "table": alike[0].table if alike else result["benchmark"],
         "model": ", ".join([result["model"], *words]),
         "verdict": "not comparable",
-        "reasons": (reason,),
+        "reasons": (", ".join([reason, *sizes]),),
     }
     return [ScoreRow(metric=name, **facts, **_ours(result, name)) for name, value in result["metrics"].items() if value is not None]
 
@@ -197,7 +198,7 @@ def by_table(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
 
 
 def _ours(result: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    interval = result.get("intervals", {}).get(metric)
+    interval = (result.get("intervals") or {}).get(metric)
     return {
         "ours": result["metrics"].get(metric),
         "interval": tuple(interval) if interval else None,

@@ -46,9 +46,14 @@ class _Job:
     own: bool
 
     def is_done_by(self, result: Mapping[str, Any], names: frozenset[str]) -> bool:
-        """Whether a result is the job's. A published split that is not stated, or kept by a server, is done by any split's."""
-        same_split = not self.own or result["split"] == self.measurement.split
-        return belongs(self.measurement, result) and same_split and not models_of(result).keys().isdisjoint(names or {self.model})
+        """Whether a result is the job's, of all its samples.
+
+        Published answers of some splits are kept by a server, or the split is not stated: any split's result will do.
+        """
+        wanted = {"split": self.measurement.split} if self.own else {}
+        wanted |= {key: value for key, value in self.measurement.conditions.items() if key == "num_images"}
+        whole = all(result.get(key) == value for key, value in wanted.items())
+        return whole and belongs(self.measurement, result) and not models_of(result).keys().isdisjoint(names or {self.model})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from seedcli.benchmarks.paper_numbers import Measurement, PaperNumbers, Protocol, PublishedNumber
-from seedcli.benchmarks.scorecard import Missing, differences, missing_row, place_number, score_all, score_number
+from seedcli.benchmarks.scorecard import Missing, differences, missing_row, models_of, place_number, score_all, score_number
 
 PROTOCOL = Protocol("describe", "caption", "seed eval caption --dataset {dataset} --model {model}", assumed=("settings.prompt",))
 CONDITIONS = {
@@ -96,6 +96,20 @@ def test_other_conditions_are_named_and_not_compared(path, value, reason):
     assert (row.verdict, row.reasons) == ("not comparable", (reason,))
 
 
+def test_what_must_not_be_there_is_named():
+    protocol = dataclasses.replace(PROTOCOL, without=("settings.decoding.quantize",))
+    number = dataclasses.replace(NUMBER, measurement=dataclasses.replace(MEASUREMENT, protocol=protocol))
+    assert differences(number, RESULT) == ()
+    assert differences(number, changed("settings.decoding.quantize", "4bit")) == ("decoding.quantize is 4bit, published: none",)
+
+
+def test_a_result_of_two_models_has_the_names_of_both():
+    both = {"causal": {"name": "llm", "tokenizer": "eyes", "fingerprint": "f"}, "bilateral": {"name": "twin", "tokenizer": "others"}}
+    both["bilateral"]["fingerprint"] = "g"
+    assert models_of(RESULT | {"models": both}) == {"llm": "f", "eyes": "f", "twin": "g", "others": "g"}
+    assert models_of(RESULT | {"fingerprint": "h"}) == {"seed-llama-8b-sft": "h"}
+
+
 def test_every_difference_is_named():
     result = changed("split", "val") | {"num_images": 7}
     assert differences(NUMBER, result) == ("split is val, published: test", "num_images is 7, published: 5000")
@@ -141,10 +155,12 @@ def test_results_of_no_published_set_stand_beside():
         ("cider", "not comparable", "puzzle"),
         ("bleu_4", "not comparable", "puzzle"),
     ]
-    assert rows[1].reasons == ("trained on emoji",) and rows[1].published is None and rows[1].model == "seed-nano, codes"
-    assert rows[3].reasons == ("nothing was published on emoji",)
+    assert rows[1].reasons == ("trained on emoji, 5,000 images",) and rows[1].published is None and rows[1].model == "seed-nano, codes"
+    assert rows[3].reasons == ("nothing was published on emoji, 5,000 images",)
     absent = PaperNumbers((dataclasses.replace(NUMBER, weights=None, absent="gone"),), ())
-    assert [row.reasons[0] for row in score_all(absent, [RESULT], lacking)] == ["gone"] + ["the published models cannot be had"] * 2
+    gone, *beside = score_all(absent, [RESULT], lacking)
+    assert gone.reasons == ("gone",)
+    assert [row.reasons for row in beside] == [("the published models cannot be had, 5,000 images",)] * 2
 
 
 def test_what_is_missing_of_our_own_has_its_command():

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from seedcli.benchmarks.paper_numbers import read_paper_numbers
 from seedcli.cli.eval_paper import _show_card
 from seedcli.cli.main import app
+from seedcli.console import Reporter
 from seedcli.models.registry import describe
 from seedcli.workflows import eval_paper
 
@@ -174,11 +175,25 @@ def test_run_measures_what_can_be_measured_here(tiny_tokenizer_folder, tmp_path,
     assert outcome.exit_code == 0, outcome.stderr
     card = json.loads(outcome.stdout)
     assert {row["metric"] for row in card["rows"]} == set(RECALLS)
-    assert all(row["reasons"] == ["nothing was published on emoji"] and row["interval"] and row["chance"] for row in card["rows"])
+    assert all(
+        row["reasons"] == ["nothing was published on emoji, 177 images"] and row["interval"] and row["chance"] for row in card["rows"]
+    )
     made = tmp_path / "results" / "tiny-retrieval-emoji-unseen-codes" / "result.json"
     before = made.stat().st_mtime_ns
     again = json.loads(seed(*command, "--json").stdout)
     assert again["rows"] == card["rows"] and made.stat().st_mtime_ns == before
+
+
+def test_a_part_of_the_samples_is_no_measurement_yet(results):
+    def missing_commands():
+        scope = eval_paper._scope(None, ("flickr30k",))
+        return {(job.model, job.measurement.name) for job in scope.jobs(list(eval_paper.read_results(results, Reporter())))}
+
+    job = ("seed-2", "retrieval-flickr30k-test-codes")
+    assert job not in missing_commands()
+    content = json.loads((results / "retrieval" / "result.json").read_text())
+    (results / "retrieval" / "result.json").write_text(json.dumps(content | {"num_images": 50}))
+    assert job in missing_commands()
 
 
 def test_a_measurement_that_fails_is_named(tiny_tokenizer_folder, tmp_path, monkeypatch):
