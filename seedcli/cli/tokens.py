@@ -5,12 +5,106 @@ from typing import Annotated
 
 import typer
 
+from seedcli.cli.options import BatchSizeOption, DeviceOption, DryRunOption, DtypeOption, LimitOption, ModelOption, ResumeOption
 from seedcli.console import console
-from seedcli.errors import DataError
+from seedcli.errors import DataError, PartialFailure
 
 ShardsArgument = Annotated[list[Path], typer.Argument(metavar="SHARDS...", help="Token shards (.parquet), or folders of them.")]
 
-app = typer.Typer(help="Look into token shards, check them, join them.", no_args_is_help=True)
+FormatArgument = Annotated[str, typer.Argument(metavar="FORMAT", help="Layout of a published set, or messages: see seed tokens formats.")]
+AnnotationsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="INPUT...", help="Its annotation files: .json, .jsonl, .csv, .parquet, .txt; also .gz, .zip."),
+]
+ShardsFolderOption = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of token shards.")]
+ImagesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--images", metavar="DIR", help="Where pictures and folders of frames lie; may be given again. Default: beside INPUT."),
+]
+FramesOption = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of each video; by default 4 or 8, as its set has it.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Processes that decode pictures, 0 for none; by default as many as cores, at most 8.")
+]
+ProcessesOption = Annotated[int, typer.Option("--nproc", min=1, help="Processes with a model each.")]
+ShardSizeOption = Annotated[int, typer.Option("--shard-size", min=1, help="Documents in a token shard.")]
+
+app = typer.Typer(help="Build token shards of documents, look into shards, check them, join them.", no_args_is_help=True)
+
+
+@app.command()
+def build(
+    set_format: FormatArgument,
+    inputs: AnnotationsArgument = None,
+    *,
+    output: ShardsFolderOption,
+    images: ImagesOption = None,
+    model: ModelOption = "seed-nano",
+    frames: FramesOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    batch_size: BatchSizeOption = 32,
+    workers: WorkersOption = None,
+    nproc: ProcessesOption = 1,
+    limit: LimitOption = None,
+    shard_size: ShardSizeOption = 10_000,
+    resume: ResumeOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Turn a published data set, or your own conversations, into token shards that training reads.
+
+    Every picture is tokenised once, however many documents name it. A document with a picture that cannot be read is left out and named in
+    errors.jsonl (exit code 4); pages of mmc4 and obelics go on without the picture.
+
+    \b
+    Examples:
+      seed tokens build messages examples/own-data/conversations.jsonl --images examples -o tokens/own
+      seed tokens build vqa v2_OpenEnded_mscoco_train2014_questions.json \\
+          v2_mscoco_train2014_annotations.json --images train2014 --model seed-2 -o tokens/vqav2
+      seed tokens build llava conversation_58k.json --images train2017 --model seed-2 -o tokens/llava-conversation --resume
+    """
+    from seedcli.workflows.build_documents import BuildRequest, plan, run
+
+    request = BuildRequest(
+        format=set_format,
+        inputs=tuple(inputs or ()),
+        output=output,
+        images=tuple(images or ()),
+        model=model,
+        device=device,
+        dtype=dtype,
+        batch_size=batch_size,
+        workers=workers,
+        nproc=nproc,
+        frames=frames,
+        limit=limit,
+        shard_size=shard_size,
+        resume=resume,
+    )
+    if dry_run:
+        console.result(plan(request, reporter=console))
+        return
+    summary = run(request, reporter=console)
+    console.result(summary.as_result())
+    if summary.errors:
+        raise PartialFailure(
+            f"{summary.failed} of {summary.rows + summary.failed} documents could not be made, others go without {summary.left_out} "
+            f"pictures; {summary.errors} names them",
+            remedy="Mend or fetch what is missing and build again into another folder, or train on what there is.",
+        )
+
+
+@app.command()
+def formats() -> None:
+    """List the layouts that `seed tokens build` reads: sets, files to name, forms of a recipe's source, and where each is described.
+
+    \b
+    Example:
+      seed tokens formats
+    """
+    from seedcli.workflows.build_documents import formats
+
+    for record in formats():
+        console.result(record)
 
 
 @app.command()

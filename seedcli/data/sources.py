@@ -45,6 +45,7 @@ class Item:
         text_path: File with the caption, read together with the image.
         meta: Whatever else the input carried, as a JSON object.
         problem: Why there is nothing to read.
+        cell: Place in the table `path`, see `data.table_cells`.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Item:
     text_path: str | None = None
     meta: str | None = None
     problem: str | None = None
+    cell: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

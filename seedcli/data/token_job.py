@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from seedcli.data.sources import Columns, Container, Item, count_items, read_items
+from seedcli.data.table_cells import CellReader
 from seedcli.data.token_shards import TokenRow, sync_and_rename
 from seedcli.errors import DataError
 
@@ -51,12 +52,12 @@ class PlannedShard:
 
     Attributes:
         name: Of the file, without ending.
-        kind: `files` (a part of items.jsonl), `tar`, `parquet` or `dataset`.
+        kind: `files` (a part of items.jsonl), `tar`, `parquet`, `dataset`, or `documents` (a part of documents.jsonl, `data.document_job`).
         path: Of the container.
-        start: First row of a dataset, or byte offset in items.jsonl.
+        start: First row of a dataset, or byte offset in items.jsonl or documents.jsonl.
         stop: Row after the last of a dataset.
         num_items: Images, None for a tar that was not counted.
-        digest: sha256 of the listed lines of a `files` shard.
+        digest: sha256 of the listed lines of a `files` or `documents` shard.
     """
 
     name: str
@@ -69,7 +70,7 @@ class PlannedShard:
 
     def made_from(self) -> dict[str, Any]:
         """What the shard's metadata says of its input."""
-        what = {"kind": self.kind} | ({"list_sha256": self.digest} if self.kind == "files" else {"path": self.path})
+        what = {"kind": self.kind} | ({"list_sha256": self.digest} if self.digest else {"path": self.path})
         return what | ({"rows": [self.start, self.stop]} if self.kind == "dataset" else {})
 
 
@@ -104,12 +105,20 @@ class TokenJob:
         return (item for _, item in zip(range(shard.num_items - skip), items, strict=False))
 
     def _listed(self, shard: PlannedShard, skip: int) -> Iterator[Item]:
+        cells = CellReader()
         with open(self.folder / "items.jsonl", encoding="utf-8") as file:
             file.seek(shard.start)
             for number in range(shard.num_items):
                 line = file.readline()
                 if number >= skip:
-                    yield Item(**json.loads(line))
+                    yield cells.read(Item(**json.loads(line)))
+
+    def documents(self, shard: PlannedShard) -> Iterator[dict[str, Any]]:
+        """The lines of a `documents` shard, as they were listed when the job began."""
+        with open(self.folder / "documents.jsonl", encoding="utf-8") as file:
+            file.seek(shard.start)
+            for _ in range(shard.num_items):
+                yield json.loads(file.readline())
 
     def journal_path(self, shard: PlannedShard) -> Path:
         """Where a shard's journal is or would be."""

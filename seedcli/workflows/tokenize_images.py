@@ -224,18 +224,24 @@ def _flat(entries: Iterable[Item | Container], columns: Columns) -> Iterator[Ite
             yield from read_items(entry, columns)
 
 
-def run(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Reporter = Reporter()) -> TokenizeSummary:
+def run(
+    request: TokenizeRequest,
+    *,
+    stdin: Iterable[str] = (),
+    entries: Iterable[Item | Container] | None = None,
+    reporter: Reporter = Reporter(),
+) -> TokenizeSummary:
     """Images -> one output file, or a folder of shards; see the module.
 
     Several processes may run on one folder (torchrun, SLURM, or the same command on many machines with `--resume`): each takes shards that
-    nobody holds. Rank 0 writes the list of inputs, the others wait for it.
+    nobody holds. Rank 0 writes the list of inputs, the others wait for it. `entries` are taken in place of what `request.inputs` name.
 
     Raises:
         UsageError: Options that do not go together.
         DataError: Missing inputs, an output that another run left unfinished, or a resumed run whose settings differ.
     """
     request.check()
-    entries = _check_place(request, stdin)
+    entries = _check_place(request, stdin, entries)
     if request.nproc == 1:
         return _run(request, entries, reporter, None)
     from seedcli.workflows.tokenize_ranks import share_of_threads, start_helpers
@@ -314,7 +320,9 @@ def joins_another() -> bool:
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) > 0
 
 
-def _check_place(request: TokenizeRequest, stdin: Iterable[str]) -> Iterator[Item | Container]:
+def _check_place(
+    request: TokenizeRequest, stdin: Iterable[str], entries: Iterable[Item | Container] | None = None
+) -> Iterator[Item | Container]:
     """What can be refused before a model is loaded; returns the listing of the inputs, not begun."""
     manifest = request.workspace / "manifest.json"
     if manifest.exists() and not (request.resume or request.retry_failed or joins_another()):
@@ -333,7 +341,9 @@ def _check_place(request: TokenizeRequest, stdin: Iterable[str]) -> Iterator[Ite
         raise DataError(f"{request.output} holds parquet files that this command did not plan", remedy="Name a new folder with -o.")
     if not request.writes_shards and request.output.is_dir():
         raise DataError(f"{request.output} is a folder", remedy="Name a file, or a folder without an ending.")
-    return list_inputs(request.inputs, stdin)
+    if joins_another() and not request.inputs:  # rank 0 was given entries
+        return iter(())
+    return list_inputs(request.inputs, stdin) if entries is None else iter(entries)
 
 
 def _open_job(request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedTokenizer) -> TokenJob:

@@ -97,7 +97,8 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
         missing = [shard.name for shard in job.shards if not (folder / f"{shard.name}.parquet").exists()] if job else []
         if missing:
             problems.append(
-                f"{folder}: {len(missing)} of {len(job.shards)} shards are not finished ({missing[0]}, ...); seed tokenize --resume"
+                f"{folder}: {len(missing)} of {len(job.shards)} shards are not finished ({missing[0]}, ...); "
+                f"{job.settings.get('command', 'seed tokenize')} --resume"
             )
         problems += [f"{left}: left by an interrupted run" for left in sorted(folder.glob("*.partial"))]
     unit = _unit(header) if len(contents) == 1 else "rows"
