@@ -1,0 +1,98 @@
+"""`seed tokens build` and `seed tokens formats` as a user types them: what comes back, exit codes, and how little is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from seedcli.cli.main import app
+from seedcli.data.set_formats import FORMATS
+from tests.published_sets import PUBLISHED, write_file
+
+
+@pytest.fixture
+def llava(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A LLaVA file of one conversation in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    [name] = PUBLISHED["llava"].write(tmp_path)
+    return Path(name).name
+
+
+def seed(*arguments: str):
+    return CliRunner().invoke(app, ["tokens", *arguments])
+
+
+def test_a_summary_and_shards_that_the_other_commands_read(llava, tiny_tokenizer_folder):
+    built = seed("build", "llava", llava, "-o", "out", "--images", "images", "--model", str(tiny_tokenizer_folder))
+    assert built.exit_code == 0, built.stderr
+    summary = json.loads(built.stdout)
+    assert summary | {"elapsed_s": 0, "fingerprint": ""} == {
+        "output": "out",
+        "conversations": 1,
+        "pictures": 1,
+        "failed": 0,
+        "left_out": 0,
+        "shards": 1,
+        "model": "tiny",
+        "fingerprint": "",
+        "elapsed_s": 0,
+    }
+    assert json.loads(seed("info", "out").stdout)["conversations"] == 1
+    assert json.loads(seed("verify", "out").stdout)["problems"] == []
+    [record] = [json.loads(line) for line in seed("head", "out").stdout.splitlines()]
+    assert [message["role"] for message in record["messages"]] == ["user", "assistant", "user", "assistant"]
+    assert (record["key"], record["meta"]) == ("conversation_58k/0", {"id": "000000000009"})
+
+
+def test_pictures_beside_the_file_and_partial_failure(llava, tiny_tokenizer_folder):
+    records = json.loads(Path(llava).read_text())
+    write_file(Path("two.json"), [*records, records[0] | {"image": "gone.jpg"}])
+    built = seed("build", "llava", "two.json", "-o", "out", "--model", str(tiny_tokenizer_folder))
+    assert built.exit_code == 4
+    assert json.loads(built.stdout)["failed"] == 1
+    assert "1 of 2 documents could not be made" in built.stderr
+    assert "out/errors.jsonl" in built.stderr
+    assert "gone.jpg" in Path("out/errors.jsonl").read_text()
+
+
+def test_unfinished_builds_are_reported_with_their_own_command(llava, tiny_tokenizer_folder):
+    seed("build", "llava", llava, "-o", "out", "--images", "images", "--model", str(tiny_tokenizer_folder))
+    (Path("out") / "out-000000.parquet").rename("kept.parquet")
+    write_file(Path("out") / "other.parquet", pa.table({"a": [1]}))
+    assert "seed tokens build --resume" in seed("verify", "out").stdout
+
+
+def test_an_unknown_format_names_the_nearest(llava):
+    refused = seed("build", "lava", llava, "-o", "out")
+    assert refused.exit_code == 2
+    assert "no FORMAT is called lava" in refused.stderr
+    assert "Did you mean llava?" in refused.stderr
+
+
+def test_formats_lists_every_layout():
+    records = [json.loads(line) for line in seed("formats").stdout.splitlines()]
+    assert {record["format"] for record in records} == set(FORMATS)
+    assert all(record["source"] and record["forms"] and record["files"] for record in records)
+
+
+def test_dry_run_writes_nothing_and_loads_no_torch(llava, tiny_tokenizer_folder):
+    script = (
+        "import sys; from seedcli.cli.main import app; "
+        f"app(['tokens', 'build', 'llava', {llava!r}, '--images', 'images', '-o', 'out', '--dry-run', '--model', sys.argv[1]], "
+        "standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_tokenizer_folder)], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    planned = json.loads(result.stdout)
+    assert (planned["conversations"], planned["pictures"], planned["pictures_missing"]) == (1, 1, 0)
+    assert not Path("out").exists()
