@@ -21,6 +21,12 @@ ImagesOption = Annotated[
     list[Path] | None,
     typer.Option("--images", metavar="DIR", help="Where pictures and folders of frames lie; may be given again. Default: beside INPUT."),
 ]
+CodesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--codes", metavar="SHARDS", help="Token shards of pictures (seed tokenize) that need no second time; may be given again."
+    ),
+]
 FramesOption = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of each video; by default 4 or 8, as its set has it.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=0, help="Processes that decode pictures, 0 for none; by default as many as cores, at most 8.")
@@ -38,6 +44,7 @@ def build(
     *,
     output: ShardsFolderOption,
     images: ImagesOption = None,
+    codes: CodesOption = None,
     model: ModelOption = "seed-nano",
     frames: FramesOption = None,
     device: DeviceOption = "auto",
@@ -52,7 +59,8 @@ def build(
 ) -> None:
     """Turn a published data set, or your own conversations, into token shards that training reads.
 
-    Every picture is tokenised once, however many documents name it. A document with a picture that cannot be read is left out and named in
+    Every picture is tokenised once, however many documents name it; where several sets share pictures, as COCO's, tokenise these first and
+    name their shards with --codes. A document with a picture that cannot be read is left out and named in
     errors.jsonl (exit code 4); pages of mmc4 and obelics go on without the picture.
 
     \b
@@ -60,7 +68,9 @@ def build(
       seed tokens build messages examples/own-data/conversations.jsonl --images examples -o tokens/own
       seed tokens build vqa v2_OpenEnded_mscoco_train2014_questions.json \\
           v2_mscoco_train2014_annotations.json --images train2014 --model seed-2 -o tokens/vqav2
-      seed tokens build llava conversation_58k.json --images train2017 --model seed-2 -o tokens/llava-conversation --resume
+      seed tokenize train2017 --model seed-2 -o tokens/train2017
+      seed tokens build llava conversation_58k.json --images train2017 --codes tokens/train2017 --model seed-2 \\
+          -o tokens/llava-conversation
     """
     from seedcli.workflows.build_documents import BuildRequest, plan, run
 
@@ -69,6 +79,7 @@ def build(
         inputs=tuple(inputs or ()),
         output=output,
         images=tuple(images or ()),
+        codes=tuple(codes or ()),
         model=model,
         device=device,
         dtype=dtype,
@@ -89,7 +100,7 @@ def build(
         raise PartialFailure(
             f"{summary.failed} of {summary.rows + summary.failed} documents could not be made, others go without {summary.left_out} "
             f"pictures; {summary.errors} names them",
-            remedy="Mend or fetch what is missing and build again into another folder, or train on what there is.",
+            remedy="Train on what there is; or fetch what is missing and build again into another folder.",
         )
 
 

@@ -3,9 +3,10 @@
 The workspace `.seed/` in the output folder holds, beside what `data.token_job` keeps there,
     manifest.json      settings and planned shards; appears when the listing is complete
     documents.jsonl    documents in order, pictures in them as numbers
-    pictures.jsonl     the pictures, each once, in the order of their first use
-    pictures/          their codes: a folder of token shards as `seed tokenize` writes it, the key of a row is the picture's number
-The last three go when every shard is written.
+    known.parquet      the pictures whose codes were there before (`data.known_codes`), as a token shard
+    pictures.jsonl     the others, each once, in the order of their first use
+    pictures/          codes of these: a folder of token shards as `seed tokenize` writes it
+The key of a picture's row is its number. All but the manifest go when every shard is written.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import numpy as np
 
 from seedcli.data.document_columns import DocumentRow
 from seedcli.data.documents import Message, Sample
+from seedcli.data.known_codes import KnownCodes
 from seedcli.data.picture_finder import Frames, Named, PictureFinder
-from seedcli.data.raw_records import Cell, Found, read_records
+from seedcli.data.raw_records import Cell, Found, read_records, stem_of
 from seedcli.data.set_formats import SetFormat
 from seedcli.data.sources import Item
 from seedcli.data.token_job import PlannedShard, TokenJob, sync_and_rename, write_lines
-from seedcli.data.token_shards import find_shards, read_rows
+from seedcli.data.token_shards import TokenRow, read_rows, write_shard
 from seedcli.errors import DataError
 
 
@@ -35,6 +37,7 @@ class DocumentListing:
 
     Args:
         layout: The set's format.
+        name: First part of the keys; sets that are merged later should differ in it.
         finder: Where its pictures are.
         num_queries: Codes of a picture, for those that rows carry.
         num_codes: Size of the codebook.
@@ -44,8 +47,8 @@ class DocumentListing:
         fingerprints: Of the tokenizers whose codes rows carry.
     """
 
-    def __init__(self, layout: SetFormat, finder: PictureFinder, *, num_queries: int, num_codes: int):
-        self._layout, self._finder = layout, finder
+    def __init__(self, layout: SetFormat, finder: PictureFinder, *, name: str, num_queries: int, num_codes: int):
+        self._layout, self._finder, self._name = layout, finder, name
         self._num_queries, self._num_codes = num_queries, num_codes
         self.pictures: dict[tuple[str, str | None], Item] = {}
         self.fingerprints: set[str] = set()
@@ -57,12 +60,12 @@ class DocumentListing:
 
     def lines(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
         """Documents in order: `key`, `source`, `meta`, and `segments` or `messages`, or the `problem` for which there is none."""
-        stems = [path.name.split(".")[0] for path in paths]
+        stems = [stem_of(path) for path in paths]
         if len(set(stems)) < len(stems):
             stems = [f"{number:06d}-{stem}" for number, stem in enumerate(stems)]
         names = dict(zip(paths, stems, strict=True))
         for found in read_records(paths):
-            key, source = f"{names[found.path]}/{found.number}", f"{found.path}[{found.number}]"
+            key, source = f"{self._name}/{names[found.path]}/{found.number}", f"{found.path}[{found.number}]"
             try:
                 samples = self._samples(found)
             except DataError as error:
@@ -114,7 +117,14 @@ class DocumentListing:
 
 
 def freeze_documents(
-    folder: Path, listing: DocumentListing, lines: Iterable[Mapping[str, Any]], settings: dict[str, Any], *, name: str, shard_size: int
+    folder: Path,
+    listing: DocumentListing,
+    lines: Iterable[Mapping[str, Any]],
+    settings: dict[str, Any],
+    *,
+    name: str,
+    shard_size: int,
+    codes: KnownCodes | None = None,
 ) -> TokenJob:
     """Lists every document and writes the manifest.
 
@@ -122,12 +132,13 @@ def freeze_documents(
         folder: The workspace; must not hold a manifest yet.
         listing: Where the pictures gather while `lines` is read.
         lines: The documents.
-        settings: Stored, with the pictures' number and the fingerprints of codes that rows carry.
+        settings: Stored, with the numbers of pictures and of those to be tokenised, and the fingerprints of codes that rows carry.
         name: Of the shards, before their number.
         shard_size: Documents of a shard.
+        codes: Of pictures that need not be tokenised.
 
     Raises:
-        DataError: There are no documents, or not one of their pictures is found.
+        DataError: There are no documents, not one of their pictures is found, or not one of them has codes in `codes`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "documents.jsonl.partial"
@@ -152,8 +163,18 @@ def freeze_documents(
         close()
     check_listing(listing, num_documents=len(shards))
     sync_and_rename(partial, folder / "documents.jsonl")
-    write_lines(folder / "pictures.jsonl", map(_as_line, listing.pictures.values()))
-    settings = settings | {"pictures": len(listing.pictures), "fingerprints": sorted(listing.fingerprints)}
+    pictures = {item.key: item for item in listing.pictures.values()}
+    total = len(pictures)
+    if codes is not None:
+
+        def known() -> Iterator[TokenRow]:
+            for row in codes.rows(listing.pictures.values()):
+                del pictures[row.key]
+                yield row
+
+        write_shard(folder / "known.parquet", codes.header, known(), overwrite=True)
+    write_lines(folder / "pictures.jsonl", map(_as_line, pictures.values()))
+    settings = settings | {"pictures": total, "to_tokenize": len(pictures), "fingerprints": sorted(listing.fingerprints)}
     text = json.dumps({"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]}, ensure_ascii=False, indent=1)
     write_lines(folder / "manifest.json", [text])
     return TokenJob(folder, settings, shards)
@@ -190,20 +211,19 @@ class CodesOfPictures:
     """Codes of the pictures of a workspace, by number, and why some have none.
 
     Args:
-        folder: Their token shards; None where there are no pictures.
+        folder: The workspace.
         number: How many there are.
         num_queries: Codes of each.
     """
 
-    def __init__(self, folder: Path | None, number: int, num_queries: int):
+    def __init__(self, folder: Path, number: int, num_queries: int):
         self._codes = np.zeros((number, num_queries), dtype=np.uint16)
         self._known = np.zeros(number, dtype=bool)
         self._reasons: dict[int, str] = {}
-        if folder is None:
-            return
-        for row in (row for path in find_shards(folder) for row in read_rows(path)):
-            self._codes[int(row.key)], self._known[int(row.key)] = row.codes, True
-        errors = folder / "errors.jsonl"
+        for path in (*folder.glob("known.parquet"), *sorted((folder / "pictures").glob("*.parquet"))):
+            for row in read_rows(path):
+                self._codes[int(row.key)], self._known[int(row.key)] = row.codes, True
+        errors = folder / "pictures" / "errors.jsonl"
         if errors.is_file():
             with open(errors, encoding="utf-8") as file:
                 for error in map(json.loads, file):

@@ -70,6 +70,12 @@ def read_records(paths: Sequence[Path]) -> Iterator[Found]:
             yield one if answer is None else one._replace(record=answer | one.record)
 
 
+def stem_of(path: Path) -> str:
+    """Name of an annotation file without folder, packing and ending."""
+    stem = path.name.removesuffix(path.suffix) if path.suffix in _PACKED else path.name
+    return stem.removesuffix(next((ending for ending in ENDINGS if stem.lower().endswith(ending)), ""))
+
+
 def _records_of(path: Path) -> Iterator[Found]:
     for number, row in enumerate(_rows(path)):
         yield Found(path, number, row if isinstance(row, dict) else None)

@@ -1,7 +1,8 @@
 """The published layouts that `seed tokens build` reads: one table from FORMAT to its layouts, and what its documents serve.
 
 A layout is known by the fields of its records. Sources name who describes it; `checked` says whether files as published have been read with
-it, which so far none have: layouts are written from their descriptions and from loaders that read them, tests from files made by hand.
+it, which but for our own none have: layouts are written from their descriptions and from loaders that read them, tests from files made by
+hand.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ FORMATS: dict[str, SetFormat] = {
     "messages": SetFormat(
         "messages",
         ("messages",),
-        (Layout("your own, seed chat's /save", "JSON lines", ("messages",), dialogues.read_own, "this project"),),
+        (Layout("your own, seed chat's /save", "JSON lines", ("messages",), dialogues.read_own, "this project", checked=True),),
     ),
     "llava": SetFormat(
         "messages",

@@ -18,6 +18,7 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.data.document_columns import DocumentRow
 from seedcli.data.document_job import CodesOfPictures, DocumentListing, check_listing, freeze_documents, read_pictures
+from seedcli.data.known_codes import KnownCodes
 from seedcli.data.picture_finder import PictureFinder
 from seedcli.data.set_formats import FORMATS, set_format
 from seedcli.data.token_job import Outcome, PlannedShard, TokenJob, open_job
@@ -40,6 +41,7 @@ class BuildRequest:
         inputs: Annotation files; may be empty with `resume`.
         output: Folder of shards.
         images: Folders (and tables) of pictures; empty for the folders of the inputs.
+        codes: Token shards of pictures that need not be tokenised again.
         model, device, dtype, batch_size, workers, nproc: As `TokenizeRequest`.
         frames: Of a video, instead of what its set says.
         limit: Stop after this many documents.
@@ -51,6 +53,7 @@ class BuildRequest:
     inputs: tuple[str, ...]
     output: Path
     images: tuple[Path, ...] = ()
+    codes: tuple[Path, ...] = ()
     model: str = "seed-nano"
     device: str = "auto"
     dtype: str = "auto"
@@ -61,6 +64,11 @@ class BuildRequest:
     limit: int | None = None
     shard_size: int = 10_000
     resume: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the output folder: of the shards, and of the set in the keys of documents."""
+        return self.output.resolve().name
 
     @property
     def workspace(self) -> Path:
@@ -145,14 +153,13 @@ def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSumma
     if open_shards:
         header = dataclasses.replace(_tokenize_pictures(request, job, reporter), content=layout.content)
         refuse_other_codes(job.settings["fingerprints"], header.fingerprint, model=header.tokenizer)
-        folder = request.pictures().output if job.settings["pictures"] else None
-        codes = CodesOfPictures(folder, job.settings["pictures"], header.num_queries)
+        codes = CodesOfPictures(request.workspace, job.settings["pictures"], header.num_queries)
         with reporter.progress("put together", sum(shard.num_items for shard in open_shards)) as progress:
             for shard in open_shards:
                 _write_shard(request, job, shard, header, codes, keeps_rest=layout.keeps_rest)
                 progress.advance(shard.num_items)
     job.publish_errors(request.errors_path)
-    for name in ("documents.jsonl", "pictures.jsonl"):
+    for name in ("documents.jsonl", "pictures.jsonl", "known.parquet"):
         (request.workspace / name).unlink(missing_ok=True)
     shutil.rmtree(request.pictures().output, ignore_errors=True)
     headers = [read_header(request.output / f"{shard.name}.parquet") for shard in job.shards]
@@ -184,11 +191,13 @@ def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str,
 
     _check_place(request)
     listing = _listing(request, reporter)
+    codes = _known_codes(request)
     documents = problems = 0
     for line in _lines(request, listing):
         documents += 1
         problems += "problem" in line
     check_listing(listing, num_documents=documents)
+    known = sum(1 for _ in codes.rows(listing.pictures.values())) if codes else 0
     facts, missing = describe(request.model), listing.missing
     return {
         "format": request.format,
@@ -199,6 +208,7 @@ def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str,
         _UNITS[set_format(request.format).content]: documents - problems,
         "unreadable": problems,
         "pictures": len(listing.pictures),
+        "pictures_to_tokenize": len(listing.pictures) - known - len(listing.missing),
         "pictures_missing": len(missing),
         "first_missing": missing[0].source if missing else None,
         "shards": -(-documents // request.shard_size),
@@ -228,6 +238,7 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
         "format": request.format,
         "inputs": list(request.inputs),
         "images": [str(place) for place in request.images],
+        "codes": [str(place) for place in request.codes],
         "model": request.model,
         "batch_size": request.batch_size,
         "frames": request.frames,
@@ -236,7 +247,7 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
     }
     job = open_job(request.workspace)
     if job is None:
-        listing = _listing(request, reporter)
+        listing, codes = _listing(request, reporter), _known_codes(request)
         with reporter.progress("list documents") as progress:
 
             def counted() -> Iterator[dict[str, Any]]:
@@ -244,11 +255,11 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
                     yield line
                     progress.advance()
 
-            name = request.output.resolve().name
-            return freeze_documents(request.workspace, listing, counted(), settings, name=name, shard_size=request.shard_size)
+            sizes = {"name": request.name, "shard_size": request.shard_size}
+            return freeze_documents(request.workspace, listing, counted(), settings, **sizes, codes=codes)
     for name, value in settings.items():
         stored = job.settings.get(name)
-        if stored != value and not (name in ("inputs", "images") and not value):
+        if stored != value and not (name in ("inputs", "images", "codes") and not value):
             raise DataError(
                 f"{request.output} was begun with {name} {stored!r}, now it is {value!r}",
                 remedy="Give the same options as at the start, or write to another place with -o.",
@@ -263,7 +274,23 @@ def _listing(request: BuildRequest, reporter: Reporter) -> DocumentListing:
     places = request.images or tuple(dict.fromkeys(Path(one).parent for one in request.inputs))
     finder = PictureFinder([place for place in places if request.images or place.is_dir()], request.frames)
     sizes = {"num_queries": config.qformer.num_queries, "num_codes": config.codebook.num_codes}
-    return DocumentListing(set_format(request.format), finder, **sizes)
+    return DocumentListing(set_format(request.format), finder, name=request.name, **sizes)
+
+
+def _known_codes(request: BuildRequest) -> KnownCodes | None:
+    """The codes that are there already, if they are the model's."""
+    from seedcli.models.registry import describe
+
+    if not request.codes:
+        return None
+    codes, fingerprint = KnownCodes(request.codes), describe(request.model).fingerprint
+    if fingerprint not in (None, codes.header.fingerprint):
+        raise DataError(
+            f"--codes {request.codes[0]}: codes of {codes.header.tokenizer} ({codes.header.fingerprint[:12]}), but the model at hand is "
+            f"{request.model} ({fingerprint[:12]})",
+            remedy=f"Say --model {codes.header.tokenizer}, or leave --codes out.",
+        )
+    return codes
 
 
 def _lines(request: BuildRequest, listing: DocumentListing) -> Iterator[dict[str, Any]]:
@@ -301,13 +328,18 @@ def refuse_other_codes(found: Any, fingerprint: str, *, model: str) -> None:
 
 def _tokenize_pictures(request: BuildRequest, job: TokenJob, reporter: Reporter) -> ShardHeader:
     """Tokenises what is not yet; returns the header of a shard of it."""
-    pictures = request.pictures()
-    if not job.settings["pictures"]:
+    pictures, known = request.pictures(), request.workspace / "known.parquet"
+    if not job.settings["to_tokenize"] and known.exists():
+        return read_header(known)
+    if not job.settings["to_tokenize"]:
         tokenizer = load_tokenizer(pictures, reporter)
         with Encoder.open(tokenizer, pictures.image_handling, pictures.batch_size, workers=0) as encoder:
             return encoder.header(pictures.image_handling, pictures.numerics)
     tokenize(pictures, entries=read_pictures(request.workspace), reporter=reporter)
-    return read_header(find_shards(pictures.output)[0])
+    header = read_header(find_shards(pictures.output)[0])
+    if known.exists():
+        KnownCodes([known]).refuse_other(header, name=str(request.output))
+    return header
 
 
 def _write_shard(

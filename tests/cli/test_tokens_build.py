@@ -48,7 +48,7 @@ def test_a_summary_and_shards_that_the_other_commands_read(llava, tiny_tokenizer
     assert json.loads(seed("verify", "out").stdout)["problems"] == []
     [record] = [json.loads(line) for line in seed("head", "out").stdout.splitlines()]
     assert [message["role"] for message in record["messages"]] == ["user", "assistant", "user", "assistant"]
-    assert (record["key"], record["meta"]) == ("conversation_58k/0", {"id": "000000000009"})
+    assert (record["key"], record["meta"]) == ("out/conversation_58k/0", {"id": "000000000009"})
 
 
 def test_pictures_beside_the_file_and_partial_failure(llava, tiny_tokenizer_folder):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 
-from seedcli.data.raw_records import read_records
+from seedcli.data.raw_records import read_records, stem_of
 from seedcli.errors import DataError
 
 ROWS = [{"a": 1}, {"a": 2}]
@@ -68,3 +69,8 @@ def test_files_that_are_not_what_they_should_be(tmp_path, name, content, message
     with pytest.raises(DataError, match=message) as raised:
         records(tmp_path / name)
     assert raised.value.remedy
+
+
+def test_stems_keep_dots_that_are_no_ending():
+    names = {"TextVQA_0.5.1_train.json": "TextVQA_0.5.1_train", "docs_v2.jsonl.zip": "docs_v2", "a.txt.gz": "a"}
+    assert {name: stem_of(Path("x") / name) for name in names} == names

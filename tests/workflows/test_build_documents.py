@@ -22,7 +22,9 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.registry import describe, load_seed_tokenizer
 from seedcli.models.text_tokenizer import CodeVocabulary, extend_text_tokenizer, train_text_tokenizer
 from seedcli.schema_llm import DocumentSourceSection
+from seedcli.workflows import tokenize_images
 from seedcli.workflows.build_documents import BuildRequest, plan, run
+from seedcli.workflows.tokenize_images import TokenizeRequest
 from seedcli.workflows.tokens import verify
 from tests.llm_fixture import TEXTS
 from tests.published_sets import OPTIONS, PUBLISHED, png, write_file, write_picture
@@ -183,7 +185,7 @@ def test_documents_with_missing_pictures_are_named_and_pages_go_on_without(tmp_p
     summary = run(ask("llava", [str(tmp_path / "x.json")]))
     assert (summary.rows, summary.failed, summary.left_out) == (1, 5, 0)
     errors = [json.loads(line) for line in Path(summary.errors).read_text().splitlines()]
-    assert [error["key"] for error in errors] == [f"x/{number}" for number in range(1, 6)]
+    assert [error["key"] for error in errors] == [f"out/x/{number}" for number in range(1, 6)]
     assert errors[0]["source"] == f"{tmp_path}/x.json[1]"
     assert errors[0]["error"] == f"picture gone.jpg: no such file below {tmp_path}/images"
     assert "broken.jpg: is not an image" in errors[1]["error"]
@@ -198,7 +200,7 @@ def test_documents_with_missing_pictures_are_named_and_pages_go_on_without(tmp_p
     summary = run(ask("mmc4", [str(tmp_path / "docs.jsonl")], output=tmp_path / "pages"))
     assert (summary.rows, summary.failed, summary.left_out) == (2, 1, 1)
     errors = map(json.loads, Path(summary.errors).read_text().splitlines())
-    assert [(error["key"], error["error"].endswith("(left out)")) for error in errors] == [("docs/1", False), ("docs/2", True)]
+    assert [(error["key"], error["error"].endswith("(left out)")) for error in errors] == [("pages/docs/1", False), ("pages/docs/2", True)]
 
 
 def test_saved_chats_carry_codes_of_their_model_only(tmp_path, ask, tiny_tokenizer_folder):
@@ -263,3 +265,47 @@ def test_no_picture_at_all_points_to_images(tmp_path, ask):
     write_file(tmp_path / "empty.json", [])
     with pytest.raises(DataError, match="hold no document"):
         run(ask("llava", [str(tmp_path / "empty.json")], output=tmp_path / "empty"))
+
+
+def test_pictures_that_have_codes_are_not_tokenised_again(tmp_path, ask, monkeypatch, tiny_tokenizer_folder):
+    request = many(tmp_path, ask)
+    run(request)
+    model = {"model": str(tiny_tokenizer_folder), "workers": 0, "batch_size": 4}
+    names = [str(tmp_path / f"images/{number}.jpg") for number in range(8)]
+    tokenize_images.run(TokenizeRequest(inputs=tuple(names), output=tmp_path / "codes", **model))
+    tokenize_images.run(TokenizeRequest(inputs=tuple(names), output=tmp_path / "official", image_handling="official", **model))
+    (tmp_path / "images/0.jpg").write_bytes(b"is not opened")
+    with_codes = dataclasses.replace(request, output=tmp_path / "again" / "out", codes=(tmp_path / "codes",))
+    assert plan(with_codes)["pictures_to_tokenize"] == 2
+    summary = run(with_codes)
+    assert (summary.rows, summary.failed, summary.pictures) == (20, 0, 10)
+    assert shard_bytes(with_codes.output) == shard_bytes(request.output)
+
+    for number in range(8, 10):
+        (tmp_path / f"images/{number}.jpg").unlink()
+    monkeypatch.setattr("seedcli.models.registry.load_seed_tokenizer", None)  # nothing is left that needs it
+    write_file(tmp_path / "eight.json", json.loads((tmp_path / "x.json").read_text())[:8])
+    eight = dataclasses.replace(with_codes, inputs=(str(tmp_path / "eight.json"),), output=tmp_path / "eight" / "out")
+    assert run(eight).rows == 8
+    monkeypatch.undo()
+
+    with pytest.raises(DataError, match="are of image_handling official, those of .* of seed"):
+        run(dataclasses.replace(with_codes, output=tmp_path / "mixed", codes=(tmp_path / "official",)))
+    write_picture(tmp_path / "other/a.jpg")
+    write_file(
+        tmp_path / "a.json", [{"image": "a.jpg", "conversations": [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "B"}]}]
+    )
+    with pytest.raises(DataError, match="holds codes of none of the 1 pictures") as raised:
+        run(ask("llava", [str(tmp_path / "a.json")], images=(tmp_path / "other",), codes=(tmp_path / "codes",), output=tmp_path / "none"))
+    assert "in the same folder" in raised.value.remedy
+    with pytest.raises(DataError, match="codes of tiny .*, but the model at hand is seed-nano"):
+        plan(dataclasses.replace(with_codes, output=tmp_path / "nano", model="seed-nano"))
+
+
+def test_a_set_of_nothing_but_broken_pictures_leaves_an_empty_shard_and_reasons(tmp_path, ask):
+    request = many(tmp_path, ask)
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(b"no picture")
+    summary = run(request)
+    assert (summary.rows, summary.failed, summary.shards) == (0, 20, 3)
+    assert verify([request.output])["problems"] == []

@@ -14,7 +14,10 @@ from PIL import Image
 from seedcli.console import Reporter
 from seedcli.data.conversations import conversation_template
 from seedcli.data.sequences import build_sequence
+from seedcli.data.token_shards import open_shards
 from seedcli.errors import DataError, UsageError
+from seedcli.workflows import build_documents
+from seedcli.workflows.build_documents import BuildRequest
 from seedcli.workflows.chat import ChatSettings, Conversation, open_conversation, sampling_of
 from seedcli.workflows.chat_pictures import ChatPictures, PictureSettings
 from seedcli.workflows.detokenize_codes import read_picture_facts
@@ -198,6 +201,21 @@ def test_transcripts_are_json_lines_that_are_replaced_when_saved_again(talk, pic
     path.write_text("no json")
     with pytest.raises(DataError, match="is no file of JSON lines"):
         conversation.save(path)
+
+
+def test_saved_conversations_are_built_into_shards_as_they_were_said(talk, tiny_llm, picture, tmp_path) -> None:
+    said = []
+    for words in ("a dog", "a bus"):
+        conversation = talk(draws=False)
+        conversation.attach(picture)
+        conversation.say(words, draw=True)
+        conversation.save(tmp_path / "talks.jsonl")
+        said.append(tuple(conversation.messages))
+    request = BuildRequest(
+        format="messages", inputs=(str(tmp_path / "talks.jsonl"),), output=tmp_path / "tokens", model=tiny_llm.facts.visual_tokenizer
+    )
+    assert build_documents.run(request).rows == 2
+    assert [row.messages for row in open_shards([request.output])] == said
 
 
 def test_pictures_move_away_from_negative_codes(talk, tmp_path) -> None:
