@@ -25,7 +25,7 @@ from seedcli.data.token_job import Outcome, PlannedShard, TokenJob, open_job
 from seedcli.data.token_shards import ShardHeader, find_shards, read_header, write_shard
 from seedcli.errors import DataError, UsageError
 from seedcli.workflows.tokenize_encoder import Encoder
-from seedcli.workflows.tokenize_images import TokenizeRequest, load_tokenizer
+from seedcli.workflows.tokenize_images import TokenizeRequest, joins_another, load_tokenizer
 from seedcli.workflows.tokenize_images import run as tokenize
 
 COMMAND = "seed tokens build"
@@ -142,11 +142,13 @@ def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSumma
     """Annotation files and pictures -> a folder of token shards; see the module.
 
     Raises:
-        UsageError: No such format, or no inputs.
+        UsageError: No such format, no inputs, or started as one of several processes.
         DataError: Files that are missing or unreadable, no picture where they were said to be, codes of another tokenizer in the rows, an
             output that another run left unfinished, or a resumed run whose settings differ.
     """
     started = time.monotonic()
+    if joins_another():
+        raise UsageError(f"{COMMAND} is started once, not by torchrun or srun for each rank", remedy="Say --nproc N for N processes.")
     layout = set_format(request.format)
     job = _open_job(request, reporter)
     open_shards = [shard for shard in job.shards if not (request.output / f"{shard.name}.parquet").exists()]

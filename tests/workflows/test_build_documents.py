@@ -256,6 +256,15 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(options, err
     assert not list(request.output.glob("*.parquet"))
 
 
+def test_a_second_rank_is_refused(tmp_path, ask, monkeypatch):
+    request = many(tmp_path, ask)
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UsageError, match="is started once") as raised:
+        run(request)
+    assert "--nproc" in raised.value.remedy
+    assert not request.output.exists()
+
+
 def test_no_picture_at_all_points_to_images(tmp_path, ask):
     request = many(tmp_path, ask)
     (tmp_path / "nowhere").mkdir()
