@@ -16,7 +16,8 @@ from seedcli.data.augmentation import random_views, read_squares
 from seedcli.data.emoji import EmojiPicture
 from seedcli.models.config import PreprocessConfig
 from seedcli.schema import AugmentationSection
-from seedcli.training.ranks import Ranks, gather_rows
+from seedcli.training.gather import gather_rows
+from seedcli.training.ranks import Ranks
 
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound; openai/CLIP paper, section 2.5
 

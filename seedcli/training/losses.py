@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedcli.training.ranks import Ranks, gather_rows
+from seedcli.training.gather import gather_rows
+from seedcli.training.ranks import Ranks
 
 
 def contrastive_loss(
