@@ -28,8 +28,9 @@ from seedcli.recipe import dump_resolved, leaves
 from seedcli.schema import Recipe
 
 PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "tokenizers", "safetensors", "numpy")
-# What may differ when a run is resumed. The length may: a run is cut short or prolonged, its schedule bends there, and run.json says so.
-FREE_TO_CHANGE = re.compile(r"(run|parallel)\.|(\w+\.)?optimization\.steps$")
+# What may differ when a run is resumed: the length, because runs are cut short or prolonged, and what tames a run whose loss became NaN.
+# The schedule bends there, and run.json says so.
+FREE_TO_CHANGE = re.compile(r"(run|parallel)\.|(\w+\.)?optimization\.(steps|learning_rate|min_learning_rate|gradient_clip)$")
 
 
 def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -40,8 +41,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     resolved = folder / "recipe.resolved.toml"
-    if resume and resolved.is_file():
-        _refuse_changes(resolved, recipe)
+    changed = _changes(resolved, recipe) if resume and resolved.is_file() else {}
     resolved.write_text(dump_resolved(recipe, origins=True))
     facts_file = folder / "run.json"
     starts = json.loads(facts_file.read_text()) if facts_file.is_file() and resume else []
@@ -50,6 +50,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
             "steps": _steps(recipe),
+            "changed": changed,
             "seedcli": __version__,
             "git_commit": _git_commit(),
             "python": platform.python_version(),
@@ -124,17 +125,24 @@ def plot_metrics(folder: Path) -> Path | None:
     return path
 
 
-def _refuse_changes(resolved: Path, recipe: Recipe) -> None:
+def _changes(resolved: Path, recipe: Recipe) -> dict[str, list]:
+    """Values that are not those of the run's start: name -> [was, is].
+
+    Raises:
+        RecipeError: One of them must not change.
+    """
     import tomllib
 
     before = {name: value for name, _, value in leaves(tomllib.loads(resolved.read_text()))}
     now = {name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))}
-    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name) and not FREE_TO_CHANGE.match(name)]
-    if changed:
-        shown = "; ".join(f"{name}: was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
+    changed = {name: [before.get(name), now.get(name)] for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)}
+    refused = [f"{name}: was {was!r}, is {new!r}" for name, (was, new) in changed.items() if not FREE_TO_CHANGE.match(name)]
+    if refused:
         raise RecipeError(
-            f"{resolved.parent} was started with other values: {shown}", remedy="resume with the same recipe, or train into a new folder"
+            f"{resolved.parent} was started with other values: {'; '.join(refused)}",
+            remedy="resume with the same recipe, or train into a new folder",
         )
+    return changed
 
 
 def _steps(recipe: Recipe) -> int | dict[str, int]:

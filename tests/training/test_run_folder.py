@@ -27,9 +27,22 @@ def test_recipe_and_facts_of_each_start_are_kept(tmp_path):
 
 def test_resuming_with_other_values_is_refused_and_each_is_named(tmp_path):
     open_run_folder(tmp_path, load_recipe("nano-target"), resume=False)
-    other = load_recipe("nano-target", ["seed=9", "optimization.learning_rate=0.5"])
-    with pytest.raises(RecipeError, match=r"optimization\.learning_rate: was .*, is 0\.5; seed: was 1, is 9"):
+    other = load_recipe("nano-target", ["seed=9", "optimization.weight_decay=0.5"])
+    with pytest.raises(RecipeError, match=r"optimization\.weight_decay: was .*, is 0\.5; seed: was 1, is 9"):
         open_run_folder(tmp_path, other, resume=True)
+
+
+def test_what_the_advice_after_nan_names_may_change_and_is_recorded(tmp_path):
+    first = load_recipe("nano-target")
+    open_run_folder(tmp_path, first, resume=False)
+    tamer = ["optimization.learning_rate=1e-9", "optimization.gradient_clip=0.1"]
+    open_run_folder(tmp_path, load_recipe("nano-target", tamer), resume=True)
+    starts = json.loads((tmp_path / "run.json").read_text())
+    was = first.optimization
+    assert [start["changed"] for start in starts] == [
+        {},
+        {"optimization.gradient_clip": [was.gradient_clip, 0.1], "optimization.learning_rate": [was.learning_rate, 1e-9]},
+    ]
 
 
 def test_half_a_line_of_metrics_is_no_line(tmp_path):
