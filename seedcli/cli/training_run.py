@@ -1,9 +1,11 @@
 """What the commands that train share: they start this machine's ranks, or are one of them, and rank 0 shows the result."""
 
 import importlib
+import shlex
 from pathlib import Path
 
 from seedcli.console import console
+from seedcli.errors import Interrupted
 
 
 def train_recipe(
@@ -25,15 +27,26 @@ def train_recipe(
     loaded = load_recipe(recipe, overrides or (), command=command)
     folder = output or Path("runs") / loaded.name
     from seedcli.training.launcher import launch, must_launch
-
-    if must_launch(num_processes, num_nodes) and not dry_run:
-        launch(num_processes, num_nodes=num_nodes, node_rank=node_rank, rendezvous=rendezvous, stdout=console.stdout)
-        return
-    workflow = importlib.import_module(f"seedcli.workflows.{command.replace('-', '_')}")
-    processes = ["--nproc", str(num_processes)] if num_processes > 1 else []
-    resume_command = " ".join(["seed", command, recipe, *(overrides or ()), "-o", str(folder), *processes, "--resume"])
-    result = workflow.run(loaded, folder, resume=resume, dry_run=dry_run, resume_command=resume_command, reporter=console)
     from seedcli.training.ranks import Ranks
 
+    processes = ["--nproc", str(num_processes)] if num_processes > 1 else []
+    if num_nodes > 1:
+        processes += ["--nnodes", str(num_nodes), "--node-rank", str(node_rank), *(["--rdzv", rendezvous] if rendezvous else [])]
+    resume_command = shlex.join(["seed", command, recipe, *(overrides or ()), "-o", str(folder), *processes, "--resume"])
+    if must_launch(num_processes, num_nodes) and not dry_run:
+        launch(
+            num_processes,
+            num_nodes=num_nodes,
+            node_rank=node_rank,
+            rendezvous=rendezvous,
+            stdout=console.stdout,
+            resume_command=resume_command,
+        )
+        return
+    workflow = importlib.import_module(f"seedcli.workflows.{command.replace('-', '_')}")
+    try:
+        result = workflow.run(loaded, folder, resume=resume, dry_run=dry_run, resume_command=resume_command, reporter=console)
+    except KeyboardInterrupt:  # before the first update, or while a finished phase was saved
+        raise Interrupted("interrupted; checkpoints and finished phases are kept", remedy=resume_command) from None
     if Ranks.from_environment().rank == 0:
         console.result(result)

@@ -28,6 +28,7 @@ def launch(
     node_rank: int = 0,
     rendezvous: str | None = None,
     stdout: TextIO | None = None,
+    resume_command: str = "the same command with --resume",
 ) -> None:
     """Starts `python -m seedcli ARGUMENTS` as this machine's ranks and waits; only rank 0 keeps stdout.
 
@@ -37,6 +38,7 @@ def launch(
         num_nodes: Machines; each runs the same command with its own `node_rank`, 0..num_nodes-1.
         rendezvous: HOST:PORT of machine 0, which all machines reach; needed for more than one.
         stdout: Where rank 0 writes its result.
+        resume_command: Shown when the ranks were interrupted.
 
     Raises:
         UsageError: More than one machine and no rendezvous, or a node rank out of range.
@@ -67,7 +69,7 @@ def launch(
         for number, handler in before.items():
             signal.signal(number, handler)
     if Interrupted.exit_code in codes:
-        raise Interrupted("stopped; the ranks wrote a checkpoint", remedy="the same command with --resume")
+        raise Interrupted("stopped; the ranks wrote a checkpoint", remedy=resume_command)
     failed = [(rank, code) for rank, code in enumerate(codes) if code]
     if failed:
         rank, code = failed[0]
