@@ -101,7 +101,6 @@ def train_phase(
         accumulation=accumulation,
         state=written.get("lanes"),
     )
-    began = time.perf_counter()
     with stop_signals() as stop, reporter.progress(f"phase {name}", optimization.steps) as progress:
         trainer = PackedTrainer(
             model,
@@ -114,34 +113,51 @@ def train_phase(
             run=run,
             folder=folder,
             checkpoint=checkpoint,
+            tally=_Tally.of(written.get("course")),
             stop=stop,
             progress=progress,
         )
         trainer.train()
     done = trainer.state.global_step
-    if done < optimization.steps:
+    if done < optimization.steps or trainer.stopping or stop["requested"]:
         raise Interrupted(
             f"phase {name}: stopped after update {done} of {optimization.steps}; a checkpoint is in {folder / 'checkpoints'}",
             remedy=resume_command,
         )
-    elapsed_s = time.perf_counter() - began
     return PhaseResult(
         model=trainer.accelerator.unwrap_model(trainer.model),
         arguments=arguments,
         steps=done,
         losses=trainer.tally.last,
-        tokens_per_s=trainer.tally.all_tokens / elapsed_s,
-        elapsed_s=elapsed_s,
+        tokens_per_s=trainer.tally.all_tokens / trainer.tally.elapsed_s,
+        elapsed_s=trainer.tally.elapsed_s,
     )
 
 
 @dataclass
 class _Tally:
-    """Sums since the last line of the log, over all processes."""
+    """Sums since the last line of the log, over all processes; and the course of the phase, which a resumed run goes on with."""
 
     sums: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     all_tokens: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, course: dict[str, Any] | None) -> _Tally:
+        """The tally of a checkpoint's `course`; a new one where there is none."""
+        if course is None:
+            return cls()
+        return cls(last=course["losses"], all_tokens=course["real_tokens"], began=time.perf_counter() - course["elapsed_s"])
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of training up to now, without what was lost and without pauses."""
+        return time.perf_counter() - self.began
+
+    def course(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"losses": self.last, "real_tokens": self.all_tokens, "elapsed_s": self.elapsed_s}
 
     def add(self, figures: dict[str, float]) -> dict[str, float]:
         """Counts one update and returns its mean losses."""
@@ -175,13 +191,14 @@ class PackedTrainer(Trainer):
         run: LlmRunSection,
         folder: Path,
         checkpoint: Path | None,
+        tally: _Tally,
         stop: dict[str, bool],
         progress: Progress,
     ):
         self.name, self.optimization, self.parallel, self.run = name, optimization, parallel, run
         self.batches, self.folder, self.checkpoint = batches, folder, checkpoint
         self.is_image_token, self.stop, self.progress = is_image_token, stop, progress
-        self.tally = _Tally()
+        self.tally, self.stopping = tally, False
         self.update: dict[str, Tensor | float] = {}
         super().__init__(model=model, args=arguments, train_dataset=batches, callbacks=[_Figures(self)])
         self.remove_callback(PrinterCallback)
@@ -308,7 +325,7 @@ class PackedTrainer(Trainer):
             self.model_wrapped,
             self.optimizer,
             keep=self.run.keep_checkpoints,
-            position={"lanes": self.batches.all_lanes()},
+            position={"lanes": self.batches.all_lanes(), "course": self.tally.course()},
         )
 
 
@@ -330,6 +347,7 @@ class _Figures(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         trainer, step = self._trainer, state.global_step
         figures, stopping = trainer.agree()
+        trainer.stopping |= stopping
         losses = trainer.tally.add(figures)
         trainer.refuse_broken(losses)
         trainer.progress.advance(1, loss=losses["loss"])
