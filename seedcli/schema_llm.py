@@ -182,6 +182,9 @@ class PretrainRecipe(Recipe):
             raise ValueError("neither `lora` nor `full`: there is nothing to train")
         if self.language_model.start == "scratch" and self.text is None:
             raise ValueError('start = "scratch" needs the phase `text`, which learns the text vocabulary')
+        shape = self.language_model.shape
+        if shape is not None and shape.max_positions < self.context_length:
+            raise ValueError(f"language_model.shape.max_positions {shape.max_positions} is less than context_length {self.context_length}")
         for phase in (self.text, self.lora, self.full):
             if phase is not None and phase.optimization.batch_tokens % self.context_length:
                 raise ValueError(f"batch_tokens {phase.optimization.batch_tokens} is no multiple of context_length {self.context_length}")

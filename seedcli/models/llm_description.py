@@ -58,7 +58,7 @@ def read_llm_facts(folder: Path) -> LlmFacts:
     except FileNotFoundError:
         raise DataError(
             f"{folder} has no {FACTS_FILE}, which says whose codes this language model speaks",
-            remedy="seed pretrain and seed instruct write it; for a model from elsewhere say which codes are its own: --tokenizer seed-2",
+            remedy="seed pretrain teaches a model codes and writes it; for others seed chat and seed eval take --tokenizer seed-2",
         ) from None
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is not readable as a model's description: {type(error).__name__}: {error}") from None

@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
@@ -46,12 +47,15 @@ class LlmFiles:
     facts: LlmFacts
 
 
-def locate_llm(model: str = "seed-nano", *, tokenizer: str | None = None, reporter: Reporter | None = None) -> LlmFiles:
+def locate_llm(
+    model: str = "seed-nano", *, tokenizer: str | None = None, option: str = "--model", reporter: Reporter | None = None
+) -> LlmFiles:
     """Finds the files of a language model; downloads what a preset or hub id lacks.
 
     Args:
         model: Preset, folder or hub id.
         tokenizer: Visual tokenizer in place of the one that the model names.
+        option: What the user says it with, for messages.
         reporter: Hears of downloads.
 
     Raises:
@@ -69,40 +73,87 @@ def locate_llm(model: str = "seed-nano", *, tokenizer: str | None = None, report
     elif model == "seed-nano":
         raise DataError(
             f"this installation has no bundled language model (looked in {BUNDLED_NANO / LLM_FOLDER})",
-            remedy="seed pretrain nano-pretrain and seed instruct nano-instruct make one; --model takes its folder",
+            remedy=f"seed pretrain nano-pretrain and seed instruct nano-instruct make one; {option} takes its folder",
         )
     elif model in _PUBLISHED:
         folder = fetch(_PUBLISHED[model], reporter=reporter)
     elif path.exists():
-        raise DataError(f"--model {model} is a file, expected a folder", remedy=f"--model {path.parent}")
+        raise DataError(f"{option} {model} is a file, expected a folder", remedy=f"{option} takes its folder, {path.parent}")
     elif _HUB_ID.fullmatch(model):
         source = Source(repo=model, files=LLM_FILES)
         folder = fetch(
-            Role(name=model, title="language model", kind="folder", sources=(source,), lay_out="say --model FOLDER"), reporter=reporter
+            Role(name=model, title="language model", kind="folder", sources=(source,), lay_out=f"{option} takes a folder"),
+            reporter=reporter,
         )
     else:
         near = difflib.get_close_matches(model, LLM_PRESETS, n=1)
         raise UsageError(
             f"no language model is called {model!r}" + (f"; did you mean {near[0]}?" if near else ""),
-            remedy=f"--model takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id (owner/name)",
+            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id (owner/name)",
         )
     if not (folder / "config.json").is_file():
         here = ", ".join(sorted(each.name for each in path.iterdir())[:12]) or "nothing"
         raise DataError(
             f"{path} holds no language model: expected config.json and weights as Hugging Face saves them; found {here}",
-            remedy=f"--model takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id",
+            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id",
         )
-    facts = _facts(model, folder, tokenizer, reporter)
-    has_text = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
-    if not has_text and facts.num_codes != PRESETS["seed-2"].codebook.num_codes:
+    config = read_llama_config(folder)
+    facts = _facts(model, folder, config, tokenizer, reporter)
+    is_published = facts.num_codes == PRESETS["seed-2"].codebook.num_codes
+    return LlmFiles(model, folder, find_text_tokenizer(folder, is_published=is_published, reporter=reporter), facts)
+
+
+def read_llama_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a language model of the Llama family.
+
+    Raises:
+        DataError: There is none, it cannot be read, it lacks its sizes, or it is of another architecture.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = config.get("model_type", "llama")
+        sizes = {name: config[name] for name in ("vocab_size", "hidden_size")} if kind == "llama" else {}
+    except FileNotFoundError:
+        here = ", ".join(sorted(each.name for each in folder.iterdir())[:12]) or "nothing"
         raise DataError(
-            f"{folder} has no text tokenizer (tokenizer.json or tokenizer.model)", remedy="copy it from where the model was trained"
+            f"{folder} holds no language model: expected config.json and weights as Hugging Face saves them; found {here}",
+            remedy="name a folder that holds them, or a hub id",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no language model's configuration: {type(error).__name__}: {error}") from None
+    if kind != "llama" or not all(isinstance(size, int) for size in sizes.values()):
+        raise DataError(
+            f"{path} describes a model of type {kind} {sizes or ''}".rstrip() + ", expected llama with its sizes",
+            remedy="take a model of the Llama family: Vicuna, Llama 2, or what seed pretrain wrote",
         )
-    text_tokenizer = folder if has_text else fetch(SEED_LLAMA_TEXT_TOKENIZER, reporter=reporter)
-    return LlmFiles(model, folder, text_tokenizer, facts)
+    return config
 
 
-def _facts(model: str, folder: Path, tokenizer: str | None, reporter: Reporter) -> LlmFacts:
+def has_published_rows(config: dict[str, Any]) -> bool:
+    """Whether a model has the rows of the published SEED-LLaMA checkpoints: it speaks seed-2's codes, and has no words of its own."""
+    return config["vocab_size"] == _PUBLISHED_ROWS
+
+
+def find_text_tokenizer(folder: Path, *, is_published: bool, reporter: Reporter) -> Path:
+    """Folder of a language model's words: its own, or that of the published models, which come without.
+
+    Raises:
+        DataError: It has none and is no published model, or nothing could be downloaded.
+    """
+    from seedcli.models.download import fetch
+
+    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return folder
+    if is_published:
+        return fetch(SEED_LLAMA_TEXT_TOKENIZER, reporter=reporter)
+    raise DataError(
+        f"{folder} has no text tokenizer (tokenizer.json or tokenizer.model)",
+        remedy="copy tokenizer.json (or tokenizer.model) and tokenizer_config.json into it from where the model comes from",
+    )
+
+
+def _facts(model: str, folder: Path, config: dict[str, Any], tokenizer: str | None, reporter: Reporter) -> LlmFacts:
     """`seed.json`, or what is known of published weights; the user's visual tokenizer wins."""
     if (folder / FACTS_FILE).is_file():
         facts = read_llm_facts(folder)
@@ -110,15 +161,10 @@ def _facts(model: str, folder: Path, tokenizer: str | None, reporter: Reporter) 
         if tokenizer is None and beside.is_dir():
             return dataclasses.replace(facts, visual_tokenizer=str(beside.resolve()))
         return facts if tokenizer is None else dataclasses.replace(facts, visual_tokenizer=tokenizer)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        rows, width = config["vocab_size"], config["hidden_size"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'config.json'} is no language model's configuration: {type(error).__name__}: {error}") from None
     name = model if model in _PUBLISHED else folder.name
-    if rows == _PUBLISHED_ROWS:
+    if has_published_rows(config):
         visual = tokenizer or "seed-2"
-        template = None if name.endswith("pretrain") else _TEMPLATE_OF_WIDTH.get(width)
+        template = None if name.endswith("pretrain") else _TEMPLATE_OF_WIDTH.get(config["hidden_size"])
     elif tokenizer is not None:
         visual, template = tokenizer, None
     else:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
-from seedcli.errors import DataError
 from seedcli.schema_llm import InstructRecipe
 from seedcli.workflows.llm_phases import PhasedRun, lora_model, planned, visual_codes
+from seedcli.workflows.llm_start import refuse_longer_rows, refuse_other_codes
 
 
 def run(
@@ -31,37 +31,35 @@ def run(
         SeedError: see `training.llm_trainer.train_phase`, the sources and the models.
     """
     if dry_run:
-        plan = planned("lora", recipe.lora.optimization, recipe.context_length)
-        return {"phases": [plan], "start": recipe.start, "output": str(output), "dry_run": True}
-    from seedcli.models.llm_registry import locate_llm
+        plan = planned("lora", recipe.lora.optimization, recipe.data, recipe.context_length)
+        result = {"output": str(output), "model": str(output / "model"), "dry_run": True}
+        return {"phases": [plan], "start": recipe.start} | result
+    from seedcli.models.llm_registry import locate_llm, read_llama_config
     from seedcli.models.text_tokenizer import extend_text_tokenizer
     from seedcli.training.run_folder import open_run_folder
 
     reporter = reporter or Reporter()
-    files = locate_llm(recipe.start, reporter=reporter)
-    visual = visual_codes(files.facts.visual_tokenizer, reporter=reporter)
-    known = files.facts.visual_fingerprint
-    if known is not None and known != visual.fingerprint:
-        raise DataError(
-            f"{recipe.start} was trained on codes of fingerprint {known}; its tokenizer {files.facts.visual_tokenizer} now makes codes of "
-            f"{visual.fingerprint}",
-            remedy="put the visual tokenizer back that it was pretrained with, or pretrain again",
-        )
     work = PhasedRun(
         folder=output,
         name=recipe.name or "instruct",
         seed=recipe.seed,
         context_length=recipe.context_length,
         template=recipe.template,
+        phases={"lora": recipe.lora.optimization},
         parallel=recipe.parallel,
         run=recipe.run,
         resume=resume,
         resume_command=resume_command,
         reporter=reporter,
-        earlier=files.facts.trained,
     )
+    work.check()
+    files = locate_llm(recipe.start, option="start", reporter=reporter)
+    refuse_longer_rows(recipe.start, read_llama_config(files.folder), recipe.context_length)
+    work.earlier = files.facts.trained
+    visual = visual_codes(files.facts.visual_tokenizer, reporter=reporter)
+    remedy = "put the visual tokenizer back that it was pretrained with, or pretrain again"
+    refuse_other_codes(recipe.start, files.facts, visual, remedy=remedy)
     if work.ranks.rank == 0:
-        work.refuse_other_run()
         open_run_folder(output, recipe, resume=resume)
     text_tokenizer = extend_text_tokenizer(files.text_tokenizer, visual.num_codes)
     work.phase(
@@ -70,9 +68,7 @@ def run(
         recipe.data,
         work.open_sources(recipe.data, visual),
         text_tokenizer,
-        recipe.lora.optimization,
         visual=visual,
-        target=work.result,
         merge=True,
     )
     return {"model": str(work.result), "phases": work.done}

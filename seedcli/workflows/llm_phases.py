@@ -58,6 +58,7 @@ class PhasedRun:
         folder: The run folder; `folder/model` is the result.
         name: Of the result.
         seed: Of new weights, samples and dropout.
+        phases: What each phase is trained with, in their order; the last one's model is the run's.
         resume_command: What to type after an interruption.
         earlier: Facts of the training of the model that the run starts from.
         done: Facts of finished phases, for `seed.json` and for the command's result.
@@ -68,6 +69,7 @@ class PhasedRun:
     seed: int
     context_length: int
     template: str
+    phases: dict[str, TokenOptimizationSection]
     parallel: LlmParallelSection
     run: LlmRunSection
     resume: bool
@@ -82,18 +84,43 @@ class PhasedRun:
         """Folder of the finished model."""
         return self.folder / "model"
 
-    def refuse_other_run(self) -> None:
-        """Checks that the folder is new, or that the run is to be continued.
+    def target(self, name: str) -> Path:
+        """Folder of a finished phase's model."""
+        return self.result if name == list(self.phases)[-1] else self.folder / name / "model"
+
+    def check(self) -> None:
+        """Checks what can be known before anything is read: that the folder is free or the run continues, and that every update splits.
 
         Raises:
-            UsageError: It holds a run, and `resume` is off.
+            UsageError: The folder holds a run, and `resume` is off; a finished phase would be longer or shorter now; or the rows of an
+                update do not split over the processes.
         """
-        held = [path for pattern in ("model", "*/model", "*/checkpoints/step-*") for path in sorted(self.folder.glob(pattern))]
+        from seedcli.training.llm_engine import rows_of_update
+
+        for name, optimization in self.phases.items():
+            try:
+                rows_of_update(optimization, self.parallel, context_length=self.context_length, world=self.ranks.world)
+            except UsageError as error:
+                raise UsageError(f"phase {name}: {error.message}", remedy=error.remedy) from None
+        if self.ranks.rank != 0:
+            return
+        patterns = ("model", "*/model", "*/vocabulary", "*/checkpoints/step-*")
+        held = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
         if held and not self.resume:
             raise UsageError(
                 f"{self.folder} already holds a run ({held[-1].relative_to(self.folder)})",
                 remedy="continue it with --resume, or choose another folder with -o",
             )
+        for name, optimization in self.phases.items():
+            done = self._summary(name)["steps"] if self.target(name).is_dir() else optimization.steps
+            if done != optimization.steps:
+                raise UsageError(
+                    f"{self.folder}: phase {name} is finished after {done} updates, the recipe says {optimization.steps}",
+                    remedy=f"resume with {name}.optimization.steps={done}, or choose another folder with -o",
+                )
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / name / SUMMARY_FILE).read_text())
 
     def wait_for(self, path: Path) -> None:
         """Waits until another rank has written `path`."""
@@ -146,22 +173,20 @@ class PhasedRun:
         data: DocumentDataSection,
         sources: list[DocumentSource],
         text_tokenizer: PreTrainedTokenizerFast,
-        optimization: TokenOptimizationSection,
         *,
         visual: VisualCodes | None,
-        target: Path,
         merge: bool = False,
     ) -> Path:
-        """Trains one phase and writes its model to `target`, unless it is there; returns `target`."""
+        """Trains one phase and writes its model to `target(name)`, unless it is there; returns that folder."""
         from seedcli.models.text_tokenizer import CodeVocabulary
         from seedcli.training.llm_data import PackedRows, TokenSamples
         from seedcli.training.llm_trainer import train_phase
         from seedcli.training.run_folder import plot_metrics
 
-        folder = self.folder / name
+        folder, target = self.folder / name, self.target(name)
         if target.is_dir():
             self.reporter.note(f"phase {name} is finished: {target}")
-            self.done[name] = json.loads((folder / SUMMARY_FILE).read_text())
+            self.done[name] = self._summary(name)
             return target
         vocabulary = CodeVocabulary.of(text_tokenizer, visual.num_queries) if visual else None
         documents = self.documents(data, sources, text_tokenizer)
@@ -175,7 +200,7 @@ class PhasedRun:
                 is_image_token=vocabulary.is_image_token if vocabulary else None,
                 context_length=self.context_length,
                 seed=self.seed,
-                optimization=optimization,
+                optimization=self.phases[name],
                 parallel=self.parallel,
                 run=self.run,
                 folder=folder,
@@ -186,7 +211,7 @@ class PhasedRun:
         finally:
             if self.ranks.rank == 0:
                 plot_metrics(folder)
-        self._finish(name, result, rows, text_tokenizer, visual, target=target, merge=merge)
+        self._finish(name, result, rows, text_tokenizer, visual, merge=merge)
         del result
         gc.collect()
         return target
@@ -199,7 +224,6 @@ class PhasedRun:
         text_tokenizer: PreTrainedTokenizerFast,
         visual: VisualCodes | None,
         *,
-        target: Path,
         merge: bool,
     ) -> None:
         from seedcli.models.seed_llama import parameter_facts, save_language_model
@@ -225,6 +249,7 @@ class PhasedRun:
         self.done[name] = facts
         if result.is_main:
             (self.folder / name / SUMMARY_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+        target = self.target(name)
         if result.is_main or not merge:
             save_language_model(
                 model,
@@ -265,8 +290,9 @@ def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
 
         known = dataclasses.replace(known, fingerprint=load_seed_tokenizer(tokenizer, reporter=reporter).fingerprint)
     folder = locate(tokenizer, reporter=reporter).folder
+    named = Path(tokenizer).expanduser()
     return VisualCodes(
-        tokenizer=tokenizer,
+        tokenizer=str(named.resolve()) if named.is_dir() else tokenizer,  # a model's description is read from other folders, too
         fingerprint=known.fingerprint,
         decoder_fingerprint=decoder_fingerprint(folder / DECODER_FOLDER) if folder else None,
         num_queries=known.config.qformer.num_queries,
@@ -319,11 +345,15 @@ def lora_model(
     return build
 
 
-def planned(name: str, optimization: TokenOptimizationSection, context_length: int) -> dict[str, Any]:
+def planned(name: str, optimization: TokenOptimizationSection, data: DocumentDataSection, context_length: int) -> dict[str, Any]:
     """What a phase will read, for `--dry-run`."""
+    weights = sum(source.weight for source in data.sources)
     return {
         "phase": name,
         "steps": optimization.steps,
         "rows_per_update": optimization.batch_tokens // context_length,
         "tokens": optimization.steps * optimization.batch_tokens,
+        "sources": [
+            {"kind": source.kind, "path": source.path, "form": source.form, "share": source.weight / weights} for source in data.sources
+        ],
     }

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
-from seedcli.errors import UsageError
 from seedcli.schema_llm import PretrainRecipe
 from seedcli.workflows.llm_phases import PhasedRun, VisualCodes, attention_kernel, lora_model, planned, visual_codes
+from seedcli.workflows.llm_start import Start, locate_start, refuse_other_codes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -35,12 +35,15 @@ def run(
     """
     phases = {name: phase for name in ("text", "lora", "full") if (phase := getattr(recipe, name)) is not None}
     if dry_run:
-        plans = [planned(name, phase.optimization, recipe.context_length) for name, phase in phases.items()]
         return {
-            "phases": plans,
+            "phases": [
+                planned(name, phase.optimization, getattr(phase, "data", recipe.data), recipe.context_length)
+                for name, phase in phases.items()
+            ],
             "start": recipe.language_model.start,
             "tokenizer": recipe.tokenizer,
             "output": str(output),
+            "model": str(output / "model"),
             "dry_run": True,
         }
     from seedcli.training.run_folder import open_run_folder
@@ -52,39 +55,46 @@ def run(
         seed=recipe.seed,
         context_length=recipe.context_length,
         template=recipe.language_model.template,
+        phases={name: phase.optimization for name, phase in phases.items()},
         parallel=recipe.parallel,
         run=recipe.run,
         resume=resume,
         resume_command=resume_command,
         reporter=reporter,
     )
-    if work.ranks.rank == 0:
-        work.refuse_other_run()
-        open_run_folder(output, recipe, resume=resume)
-    start = _text_phase(recipe, work) if recipe.text else _find_start(recipe.language_model.start, reporter)
+    work.check()
+    start, name = None, recipe.language_model.start
+    if recipe.language_model.shape is None:
+        start = locate_start(name, context_length=recipe.context_length, reporter=reporter)
     visual = visual_codes(recipe.tokenizer, reporter=reporter)
+    if start:
+        remedy = f"tokenizer={start.facts.visual_tokenizer}, or start from a model that speaks no codes" if start.facts else ""
+        refuse_other_codes(name, start.facts, visual, remedy=remedy)
+    if work.ranks.rank == 0:
+        open_run_folder(output, recipe, resume=resume)
     sources = work.open_sources(recipe.data, visual)
+    folder, words = (start.folder, start.text_tokenizer) if start else (None, None)
+    if recipe.text:
+        folder = words = _text_phase(recipe, work, start)
     if recipe.lora:
         from seedcli.models.text_tokenizer import extend_text_tokenizer
 
-        text_tokenizer = extend_text_tokenizer(start, visual.num_codes)
-        start = work.phase(
+        text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
+        folder = words = work.phase(
             "lora",
-            lora_model(start, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed),
+            lora_model(folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed),
             recipe.data,
             sources,
             text_tokenizer,
-            recipe.lora.optimization,
             visual=visual,
-            target=output / "lora" / "model" if recipe.full else work.result,
             merge=True,
         )
     if recipe.full:
-        _full_phase(recipe, work, start, sources, visual)
+        _full_phase(recipe, work, folder, words, sources, visual)
     return {"model": str(work.result), "phases": work.done}
 
 
-def _text_phase(recipe: PretrainRecipe, work: PhasedRun) -> Path:
+def _text_phase(recipe: PretrainRecipe, work: PhasedRun, start: Start | None) -> Path:
     """Phase 0: words only; from scratch it learns the text vocabulary first."""
     from seedcli.models.seed_llama import build_language_model, load_causal_model
     from seedcli.models.text_tokenizer import load_text_tokenizer
@@ -92,18 +102,16 @@ def _text_phase(recipe: PretrainRecipe, work: PhasedRun) -> Path:
     assert recipe.text is not None
     data = recipe.text.data
     sources = work.open_sources(data, None)
-    target = work.folder / "text" / "model"
-    shape, start = recipe.language_model.shape, None
-    if shape is None:
-        start = _find_start(recipe.language_model.start, work.reporter)
-        text_tokenizer = load_text_tokenizer(start)
+    shape = recipe.language_model.shape
+    if start is not None:
+        text_tokenizer = load_text_tokenizer(start.text_tokenizer)
     else:
         text_tokenizer = _text_vocabulary(work, work.documents(data, sources, None), shape.text_vocab_size)
 
     def build(device):
         attention = attention_kernel(recipe.parallel, device)
         if start is not None:
-            return load_causal_model(start, attention=attention)
+            return load_causal_model(start.folder, attention=attention)
         return build_language_model(
             text_tokenizer,
             hidden_size=shape.hidden_size,
@@ -116,7 +124,7 @@ def _text_phase(recipe: PretrainRecipe, work: PhasedRun) -> Path:
             seed=recipe.seed,
         )
 
-    return work.phase("text", build, data, sources, text_tokenizer, recipe.text.optimization, visual=None, target=target)
+    return work.phase("text", build, data, sources, text_tokenizer, visual=None)
 
 
 def _text_vocabulary(work: PhasedRun, documents: Any, size: int) -> PreTrainedTokenizerFast:
@@ -133,7 +141,7 @@ def _text_vocabulary(work: PhasedRun, documents: Any, size: int) -> PreTrainedTo
     return load_text_tokenizer(folder)
 
 
-def _full_phase(recipe: PretrainRecipe, work: PhasedRun, start: Path, sources: Any, visual: VisualCodes) -> None:
+def _full_phase(recipe: PretrainRecipe, work: PhasedRun, folder: Path, words: Path, sources: Any, visual: VisualCodes) -> None:
     """Phase 3: every parameter but the input embedding."""
     from seedcli.models.lora import untie_embeddings
     from seedcli.models.seed_llama import extend_language_model, load_causal_model
@@ -141,38 +149,13 @@ def _full_phase(recipe: PretrainRecipe, work: PhasedRun, start: Path, sources: A
     from seedcli.training.llm_engine import gather_parameters
 
     assert recipe.full is not None
-    text_tokenizer = extend_text_tokenizer(start, visual.num_codes)
+    text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
 
     def build(device):
-        model = load_causal_model(start, attention=attention_kernel(recipe.parallel, device))
+        model = load_causal_model(folder, attention=attention_kernel(recipe.parallel, device))
         extend_language_model(model, text_tokenizer, seed=recipe.seed, gather=gather_parameters)
         untie_embeddings(model)
         model.get_input_embeddings().requires_grad_(False)
         return model
 
-    work.phase("full", build, recipe.data, sources, text_tokenizer, recipe.full.optimization, visual=visual, target=work.result)
-
-
-def _find_start(start: str, reporter: Reporter) -> Path:
-    """Folder of the language model to start from: as named, a role of `seed models`, or a hub id.
-
-    Raises:
-        UsageError: No such folder, preset or hub id.
-    """
-    from seedcli.models.download import fetch
-    from seedcli.models.sources import LLM_FILES, ROLES, Role, Source
-
-    path = Path(start).expanduser()
-    if path.is_dir():
-        return path
-    if start in ROLES:
-        return fetch(ROLES[start], reporter=reporter)
-    if start.count("/") == 1 and not start.startswith((".", "/", "~")):
-        source = Source(repo=start, files=LLM_FILES)
-        return fetch(
-            Role(name=start, title="language model", kind="folder", sources=(source,), lay_out="name the folder"), reporter=reporter
-        )
-    raise UsageError(
-        f"language_model.start = {start!r} is no folder, preset or hub id",
-        remedy="name a folder with config.json and weights, or a hub id such as lmsys/vicuna-7b-v1.1",
-    )
+    work.phase("full", build, recipe.data, sources, text_tokenizer, visual=visual)

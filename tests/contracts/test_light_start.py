@@ -25,7 +25,14 @@ TORCH_FREE = [
     "models/llm_cost.py",
     "models/vocab.py",
     "models/sources.py",
+    "training/launcher.py",
+    "training/ranks.py",
+    "training/run_folder.py",
+    "workflows/instruct.py",
+    "workflows/llm_phases.py",
+    "workflows/llm_start.py",
     "workflows/plan.py",
+    "workflows/pretrain.py",
 ]
 HELP_LIMIT_S = 0.25
 
