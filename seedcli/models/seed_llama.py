@@ -165,6 +165,7 @@ def save_language_model(
             total += sum(tensor.nbytes for tensor in tensors.values())
             index |= dict.fromkeys(tensors, file)
             save_file(tensors, partial / file, metadata={"format": "pt"})
+        del tensors  # before the next file's are read
     if not write:
         return
     if len(shards) > 1:
