@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import is_flash_attn_2_available
 from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
@@ -61,11 +61,13 @@ def build_language_model(
         max_position_embeddings=max_positions,
         rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
         tie_word_embeddings=False,
+        dtype=torch.float32,
+        attn_implementation=attention,
         **special_ids(text_tokenizer),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, attn_implementation=attention, dtype=torch.float32)
+        return LlamaForCausalLM(config)  # from_config would spread it under ZeRO 3 while it is built, and draw other weights
 
 
 def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrainedModel:
@@ -140,34 +142,28 @@ def save_language_model(
     *,
     facts: LlmFacts | None,
     shard_size: str,
-    gather: Gather = no_gather,
-    write: bool = True,
 ) -> None:
     """Writes a plain Hugging Face folder (safetensors, configuration, generation settings, tokenizer) and `seed.json` beside it.
 
     Weights stream: one file of at most `shard_size` is in memory at a time. All of it goes into `NAME.partial`, which is synced and then
-    renamed, so a folder of this name is complete. With parameters sharded over ranks every rank must call this; one has `write`.
+    renamed, so a folder of this name is complete.
 
     Args:
         facts: None for a model without codes.
     """
     partial = folder.with_name(f"{folder.name}.partial")
-    if write:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     shards = list(_shards(model, _bytes(shard_size)))
     index: dict[str, str] = {}
     total = 0
     for number, names in enumerate(shards, 1):
         file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        tensors = dict(_tensors(model, names, gather, write))
-        if write:
-            total += sum(tensor.nbytes for tensor in tensors.values())
-            index |= dict.fromkeys(tensors, file)
-            save_file(tensors, partial / file, metadata={"format": "pt"})
+        tensors = {name: model.get_parameter(name).detach().cpu().clone().contiguous() for name in names}
+        total += sum(tensor.nbytes for tensor in tensors.values())
+        index |= dict.fromkeys(tensors, file)
+        save_file(tensors, partial / file, metadata={"format": "pt"})
         del tensors  # before the next file's are read
-    if not write:
-        return
     if len(shards) > 1:
         content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
         (partial / "model.safetensors.index.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -192,21 +188,13 @@ def _shards(model: nn.Module, limit: int) -> Iterator[list[str]]:
     names: list[str] = []
     size = 0
     for name, parameter in model.named_parameters():
-        nbytes = getattr(parameter, "ds_numel", parameter.numel()) * parameter.element_size()
+        nbytes = parameter.numel() * parameter.element_size()
         if names and size + nbytes > limit:
             yield names
             names, size = [], 0
         names.append(name)
         size += nbytes
     yield names
-
-
-def _tensors(model: nn.Module, names: list[str], gather: Gather, write: bool) -> Iterator[tuple[str, Tensor]]:
-    for name in names:
-        parameter = model.get_parameter(name)
-        with gather([parameter]):
-            if write:
-                yield name, parameter.detach().cpu().clone().contiguous()
 
 
 def _bytes(size: str) -> int:
@@ -237,5 +225,5 @@ def parameter_facts(model: nn.Module) -> dict[str, Any]:
     """Numbers of trained and of frozen parameters."""
     counts = {True: 0, False: 0}
     for parameter in model.parameters():
-        counts[parameter.requires_grad] += getattr(parameter, "ds_numel", parameter.numel())
+        counts[parameter.requires_grad] += parameter.numel()
     return {"trained_parameters": counts[True], "frozen_parameters": counts[False]}

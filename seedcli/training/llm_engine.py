@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import TrainingArguments
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled, unset_hf_deepspeed_config
 
 from seedcli.errors import UsageError
 from seedcli.schema_llm import LlmParallelSection, LlmRunSection, TokenOptimizationSection
@@ -93,6 +94,10 @@ def training_arguments(
     )
     if arguments.world_size != world:
         raise UsageError(f"{world} ranks were started, but the Trainer joined {arguments.world_size}", remedy="parallel.device=cpu")
+    if parallel.engine == "deepspeed":
+        import deepspeed
+
+        deepspeed.init_distributed("gloo" if on_cpu else None, verbose=False)  # ZeRO 3 asks DeepSpeed for the ranks while it builds
     return arguments
 
 
@@ -160,10 +165,38 @@ def build_adamw(model: nn.Module, optimization: TokenOptimizationSection, parall
     return torch.optim.AdamW(groups, fused=True, **settings)
 
 
+@torch.no_grad()
+def whole_model(trained: nn.Module, build_model: Callable[[torch.device], nn.Module], *, engine: str, is_main: bool) -> nn.Module | None:
+    """The trained model with all parameters whole, trained ones from their fp32 master weights, frozen ones as they were before.
+
+    DeepSpeed's own module has neither: in half precision its parameters are rounded, frozen ones too, and ZeRO 3 spreads them. So rank 0
+    builds the model once more, on the host, and takes the master weights over one by one. Every rank must call this.
+
+    Returns:
+        On rank 0 the model; None on the others under DeepSpeed.
+    """
+    if engine != "deepspeed":
+        return trained
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    unset_hf_deepspeed_config()  # else transformers would spread this one, too
+    whole = build_model(torch.device("cpu")) if is_main else None
+    for name, parameter in trained.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        master = safe_get_full_fp32_param(parameter)
+        with contextlib.nullcontext() if master is not None else _gathered([parameter]):
+            if whole is not None:
+                whole.get_parameter(name).copy_(parameter if master is None else master)
+    return whole
+
+
 def gather_parameters(parameters: list[nn.Parameter]) -> AbstractContextManager:
     """Makes parameters that ZeRO 3 shards whole on every rank for as long as the context lasts; what rank 0 changes is kept."""
-    if not is_deepspeed_zero3_enabled():
-        return contextlib.nullcontext()
-    from deepspeed.zero import GatheredParameters
+    return _gathered(parameters) if is_deepspeed_zero3_enabled() else contextlib.nullcontext()
 
-    return GatheredParameters(parameters, modifier_rank=0)
+
+def _gathered(parameters: list[nn.Parameter]) -> AbstractContextManager:
+    from deepspeed.runtime.zero import GatheredParameters
+
+    return GatheredParameters(parameters, modifier_rank=0)  # does nothing to parameters that are whole

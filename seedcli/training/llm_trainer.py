@@ -26,7 +26,7 @@ from seedcli.models.allocator import keep_freed_memory
 from seedcli.schema_llm import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.checkpoints import load_checkpoint, newest_checkpoint, read_progress, save_checkpoint
 from seedcli.training.llm_batches import PackedBatches, RowSource
-from seedcli.training.llm_engine import build_adamw, rows_of_update, training_arguments
+from seedcli.training.llm_engine import build_adamw, rows_of_update, training_arguments, whole_model
 from seedcli.training.optimizer import learning_rate_at
 from seedcli.training.process import memory_mb, seed_step, stop_signals
 from seedcli.training.run_folder import MetricsLog
@@ -38,9 +38,9 @@ _SUMS = ("loss_text", "text", "loss_image", "image")  # summed losses and number
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseResult:
-    """What a finished phase reports; `model` is as the phase left it, without wrappers."""
+    """What a finished phase reports; `model` is whole and without wrappers, and may be None where this process does not write."""
 
-    model: nn.Module
+    model: nn.Module | None
     arguments: TrainingArguments
     steps: int
     losses: dict[str, float]
@@ -125,7 +125,12 @@ def train_phase(
             remedy=resume_command,
         )
     return PhaseResult(
-        model=trainer.accelerator.unwrap_model(trainer.model),
+        model=whole_model(
+            trainer.accelerator.unwrap_model(trainer.model),
+            build_model,
+            engine=parallel.engine,
+            is_main=arguments.process_index == 0,
+        ),
         arguments=arguments,
         steps=done,
         losses=trainer.tally.last,

@@ -227,17 +227,21 @@ class PhasedRun:
         merge: bool,
     ) -> None:
         from seedcli.models.seed_llama import parameter_facts, save_language_model
-        from seedcli.training.llm_engine import gather_parameters
 
+        target = self.target(name)
+        if not result.is_main:
+            self.wait_for(target)
+            return
+        assert result.model is not None
+        model = result.model
         facts = {
-            **parameter_facts(result.model),
+            **parameter_facts(model),
             "steps": result.steps,
             "losses": {key: round(value, 5) for key, value in result.losses.items()},
             "tokens_per_s": round(result.tokens_per_s, 1),
             "elapsed_s": round(result.elapsed_s, 1),
         }
-        model = result.model
-        if merge and result.is_main:
+        if merge:
             import torch
 
             from seedcli.models.lora import merge_lora
@@ -247,20 +251,8 @@ class PhasedRun:
             model, difference = merge_lora(model, probe)
             facts["largest_logit_difference_of_merge"] = difference
         self.done[name] = facts
-        if result.is_main:
-            (self.folder / name / SUMMARY_FILE).write_text(json.dumps(facts, indent=2) + "\n")
-        target = self.target(name)
-        if result.is_main or not merge:
-            save_language_model(
-                model,
-                text_tokenizer,
-                target,
-                facts=self._facts(visual) if visual else None,
-                shard_size=self.run.shard_size,
-                gather=gather_parameters,
-                write=result.is_main,
-            )
-        self.wait_for(target)
+        (self.folder / name / SUMMARY_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+        save_language_model(model, text_tokenizer, target, facts=self._facts(visual) if visual else None, shard_size=self.run.shard_size)
 
     def _facts(self, visual: VisualCodes) -> LlmFacts:
         return LlmFacts(
