@@ -130,6 +130,8 @@ print(json.dumps([name for name in ("torch", "numpy", "transformers", "pyarrow")
     assert result["output"] == str(tmp_path / "run") and result["model"] == str(tmp_path / "run" / "model")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_run_that_is_killed_in_every_phase_gives_the_same_weights(finished_runs, tmp_path):
     """One run, stopped nine times. Where a process is killed two updates are made again at most, and no file is half there."""
     run, reference = tmp_path / "run", finished_runs / "pretrain"
@@ -331,18 +333,45 @@ def test_the_folder_of_the_visual_tokenizer_is_found_from_anywhere(finished_runs
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # each rank imports torch and transformers
-def test_two_ranks_of_the_command_line_train_as_one_process(finished_runs, tmp_path, monkeypatch):
+@pytest.mark.timeout(400)
+def test_half_precision_rounds_no_weight_that_is_saved(finished_runs, tmp_path):
+    """DeepSpeed's module is bf16 then; what is saved are fp32 master weights, and the frozen embedding as it was."""
+    half = ["parallel.engine=deepspeed", "parallel.zero_stage=2", "parallel.precision=bf16"]
+    assert run_seed(tmp_path, "pretrain", finished_runs / "pretrain.toml", *half, "-o", tmp_path / "run").exit_code == 0
+    before, after = _weights(tmp_path / "run" / "lora" / "model"), _weights(tmp_path / "run" / "model")
+    assert [name for name in before if torch.equal(before[name], after[name])] == ["model.embed_tokens.weight"]
+    rounded = [name for weights in (before, after) for name, tensor in weights.items() if torch.equal(tensor, tensor.bfloat16().float())]
+    assert rounded == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_zero_3_trains_the_same_and_continues_after_a_kill(finished_runs, tmp_path):
+    command = ["pretrain", finished_runs / "pretrain.toml", "parallel.engine=deepspeed", "parallel.zero_stage=3", "-o", tmp_path / "run"]
+    assert run_seed(tmp_path, *command, fault=Fault("lora", 4)).exit_code == -9
+    assert run_seed(tmp_path, *command, "--resume", fault=Fault("full", 4)).exit_code == -9
+    assert run_seed(tmp_path, *command, "--resume").exit_code == 0
+    for phase in ("text", "lora", "full"):
+        losses = [[line["loss"] for line in read_metrics(run / phase)] for run in (tmp_path / "run", finished_runs / "pretrain")]
+        assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # lines are rounded to six digits; sums run in another order
+    reference = _weights(finished_runs / "pretrain" / "model")
+    for name, tensor in _weights(tmp_path / "run" / "model").items():
+        torch.testing.assert_close(tensor, reference[name], rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # each rank imports torch, transformers and deepspeed
+@pytest.mark.parametrize("parallel", [[], ["parallel.engine=deepspeed", "parallel.zero_stage=3"]], ids=["ddp", "zero3"])
+def test_two_ranks_of_the_command_line_train_as_one_process(finished_runs, tmp_path, monkeypatch, parallel):
     """Without dropout, which each rank draws for itself."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     recipe = [str(finished_runs / "pretrain.toml"), "lora.adapter.dropout=0.0"]
     one = run_seed(tmp_path, "pretrain", *recipe, "-o", tmp_path / "one").result
-    command = [sys.executable, "-m", "seedcli", "pretrain", *recipe, "-o", str(tmp_path / "two"), "--nproc", "2"]
+    command = [sys.executable, "-m", "seedcli", "pretrain", *recipe, *parallel, "-o", str(tmp_path / "two"), "--nproc", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=390, check=False)
     assert done.returncode == 0, done.stderr
     two = json.loads(done.stdout)
     for phase in ("text", "lora", "full"):
         losses = [[line["loss"] for line in read_metrics(tmp_path / run / phase)] for run in ("one", "two")]
-        print(phase, *losses)
-        assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # lines are rounded to six digits; sums run in another order
+        assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # as above
         assert one["phases"][phase]["trained_parameters"] == two["phases"][phase]["trained_parameters"]
