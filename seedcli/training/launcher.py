@@ -38,7 +38,7 @@ def launch(
         num_nodes: Machines; each runs the same command with its own `node_rank`, 0..num_nodes-1.
         rendezvous: HOST:PORT of machine 0, which all machines reach; needed for more than one.
         stdout: Where rank 0 writes its result.
-        resume_command: Shown when the ranks were interrupted.
+        resume_command: Shown when the ranks were interrupted or killed.
 
     Raises:
         UsageError: More than one machine and no rendezvous, or a node rank out of range.
@@ -64,17 +64,17 @@ def launch(
         )
     before = {number: signal.signal(number, _pass_on(ranks)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        codes = _wait(ranks)
+        first, code = _wait(ranks)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if Interrupted.exit_code in codes:
+    if code == Interrupted.exit_code:
         raise Interrupted("stopped; the ranks wrote a checkpoint", remedy=resume_command)
-    failed = [(rank, code) for rank, code in enumerate(codes) if code]
-    if failed:
-        rank, code = failed[0]
-        error = SeedError(f"local rank {rank} of {num_processes} ended with exit code {code}; its message is above")
-        error.exit_code = code if code > 0 else SeedError.exit_code
+    if code < 0:
+        raise SeedError(f"local rank {first} of {num_processes} was killed by signal {-code}", remedy=f"continue with: {resume_command}")
+    if code:
+        error = SeedError(f"local rank {first} of {num_processes} ended with exit code {code}; its message is above")
+        error.exit_code = code
         raise error
 
 
@@ -102,18 +102,21 @@ def _pass_on(ranks: list[subprocess.Popen]):
     return handler
 
 
-def _wait(ranks: list[subprocess.Popen]) -> list[int]:
-    """Exit codes of all ranks; when one fails, the others (which wait for it forever) are asked to end, then killed."""
-    deadline = None
+def _wait(ranks: list[subprocess.Popen]) -> tuple[int, int]:
+    """Which rank failed first, and its exit code; (0, 0) where none did.
+
+    When one fails, the others (which wait for it forever) are asked to end, then killed; what they say then is not why the run ended.
+    """
+    first, code, deadline = 0, 0, 0.0
     while any(process.poll() is None for process in ranks):
-        failed = [process for process in ranks if process.poll()]
-        if failed and deadline is None:
+        if not code:
+            first, code = next(((rank, process.returncode) for rank, process in enumerate(ranks) if process.poll()), (0, 0))
             deadline = time.monotonic() + GRACE_S
-            if failed[0].returncode != Interrupted.exit_code:
+            if code and code != Interrupted.exit_code:
                 _pass_on(ranks)(signal.SIGTERM, None)
                 deadline = time.monotonic() + 5.0
-        if deadline is not None and time.monotonic() > deadline:
+        if code and time.monotonic() > deadline:
             for process in ranks:
                 process.kill()
         time.sleep(0.1)
-    return [process.returncode for process in ranks]
+    return (first, code) if code else next(((rank, process.returncode) for rank, process in enumerate(ranks) if process.returncode), (0, 0))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -375,3 +378,40 @@ def test_two_ranks_of_the_command_line_train_as_one_process(finished_runs, tmp_p
         losses = [[line["loss"] for line in read_metrics(tmp_path / run / phase)] for run in ("one", "two")]
         assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # as above
         assert one["phases"][phase]["trained_parameters"] == two["phases"][phase]["trained_parameters"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # five processes that import torch, transformers and DeepSpeed
+def test_two_ranks_that_are_stopped_or_killed_continue(finished_runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    recipe = [str(finished_runs / "pretrain.toml"), "text.optimization.steps=100000"]
+    command = ["pretrain", *recipe, "-o", str(run), "--nproc", "2"]
+
+    def stopped(*flags: str, by: signal.Signals, after: int) -> tuple[int, str]:
+        """Exit code and words of the command, of which both ranks (or rank 1 alone, for a kill) get a signal after some updates."""
+        process = subprocess.Popen([sys.executable, "-m", "seedcli", *command, *flags], stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 200
+        while not (lines := read_metrics(run / "text")) or lines[-1]["step"] < after:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                pytest.fail(process.communicate()[1])
+            time.sleep(0.1)
+        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(process.pid if by == signal.SIGTERM else int(ranks[1]), by)
+        said = process.communicate(timeout=150)[1]
+        return process.returncode, said
+
+    code, said = stopped(by=signal.SIGTERM, after=3)
+    assert code == 130, said
+    assert shlex.join(["seed", *command, "--resume"]) in said
+    reached = read_metrics(run / "text")[-1]["step"]
+    assert newest_checkpoint(run / "text" / "checkpoints").name == f"step-{reached:08d}"
+    code, said = stopped("--resume", by=signal.SIGKILL, after=reached + 5)
+    assert code == 1, said
+    assert "rank 1 of 2 was killed by signal 9" in said and "--nproc 2 --resume" in said
+    last = int(newest_checkpoint(run / "text" / "checkpoints").name.removeprefix("step-"))
+    assert last > reached
+    done = run_seed(tmp_path, "pretrain", recipe[0], f"text.optimization.steps={last + 1}", "-o", run, "--resume")  # one process
+    assert done.result["phases"]["text"]["steps"] == last + 1
+    assert [line["step"] for line in read_metrics(run / "text")] == list(range(1, last + 2))
