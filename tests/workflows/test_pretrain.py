@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from seedcli.errors import DataError, RecipeError, SeedError, UsageError
@@ -27,13 +23,9 @@ from seedcli.recipe import load_recipe
 from seedcli.training.checkpoints import newest_checkpoint
 from seedcli.training.run_folder import read_metrics
 from seedcli.workflows import pretrain
-from tests.workflows.tiny_runs import CONTEXT, STEPS, Fault, assert_same_weights, run_seed
+from tests.workflows.tiny_runs import CONTEXT, STEPS, Fault, assert_same_weights, read_weights, run_seed
 
 TIMES = ("tokens_per_s", "utilisation", "memory_mb", "eta_s")
-
-
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
 
 
 def _recipe(runs: Path, *overrides: str, without: tuple[str, ...] = ()):
@@ -103,7 +95,7 @@ def test_every_phase_logs_its_course_and_sums_it_up(finished_runs, phase):
 
 
 def test_the_full_phase_trains_everything_but_the_input_embedding(finished_runs, model):
-    before, after = _weights(finished_runs / "pretrain" / "lora" / "model"), _weights(model)
+    before, after = read_weights(finished_runs / "pretrain" / "lora" / "model"), read_weights(model)
     assert before.keys() == after.keys()
     assert [name for name in before if torch.equal(before[name], after[name])] == ["model.embed_tokens.weight"]
     assert not torch.equal(after["lm_head.weight"], after["model.embed_tokens.weight"])
@@ -319,12 +311,12 @@ def test_a_base_model_with_tied_embeddings_is_untied(finished_runs, words, tmp_p
     assert again.lm_head.weight is again.get_input_embeddings().weight
     pretrain.run(_from_folder(finished_runs, tmp_path / "tied", "full.optimization.steps=1", "lora.optimization.steps=1"), tmp_path / "run")
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
-    after = _weights(tmp_path / "run" / "model")
+    after = read_weights(tmp_path / "run" / "model")
     assert config["tie_word_embeddings"] is False
     assert not torch.equal(after["lm_head.weight"], after["model.embed_tokens.weight"])
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
     assert torch.equal(loaded.lm_head.weight, after["lm_head.weight"])
-    merged = _weights(tmp_path / "run" / "lora" / "model")
+    merged = read_weights(tmp_path / "run" / "lora" / "model")
     assert torch.equal(merged["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
 
 
@@ -333,85 +325,3 @@ def test_the_folder_of_the_visual_tokenizer_is_found_from_anywhere(finished_runs
     recipe = _recipe(finished_runs, f"tokenizer={tiny_model_folder.name}", *(f"{p}.optimization.steps=1" for p in ("text", "full")))
     pretrain.run(recipe.model_copy(update={"lora": None}), tmp_path / "run")
     assert Path(read_llm_facts(tmp_path / "run" / "model").visual_tokenizer) == tiny_model_folder
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_half_precision_rounds_no_weight_that_is_saved(finished_runs, tmp_path):
-    """DeepSpeed's module is bf16 then; what is saved are fp32 master weights, and the frozen embedding as it was."""
-    half = ["parallel.engine=deepspeed", "parallel.zero_stage=2", "parallel.precision=bf16"]
-    assert run_seed(tmp_path, "pretrain", finished_runs / "pretrain.toml", *half, "-o", tmp_path / "run").exit_code == 0
-    before, after = _weights(tmp_path / "run" / "lora" / "model"), _weights(tmp_path / "run" / "model")
-    assert [name for name in before if torch.equal(before[name], after[name])] == ["model.embed_tokens.weight"]
-    rounded = [name for weights in (before, after) for name, tensor in weights.items() if torch.equal(tensor, tensor.bfloat16().float())]
-    assert rounded == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_zero_3_trains_the_same_and_continues_after_a_kill(finished_runs, tmp_path):
-    command = ["pretrain", finished_runs / "pretrain.toml", "parallel.engine=deepspeed", "parallel.zero_stage=3", "-o", tmp_path / "run"]
-    assert run_seed(tmp_path, *command, fault=Fault("lora", 4)).exit_code == -9
-    assert run_seed(tmp_path, *command, "--resume", fault=Fault("full", 4)).exit_code == -9
-    assert run_seed(tmp_path, *command, "--resume").exit_code == 0
-    for phase in ("text", "lora", "full"):
-        losses = [[line["loss"] for line in read_metrics(run / phase)] for run in (tmp_path / "run", finished_runs / "pretrain")]
-        assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # lines are rounded to six digits; sums run in another order
-    reference = _weights(finished_runs / "pretrain" / "model")
-    for name, tensor in _weights(tmp_path / "run" / "model").items():
-        torch.testing.assert_close(tensor, reference[name], rtol=0, atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)  # each rank imports torch, transformers and deepspeed
-@pytest.mark.parametrize("parallel", [[], ["parallel.engine=deepspeed", "parallel.zero_stage=3"]], ids=["ddp", "zero3"])
-def test_two_ranks_of_the_command_line_train_as_one_process(finished_runs, tmp_path, monkeypatch, parallel):
-    """Without dropout, which each rank draws for itself."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    recipe = [str(finished_runs / "pretrain.toml"), "lora.adapter.dropout=0.0"]
-    one = run_seed(tmp_path, "pretrain", *recipe, "-o", tmp_path / "one").result
-    command = [sys.executable, "-m", "seedcli", "pretrain", *recipe, *parallel, "-o", str(tmp_path / "two"), "--nproc", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=390, check=False)
-    assert done.returncode == 0, done.stderr
-    two = json.loads(done.stdout)
-    for phase in ("text", "lora", "full"):
-        losses = [[line["loss"] for line in read_metrics(tmp_path / run / phase)] for run in ("one", "two")]
-        assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # as above
-        assert one["phases"][phase]["trained_parameters"] == two["phases"][phase]["trained_parameters"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)  # five processes that import torch, transformers and DeepSpeed
-def test_two_ranks_that_are_stopped_or_killed_continue(finished_runs, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    run = tmp_path / "run"
-    recipe = [str(finished_runs / "pretrain.toml"), "text.optimization.steps=100000"]
-    command = ["pretrain", *recipe, "-o", str(run), "--nproc", "2"]
-
-    def stopped(*flags: str, by: signal.Signals, after: int) -> tuple[int, str]:
-        """Exit code and words of the command, of which both ranks (or rank 1 alone, for a kill) get a signal after some updates."""
-        process = subprocess.Popen([sys.executable, "-m", "seedcli", *command, *flags], stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 200
-        while not (lines := read_metrics(run / "text")) or lines[-1]["step"] < after:
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                pytest.fail(process.communicate()[1])
-            time.sleep(0.1)
-        ranks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(process.pid if by == signal.SIGTERM else int(ranks[1]), by)
-        said = process.communicate(timeout=150)[1]
-        return process.returncode, said
-
-    code, said = stopped(by=signal.SIGTERM, after=3)
-    assert code == 130, said
-    assert shlex.join(["seed", *command, "--resume"]) in said
-    reached = read_metrics(run / "text")[-1]["step"]
-    assert newest_checkpoint(run / "text" / "checkpoints").name == f"step-{reached:08d}"
-    code, said = stopped("--resume", by=signal.SIGKILL, after=reached + 5)
-    assert code == 1, said
-    assert "rank 1 of 2 was killed by signal 9" in said and "--nproc 2 --resume" in said
-    last = int(newest_checkpoint(run / "text" / "checkpoints").name.removeprefix("step-"))
-    assert last > reached
-    done = run_seed(tmp_path, "pretrain", recipe[0], f"text.optimization.steps={last + 1}", "-o", run, "--resume")  # one process
-    assert done.result["phases"]["text"]["steps"] == last + 1
-    assert [line["step"] for line in read_metrics(run / "text")] == list(range(1, last + 2))

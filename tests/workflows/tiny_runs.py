@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from seedcli.models.registry import describe
 
@@ -218,6 +220,11 @@ def finished_runs(tmp_path_factory, tiny_model_folder) -> Path:
         done = run_seed(folder, command, folder / f"{command}.toml", "-o", folder / command)
         (folder / f"{command}.json").write_text(json.dumps(done.result))
     return folder
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a model folder, by name."""
+    return {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
 
 
 def assert_same_weights(one: Path, two: Path) -> None:
