@@ -358,7 +358,9 @@ class CodebookRecipe(Recipe):
     stage: Literal["codebook"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
     tokenizer: str = setting("folder of the finished stage `causal-qformer`")
-    target: str = setting("the CLIP whose image embedding is the generation target: a folder, or `clip-h` for the published one")
+    target: str = setting(
+        "the CLIP whose image embedding is the generation target: a folder, `clip-h` (published) or `seed-nano` (bundled)"
+    )
     data: PairDataSection
     features: FeaturesSection
     codebook: CodebookLearningSection

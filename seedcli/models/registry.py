@@ -320,7 +320,7 @@ def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None
 
 
 def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
-    """Folder of the CLIP whose image embedding is the generation target: `clip-h` for the published one, or a folder.
+    """Folder of the CLIP whose image embedding is the generation target: `clip-h` (published), `seed-nano` (bundled), or a folder.
 
     Raises:
         DataError: No such folder, or the published one could not be downloaded.
@@ -329,9 +329,13 @@ def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
 
     if target == CLIP_H.name:
         return fetch(CLIP_H, reporter=reporter or Reporter())
-    if not Path(target).is_dir():
-        raise DataError(f"no target at {target}", remedy=f"name the folder of a trained target (stage `target`), or {CLIP_H.name}")
-    return Path(target)
+    if Path(target).is_dir():
+        return Path(target)
+    if target == DEFAULT_MODEL:
+        return find_decoder(target, reporter=reporter) / "image_encoder"
+    raise DataError(
+        f"no target at {target}", remedy=f"name the folder of a trained target (stage `target`), {CLIP_H.name}, or {DEFAULT_MODEL}"
+    )
 
 
 def check_decoder(folder: Path, generation_dim: int) -> None:
