@@ -32,7 +32,11 @@ def detokenize(
         int | None, typer.Option("--codes-only", metavar="K", min=0, help="Keep the first K codes, fill the others.")
     ] = None,
     fill: Annotated[
-        Literal["mean"] | None, typer.Option("--fill", help="What fills them: the mean code vector of each position (the default).")
+        Literal["mean", "llm"] | None,
+        typer.Option("--fill", help="What fills them: the mean code vector of each position (default), or a language model."),
+    ] = None,
+    llm: Annotated[
+        str | None, typer.Option("--llm", metavar="MODEL", help="Language model of --fill llm; default: the one that belongs to --model.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images drawn together.")] = 8,
     limit: LimitOption = None,
@@ -50,6 +54,7 @@ def detokenize(
     Example:
       seed tokenize img.jpg | seed detokenize -o out.png
       seed detokenize codes.jsonl -o pictures --steps 20 --guidance 5
+      seed detokenize codes.jsonl -o completed --codes-only 8 --fill llm
     """
     from seedcli.errors import UsageError
     from seedcli.workflows.detokenize_codes import Settings, draw, plan
@@ -58,6 +63,8 @@ def detokenize(
         raise UsageError("-o says where pictures go", remedy="-o out.png for one image, -o DIR for many")
     if fill is not None and codes_only is None:
         raise UsageError("--fill has no effect without --codes-only", remedy="--codes-only 16 keeps the first 16 codes")
+    if llm is not None and fill != "llm":
+        raise UsageError("--llm has no effect without --fill llm", remedy="--codes-only 16 --fill llm completes the first 16 codes")
     settings = Settings(
         model=model,
         steps=steps,
@@ -66,6 +73,7 @@ def detokenize(
         negative=negative,
         codes_only=codes_only,
         fill=fill or "mean",
+        llm=llm,
         batch_size=batch_size,
         force=force,
         resume=resume,

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from seedcli.console import Reporter
 from seedcli.data.code_lines import CodedImage, read_code_file, read_code_lines, read_integers
 from seedcli.errors import DataError, UsageError
 from seedcli.models.description import ModelFacts
+from seedcli.models.llm_registry import LlmFiles
 from seedcli.models.registry import describe
 from seedcli.models.vocab import check_codes
+from seedcli.workflows.fill_codes import Fill, check_filling_llm, locate_filling_llm, prefix_embedding
+from seedcli.workflows.picture_paths import choose_paths
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seedcli.models.seed_tokenizer import SeedTokenizer
 
 PNG_KEY = "seed"  # text chunk of our pictures: a JSON object that says what they were drawn from
+_COMPLETED = "completed_codes"  # known when they are drawn
 _NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
-_NAME_LENGTH = 120
 _MAX_SEED = 2**63
 
 
@@ -41,7 +42,8 @@ class Settings:
         seed: Seed of the first picture; picture i is drawn with `seed + i`.
         negative: File with the codes of an image to move away from: one for all, or one for each.
         codes_only: Keeps this many codes of each image and fills the others.
-        fill: What the others become: the mean code vector of each position.
+        fill: What the others become: the mean code vector of each position, or what the language model `llm` continues with.
+        llm: Preset, folder or hub id; by default the language model that belongs to `model`.
         batch_size: Pictures drawn together.
         force: Draw codes of another model, and replace files that are not ours.
         resume: Keep the pictures that this very command would draw again.
@@ -54,7 +56,8 @@ class Settings:
     seed: int = 0
     negative: Path | None = None
     codes_only: int | None = None
-    fill: Literal["mean"] = "mean"
+    fill: Fill = "mean"
+    llm: str | None = None
     batch_size: int = 8
     force: bool = False
     resume: bool = False
@@ -81,6 +84,7 @@ class Plan:
     guidance: float
     pictures: list[Picture]
     negatives: list[CodedImage]
+    llm: LlmFiles | None = None
 
     def summary(self) -> dict[str, Any]:
         """What `draw` would do."""
@@ -141,8 +145,16 @@ def plan(
             )
         _check(negatives, model, settings.force, reporter)
 
+    llm, fill = None, {}
+    if settings.codes_only is not None and settings.fill == "llm":
+        from seedcli.workflows.eval_samples import weights_digest
+
+        llm = locate_filling_llm(settings.llm, settings.model, reporter=reporter)
+        check_filling_llm(llm, model, force=settings.force, reporter=reporter)
+        fill = {"llm": llm.facts.name, "llm_digest": weights_digest(llm.folder)}
+
     pictures = []
-    for index, (image, path) in enumerate(zip(images, _outputs(images, output), strict=True)):
+    for index, (image, path) in enumerate(zip(images, choose_paths([image.source for image in images], output), strict=True)):
         facts = {
             "codes": list(image.codes),
             "model": config.name,
@@ -155,9 +167,9 @@ def plan(
             facts["negative"] = list(negatives[index % len(negatives)].codes)
         if settings.codes_only is not None:
             prefixes = bool(model.trained.get("trained_with_prefixes"))
-            facts |= {"codes_only": settings.codes_only, "fill": settings.fill, "trained_with_prefixes": prefixes}
+            facts |= {"codes_only": settings.codes_only, "fill": settings.fill, "trained_with_prefixes": prefixes, **fill}
         pictures.append(Picture(image=image, path=path, facts=facts, kept=_is_kept(path, facts, settings)))
-    return Plan(settings=settings, model=model, steps=steps, guidance=guidance, pictures=pictures, negatives=negatives)
+    return Plan(settings=settings, model=model, steps=steps, guidance=guidance, pictures=pictures, negatives=negatives, llm=llm)
 
 
 def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Reporter | None = None) -> Iterator[dict[str, Any]]:
@@ -183,6 +195,8 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
     if plan.model.fingerprint is None:
         known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
         _check_fingerprints([picture.image for picture in pictures] + plan.negatives, known, settings.force, reporter)
+        if plan.llm is not None:
+            check_filling_llm(plan.llm, known, force=settings.force, reporter=reporter)
         pictures = [_with_fingerprint(picture, tokenizer.fingerprint) for picture in pictures]
     advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
     reporter.note(f"pictures by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
@@ -193,18 +207,31 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
         device=target,
         dtype=decoder_dtype(dtype, target.type),
     )
-    fill = _fill_vectors(tokenizer, settings, plan.model, reporter)
+    embed = None
+    if settings.codes_only is not None:
+        named = plan.llm and plan.llm.model
+        embed = prefix_embedding(tokenizer, plan.model, settings.codes_only, llm=named, device=device, reporter=reporter)
     with reporter.progress("drawing", len(pictures)) as progress:
         for start in range(0, len(pictures), settings.batch_size):
             batch = pictures[start : start + settings.batch_size]
             if not all(picture.kept for picture in batch):
                 negatives = plan.negatives[start : start + settings.batch_size] if len(plan.negatives) > 1 else plan.negatives
+                codes, completed = _codes(picture.image for picture in batch), None
+                if embed is None:
+                    embeddings = tokenizer.decode(codes)
+                else:
+                    embeddings, completed = embed(codes, [picture.facts["seed"] for picture in batch])
+                if completed is not None:
+                    batch = [
+                        dataclasses.replace(picture, facts=picture.facts | {_COMPLETED: row})
+                        for picture, row in zip(batch, completed.tolist(), strict=True)
+                    ]
                 drawn = decoder.decode_images(
-                    _embed(tokenizer, [picture.image for picture in batch], fill, settings.codes_only),
+                    embeddings,
                     steps=plan.steps,
                     guidance=plan.guidance,
                     seed=settings.seed + start,
-                    negative=_embed(tokenizer, negatives, None, None) if negatives else None,
+                    negative=tokenizer.decode(_codes(negatives)) if negatives else None,
                     on_step=lambda step: progress.advance(0, step=step),
                 )
                 for picture, drawing in zip(batch, drawn, strict=True):
@@ -269,46 +296,6 @@ def _check_fingerprints(images: Sequence[CodedImage], model: ModelFacts, force: 
     reporter.warn(message)
 
 
-def _outputs(images: Sequence[CodedImage], output: Path) -> list[Path]:
-    """The path of each picture: the `.png` itself, or in a folder the source's stem, else its number; `-2`, `-3`... for doubles."""
-    if output.suffix.lower() == ".png" and not output.is_dir():
-        if len(images) > 1:
-            raise UsageError(
-                f"{len(images)} images do not fit into {output}", remedy=f"-o {output.with_suffix('')} makes a folder; or --limit 1"
-            )
-        _check_folder(output.parent)
-        return [output]
-    if output.suffix.lower() in {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}:
-        raise UsageError(f"-o {output}: pictures are written as PNG, which keeps their codes", remedy=f"-o {output.with_suffix('.png')}")
-    _check_folder(output)
-    taken: set[str] = set()
-    paths = []
-    for index, image in enumerate(images):
-        stem = _stem(image.source) if image.source else ""
-        stem = stem or f"{index:06d}"
-        name, number = stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.casefold())
-        paths.append(output / f"{name}.png")
-    return paths
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuses, before anything is drawn, a folder that cannot be written to or be made."""
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise DataError(f"{nearest} is {'not writable' if nearest.is_dir() else 'no folder'}", remedy="choose another -o")
-
-
-def _stem(source: str) -> str:
-    """File name of a path or address without folder, query and ending, safe on every file system; empty if nothing is left."""
-    last = re.split(r"[/\\]", re.split(r"[?#]", source, maxsplit=1)[0] if "://" in source else source)[-1]
-    stem = last.rpartition(".")[0] or last
-    return re.sub(r"[^\w.+=@-]+", "_", stem).strip("._ ")[:_NAME_LENGTH]
-
-
 def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
     """Whether an earlier run has drawn this very picture and `resume` keeps it; refuses to replace what is not ours.
 
@@ -323,7 +310,7 @@ def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
     if not settings.resume or earlier is None:
         return False
     wanted = facts if facts["fingerprint"] else {key: value for key, value in facts.items() if key != "fingerprint"}
-    return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) <= set(facts)
+    return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) - {_COMPLETED} <= set(facts)
 
 
 def read_picture_facts(path: Path) -> dict[str, Any] | None:
@@ -338,32 +325,10 @@ def read_picture_facts(path: Path) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
-def _embed(tokenizer: SeedTokenizer, images: Sequence[CodedImage], fill: Tensor | None, codes_only: int | None) -> Tensor:
-    """Coded images -> generation embeddings [B,G]; codes from position `codes_only` on are replaced by the rows of `fill` [Q,E]."""
+def _codes(images: Iterable[CodedImage]) -> Tensor:
     import torch
 
-    codes = torch.tensor([image.codes for image in images])
-    if fill is None:
-        return tokenizer.decode(codes)
-    vectors_BQE = tokenizer.codebook.code_vectors(codes).clone()
-    vectors_BQE[:, codes_only:] = fill[codes_only:]
-    return tokenizer.decode_vectors(vectors_BQE)
-
-
-def _fill_vectors(tokenizer: SeedTokenizer, settings: Settings, model: ModelFacts, reporter: Reporter) -> Tensor | None:
-    """Mean code vector of each position [Q,E] for `codes_only`; the codebook's mean where the weights carry none, and it says so."""
-    if settings.codes_only is None:
-        return None
-    fill = tokenizer.codebook.position_mean
-    mean_row = tokenizer.codebook.embedding.float().mean(0)
-    if not fill.any() or bool((fill.float() - mean_row).abs().max() < 1e-6):
-        reporter.warn("these weights carry no mean code vector of each position; the mean of the codebook fills instead")
-        fill = mean_row.expand_as(fill)
-    if not model.trained.get("trained_with_prefixes"):
-        reporter.warn(
-            f"{model.config.name} was not trained on prefixes of its codes: {settings.codes_only} codes show less than they could"
-        )
-    return fill
+    return torch.tensor([image.codes for image in images])
 
 
 def decoder_dtype(dtype: str, device_type: str) -> Any:
@@ -381,4 +346,8 @@ def _with_fingerprint(picture: Picture, fingerprint: str) -> Picture:
 
 
 def _result(picture: Picture) -> dict[str, Any]:
-    return {"source": picture.image.source, "output": str(picture.path), **picture.facts} | ({"kept": True} if picture.kept else {})
+    result = {"source": picture.image.source, "output": str(picture.path), **picture.facts}
+    if not picture.kept:
+        return result
+    earlier = read_picture_facts(picture.path) or {}
+    return result | {name: earlier[name] for name in (_COMPLETED,) if name in earlier} | {"kept": True}

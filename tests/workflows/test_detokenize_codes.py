@@ -334,21 +334,21 @@ def test_codes_only_forgets_what_follows(settings: Any, tmp_path: Path) -> None:
         plan([], tmp_path / "x.png", settings(codes_only=33), stdin=_lines(first))
 
 
-def test_position_means_of_the_weights_fill(tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_position_means_of_the_weights_fill(tiny_model_folder: Path) -> None:
     import torch
 
-    from seedcli.models.registry import load_seed_tokenizer
-    from seedcli.workflows.detokenize_codes import _embed, _fill_vectors
+    from seedcli.models.registry import describe, load_seed_tokenizer
+    from seedcli.workflows.fill_codes import prefix_embedding
 
-    planned = plan([], tmp_path / "x.png", Settings(model=str(tiny_model_folder), codes_only=1), stdin=_lines(_codes()))
     tokenizer = load_seed_tokenizer(str(tiny_model_folder))
     tokenizer.codebook.position_mean = torch.randn_like(tokenizer.codebook.position_mean)
     listener = Listener()
-    fill = _fill_vectors(tokenizer, planned.settings, planned.model, listener)
-    assert torch.equal(fill, tokenizer.codebook.position_mean)
+    embed = prefix_embedding(tokenizer, describe(str(tiny_model_folder)), 1, llm=None, reporter=listener)
     assert len(listener.said) == 1  # not trained with prefixes
-    vectors = torch.cat([tokenizer.codebook.embedding[_codes()[:1]], fill[1:]])[None]
-    assert torch.equal(_embed(tokenizer, [planned.pictures[0].image], fill, 1), tokenizer.decode_vectors(vectors))
+    vectors = torch.cat([tokenizer.codebook.embedding[_codes()[:1]], tokenizer.codebook.position_mean[1:]])[None]
+    embedding, completed = embed(torch.tensor([_codes()]), [0])
+    assert torch.equal(embedding, tokenizer.decode_vectors(vectors))
+    assert completed is None
 
 
 def test_a_model_without_decoder(tiny_tokenizer_folder: Path, tmp_path: Path) -> None:
