@@ -14,9 +14,18 @@ if TYPE_CHECKING:
     from seedcli.models.seed_llama_generate import SeedLlama
 
 
-@torch.inference_mode()
 def log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[float]:
     """Prompt ids and the ids that follow, B rows of any lengths -> log-likelihood of each continuation, in nats, summed over its tokens.
+
+    Raises:
+        UsageError, NumericalError: See `token_log_likelihoods`.
+    """
+    return [sum(row) for row in token_log_likelihoods(llm, prompts, continuations)]
+
+
+@torch.inference_mode()
+def token_log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Prompt ids and the ids that follow, B rows of any lengths -> log-likelihood of each token of a continuation, in nats.
 
     Rows are padded on the right, where a causal model does not look.
 
@@ -40,10 +49,8 @@ def log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], continuati
     logits = llm.model(input_ids=input_ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()
     targets = input_ids[:, longest - kept + 1 :]
     each = -F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-    places = torch.arange(longest - kept + 1, longest, device=device)
-    begins = torch.tensor([len(prompt) for prompt in prompts], device=device)[:, None]
-    ends = torch.tensor([len(ids) for ids in rows], device=device)[:, None]
-    totals = each.masked_fill((places < begins) | (places >= ends), 0).sum(1)
-    if not bool(totals.isfinite().all()):
+    begin = longest - kept + 1
+    found = [row[len(prompt) - begin : len(ids) - begin] for row, prompt, ids in zip(each, prompts, rows, strict=True)]
+    if not all(bool(row.isfinite().all()) for row in found):
         raise NumericalError(f"log-likelihoods are not finite in {llm.model.dtype}", remedy="--dtype bfloat16 or float32")
-    return totals.tolist()
+    return [row.tolist() for row in found]

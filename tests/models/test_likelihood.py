@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seedcli.errors import UsageError
-from seedcli.models.likelihood import log_likelihoods
+from seedcli.models.likelihood import log_likelihoods, token_log_likelihoods
 from seedcli.models.vocab import format_span
 
 
@@ -29,6 +29,17 @@ def test_a_batch_equals_a_plain_loop(tiny_llm):
         expected = [one_by_one(tiny_llm, *row) for row in zip(prompts, answers, strict=True)]
     # measured worst difference: 5e-6
     assert log_likelihoods(tiny_llm, prompts, answers) == pytest.approx(expected, abs=1e-4)
+
+
+def test_token_by_token(tiny_llm):
+    prompts = [encode(tiny_llm, "a dog", bos=True), encode(tiny_llm, "12 birds above", bos=True)]
+    answers = [encode(tiny_llm, "near the red bus"), encode(tiny_llm, "runs")]
+    found = token_log_likelihoods(tiny_llm, prompts, answers)
+    assert [len(row) for row in found] == [len(answer) for answer in answers]
+    with torch.inference_mode():
+        for place, token in enumerate(answers[0]):
+            expected = one_by_one(tiny_llm, [*prompts[0], *answers[0][:place]], [token])
+            assert found[0][place] == pytest.approx(expected, abs=1e-4)  # measured worst difference: 1e-6
 
 
 def test_what_cannot_be_scored(tiny_llm):
