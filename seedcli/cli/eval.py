@@ -4,12 +4,18 @@ from collections.abc import Callable
 
 import typer
 
+from seedcli.cli.eval_ablation import ablation
 from seedcli.cli.eval_clip_similarity import clip_similarity
 from seedcli.cli.eval_paper import paper
 from seedcli.cli.eval_retrieval import retrieval
 
 # In the order of the help.
-BENCHMARKS: dict[str, Callable[..., None]] = {"retrieval": retrieval, "clip-similarity": clip_similarity, "paper": paper}
+BENCHMARKS: dict[str, Callable[..., None]] = {
+    "retrieval": retrieval,
+    "clip-similarity": clip_similarity,
+    "ablation": ablation,
+    "paper": paper,
+}
 
 
 def build_app() -> typer.Typer:

@@ -174,8 +174,17 @@ class CaptionDrawer:
     def _ids(self, caption: str) -> list[int]:
         llm = self.llm
         if self.request is None:
-            return [*encode_prompt((Piece((caption.strip(),), learned=False),), llm.text_tokenizer, llm.vocabulary), llm.vocabulary.boi]
+            return caption_prompt(llm, caption)
         words = caption.strip().rstrip(".").rstrip()
         asked = self.request.replace("{caption}", words).replace("{thing}", with_article(words))
         template = conversation_template(self.files.facts.template, llm.text_tokenizer)
         return encode_prompt(template.prompt([Message("user", (asked,))]), llm.text_tokenizer, llm.vocabulary)
+
+
+def caption_prompt(llm: SeedLlama, caption: str) -> list[int]:
+    """Caption -> ids of BOS, caption, BOI, as pretraining writes a pair.
+
+    Raises:
+        DataError: A caption holds image tokens.
+    """
+    return [*encode_prompt((Piece((caption.strip(),), learned=False),), llm.text_tokenizer, llm.vocabulary), llm.vocabulary.boi]

@@ -82,7 +82,17 @@ class EvalPictures:
         guidance: How closely pictures follow the codes.
     """
 
-    def __init__(self, model: str, *, steps: int | None, guidance: float | None, device: str, dtype: str, reporter: Reporter):
+    def __init__(
+        self,
+        model: str,
+        *,
+        steps: int | None,
+        guidance: float | None,
+        device: str,
+        dtype: str,
+        reporter: Reporter,
+        decoder: str | None = None,
+    ):
         """Finds what there is, and loads nothing.
 
         Args:
@@ -92,11 +102,13 @@ class EvalPictures:
             device: Where both compute.
             dtype: Of the tokenizer; the decoder takes float16 on a GPU, else float32.
             reporter: Hears of downloads.
+            decoder: Preset, folder or hub id of a model whose picture decoder draws; None: the tokenizer's own.
 
         Raises:
             UsageError: No such model.
             DataError: It holds no model.
         """
+        self._decoder = decoder or model
         self._model, self._device, self._dtype, self._reporter = model, pick_device(device), dtype, reporter
         self.visual: ModelFacts = describe(model, reporter=reporter)
         defaults = self.visual.config.detokenize
@@ -116,7 +128,7 @@ class EvalPictures:
     @cached_property
     def decoder_folder(self) -> Path:
         """Folder of the picture decoder."""
-        return find_decoder(self._model, reporter=self._reporter)
+        return find_decoder(self._decoder, reporter=self._reporter)
 
     @cached_property
     def tokenizer(self) -> SeedTokenizer:

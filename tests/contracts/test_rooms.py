@@ -19,7 +19,7 @@ OWNERS = {
     "diffusers": {"models/unclip.py", "models/unclip_parts.py"},
     "gradio": {"workflows/chat_page.py", "workflows/chat_web.py"},
     "huggingface_hub": {"models/download.py", "benchmarks/retrieval_sets.py"},  # weights; data sets
-    "matplotlib": {"training/run_folder.py", "workflows/scorecard_page.py"},
+    "matplotlib": {"training/run_folder.py", "workflows/ablation_plots.py", "workflows/scorecard_page.py"},
     "open_clip": {"models/judge.py"},
     "peft": {"models/lora.py"},
     "pyarrow": {"data/", "benchmarks/retrieval_sets.py", "workflows/build_emoji.py"},
