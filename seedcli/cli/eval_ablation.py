@@ -179,7 +179,7 @@ def _show_masks(result: dict[str, Any]) -> str:
         ends = ", ".join(f"{count:,} {end}" for end, count in histogram["ends"].items())
         common = sorted(histogram["lengths_of_closed"].items(), key=lambda item: -item[1])[:6]
         lines.append(f"{side} images: {ends}; codes of closed ones: " + (", ".join(f"{length} ({n:,})" for length, n in common) or "none"))
-    return "\n".join([*lines, f"({_PAPER})", f"judge {result['judge']}; plots: {', '.join(result['plots'])}"])
+    return "\n".join([*lines, f"({_PAPER})", f"judge {result['judge']['name']}; plots: {', '.join(result['plots'])}"])
 
 
 def _num_codes(result: dict[str, Any]) -> int:
@@ -188,4 +188,4 @@ def _num_codes(result: dict[str, Any]) -> int:
 
 def _show_prefix(result: dict[str, Any]) -> str:
     files = ", ".join([*result["plots"], result["strip"]])
-    return f"{show_result(result)}\njudge {result['judge']}, similarity to the original x100; plots: {files}"
+    return f"{show_result(result)}\njudge {result['judge']['name']}, similarity to the original x100; plots: {files}"

@@ -20,10 +20,11 @@ from seedcli.workflows.ablation_models import (
     Side,
     check_phases,
     describe_sides,
-    judge_similarities,
+    judge_drawn,
     without_seed,
 )
 from seedcli.workflows.caption_codes import caption_prompt
+from seedcli.workflows.eval_judge import judge_facts
 from seedcli.workflows.eval_pictures import Pair
 from seedcli.workflows.eval_samples import open_samples, sample_seed
 
@@ -46,7 +47,7 @@ def run_lora(lora: str, full: str, settings: AblationSettings, *, reporter: Repo
     Returns:
         The envelope of every benchmark. `metrics`, each with the side's name before it: `text_loss` and `image_loss`, nats a token, means
         over pictures (the paper says that the second is better and gives no figures), `clip_i` of drawn pictures, `cider` of captions;
-        `difference_*`, full minus lora.
+        `difference_*`, full minus lora; `chance` of `clip_i` is that of pictures that do not belong together.
 
     Raises:
         UsageError: The models were not trained so, or sampling that knows no seed.
@@ -95,14 +96,18 @@ def run_lora(lora: str, full: str, settings: AblationSettings, *, reporter: Repo
         run.num_reused = reused
         files = {line["key"]: run.folder / line["picture"] for side in drawn.values() for line in side.values()}
         truths = {line["key"]: pairs[key].image for side in drawn.values() for (_, key), line in side.items()}
-        similarity = judge_similarities(run, files, truths, judge, settings.batch_size, reporter)
+        judgement = judge_drawn(run, files, truths, judge, settings.batch_size, reporter)
         published = is_published_split(found)
         return run.finish(
             num={"num_images": len(pairs), "num_pictures": len(files)},
             **describe_sides(sides),
-            **score_groups(_scores(read, drawn, similarity, references)),
+            **score_groups(_scores(read, drawn, judgement.similarity, references)),
+            chance={
+                f"{side}_clip_i": judgement.chance(line["key"] for (seed, _), line in lines.items() if seed == settings.seeds[0])
+                for side, lines in drawn.items()
+            },
             seeds=list(settings.seeds),
-            judge=judge.name,
+            judge=judge_facts(judge),
             published_split=False if published and len(pairs) < len(found.images) else published,
         )
 

@@ -22,11 +22,12 @@ from seedcli.workflows.ablation_models import (
     Side,
     check_twins,
     describe_sides,
-    judge_similarities,
+    judge_drawn,
     without_seed,
 )
 from seedcli.workflows.ablation_plots import write_curves
 from seedcli.workflows.caption_codes import caption_prompt
+from seedcli.workflows.eval_judge import judge_facts
 from seedcli.workflows.eval_pictures import Pair
 from seedcli.workflows.eval_samples import open_samples, sample_seed
 
@@ -52,7 +53,7 @@ def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, report
         The envelope of every benchmark. `metrics`, each with the side's name before it: `valid`, percent of answers of exactly Q codes
         (paper: 99.94 and 42.68 on 5,000 COCO captions), `clip_i` of those, `conditional_loss` and `unconditional_loss`, means over the Q
         codes, `end_loss`, of the closing marker; `difference_*`, causal minus bilateral, of samples that both have. `histograms`, `curves`
-        and `by_seed` hold what the means are of.
+        and `by_seed` hold what the means are of; `chance` of `clip_i` is that of pictures that do not belong together.
 
     Raises:
         UsageError: A tokenizer has another mask than said, or sampling that knows no seed.
@@ -96,7 +97,7 @@ def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, report
         run.num_reused = reused
         drawn = {line["key"]: run.folder / line["picture"] for side in answers.values() for line in side.values() if line["picture"]}
         truths = {key: pairs[key.rpartition("-")[2]].image for key in drawn}
-        similarity = judge_similarities(run, drawn, truths, judge, settings.batch_size, reporter)
+        judgement = judge_drawn(run, drawn, truths, judge, settings.batch_size, reporter)
         num_queries = sides[0].pictures.visual.config.qformer.num_queries
         curves = _curves(losses, num_queries)
         plots = write_curves(
@@ -110,13 +111,14 @@ def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, report
         return run.finish(
             num={"num_images": len(pairs), "num_answers": sum(map(len, answers.values()))},
             **describe_sides(sides),
-            **score_groups(_scores(answers, losses, similarity, num_queries)),
+            **score_groups(_scores(answers, losses, judgement.similarity, num_queries)),
+            chance={f"{side}_clip_i": judgement.chance(_keys(lines, settings.seeds[0])) for side, lines in answers.items()},
             seeds=list(settings.seeds),
             by_seed={str(seed): _valid_of_seed(answers, seed, num_queries) for seed in settings.seeds},
             histograms={side: span_histogram([_span(line) for line in lines.values()]) for side, lines in answers.items()},
             curves=curves,
             plots=[str(path) for path in plots],
-            judge=judge.name,
+            judge=judge_facts(judge),
             published_split=False if published and len(pairs) < len(found.images) else published,
         )
 
@@ -177,6 +179,11 @@ class _Predictor:
             name: [[round(-each, 5) for each in row] for row in token_log_likelihoods(llm, prompts[name], spans)] for name in CONDITIONS
         }
         return [{name: found[name][place] for name in CONDITIONS} for place in range(len(batch))]
+
+
+def _keys(lines: Mapping[tuple[int, str], dict[str, Any]], seed: int) -> list[str]:
+    """Keys of the lines of one seed, so that no two are of one true picture."""
+    return [line["key"] for (of, _), line in lines.items() if of == seed]
 
 
 def _span(line: Mapping[str, Any]) -> WrittenSpan:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seedcli.benchmarks.clip_similarity import pack_feature, pair_similarity, unpack_features
+import numpy as np
+
+from seedcli.benchmarks.clip_similarity import pack_feature, pair_similarity, shuffled_similarity, unpack_features
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, load_retrieval_set
 from seedcli.console import Reporter
-from seedcli.data.images import open_image
 from seedcli.errors import DataError, UsageError
 from seedcli.models.config import config_to_dict
 from seedcli.models.description import ModelFacts
@@ -23,7 +24,7 @@ from seedcli.models.llm_registry import LLM_FOLDER, LLM_PRESETS, LlmFiles, check
 from seedcli.models.registry import BUNDLED_NANO, DEFAULT_MODEL
 from seedcli.models.seed_llama_generate import SamplingSettings, SeedLlama, load_language_model
 from seedcli.recipe import leaves
-from seedcli.workflows.eval_judge import find_judge, judge_facts
+from seedcli.workflows.eval_judge import find_judge, judge_facts, judge_folder, open_drawn
 from seedcli.workflows.eval_pictures import EvalPictures, Pair, caption_pairs, read_picture
 from seedcli.workflows.eval_samples import SampleRun, first, open_samples, weights_digest
 
@@ -283,10 +284,29 @@ def _compare_training(what: str, one: Mapping[str, Any] | None, other: Mapping[s
         reporter.warn(f"the {what} were trained differently: {differing}")
 
 
-def judge_similarities(
+class Judgement:
+    """What a judge found of drawn pictures and the true one of each.
+
+    Attributes:
+        similarity: Cosine of both, x100, by key.
+    """
+
+    def __init__(self, keys: Sequence[str], drawn: np.ndarray, truth: np.ndarray):
+        self._places = {key: place for place, key in enumerate(keys)}
+        self._drawn, self._truth = drawn, truth
+        self.similarity: dict[str, float] = dict(zip(keys, pair_similarity(drawn, truth).tolist(), strict=True)) if len(keys) else {}
+
+    def chance(self, keys: Iterable[str]) -> float | None:
+        """Keys, no two of one true picture -> mean similarity of what does not belong together; None of fewer than two."""
+        places = [self._places[key] for key in keys if key in self._places]
+        level = shuffled_similarity(self._drawn[places], self._truth[places]) if len(places) > 1 else None
+        return None if level is None else round(level, 4)
+
+
+def judge_drawn(
     run: SampleRun, files: Mapping[str, Path], truths: Mapping[str, ImageRef], judge: ClipJudge, batch_size: int, reporter: Reporter
-) -> dict[str, float]:
-    """Drawn pictures and the true one of each, by key -> cosine of both under the judge, x100; a run inside the run for each judge.
+) -> Judgement:
+    """Drawn pictures and the true one of each, by key -> how alike they are; a run inside the run for each judge.
 
     Many pictures have one true picture here, whose features are computed once.
     """
@@ -294,27 +314,25 @@ def judge_similarities(
 
     def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
         new = {truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features}
-        found = judge.image_features([*(read_picture(image) for image in new.values()), *(open_image(path) for path in batch.values())])
+        found = judge.image_features([*(read_picture(image) for image in new.values()), *(open_drawn(path) for path in batch.values())])
         features.update(zip(new, found.numpy()[: len(new)], strict=True))
         return [
             {"drawn": pack_feature(drawn), "truth": pack_feature(features[truths[key].stamp])}
             for key, drawn in zip(batch, found.numpy()[len(new) :], strict=True)
         ]
 
-    facts = judge_facts(judge)
     with open_samples(
         run.settings["benchmark"],
         run.settings["dataset"],
         run.settings["split"],
-        settings={"judge": facts, "answers": run.digest},
-        output=run.folder / f"judge-{re.sub(r'[^A-Za-z0-9.-]+', '_', facts['name'])}",
+        settings={"judge": judge_facts(judge), "answers": run.digest},
+        output=judge_folder(run, judge),
         reporter=reporter,
     ) as judged:
         lines = judged.answer(dict(files), ask, batch_size=4 * batch_size, what="judgements")
-    if not lines:
-        return {}
-    drawn, truth = (unpack_features([line[name] for line in lines]) for name in ("drawn", "truth"))
-    return dict(zip(files, pair_similarity(drawn, truth).tolist(), strict=True))
+    empty = np.zeros((0, 0))
+    drawn, truth = (unpack_features([line[name] for line in lines]) if lines else empty for name in ("drawn", "truth"))
+    return Judgement(list(files), drawn, truth)
 
 
 def describe_sides(sides: Sequence[Side]) -> dict[str, Any]:

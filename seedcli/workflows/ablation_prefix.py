@@ -21,9 +21,10 @@ from seedcli.console import Reporter
 from seedcli.data.documents import Codes
 from seedcli.data.images import open_image, save_image
 from seedcli.errors import UsageError
-from seedcli.workflows.ablation_models import PICTURES, AblationSettings, Side, check_twins, describe_sides, judge_similarities
+from seedcli.workflows.ablation_models import PICTURES, AblationSettings, Judgement, Side, check_twins, describe_sides, judge_drawn
 from seedcli.workflows.ablation_plots import write_curves, write_strip
 from seedcli.workflows.detokenize_codes import PNG_KEY
+from seedcli.workflows.eval_judge import judge_facts
 from seedcli.workflows.eval_pictures import Pair, read_picture
 from seedcli.workflows.eval_samples import SampleRun, open_samples, sample_seed
 from seedcli.workflows.fill_codes import Fill, complete_codes, embed_prefixes, mean_code_vectors
@@ -63,8 +64,9 @@ def run_prefix(
         reporter: Hears of progress.
 
     Returns:
-        The envelope of every benchmark. `metrics`: `SIDE_FILL_K`, mean similarity x100; `SIDE_all`, of all codes; `difference_mean_K`,
-        causal minus bilateral. `curves` has the same by side and fill, with `lengths`; `plots` and `strip` are files.
+        The envelope of every benchmark. `metrics`: `SIDE_FILL_K`, mean similarity x100; `SIDE_all`, of all codes; `difference_FILL_K`,
+        causal minus bilateral; `chance`, of pictures that do not belong together. `curves` has the same by side and fill, with `lengths`;
+        `plots` and `strip` are files.
 
     Raises:
         UsageError: K out of range, or a tokenizer with another mask than said.
@@ -101,8 +103,8 @@ def run_prefix(
             side.rest()
         run.num_reused = reused
         truths = {key: each.pair.image for side in asked.values() for key, each in side.items()}
-        similarity = judge_similarities(run, drawn, truths, judge, settings.batch_size, reporter)
-        scores = _scores(asked, similarity)
+        judgement = judge_drawn(run, drawn, truths, judge, settings.batch_size, reporter)
+        scores = _scores(asked, judgement.similarity)
         curves = _curves(scores, lengths)
         plots = write_curves(
             run.folder / "prefixes",
@@ -117,12 +119,13 @@ def run_prefix(
             num={"num_images": len(pairs), "num_pictures": len(drawn)},
             **describe_sides(sides),
             **score_groups(_named(scores, num_queries)),
+            chance=_chance(asked, judgement, settings.seeds[0], num_queries),
             lengths=list(lengths),
             seeds=list(settings.seeds),
             curves=curves,
             plots=[str(path) for path in plots],
             strip=str(strip),
-            judge=judge.name,
+            judge=judge_facts(judge),
             published_split=False if published and len(pairs) < len(found.images) else published,
         )
 
@@ -206,13 +209,27 @@ def _scores(asked: Mapping[str, Mapping[str, _Asked]], similarity: Mapping[str, 
 
 def _named(scores: Scores, num_queries: int) -> dict[str, dict[tuple[int, str], float]]:
     """The same by metric, and the differences of the sides."""
-    named = {f"{side}_all" if kept == num_queries else f"{side}_{fill}_{kept}": each for (side, fill, kept), each in scores.items()}
+    named = {_metric(side, fill, kept, num_queries): each for (side, fill, kept), each in scores.items()}
     for (side, fill, kept), each in scores.items():
         other = scores.get(("bilateral", fill, kept))
         if side == "causal" and other is not None:
             values, samples = paired_differences(each, other)
-            named["difference_all" if kept == num_queries else f"difference_{fill}_{kept}"] = dict(zip(samples, values, strict=True))
+            named[_metric("difference", fill, kept, num_queries)] = dict(zip(samples, values, strict=True))
     return named
+
+
+def _metric(side: str, fill: Fill, kept: int, num_queries: int) -> str:
+    return f"{side}_all" if kept == num_queries else f"{side}_{fill}_{kept}"
+
+
+def _chance(asked: Mapping[str, Mapping[str, _Asked]], judgement: Judgement, seed: int, num_queries: int) -> dict[str, float | None]:
+    """The level of each metric for pictures that do not belong together, with one seed."""
+    keys: dict[str, list[str]] = {}
+    for side, rows in asked.items():
+        for key, each in rows.items():
+            if each.seed == seed:
+                keys.setdefault(_metric(side, each.fill, each.kept, num_queries), []).append(key)
+    return {name: judgement.chance(of) for name, of in keys.items()}
 
 
 def _curves(scores: Scores, lengths: Sequence[int]) -> dict[str, dict[str, Any]]:
@@ -236,10 +253,10 @@ def _write_strip(
     seed: int,
     num_queries: int,
 ) -> Path:
-    """The first pictures: the original, then what each K shows, one row for each side and fill."""
+    """Some pictures, evenly from the set: the original, then what each K shows, one row for each side and fill."""
     rows: list[tuple[str, list[Image.Image | None]]] = []
     size = 64
-    for picture, pair in list(pairs.items())[:STRIP_PICTURES]:
+    for picture, pair in list(pairs.items())[:: -(-len(pairs) // STRIP_PICTURES)]:
         original = read_picture(pair.image)
         for side, fill in dict.fromkeys((side, each.fill) for side, every in asked.items() for each in every.values()):
             cells = [drawn.get(f"{side}-{fill if kept < num_queries else 'mean'}-{kept:02d}-s{seed}-{picture}") for kept in lengths]

@@ -82,7 +82,7 @@ def judge_pictures(
         for key, truth in zip(batch, truths, strict=True):
             _keep_thumbnail(truth, run.folder / TRUTH / f"{key}.png")
         here = [key for key in batch if drawn_files[key] is not None]
-        features = judge.image_features([*truths, *(_open_drawn(drawn_files[key]) for key in here)]).numpy()
+        features = judge.image_features([*truths, *(open_drawn(drawn_files[key]) for key in here)]).numpy()
         drawn = dict(zip(here, features[len(truths) :], strict=True))
         words = judge.text_features([pair.caption for pair in batch.values()]).numpy()
         return [
@@ -94,20 +94,30 @@ def judge_pictures(
             for place, key in enumerate(batch)
         ]
 
-    facts = judge_facts(judge)
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(["judge", facts["name"], *([facts["weights"][:8]] if "weights" in facts else [])]))
     with open_samples(
         run.settings["benchmark"],
         run.settings["dataset"],
         run.settings["split"],
-        settings={"judge": facts, "answers": run.digest},
-        output=run.folder / name,
+        settings={"judge": judge_facts(judge), "answers": run.digest},
+        output=judge_folder(run, judge),
         reporter=reporter,
     ) as judged:
         return judged.answer(pairs, ask, batch_size=batch_size, what="judgements")
 
 
-def _open_drawn(path: Path) -> Image.Image:
+def judge_folder(run: SampleRun, judge: ClipJudge) -> Path:
+    """Where what a judge found of a run is kept."""
+    facts = judge_facts(judge)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(["judge", facts["name"], *([facts["weights"][:8]] if "weights" in facts else [])]))
+    return run.folder / name
+
+
+def open_drawn(path: Path) -> Image.Image:
+    """A picture that a run drew.
+
+    Raises:
+        DataError: It is lost or broken.
+    """
     try:
         return open_image(path)
     except ImageError as error:

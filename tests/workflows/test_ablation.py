@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -188,6 +189,8 @@ def test_prefixes_of_both_with_both_fills(twins, settings, tmp_path):
         *(f"difference_{fill}_{kept}" for fill in ("mean", "llm") for kept in (1, 8)),
     }
     assert result["metrics"]["causal_mean_8"] == pytest.approx(result["curves"]["causal"]["mean"]["mean"][1], abs=1e-3)
+    assert set(result["chance"]) == {name for name in result["metrics"] if not name.startswith("difference")}
+    assert all(-100 <= level <= 100 for level in result["chance"].values())
     assert result["curves"]["causal"]["mean"]["mean"][2] == result["curves"]["causal"]["llm"]["mean"][2]
     assert all((tmp_path / "run" / name).stat().st_size for name in ("prefixes.png", "prefixes.svg"))
     with Image.open(result["strip"]) as strip:
@@ -208,6 +211,16 @@ def test_prefixes_of_a_tokenizer_alone(settings, tiny_model_folder):
         run_prefix(str(tiny_model_folder), None, settings(), lengths=[33])
     with pytest.raises(UsageError, match="32 codes"):
         run_prefix(str(tiny_model_folder), None, settings(), lengths=[0, 4])
+
+
+def test_chance_is_of_pictures_that_do_not_belong_together():
+    drawn, truth = np.eye(3), np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0]])
+    judgement = ablation_models.Judgement(["a", "b", "c"], drawn, truth)
+    assert judgement.similarity == {"a": 100.0, "b": 100.0, "c": 0.0}
+    assert judgement.chance(["a", "b"]) == 0
+    assert judgement.chance(["b", "c"]) == 50  # the second's true picture is what the first drew
+    assert judgement.chance(["a"]) is None and judgement.chance(["a", "nothing drawn"]) is None
+    assert ablation_models.Judgement([], np.zeros((0, 0)), np.zeros((0, 0))).similarity == {}
 
 
 def test_lora_against_full(settings, tmp_path, tiny_llm_folder, twins):
