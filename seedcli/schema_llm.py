@@ -23,6 +23,7 @@ Form = Literal[
     "difference",
     "story",
 ]
+PLAIN_FORMS: frozenset[Form] = frozenset({"text", "caption", "interleaved", "video-caption", "retrieval-augmented"})  # no conversations
 
 
 class DocumentSourceSection(Strict):
@@ -61,6 +62,11 @@ class DocumentDataSection(Strict):
     """A weighted mixture, packed to the context length; sample n is a pure function of (seed, n)."""
 
     sources: list[DocumentSourceSection] = setting("at least one source", min_length=1)
+
+    @property
+    def has_conversations(self) -> bool:
+        """Some documents are conversations."""
+        return any(source.form not in PLAIN_FORMS for source in self.sources)
 
 
 class TokenOptimizationSection(Strict):

@@ -45,6 +45,7 @@ def run(
         seed=recipe.seed,
         context_length=recipe.context_length,
         template=recipe.template,
+        teaches_conversations=recipe.data.has_conversations,
         phases={"lora": recipe.lora.optimization},
         parallel=recipe.parallel,
         run=recipe.run,

@@ -58,6 +58,8 @@ class PhasedRun:
         folder: The run folder; `folder/model` is the result.
         name: Of the result.
         seed: Of new weights, samples and dropout.
+        template: How conversations are written.
+        teaches_conversations: Some documents with pictures are conversations; else `seed.json` names no template.
         phases: What each phase is trained with, in their order; the last one's model is the run's.
         resume_command: What to type after an interruption.
         earlier: Facts of the training of the model that the run starts from.
@@ -69,6 +71,7 @@ class PhasedRun:
     seed: int
     context_length: int
     template: str
+    teaches_conversations: bool
     phases: dict[str, TokenOptimizationSection]
     parallel: LlmParallelSection
     run: LlmRunSection
@@ -262,7 +265,7 @@ class PhasedRun:
             decoder_fingerprint=visual.decoder_fingerprint,
             num_queries=visual.num_queries,
             num_codes=visual.num_codes,
-            template=self.template,
+            template=self.template if self.teaches_conversations else None,
             trained={"recipe": self.name, "phases": self.done} | ({"started_from": self.earlier} if self.earlier else {}),
         )
 

@@ -55,6 +55,7 @@ def run(
         seed=recipe.seed,
         context_length=recipe.context_length,
         template=recipe.language_model.template,
+        teaches_conversations=recipe.data.has_conversations,
         phases={name: phase.optimization for name, phase in phases.items()},
         parallel=recipe.parallel,
         run=recipe.run,

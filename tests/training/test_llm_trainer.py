@@ -70,6 +70,7 @@ def test_loss_is_the_mean_over_learned_tokens_of_the_whole_update(tmp_path):
     assert line["loss_image"] == pytest.approx(summed["image"] / counted["image"], rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
 def test_micro_batches_and_reading_processes_change_nothing_but_rounding(tmp_path, whole):
     train_tiny(tmp_path / "one")
     run = LlmRunSection(log_every_steps=1, checkpoint_every_steps=3, loader_workers=2)
