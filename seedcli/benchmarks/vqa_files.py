@@ -47,8 +47,8 @@ def read_vqa(questions: Mapping[str, Any], annotations: Mapping[str, Any] | None
     """VQAv2's and OK-VQA's pair of files -> rows in the order of the questions.
 
     `{"questions": [{"question_id", "image_id", "question"}]}` and
-    `{"annotations": [{"question_id", "answer_type", "answers": [{"answer"}]}]}`. OK-VQA states each annotator's answer as `answer` beside a stemmed `raw_answer`; its evaluation takes `answer`, as we do. Kinds are the
-    answer types; OK-VQA has one, `other`.
+    `{"annotations": [{"question_id", "answer_type", "answers": [{"answer"}]}]}`. OK-VQA has a stemmed `answer` beside each `raw_answer`;
+    its evaluation takes `answer`, as we do (not checked against the published file: which of the two is stemmed). Kinds are answer types.
 
     Args:
         questions, annotations: The files; without annotations (test splits) rows have no answers.
