@@ -68,7 +68,7 @@ def write_tokens(
     opened = [open_image(prompt, vocabulary) for prompt in prompts]
     in_image = [max(len(image) - 1, 0) for image in opened]
     done = [False] * len(prompts)
-    cache, cache_name, seen = DynamicCache(config=model.config), _cache_name(model), 0
+    cache, cache_name, seen = DynamicCache(config=model.config), name_of_cache(model), 0
 
     def choose(scores: Tensor) -> list[int]:
         for processor in processors:  # one by one: Hugging Face's list inspects their signatures at every step
@@ -118,6 +118,6 @@ def write_tokens(
     return written
 
 
-def _cache_name(model: PreTrainedModel) -> str:
+def name_of_cache(model: PreTrainedModel) -> str:
     """What this release of transformers calls the KV cache; the later ones warn of the earlier name."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
