@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from seedcli.errors import NumericalError, UsageError
+from seedcli.models.token_loop import read_on
 
 if TYPE_CHECKING:
     from seedcli.models.seed_llama_generate import SeedLlama
@@ -54,3 +57,41 @@ def token_log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], cont
     if not all(bool(row.isfinite().all()) for row in found):
         raise NumericalError(f"log-likelihoods are not finite in {llm.model.dtype}", remedy="--dtype bfloat16 or float32")
     return [row.tolist() for row in found]
+
+
+@torch.inference_mode()
+def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Sequence[Sequence[int]], *, batch_size: int = 64) -> list[float]:
+    """One prompt and C rows of ids that may follow it -> log-likelihood of each, in nats, summed over its tokens.
+
+    The same as `log_likelihoods`, but the prompt, with its pictures much longer than any choice, is read once.
+
+    Raises:
+        UsageError: Prompt and choice are longer than the context, or a choice is empty.
+        NumericalError: A log-likelihood is not finite.
+    """
+    longest = len(prompt) + max(map(len, choices))
+    if longest > llm.max_positions:
+        raise UsageError(f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}")
+    if not all(choices):
+        raise UsageError("an answer without tokens has no likelihood")
+    device = llm.model.device
+    logits, read = read_on(llm.model, None, input_ids=torch.tensor([list(prompt)], device=device), logits_to_keep=1)
+    opening = logits[0, -1].float().log_softmax(-1)
+    found: list[float] = []
+    for start in range(0, len(choices), batch_size):
+        part = choices[start : start + batch_size]
+        ids = torch.full((len(part), max(map(len, part))), -100, device=device)  # -100: no target, as in cross_entropy
+        for row, choice in enumerate(part):
+            ids[row, : len(choice)] = torch.tensor(choice)
+        totals = opening[ids[:, 0]]
+        if ids.shape[1] > 1:
+            cache = copy.deepcopy(read)
+            cache.batch_repeat_interleave(len(part))
+            shown = ids[:, :-1].masked_fill(ids[:, :-1] < 0, llm.vocabulary.pad)
+            places = torch.arange(len(prompt), len(prompt) + shown.shape[1], device=device).expand(len(part), -1)
+            logits, _ = read_on(llm.model, cache, input_ids=shown, position_ids=places)
+            totals = totals - F.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
+        found += totals.tolist()
+    if not all(map(math.isfinite, found)):
+        raise NumericalError(f"log-likelihoods are not finite in {llm.model.dtype}", remedy="--dtype bfloat16 or float32")
+    return found

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seedcli.errors import UsageError
-from seedcli.models.likelihood import log_likelihoods, token_log_likelihoods
+from seedcli.models.likelihood import choice_log_likelihoods, log_likelihoods, token_log_likelihoods
 from seedcli.models.vocab import format_span
 
 
@@ -40,6 +40,20 @@ def test_token_by_token(tiny_llm):
         for place, token in enumerate(answers[0]):
             expected = one_by_one(tiny_llm, [*prompts[0], *answers[0][:place]], [token])
             assert found[0][place] == pytest.approx(expected, abs=1e-4)  # measured worst difference: 1e-6
+
+
+def test_choices_that_share_a_prompt(tiny_llm):
+    prompt = encode(tiny_llm, format_span(range(32)) + " which animal is this?", bos=True)
+    choices = [encode(tiny_llm, text) for text in ("runs", "a field with a dog and a bridge", "near 12 birds", "a")] + [[5]]
+    expected = log_likelihoods(tiny_llm, [prompt] * len(choices), choices)
+    # measured worst difference: 1.1e-5
+    assert choice_log_likelihoods(tiny_llm, prompt, choices) == pytest.approx(expected, abs=1e-4)
+    assert choice_log_likelihoods(tiny_llm, prompt, choices, batch_size=2) == pytest.approx(expected, abs=1e-4)
+    assert choice_log_likelihoods(tiny_llm, prompt, [[5], [6]]) == pytest.approx(log_likelihoods(tiny_llm, [prompt] * 2, [[5], [6]]))
+    with pytest.raises(UsageError, match="context"):
+        choice_log_likelihoods(tiny_llm, prompt, [[5] * tiny_llm.max_positions])
+    with pytest.raises(UsageError, match="without tokens"):
+        choice_log_likelihoods(tiny_llm, prompt, [[5], []])
 
 
 def test_what_cannot_be_scored(tiny_llm):
