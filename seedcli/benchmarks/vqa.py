@@ -8,7 +8,7 @@ the same, since published numbers did.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 
@@ -119,15 +119,3 @@ def mean_by_kind(scores: Sequence[float], kinds: Sequence[str]) -> dict[str, flo
     for score, kind in zip(scores, kinds, strict=True):
         groups[kind].append(score)
     return {kind: 100.0 * sum(group) / len(group) for kind, group in groups.items()}
-
-
-def majority_scores(answers: Sequence[str], kinds: Sequence[str]) -> list[float]:
-    """The right answer and the kind of each question -> score of always saying the most frequent answer of its kind, 0 or 1 each.
-
-    What a model reaches that knows the questions and does not look at the pictures.
-    """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for answer, kind in zip(answers, kinds, strict=True):
-        counts[kind][answer] += 1
-    best = {kind: counter.most_common(1)[0][0] for kind, counter in counts.items()}
-    return [float(answer == best[kind]) for answer, kind in zip(answers, kinds, strict=True)]

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from seedcli.benchmarks.vqa import exact_match, majority_scores, mean_by_kind, pick_choice, vqa_accuracy
+from seedcli.benchmarks.vqa import exact_match, mean_by_kind, pick_choice, vqa_accuracy
 
 
 def test_three_of_ten_annotators_are_enough_when_seven_others_were_left_out():
@@ -35,4 +35,3 @@ def test_choices_are_ranked_by_their_mean_per_token():
 def test_kinds():
     kinds = ["tone", "group", "tone", "tone"]
     assert mean_by_kind([1, 0, 0, 1], kinds) == pytest.approx({"tone": 200 / 3, "group": 0})
-    assert majority_scores(["dark", "food", "light", "light"], kinds) == [0, 1, 1, 1]

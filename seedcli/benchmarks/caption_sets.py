@@ -1,0 +1,111 @@
+"""Picture-caption sets -> pictures with their reference captions: the sets of `retrieval_sets`, one sample a picture.
+
+Karpathy's test splits are what published caption scores are of, too. The bundled emoji come with their names, among which a model can be
+asked for the likeliest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split, load_retrieval_set
+from seedcli.console import Reporter
+from seedcli.data.emoji import read_emoji
+from seedcli.data.emoji_documents import words_of
+
+
+@dataclass(frozen=True)
+class CaptionedPicture:
+    """One picture.
+
+    Attributes:
+        picture: To be read later.
+        references: Its captions, at least one.
+        group: What pictures that hang together share, for intervals: itself, or the emoji that several vendors drew.
+        name: What an emoji is called in running words, e.g. `a waving hand`; None for others.
+        label: What an emoji is called in the set; None for others.
+    """
+
+    picture: ImageRef
+    references: tuple[str, ...]
+    group: str
+    name: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """Pictures of one split.
+
+    Attributes:
+        name: `emoji`, `flickr30k`, `coco`, or a file's name.
+        split: As the set calls it.
+        pictures: By key, in the order of the set.
+        published_split: Whether it is the split that published numbers are of; None for sets that nobody published numbers of.
+        subsets: Name -> keys of pictures that are scored beside the whole.
+    """
+
+    name: str
+    split: str
+    pictures: dict[str, CaptionedPicture]
+    published_split: bool | None
+    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of keys and references: tells a changed file from the one that was asked before."""
+        content = "\n".join(f"{key}\t{' | '.join(each.references)}" for key, each in self.pictures.items())
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def load_caption_set(
+    dataset: str,
+    *,
+    split: str | None = None,
+    images: Path | None = None,
+    data_root: Path | None = None,
+    allow_split: bool = False,
+    reporter: Reporter | None = None,
+) -> CaptionSet:
+    """Name or file -> pictures with captions; arguments and errors are those of `load_retrieval_set`.
+
+    Pictures without captions are left out. Emoji: every vendor's picture in the default skin tone, with its label, and label and tags, as
+    references; subsets are the vendors, and all but flags, whose names cannot be guessed from other flags.
+    """
+    if dataset == "emoji":
+        return _emoji_captions(split or "unseen")
+    found = load_retrieval_set(dataset, split=split, images=images, data_root=data_root, allow_split=allow_split, reporter=reporter)
+    return CaptionSet(found.name, found.split, _by_picture(found), is_published_split(found))
+
+
+def _by_picture(found: RetrievalSet) -> dict[str, CaptionedPicture]:
+    references: dict[int, list[str]] = {}
+    for caption, number in zip(found.captions, found.txt2img, strict=True):
+        references.setdefault(number, []).append(caption)
+    return {
+        f"{number:06d}": CaptionedPicture(picture, tuple(references[number]), picture.name)
+        for number, picture in enumerate(found.images)
+        if number in references
+    }
+
+
+def _emoji_captions(split: str) -> CaptionSet:
+    pictures = [one for one in read_emoji(split) if not one.skin_tones]  # type: ignore[arg-type]
+    samples = {
+        one.key: CaptionedPicture(
+            ImageRef(one.key, hashlib.sha256(one.image).hexdigest(), lambda image=one.image: image),
+            tuple(dict.fromkeys(one.captions())),
+            one.base_hexcode,
+            words_of(one)["thing"],
+            one.label,
+        )
+        for one in pictures
+    }
+    subsets = {
+        f"vendor_{vendor}": frozenset(one.key for one in pictures if one.vendor == vendor) for vendor in {p.vendor for p in pictures}
+    }
+    subsets["no_flags"] = frozenset(one.key for one in pictures if not one.is_flag)
+    return CaptionSet("emoji", split, samples, None, dict(sorted(subsets.items())))
