@@ -94,6 +94,7 @@ def _by_picture(found: RetrievalSet) -> dict[str, CaptionedPicture]:
 
 def _emoji_captions(split: str) -> CaptionSet:
     pictures = [one for one in read_emoji(split) if not one.skin_tones]  # type: ignore[arg-type]
+    pictures.sort(key=lambda one: hashlib.sha256(one.key.encode()).digest())  # the first so many are of all groups
     samples = {
         one.key: CaptionedPicture(
             ImageRef(one.key, hashlib.sha256(one.image).hexdigest(), lambda image=one.image: image),

@@ -36,7 +36,7 @@ def score_line(row: QuestionRow, line: Mapping[str, Any], *, cut: AnswerCut, by:
     return score_answer(row, cut_answer(line["answer"], cut))
 
 
-def majority_answers(rows: Sequence[QuestionRow], *, by_choice: bool) -> list[float | None]:
+def majority_scores(rows: Sequence[QuestionRow], *, by_choice: bool) -> list[float | None]:
     """Questions -> score of always giving the answer of its kind that is most often right, or with choices the place that most often is.
 
     What a model reaches that knows questions and answers and does not look at pictures.

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seedcli.benchmarks.retrieval_sets import ImageRef
 from seedcli.benchmarks.vqa_files import (
@@ -55,6 +55,7 @@ class QuestionSet:
         split: As the set calls it.
         questions: By key, in the order of the file.
         size_is_official: Whether the split has as many questions as its publishers say; None where nobody says.
+        digest: Of all rows of the split, also where `questions` are fewer: tells a changed file from the one that was asked before.
         num_frames: Frames of a video; None for sets of pictures.
     """
 
@@ -62,7 +63,14 @@ class QuestionSet:
     split: str
     questions: dict[str, VisualQuestion]
     size_is_official: bool | None
+    digest: str
     num_frames: int | None = None
+
+    @property
+    def answered_by(self) -> Literal["generation", "likelihood"]:
+        """How its questions are answered by default: by likelihood where all have choices, but for the emoji (see `run_vqa`)."""
+        every = all(one.row.choices for one in self.questions.values())
+        return "likelihood" if every and self.name != "emoji" else "generation"
 
 
 @dataclass(frozen=True)
@@ -215,7 +223,7 @@ def load_question_set(
         folders = [images] if images else [(data_root or Path()) / folder for folder in named.splits[split].pictures]
         frames = None if named.num_frames is None else num_frames or named.num_frames
         questions = _with_pictures(rows[:limit], folders, named.frame_folders, frames)
-        return QuestionSet(dataset, split, questions, official, frames)
+        return QuestionSet(dataset, split, questions, official, _digest(rows), frames)
     path = Path(dataset)
     if not path.is_file():
         raise UsageError(
@@ -227,7 +235,7 @@ def load_question_set(
     rows = _parse(path, lambda contents: read_question_list(contents[0]), [path])
     frames = num_frames or 4
     questions = _with_pictures(rows[:limit], [images] if images else [path.parent, path.parent / "images"], ("{}",), frames)
-    return QuestionSet(path.stem, "all", questions, None, frames)
+    return QuestionSet(path.stem, "all", questions, None, _digest(rows), frames)
 
 
 def pick_frames(files: Sequence[Path], num_frames: int) -> list[Path]:
@@ -240,12 +248,18 @@ def pick_frames(files: Sequence[Path], num_frames: int) -> list[Path]:
 
 def _emoji_questions(split: str, limit: int | None) -> QuestionSet:
     found = {}
-    for one in read_questions(split)[:limit]:
+    for one in read_questions(split):
         picture = one.picture
         ref = ImageRef(picture.key, hashlib.sha256(picture.image).hexdigest(), lambda image=picture.image: image)
         row = QuestionRow(f"{one.kind}/{picture.key}", picture.key, one.question, (one.answer,), one.kind, one.choices)
         found[row.key] = VisualQuestion(row, (ref,), picture.base_hexcode)
-    return QuestionSet("emoji", split, found, None)
+    order = sorted(found, key=lambda key: hashlib.sha256(key.encode()).digest())  # the first so many are of all kinds
+    rows = [found[key].row for key in order]
+    return QuestionSet("emoji", split, {key: found[key] for key in order[:limit]}, None, _digest(rows))
+
+
+def _digest(rows: Sequence[QuestionRow]) -> str:
+    return hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()[:16]
 
 
 def _read_named(dataset: str, split: str, data_root: Path | None, images: Path | None, allow_split: bool) -> tuple[list[QuestionRow], bool]:

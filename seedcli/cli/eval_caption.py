@@ -1,0 +1,113 @@
+"""`seed eval caption`."""
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from seedcli.cli.eval_ask_options import (
+    AskTemplateOption,
+    BeamsOption,
+    CutOption,
+    LanguageModelOption,
+    MaxTokensOption,
+    PromptOption,
+    QuantizeOption,
+    TemperatureOption,
+    TopPOption,
+    VisualTokenizerOption,
+)
+from seedcli.cli.eval_options import (
+    AllowSplitOption,
+    DataRootOption,
+    DatasetOption,
+    FirstOption,
+    ImageFolderOption,
+    SampleBatchOption,
+    SamplesFolderOption,
+    SplitOption,
+    show_result,
+)
+from seedcli.cli.options import DeviceOption, DtypeOption, SeedOption
+from seedcli.console import console
+
+
+def caption(
+    dataset: DatasetOption = "emoji",
+    split: SplitOption = None,
+    model: LanguageModelOption = "seed-nano",
+    tokenizer: VisualTokenizerOption = None,
+    template: AskTemplateOption = None,
+    prompt: PromptOption = None,
+    shots: Annotated[int, typer.Option("--shots", min=0, help="Described pictures shown before each, drawn by the seed.")] = 0,
+    shots_split: Annotated[str, typer.Option("--shots-split", help="The split that they come from.")] = "train",
+    beams: BeamsOption = 5,
+    temperature: TemperatureOption = 0.0,
+    top_p: TopPOption = 1.0,
+    max_new_tokens: MaxTokensOption = 120,
+    cut: CutOption = "phrase",
+    words: Annotated[
+        Literal["words", "ptb", "none"],
+        typer.Option("--words", help="What words are: our rules; Stanford's tokenizer, as published (needs Java); what spaces part."),
+    ] = "words",
+    images: ImageFolderOption = None,
+    data_root: DataRootOption = None,
+    allow_split: AllowSplitOption = False,
+    output: SamplesFolderOption = None,
+    batch_size: SampleBatchOption = 16,
+    limit: FirstOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    quantize: QuantizeOption = None,
+) -> None:
+    """Descriptions of pictures against reference captions: CIDEr, BLEU, ROUGE-L; for emoji also the rank of the right name.
+
+    Answers are kept in the run's folder; the same command goes on where an interrupted one stopped, and scores without asking again.
+
+    \b
+    Example:
+      seed eval caption
+      seed eval caption --dataset coco --data-root ~/data --model seed-llama-8b-sft --words ptb
+      seed eval caption --dataset coco --data-root ~/data --model seed-llama-8b-pretrain --shots 2
+    """
+    from seedcli.workflows.eval_asking import AskSettings
+    from seedcli.workflows.eval_caption import run_caption
+
+    result = run_caption(
+        dataset,
+        split=split,
+        ask=AskSettings(
+            model=model,
+            tokenizer=tokenizer,
+            template=template,
+            temperature=temperature,
+            top_p=top_p,
+            num_beams=beams,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            quantize=quantize,
+        ),
+        prompt=prompt,
+        shots=shots,
+        shots_split=shots_split,
+        cut=cut,
+        words=words,
+        images=images,
+        data_root=data_root,
+        allow_split=allow_split,
+        batch_size=batch_size,
+        limit=limit,
+        output=output,
+        reporter=console,
+    )
+    console.result(result, human=_show_caption)
+
+
+def _show_caption(result: dict[str, Any]) -> str:
+    lines = [show_result(result)]
+    for name, part in result.get("subsets", {}).items():
+        figures = ", ".join(f"{metric} {value:.1f}" for metric, value in part["metrics"].items())
+        lines.append(f"{name} ({part['num_images']}): {figures}")
+    return "\n".join(lines)
