@@ -141,14 +141,10 @@ def _write_submission(
     path: Path, found: QuestionSet, rows: Sequence[QuestionRow], lines: Sequence[Mapping[str, Any]], cut: AnswerCut
 ) -> None:
     """Answers as the evaluation servers take them: VQA's `[{"question_id", "answer"}]`, VizWiz's `[{"image", "answer"}]`."""
-    name = "image" if found.name == "vizwiz" else "question_id"
-    content = [
-        {
-            name: row.picture if name == "image" else int(row.key) if row.key.isdigit() else row.key,
-            "answer": cut_answer(line["answer"], cut),
-        }
-        for row, line in zip(rows, lines, strict=True)
-    ]
+    content = []
+    for row, line in zip(rows, lines, strict=True):
+        of = {"image": row.picture} if found.name == "vizwiz" else {"question_id": int(row.key) if row.key.isdigit() else row.key}
+        content.append(of | {"answer": cut_answer(line["answer"], cut)})
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, path)
