@@ -45,6 +45,7 @@ class CaptionSet:
         split: As the set calls it.
         pictures: By key, in the order of the set.
         published_split: Whether it is the split that published numbers are of; None for sets that nobody published numbers of.
+        digest: Tells this set from another one, or from itself before a change.
         subsets: Name -> keys of pictures that are scored beside the whole.
     """
 
@@ -52,13 +53,8 @@ class CaptionSet:
     split: str
     pictures: dict[str, CaptionedPicture]
     published_split: bool | None
+    digest: str
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Of keys and references: tells a changed file from the one that was asked before."""
-        content = "\n".join(f"{key}\t{' | '.join(each.references)}" for key, each in self.pictures.items())
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def load_caption_set(
@@ -78,7 +74,7 @@ def load_caption_set(
     if dataset == "emoji":
         return _emoji_captions(split or "unseen")
     found = load_retrieval_set(dataset, split=split, images=images, data_root=data_root, allow_split=allow_split, reporter=reporter)
-    return CaptionSet(found.name, found.split, _by_picture(found), is_published_split(found))
+    return CaptionSet(found.name, found.split, _by_picture(found), is_published_split(found), found.digest)
 
 
 def _by_picture(found: RetrievalSet) -> dict[str, CaptionedPicture]:
@@ -105,8 +101,8 @@ def _emoji_captions(split: str) -> CaptionSet:
         )
         for one in pictures
     }
-    subsets = {
-        f"vendor_{vendor}": frozenset(one.key for one in pictures if one.vendor == vendor) for vendor in {p.vendor for p in pictures}
-    }
-    subsets["no_flags"] = frozenset(one.key for one in pictures if not one.is_flag)
-    return CaptionSet("emoji", split, samples, None, dict(sorted(subsets.items())))
+    subsets = {"no_flags": frozenset(one.key for one in pictures if not one.is_flag)}
+    for vendor in sorted({one.vendor for one in pictures}):
+        subsets[f"vendor_{vendor}"] = frozenset(one.key for one in pictures if one.vendor == vendor)
+    content = "\n".join(f"{one.picture.stamp} {one.references}" for one in samples.values())
+    return CaptionSet("emoji", split, samples, None, hashlib.sha256(content.encode()).hexdigest()[:16], subsets)

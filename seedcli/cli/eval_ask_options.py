@@ -5,12 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-LanguageModelOption = Annotated[
-    str, typer.Option("--model", "-m", metavar="MODEL", help="Language model: seed-nano, seed-llama-8b-sft, ..., a folder, or a hub id.")
-]
-VisualTokenizerOption = Annotated[
-    str | None, typer.Option("--tokenizer", metavar="MODEL", help="Visual tokenizer in place of the one that the language model names.")
-]
 AskTemplateOption = Annotated[
     Literal["vicuna", "llama-2", "own", "plain"] | None,
     typer.Option("--template", help="How questions are written; default: as the model was taught. plain: no conversation, as pretrained."),
@@ -22,7 +16,6 @@ BeamsOption = Annotated[int, typer.Option("--beams", min=1, help="Beams of beam 
 TemperatureOption = Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")]
 TopPOption = Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="With a temperature: the likeliest of this probability.")]
 MaxTokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")]
-QuantizeOption = Annotated[Literal["8bit", "4bit"] | None, typer.Option("--quantize", help="Smaller weights, by bitsandbytes on a GPU.")]
 CutOption = Annotated[
     Literal["phrase", "line", "whole"],
     typer.Option("--cut", help="What of an answer is scored: its first line without the final period, the first line, or all."),

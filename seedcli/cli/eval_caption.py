@@ -4,17 +4,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from seedcli.cli.chat import ChatModelOption, QuantizeOption, TokenizerOption
 from seedcli.cli.eval_ask_options import (
     AskTemplateOption,
     BeamsOption,
     CutOption,
-    LanguageModelOption,
     MaxTokensOption,
     PromptOption,
-    QuantizeOption,
     TemperatureOption,
     TopPOption,
-    VisualTokenizerOption,
 )
 from seedcli.cli.eval_options import (
     AllowSplitOption,
@@ -34,8 +32,8 @@ from seedcli.console import console
 def caption(
     dataset: DatasetOption = "emoji",
     split: SplitOption = None,
-    model: LanguageModelOption = "seed-nano",
-    tokenizer: VisualTokenizerOption = None,
+    model: ChatModelOption = "seed-nano",
+    tokenizer: TokenizerOption = None,
     template: AskTemplateOption = None,
     prompt: PromptOption = None,
     shots: Annotated[int, typer.Option("--shots", min=0, help="Described pictures shown before each, drawn by the seed.")] = 0,

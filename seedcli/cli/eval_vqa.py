@@ -5,18 +5,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from seedcli.cli.chat import ChatModelOption, QuantizeOption, TokenizerOption
 from seedcli.cli.eval_ask_options import (
     AskTemplateOption,
     BeamsOption,
     CutOption,
-    LanguageModelOption,
     MaxTokensOption,
     PromptOption,
-    QuantizeOption,
     QuestionRootOption,
     TemperatureOption,
     TopPOption,
-    VisualTokenizerOption,
 )
 from seedcli.cli.eval_options import AllowSplitOption, FirstOption, SampleBatchOption, SamplesFolderOption, show_result
 from seedcli.cli.options import DeviceOption, DtypeOption, SeedOption
@@ -36,8 +34,8 @@ def vqa(
         str | None,
         typer.Option("--split", help="Default: unseen for emoji, val for vqav2, okvqa, vizwiz, test for videos.", show_default=False),
     ] = None,
-    model: LanguageModelOption = "seed-nano",
-    tokenizer: VisualTokenizerOption = None,
+    model: ChatModelOption = "seed-nano",
+    tokenizer: TokenizerOption = None,
     template: AskTemplateOption = None,
     prompt: PromptOption = None,
     by: Annotated[

@@ -9,27 +9,22 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from seedcli.benchmarks.retrieval_sets import ImageRef
 from seedcli.console import Reporter
 from seedcli.data.conversations import conversation_template
 from seedcli.data.documents import Codes, Message, Piece, Segment
-from seedcli.data.images import ImageError, build_preprocess, open_image
 from seedcli.data.sequences import encode_prompt, encode_segments
-from seedcli.errors import DataError, UsageError
-from seedcli.models.description import ModelFacts
+from seedcli.errors import UsageError
 from seedcli.models.llm_registry import check_visual_tokenizer, locate_llm
-from seedcli.models.registry import describe, load_seed_tokenizer
 from seedcli.models.seed_llama_generate import Quantization, SamplingSettings, SeedLlama, load_language_model
+from seedcli.workflows.eval_pictures import EvalPictures
 from seedcli.workflows.eval_samples import sample_seed, weights_digest
-
-if TYPE_CHECKING:
-    from seedcli.models.seed_tokenizer import SeedTokenizer
 
 PLAIN = "plain"
 AskTemplate = Literal["vicuna", "llama-2", "own", "plain"]
-_MICRO_BATCH = 32  # pictures in one pass of the visual tokenizer, always, so that codes do not depend on who comes along
+_MOST_PICTURES = 32  # in one pass of the visual tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +73,13 @@ class AskedModel:
 
     Attributes:
         name: Of the language model.
+        pictures: Its eyes.
         template: How questions are written.
         sampling: How tokens are chosen.
     """
 
     def __init__(self, settings: AskSettings, *, reporter: Reporter | None = None):
-        """Finds the model and checks what goes together; loads nothing.
+        """Finds the model and checks what goes together; loads nothing but a visual tokenizer whose files do not state its fingerprint.
 
         Raises:
             UsageError: No such model, or settings of sampling that do not exist.
@@ -99,8 +95,11 @@ class AskedModel:
         )
         self._files = locate_llm(settings.model, tokenizer=settings.tokenizer, reporter=self._reporter)
         self._facts = self._files.facts
-        self._visual = describe(self._facts.visual_tokenizer, reporter=self._reporter)
-        check_visual_tokenizer(self._facts, self._visual, chosen=settings.tokenizer is not None, reporter=self._reporter)
+        self.pictures = EvalPictures(
+            self._facts.visual_tokenizer, steps=None, guidance=None, device=settings.device, dtype="auto", reporter=self._reporter
+        )
+        known = dataclasses.replace(self.pictures.visual, fingerprint=self.pictures.fingerprint)
+        check_visual_tokenizer(self._facts, known, chosen=settings.tokenizer is not None, reporter=self._reporter)
         self.name = self._facts.name
         self.template: AskTemplate = settings.template or self._facts.template or PLAIN
         self._codes: dict[str, Codes] = {}
@@ -108,25 +107,19 @@ class AskedModel:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Everything about the model, its eyes and its decoding that decides an answer."""
-        visual = self._visual.config
+        config = self.pictures.visual.config
         decoding = {"temperature": self.sampling.temperature, "num_beams": self.sampling.num_beams}
         decoding |= {"top_p": self.sampling.top_p} if self.sampling.temperature > 0 else {}
+        precise = {"dtype": self._settings.dtype} | ({"quantize": self._settings.quantize} if self._settings.quantize else {})
         return {
-            "language_model": {"name": self.name, "weights": weights_digest(self._files.folder)},
-            "precision": {"dtype": self._settings.dtype, "quantize": self._settings.quantize},
-            "visual_tokenizer": {"name": visual.name, "fingerprint": self._visual.fingerprint},
-            "preprocess": dataclasses.asdict(visual.preprocess.codes),
+            "language_model": {"name": self.name, "weights": weights_digest(self._files.folder)} | precise,
+            "tokenizer": self.pictures.name,
+            "fingerprint": self.pictures.fingerprint,
+            "preprocessing": dataclasses.asdict(config.preprocess.codes),
             "template": self.template,
             "decoding": decoding | {"max_new_tokens": self.sampling.max_new_tokens},
             "seed": self._settings.seed,
         }
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Of the visual tokenizer; None for published weights that were not loaded."""
-        if "tokenizer" in self.__dict__:
-            return self.tokenizer.fingerprint
-        return self._visual.fingerprint or self._facts.visual_fingerprint
 
     @cached_property
     def llm(self) -> SeedLlama:
@@ -144,36 +137,17 @@ class AskedModel:
         self._reporter.note(f"{self.name} answers{hint}")
         return llm
 
-    @cached_property
-    def tokenizer(self) -> SeedTokenizer:
-        """The visual tokenizer."""
-        tokenizer = load_seed_tokenizer(self._facts.visual_tokenizer, device=self._settings.device, reporter=self._reporter)
-        if self._visual.fingerprint is None:
-            known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
-            check_visual_tokenizer(self._facts, known, chosen=self._settings.tokenizer is not None, reporter=self._reporter)
-        return tokenizer
-
-    def read(self, pictures: Sequence[ImageRef]) -> list[Codes]:
+    def read(self, images: Sequence[ImageRef]) -> list[Codes]:
         """Pictures -> their codes; each is encoded once.
 
         Raises:
             DataError: One of them is no usable image.
         """
-        import numpy as np
-        import torch
-
-        new = list({each.stamp: each for each in pictures if each.stamp not in self._codes}.values())
-        preprocess = build_preprocess(self._visual.config.preprocess.codes)
-        for start in range(0, len(new), _MICRO_BATCH):
-            part = new[start : start + _MICRO_BATCH]
-            squares = np.stack([preprocess.to_array(_open(picture)) for picture in part])
-            padded = np.zeros((_MICRO_BATCH, *squares.shape[1:]), dtype=np.uint8)
-            padded[: len(part)] = squares
-            with torch.inference_mode():
-                pixels = preprocess.normalize(torch.from_numpy(padded).to(next(self.tokenizer.parameters()).device))
-                codes = self.tokenizer.encode(pixels)[: len(part)].tolist()
-            self._codes |= {picture.stamp: tuple(row) for picture, row in zip(part, codes, strict=True)}
-        return [self._codes[picture.stamp] for picture in pictures]
+        new = list({each.stamp: each for each in images if each.stamp not in self._codes}.values())
+        for start in range(0, len(new), _MOST_PICTURES):
+            part = new[start : start + _MOST_PICTURES]
+            self._codes |= {each.stamp: codes for each, codes in zip(part, self.pictures.read(part), strict=True)}
+        return [self._codes[each.stamp] for each in images]
 
     def prompt(self, pictures: Sequence[Codes], text: str, examples: Sequence[Example] = ()) -> list[int]:
         """Pictures and what is asked about them -> prompt ids: examples first, pictures before words, as in training.
@@ -229,10 +203,3 @@ class AskedModel:
             runs = encode_segments((answer.strip(),), llm.text_tokenizer, llm.vocabulary)
             found.append([token for ids, _ in runs for token in ids] + [llm.vocabulary.eos] * ended)
         return found
-
-
-def _open(picture: ImageRef) -> Any:
-    try:
-        return open_image(picture.read())
-    except ImageError as error:
-        raise DataError(f"{picture.name}: {error.reason}", remedy="a benchmark needs all of its pictures: replace this one") from error

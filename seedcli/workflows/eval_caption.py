@@ -101,7 +101,7 @@ def run_caption(
         return run.finish(
             num={"num_images": len(pictures), "num_captions": sum(len(one.references) for one in pictures.values())},
             model=model.name,
-            fingerprint=model.fingerprint,
+            fingerprint=model.pictures.fingerprint,
             **scores,
             scoring={"cut": cut, "words": words},
             num_unended=sum(not line["ended"] for line in lines.values()),

@@ -102,7 +102,7 @@ def run_vqa(
         return run.finish(
             num={"num_images": len({ref.name for one in questions.values() for ref in one.pictures}), "num_questions": len(questions)},
             model=model.name,
-            fingerprint=model.fingerprint,
+            fingerprint=model.pictures.fingerprint,
             **score_kinds(list(questions.values()), scores, by=by),
             published_split=None if found.size_is_official is None else found.size_is_official and limit is None,
             **more,
