@@ -60,10 +60,11 @@ def token_log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], cont
 
 
 @torch.inference_mode()
-def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Sequence[Sequence[int]], *, batch_size: int = 64) -> list[float]:
+def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Sequence[Sequence[int]], *, batch_size: int = 32) -> list[float]:
     """One prompt and C rows of ids that may follow it -> log-likelihood of each, in nats, summed over its tokens.
 
-    The same as `log_likelihoods`, but the prompt, with its pictures much longer than any choice, is read once.
+    The same as `log_likelihoods`, but the prompt, with its pictures much longer than any choice, is read once. Choices of like length go
+    together, `batch_size` at a time.
 
     Raises:
         UsageError: Prompt and choice are longer than the context, or a choice is empty.
@@ -77,9 +78,11 @@ def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Seque
     device = llm.model.device
     logits, read = read_on(llm.model, None, input_ids=torch.tensor([list(prompt)], device=device), logits_to_keep=1)
     opening = logits[0, -1].float().log_softmax(-1)
-    found: list[float] = []
+    found = [0.0] * len(choices)
+    by_length = sorted(range(len(choices)), key=lambda number: len(choices[number]))
     for start in range(0, len(choices), batch_size):
-        part = choices[start : start + batch_size]
+        numbers = by_length[start : start + batch_size]
+        part = [choices[number] for number in numbers]
         ids = torch.full((len(part), max(map(len, part))), -100, device=device)  # -100: no target, as in cross_entropy
         for row, choice in enumerate(part):
             ids[row, : len(choice)] = torch.tensor(choice)
@@ -91,7 +94,8 @@ def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Seque
             places = torch.arange(len(prompt), len(prompt) + shown.shape[1], device=device).expand(len(part), -1)
             logits, _ = read_on(llm.model, cache, input_ids=shown, position_ids=places)
             totals = totals - F.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
-        found += totals.tolist()
+        for number, total in zip(numbers, totals.tolist(), strict=True):
+            found[number] = total
     if not all(map(math.isfinite, found)):
         raise NumericalError(f"log-likelihoods are not finite in {llm.model.dtype}", remedy="--dtype bfloat16 or float32")
     return found
