@@ -101,11 +101,20 @@ def _tokenize(texts: Mapping[int, list[str]], tokenisation: CaptionTokenisation)
             return _tokenize_ptb(texts)
 
 
-def _tokenize_ptb(texts: Mapping[int, list[str]]) -> dict[int, list[str]]:
-    if shutil.which("java") is None:
+def check_tokenisation(tokenisation: CaptionTokenisation) -> None:
+    """Says before hours of captioning what would be missing after them.
+
+    Raises:
+        DataError: `ptb` where there is no Java.
+    """
+    if tokenisation == "ptb" and shutil.which("java") is None:
         raise DataError(
             "the PTB tokenizer is a Java program, and this machine has no java", remedy="install a Java runtime, or --words words"
         )
+
+
+def _tokenize_ptb(texts: Mapping[int, list[str]]) -> dict[int, list[str]]:
+    check_tokenisation("ptb")
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     return PTBTokenizer().tokenize({number: [{"caption": text} for text in group] for number, group in texts.items()})

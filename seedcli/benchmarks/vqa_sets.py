@@ -54,7 +54,8 @@ class QuestionSet:
         name: As the user says it; a file's stem.
         split: As the set calls it.
         questions: By key, in the order of the file.
-        size_is_official: Whether the split has as many questions as its publishers say; None where nobody says.
+        published_split: Whether it is the split that published figures of SEED-LLaMA are of, with as many questions; None where nobody
+            knows or nobody published any.
         digest: Of all rows of the split, also where `questions` are fewer: tells a changed file from the one that was asked before.
         num_frames: Frames of a video; None for sets of pictures.
     """
@@ -62,7 +63,7 @@ class QuestionSet:
     name: str
     split: str
     questions: dict[str, VisualQuestion]
-    size_is_official: bool | None
+    published_split: bool | None
     digest: str
     num_frames: int | None = None
 
@@ -96,12 +97,14 @@ class NamedQuestions:
 
     Attributes:
         default: The split that is taken unless another one is named.
+        published: The split that published figures are of; None where they do not say.
         splits: By name.
         num_frames: Frames that stand for a video; None for pictures.
         frame_folders: How a video's folder of frames may be called, `{}` where its id stands.
     """
 
     default: str
+    published: str | None
     splits: Mapping[str, SplitFiles]
     num_frames: int | None = None
     frame_folders: tuple[str, ...] = ("{}",)
@@ -136,6 +139,7 @@ _V2 = "v2_OpenEndedQuestions_mscoco_{}_questions.json"
 NAMED_QUESTIONS = {
     "vqav2": NamedQuestions(
         default="val",
+        published="test-dev",
         splits={
             "train": _vqa_split("vqav2", "train2014", _V2.format("train2014"), "v2_mscoco_train2014_annotations.json", 443_757),
             "val": _vqa_split("vqav2", "val2014", _V2.format("val2014"), "v2_mscoco_val2014_annotations.json", 214_354),
@@ -145,6 +149,7 @@ NAMED_QUESTIONS = {
     ),
     "okvqa": NamedQuestions(
         default="val",
+        published="val",
         splits={
             split: _vqa_split(
                 "okvqa", f"{split}2014", f"OpenEnded_mscoco_{split}2014_questions.json", f"mscoco_{split}2014_annotations.json", size
@@ -153,10 +158,13 @@ NAMED_QUESTIONS = {
         },
     ),
     "vizwiz": NamedQuestions(
-        default="val", splits={split: _vizwiz_split(split, size) for split, size in (("train", 20_523), ("val", 4_319), ("test", 8_000))}
+        default="val",
+        published=None,
+        splits={split: _vizwiz_split(split, size) for split, size in (("train", 20_523), ("val", 4_319), ("test", 8_000))},
     ),
     "seed-bench": NamedQuestions(
         default="image",
+        published="image",
         splits={
             "image": SplitFiles(
                 (("seed-bench/SEED-Bench.json",),),
@@ -168,18 +176,21 @@ NAMED_QUESTIONS = {
     ),
     "msvd": NamedQuestions(
         default="test",
+        published="test",
         splits={split: _video_split("msvd", split, size) for split, size in (("train", 30_933), ("val", 6_415), ("test", 13_157))},
         num_frames=4,
         frame_folders=("{}", "vid{}"),
     ),
     "msrvtt": NamedQuestions(
         default="test",
+        published="test",
         splits={split: _video_split("msrvtt", split, size) for split, size in (("train", 158_581), ("val", 12_278), ("test", 72_821))},
         num_frames=4,
         frame_folders=("{}", "video{}"),
     ),
     "nextqa": NamedQuestions(
         default="test",
+        published="test",
         splits={"train": _nextqa_split("train", 34_132, 37_523), "val": _nextqa_split("val", 4_996, 5_343)}
         | {"test": _nextqa_split("test", 8_564, 9_178)},
         num_frames=8,
@@ -223,7 +234,8 @@ def load_question_set(
         folders = [images] if images else [(data_root or Path()) / folder for folder in named.splits[split].pictures]
         frames = None if named.num_frames is None else num_frames or named.num_frames
         questions = _with_pictures(rows[:limit], folders, named.frame_folders, frames)
-        return QuestionSet(dataset, split, questions, official, _digest(rows), frames)
+        published = None if named.published is None else official and split == named.published and len(questions) == len(rows)
+        return QuestionSet(dataset, split, questions, published, _digest(rows), frames)
     path = Path(dataset)
     if not path.is_file():
         raise UsageError(

@@ -36,7 +36,9 @@ def caption(
     tokenizer: TokenizerOption = None,
     template: AskTemplateOption = None,
     prompt: PromptOption = None,
-    shots: Annotated[int, typer.Option("--shots", min=0, help="Described pictures shown before each, drawn by the seed.")] = 0,
+    shots: Annotated[
+        int, typer.Option("--shots", min=0, help="Described pictures shown before each; the official script for pretrained models has 2.")
+    ] = 0,
     shots_split: Annotated[str, typer.Option("--shots-split", help="The split that they come from.")] = "train",
     beams: BeamsOption = 5,
     temperature: TemperatureOption = 0.0,

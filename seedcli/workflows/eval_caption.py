@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
-from seedcli.benchmarks.caption import CaptionTokenisation, score_captions, words_of
+from seedcli.benchmarks.caption import CaptionTokenisation, check_tokenisation, score_captions, words_of
 from seedcli.benchmarks.caption_sets import CaptionedPicture, CaptionSet, load_caption_set
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
 from seedcli.console import Reporter
@@ -70,6 +70,7 @@ def run_caption(
         DataError: Data or weights are missing or refused.
     """
     reporter, ask = reporter or Reporter(), ask or AskSettings()
+    check_tokenisation(words)
     load = {"images": images, "data_root": data_root, "reporter": reporter}
     found = load_caption_set(dataset, split=split, allow_split=allow_split, **load)  # type: ignore[arg-type]
     examples = load_caption_set(dataset, split=shots_split, allow_split=True, **load) if shots else None  # type: ignore[arg-type]

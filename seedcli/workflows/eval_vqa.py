@@ -104,7 +104,7 @@ def run_vqa(
             model=model.name,
             fingerprint=model.pictures.fingerprint,
             **score_kinds(list(questions.values()), scores, by=by),
-            published_split=None if found.size_is_official is None else found.size_is_official and limit is None,
+            published_split=found.published_split,
             **more,
         )
 

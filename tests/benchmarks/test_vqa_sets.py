@@ -1,13 +1,13 @@
 """Question sets by name and file: layouts, sizes, frames of videos, and what errors say."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
 import pytest
 from PIL import Image
 
-from seedcli.benchmarks import vqa_sets
 from seedcli.benchmarks.vqa_sets import NAMED_QUESTIONS, load_question_set, pick_frames
 from seedcli.errors import DataError, UsageError
 from tests.benchmarks.test_vqa_files import SEED_BENCH, VQA_ANNOTATIONS, VQA_QUESTIONS
@@ -49,17 +49,18 @@ def test_a_split_of_another_size_is_refused(root):
         load_question_set("vqav2", data_root=root)
     assert "--allow-split" in caught.value.remedy
     found = load_question_set("vqav2", data_root=root, allow_split=True)
-    assert found.size_is_official is False and found.split == "val"
+    assert found.published_split is False and found.split == "val"
     assert [one.pictures[0].name for one in found.questions.values()][1].endswith("vqav2/val2014/COCO_val2014_000000000009.jpg")
     assert (found.answered_by, found.num_frames) == ("generation", None)
 
 
-def test_the_official_size_is_accepted(root, monkeypatch):
+def test_the_published_split_is_a_whole_one(root, monkeypatch):
     named = NAMED_QUESTIONS["vqav2"]
-    val = named.splits["val"]
-    smaller = vqa_sets.NamedQuestions("val", {"val": vqa_sets.SplitFiles(val.files, val.pictures, val.read, (2,))})
-    monkeypatch.setitem(NAMED_QUESTIONS, "vqav2", smaller)
-    assert load_question_set("vqav2", data_root=root).size_is_official is True
+    smaller = {name: dataclasses.replace(named.splits[name], sizes=(2,)) for name in ("val", "test-dev")}
+    monkeypatch.setitem(NAMED_QUESTIONS, "vqav2", dataclasses.replace(named, splits=smaller))
+    assert load_question_set("vqav2", data_root=root).published_split is False  # published figures are of test-dev
+    assert load_question_set("vqav2", split="test-dev", data_root=root).published_split is True
+    assert load_question_set("vqav2", split="test-dev", data_root=root, limit=1).published_split is False
 
 
 def test_limit_asks_for_the_first_pictures_only_and_is_the_same_set(root):
@@ -135,7 +136,7 @@ def test_a_file_of_our_own(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
     found = load_question_set(str(path))
-    assert (found.name, found.split, found.size_is_official) == ("mine", "all", None)
+    assert (found.name, found.split, found.published_split) == ("mine", "all", None)
     assert [len(one.pictures) for one in found.questions.values()] == [1, 4]
 
 

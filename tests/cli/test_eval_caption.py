@@ -12,7 +12,7 @@ from seedcli.benchmarks.caption_sets import load_caption_set
 from seedcli.cli.eval_caption import _show_caption
 from seedcli.cli.main import app
 from seedcli.data.conversations import read_prompts
-from seedcli.errors import UsageError
+from seedcli.errors import DataError, UsageError
 from seedcli.models.seed_llama_generate import SeedLlama
 from seedcli.workflows import eval_asking
 from seedcli.workflows.eval_asking import AskSettings
@@ -149,6 +149,12 @@ def test_a_name_that_is_the_likeliest_is_first(run, tmp_path, monkeypatch):
     result = run(dataset="emoji", limit=2, ask={"max_new_tokens": 2})
     assert result["metrics"]["name_top1"] == 100
     assert [line["likeliest_name"] for line in lines_of(tmp_path / "run")] == [one.name for one in found.pictures.values()][:2]
+
+
+def test_java_is_missed_before_anything_is_asked(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match="Java"):
+        run(words="ptb", ask={"model": "not looked for"})
 
 
 def test_the_published_split_is_checked(tiny_llm_folder, caption_file, tmp_path):
