@@ -6,6 +6,8 @@ the published files themselves were not at hand, so what could not be checked is
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +22,7 @@ class QuestionRow:
     """One question as a file states it.
 
     Attributes:
-        key: Unique within the file.
+        key: As the file has it; `number_repeated` makes it unique.
         picture: What it is about, as the file names it: a picture's file name, a video's id.
         question: As written.
         answers: Of the annotators, or the one right answer; none where the split's answers are kept by an evaluation server.
@@ -41,6 +43,16 @@ class QuestionRow:
     def scoring(self) -> Scoring:
         """`choice` with choices, `vqa` with answers of several annotators, `exact` with one answer."""
         return "choice" if self.choices else "vqa" if len(self.answers) > 1 else "exact"
+
+
+def number_repeated(rows: Iterable[QuestionRow]) -> list[QuestionRow]:
+    """Rows -> the same; the second and later ones of a key are `KEY#2`, `KEY#3`, ...: whether published keys repeat is not known."""
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        seen[row.key] += 1
+        found.append(row if seen[row.key] == 1 else dataclasses.replace(row, key=f"{row.key}#{seen[row.key]}"))
+    return found
 
 
 def read_vqa(questions: Mapping[str, Any], annotations: Mapping[str, Any] | None, *, picture: str) -> list[QuestionRow]:
@@ -70,16 +82,18 @@ def read_vqa(questions: Mapping[str, Any], annotations: Mapping[str, Any] | None
 def read_vizwiz(content: Sequence[Mapping[str, Any]]) -> list[QuestionRow]:
     """VizWiz's list -> rows: `[{"image", "question", "answers": [{"answer"}], "answer_type"}]`; `unanswerable` is an answer like others.
 
-    Kinds are the answer types, `unanswerable` among them. Not checked against the published files: whether any picture has two questions;
-    keys are the pictures' names, numbered where they repeat.
+    Kinds are the answer types, `unanswerable` among them; keys are the pictures' names, as the evaluation server has them.
     """
-    rows, seen = [], set()
-    for number, item in enumerate(content):
-        key = item["image"] if item["image"] not in seen else f"{item['image']}#{number}"
-        seen.add(item["image"])
-        answers = tuple(str(each["answer"]) for each in item.get("answers", ()))
-        rows.append(QuestionRow(key, item["image"], item["question"], answers, item.get("answer_type", "")))
-    return rows
+    return [
+        QuestionRow(
+            item["image"],
+            item["image"],
+            item["question"],
+            tuple(str(each["answer"]) for each in item.get("answers", ())),
+            item.get("answer_type", ""),
+        )
+        for item in content
+    ]
 
 
 def read_seed_bench(content: Mapping[str, Any]) -> list[QuestionRow]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from seedcli.benchmarks.retrieval_sets import ImageRef
 from seedcli.benchmarks.vqa_files import (
     QuestionRow,
+    number_repeated,
     read_nextqa,
     read_question_list,
     read_seed_bench,
@@ -307,7 +308,7 @@ def _read_named(dataset: str, split: str, data_root: Path | None, images: Path |
 
 def _parse(path: Path, read: Read, paths: Sequence[Path]) -> list[QuestionRow]:
     try:
-        rows = read([_read_content(each) for each in paths])
+        rows = number_repeated(read([_read_content(each) for each in paths]))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:

@@ -17,7 +17,7 @@ from seedcli.data.conversations import read_prompts
 from seedcli.errors import UsageError
 from seedcli.models.likelihood import choice_log_likelihoods
 from seedcli.workflows.eval_asking import PLAIN, AskedModel, AskSettings
-from seedcli.workflows.eval_samples import first, mean_metrics, open_samples
+from seedcli.workflows.eval_samples import mean_metrics, open_samples
 
 AnswerBy = Literal["generation", "likelihood"]
 QUESTION = "{question}"
@@ -87,7 +87,7 @@ def run_vqa(
     if by == "likelihood":
         del settings["decoding"]
     with open_samples("vqa", found.name, found.split, settings=settings, output=output, reporter=reporter) as run:
-        questions = first(found.questions, limit)
+        questions = found.questions
         answerer = _Answerer(model, prompt, by)
         lines = run.answer(questions, answerer.answer, batch_size=batch_size, what="questions")
         rows = [one.row for one in questions.values()]

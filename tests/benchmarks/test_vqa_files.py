@@ -2,7 +2,16 @@
 
 import pytest
 
-from seedcli.benchmarks.vqa_files import QuestionRow, read_nextqa, read_question_list, read_seed_bench, read_video_qa, read_vizwiz, read_vqa
+from seedcli.benchmarks.vqa_files import (
+    QuestionRow,
+    number_repeated,
+    read_nextqa,
+    read_question_list,
+    read_seed_bench,
+    read_video_qa,
+    read_vizwiz,
+    read_vqa,
+)
 
 
 def annotator(*answers):
@@ -57,9 +66,15 @@ def test_vizwiz():
         "answer_type": "other",
         "answerable": 1,
     }
-    rows = read_vizwiz([item, item | {"question": "And?"}, {"image": "VizWiz_test_1.jpg", "question": "What?"}])
-    assert [row.key for row in rows] == ["VizWiz_val_00000000.jpg", "VizWiz_val_00000000.jpg#1", "VizWiz_test_1.jpg"]
-    assert rows[0].answers == ("unanswerable", "beer") and rows[2].answers == ()
+    rows = read_vizwiz([item, {"image": "VizWiz_test_1.jpg", "question": "What?"}])
+    assert [row.key for row in rows] == ["VizWiz_val_00000000.jpg", "VizWiz_test_1.jpg"]
+    assert rows[0].answers == ("unanswerable", "beer") and rows[1].answers == ()
+
+
+def test_keys_that_repeat_are_numbered():
+    rows = [QuestionRow(key, "a.png", f"{number}?") for number, key in enumerate("abaa")]
+    assert [row.key for row in number_repeated(rows)] == ["a", "b", "a#2", "a#3"]
+    assert [row.question for row in number_repeated(rows)] == ["0?", "1?", "2?", "3?"]
 
 
 SEED_BENCH = {
