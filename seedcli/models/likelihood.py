@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from seedcli.errors import NumericalError, UsageError
-from seedcli.models.token_loop import read_on
+from seedcli.models.token_loop import name_of_cache
 
 if TYPE_CHECKING:
     from seedcli.models.seed_llama_generate import SeedLlama
@@ -76,8 +76,9 @@ def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Seque
     if not all(choices):
         raise UsageError("an answer without tokens has no likelihood")
     device = llm.model.device
-    logits, read = read_on(llm.model, None, input_ids=torch.tensor([list(prompt)], device=device), logits_to_keep=1)
-    opening = logits[0, -1].float().log_softmax(-1)
+    read = llm.model(input_ids=torch.tensor([list(prompt)], device=device), use_cache=True, logits_to_keep=1)
+    cache_name = name_of_cache(llm.model)
+    opening = read.logits[0, -1].float().log_softmax(-1)
     found = [0.0] * len(choices)
     by_length = sorted(range(len(choices)), key=lambda number: len(choices[number]))
     for start in range(0, len(choices), batch_size):
@@ -88,11 +89,11 @@ def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Seque
             ids[row, : len(choice)] = torch.tensor(choice)
         totals = opening[ids[:, 0]]
         if ids.shape[1] > 1:
-            cache = copy.deepcopy(read)
+            cache = copy.deepcopy(read[cache_name])
             cache.batch_repeat_interleave(len(part))
             shown = ids[:, :-1].masked_fill(ids[:, :-1] < 0, llm.vocabulary.pad)
             places = torch.arange(len(prompt), len(prompt) + shown.shape[1], device=device).expand(len(part), -1)
-            logits, _ = read_on(llm.model, cache, input_ids=shown, position_ids=places)
+            logits = llm.model(input_ids=shown, position_ids=places, use_cache=True, **{cache_name: cache}).logits
             totals = totals - F.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
         for number, total in zip(numbers, totals.tolist(), strict=True):
             found[number] = total
