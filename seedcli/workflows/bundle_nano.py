@@ -1,8 +1,8 @@
 """Puts the trained parts of seed-nano together as the package bundles them: weights in fp16, decoder, judge, recipes, logs.
 
-`python -m seedcli.workflows.bundle_nano runs` reads the run folders of the tokenizer's stages below `runs` (`nano-target`,
-`nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`, `nano-codebook`, `nano-judge`), and with `--llm` those of the language model alone
-(`nano-pretrain`, `nano-instruct`), whose codes must be the bundled tokenizer's.
+`python -m seedcli.workflows.bundle_nano PART runs` reads the run folders of a part below `runs`: of the tokenizer and its decoder
+(`nano-target`, `nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`, `nano-codebook`), of the judge (`nano-judge`), or of the language
+model (`nano-pretrain`, `nano-instruct`), whose codes must be the bundled tokenizer's.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from seedcli.models.text_tokenizer import load_text_tokenizer
 from seedcli.models.weights import save_tokenizer_folder
 from seedcli.training.run_folder import read_metrics
 
-STAGES = ("nano-target", "nano-autoencoder", "nano-unclip", "nano-causal-qformer", "nano-codebook", "nano-judge")
+STAGES = ("nano-target", "nano-autoencoder", "nano-unclip", "nano-causal-qformer", "nano-codebook")
 LLM_STAGES = ("nano-pretrain", "nano-instruct")
 NANO_SAMPLING = {"temperature": 0.7, "top_p": 0.9}  # our choice
 
 
-def run(runs: Path, folder: Path) -> dict[str, Any]:
+def run_tokenizer(runs: Path, folder: Path) -> dict[str, Any]:
     """Run folders -> the bundled model folder; returns its fingerprint, sizes and what each stage cost.
 
     Sampling defaults are taken from the preset, so that they can be tuned after training.
@@ -55,10 +55,16 @@ def run(runs: Path, folder: Path) -> dict[str, Any]:
         decoder=runs / "nano-unclip" / "model",
         dtype=torch.float16,
     )
-    shutil.copytree(runs / "nano-judge" / "model", folder / "judge", dirs_exist_ok=True)
     for stage in STAGES:
         _keep_log(runs / stage, folder / "training" / stage)
     return {"fingerprint": fingerprint, "stages": stages, **_sizes(folder)}
+
+
+def run_judge(runs: Path, folder: Path) -> dict[str, Any]:
+    """Run folder of the judge -> `folder/judge`, as open_clip reads it."""
+    shutil.copytree(runs / "nano-judge" / "model", folder / "judge", dirs_exist_ok=True)
+    _keep_log(runs / "nano-judge", folder / "training" / "nano-judge")
+    return {**_summary(runs / "nano-judge"), **_sizes(folder)}
 
 
 def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
@@ -116,10 +122,12 @@ def _with_images(lines: list[dict[str, Any]], run_folder: Path) -> list[dict[str
     return [line | {"batch_images": (now - before) * batch_size} for line, before, now in zip(lines, steps, steps[1:], strict=False)]
 
 
+PARTS = {"tokenizer": run_tokenizer, "judge": run_judge, "llm": run_llm}
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Assemble seed-nano from its run folders.")
+    parser = argparse.ArgumentParser(description="Assemble seed-nano from its run folders, part by part.")
+    parser.add_argument("part", choices=PARTS, help="llm goes into a folder that holds its tokenizer")
     parser.add_argument("runs", type=Path, help="folder that holds the run folders")
-    parser.add_argument("--llm", action="store_true", help="the language model, into a folder that holds its tokenizer")
     parser.add_argument("--to", type=Path, default=BUNDLED_NANO, help="where the model folder goes")
     arguments = parser.parse_args()
-    json.dump((run_llm if arguments.llm else run)(arguments.runs, arguments.to), sys.stdout, indent=1)
+    json.dump(PARTS[arguments.part](arguments.runs, arguments.to), sys.stdout, indent=1)
