@@ -95,9 +95,15 @@ def test_habits_work_on_any_command_and_do_not_stick() -> None:
     assert "noted" in invoke(command).stderr
 
 
+def _heed_interrupts() -> None:
+    """Jobs that a shell starts in the background are born deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_by_signal(number: signal.Signals) -> None:
-    process = subprocess.Popen(program("print('ready', flush=True)\ntime.sleep(60)"), stderr=subprocess.PIPE, text=True)
+    code = program("print('ready', flush=True)\ntime.sleep(60)")
+    process = subprocess.Popen(code, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
     assert process.stderr.readline() == "ready\n"
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
