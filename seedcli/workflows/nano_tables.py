@@ -44,6 +44,13 @@ FIGURES = {
     ("vqa", "", "accuracy"): "questions about a picture, right answers, %",
 }
 
+_EDIT_FIGURES = {
+    "top1": "nearest to the right one",
+    "top5": "the right one is among the 5 nearest",
+    "nearer_to_target_than_to_source": "nearer to the right one than to the old one",
+}
+_FEWEST = 20  # requests of a kind that say anything
+
 
 @dataclass(frozen=True)
 class _Cell:
@@ -126,11 +133,10 @@ def _language_rows(report: Mapping[str, Any]) -> Rows:
             score = scores.get(task, {})
             for top in (top for top in ("top1", "top5") if top in score):
                 tasks.setdefault(f"{label}, {top.replace('top', 'top ')}, %", {})[split] = _Cell(f"{score[top]:.1f}", score["chance"][top])
-        for kind, score in scores.get("edit", {}).items():
-            cell = _Cell(f"{score['top1']:.1f}", score["chance"]["top1"])
-            tasks.setdefault(f"picture changed as told ({kind}): nearest to the right one, %", {})[split] = cell
-        for kind, score in scores.get("question", {}).items():
-            tasks.setdefault(f"question ({kind}), right answers, %", {})[split] = _Cell(f"{score['right']:.1f}", score["commonest_answer"])
+        for kind, score in ((kind, score) for kind, score in scores.get("edit", {}).items() if score["num"] >= _FEWEST):
+            for figure, place in _EDIT_FIGURES.items():
+                cell = _Cell(f"{score[figure]:.1f}", score["chance"][figure])
+                tasks.setdefault(f"picture changed as told ({kind}): {place}, %", {})[split] = cell
     yield from tasks.items()
     yield (
         "answers whose pictures all hold exactly 32 codes, %",

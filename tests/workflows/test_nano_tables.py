@@ -48,13 +48,9 @@ def results(tmp_path):
         )
     )
     share = {"top1": 50.0, "top5": 70.0, "num": 10, "chance": {"top1": 0.6, "top5": 2.8}}
-    tasks = {
-        "describe": share,
-        "draw": share,
-        "draw_then_edit": {"num": 0},
-        "question": {"tone": {"right": 90.0, "commonest_answer": 40.0}},
-    }
-    tasks["edit"] = {"tone": {"top1": 33.3, "chance": {"top1": 0.2}}}
+    nearer = "nearer_to_target_than_to_source"
+    edit = {"top1": 33.3, "top5": 60.0, nearer: 80.0, "num": 20, "chance": {"top1": 0.2, "top5": 1.0, nearer: 50.0}}
+    tasks = {"describe": share, "draw": share, "draw_then_edit": {"num": 0}, "edit": {"tone": edit, "colour": edit | {"num": 2}}}
     (tmp_path / "nano-llm-report.json").write_text(json.dumps({"scores": {"vendor": tasks, "unseen": tasks}, "valid_answers": 99.5}))
     return tmp_path
 
@@ -73,8 +69,8 @@ def test_one_table_of_what_is_there(results):
     assert "| codes of the codebook in use, % | 93.9 | - |  |" in lines
     assert "| drawn picture is nearest to what was asked for, top 5, % | 70.0 | 70.0 | 2.8 / 2.8 |" in lines
     assert "| picture changed as told (tone): nearest to the right one, % | 33.3 | 33.3 | 0.2 / 0.2 |" in lines
-    assert "| question (tone), right answers, % | 90.0 | 90.0 | 40.0 / 40.0 |" in lines
-    assert not any("CIDEr" in line or "causal embeddings" in line or "then changed" in line for line in lines)
+    assert "| picture changed as told (tone): nearer to the right one than to the old one, % | 80.0 | 80.0 | 50.0 / 50.0 |" in lines
+    assert not any("CIDEr" in line or "colour" in line or "causal embeddings" in line or "then changed" in line for line in lines)
     assert {line.count("|") for line in lines} == {5}
     assert "not measured: seed eval caption --dataset emoji --split vendor --model seed-nano" in reporter.notes
     assert len(reporter.notes) == len(set(reporter.notes))
