@@ -24,9 +24,9 @@ from seedcli.models.llm_registry import LLM_FOLDER, LLM_PRESETS, LlmFiles, check
 from seedcli.models.registry import BUNDLED_NANO, DEFAULT_MODEL
 from seedcli.models.seed_llama_generate import SamplingSettings, SeedLlama, load_language_model
 from seedcli.recipe import leaves
-from seedcli.workflows.eval_judge import find_judge, judge_facts, judge_folder, open_drawn
+from seedcli.workflows.eval_judge import find_judge, open_drawn, open_judgements
 from seedcli.workflows.eval_pictures import EvalPictures, Pair, caption_pairs, read_picture
-from seedcli.workflows.eval_samples import SampleRun, first, open_samples, weights_digest
+from seedcli.workflows.eval_samples import SampleRun, first, weights_digest
 
 MAX_NEW_TOKENS = 120  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py
 PICTURES = "pictures"
@@ -321,14 +321,7 @@ def judge_drawn(
             for key, drawn in zip(batch, found.numpy()[len(new) :], strict=True)
         ]
 
-    with open_samples(
-        run.settings["benchmark"],
-        run.settings["dataset"],
-        run.settings["split"],
-        settings={"judge": judge_facts(judge), "answers": run.digest},
-        output=judge_folder(run, judge),
-        reporter=reporter,
-    ) as judged:
+    with open_judgements(run, judge, reporter) as judged:
         lines = judged.answer(dict(files), ask, batch_size=4 * batch_size, what="judgements")
     empty = np.zeros((0, 0))
     drawn, truth = (unpack_features([line[name] for line in lines]) if lines else empty for name in ("drawn", "truth"))

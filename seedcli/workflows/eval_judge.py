@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +95,21 @@ def judge_pictures(
             for place, key in enumerate(batch)
         ]
 
-    with open_samples(
-        run.settings["benchmark"],
-        run.settings["dataset"],
-        run.settings["split"],
+    with open_judgements(run, judge, reporter) as judged:
+        return judged.answer(pairs, ask, batch_size=batch_size, what="judgements")
+
+
+def open_judgements(run: SampleRun, judge: ClipJudge, reporter: Reporter) -> AbstractContextManager[SampleRun]:
+    """The folder of what `judge` finds of a run's answers, inside the run's own."""
+    settings = run.settings
+    return open_samples(
+        settings["benchmark"],
+        settings["dataset"],
+        settings["split"],
         settings={"judge": judge_facts(judge), "answers": run.digest},
         output=judge_folder(run, judge),
         reporter=reporter,
-    ) as judged:
-        return judged.answer(pairs, ask, batch_size=batch_size, what="judgements")
+    )
 
 
 def judge_folder(run: SampleRun, judge: ClipJudge) -> Path:
