@@ -19,7 +19,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.config import PRESETS
 from seedcli.models.description import ModelFacts
 from seedcli.models.llm_description import FACTS_FILE, LlmFacts, TemplateName, read_llm_facts
-from seedcli.models.registry import BUNDLED_NANO, describe
+from seedcli.models.registry import BUNDLED_NANO, describe, names_a_path
 from seedcli.models.sources import LLM_FILES, LLMS, SEED_LLAMA_TEXT_TOKENIZER, Role, Source
 
 LLM_FOLDER = "llm"
@@ -79,6 +79,8 @@ def locate_llm(
         folder = fetch(_PUBLISHED[model], reporter=reporter)
     elif path.exists():
         raise DataError(f"{option} {model} is a file, expected a folder", remedy=f"{option} takes its folder, {path.parent}")
+    elif names_a_path(model):
+        raise DataError(f"no folder at {path}", remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id")
     elif _HUB_ID.fullmatch(model):
         source = Source(repo=model, files=LLM_FILES)
         folder = fetch(

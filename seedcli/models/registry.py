@@ -79,7 +79,7 @@ def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> M
         return _locate_folder(path, model)
     if path.exists():
         raise DataError(f"--model {model} is a file, expected a folder", remedy=f"--model {path.parent}")
-    if model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model:
+    if names_a_path(model):
         raise DataError(f"no folder at {path}", remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id")
     if _HUB_ID.fullmatch(model):
         return _locate_hub(model, reporter)
@@ -88,6 +88,11 @@ def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> M
         f"no model is called {model!r}" + (f"; did you mean {near[0]}?" if near else ""),
         remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id (owner/name)",
     )
+
+
+def names_a_path(model: str) -> bool:
+    """What stands for a model can only be a path on this disk."""
+    return model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model
 
 
 def _locate_folder(folder: Path, model: str) -> ModelFiles:

@@ -130,9 +130,16 @@ def test_a_start_without_words_says_what_to_copy(finished_runs, start, tmp_path)
     assert "copy tokenizer.json" in refused.value.remedy
 
 
-@pytest.mark.parametrize("name", ["seed-nan", "nowhere/at/all"])
-def test_a_start_that_is_nowhere_is_refused_in_the_recipe_s_words(finished_runs, start, tmp_path, name):
-    with pytest.raises(UsageError, match="no language model is called") as refused:
+@pytest.mark.parametrize(
+    ("name", "error", "found"),
+    [
+        ("seed-nan", UsageError, "no language model is called"),
+        ("nowhere/at/all", DataError, "no folder at nowhere/at/all"),
+        ("./nowhere", DataError, "no folder at nowhere"),
+    ],
+)
+def test_a_start_that_is_nowhere_is_refused_in_the_recipe_s_words(finished_runs, start, tmp_path, name, error, found):
+    with pytest.raises(error, match=found) as refused:
         instruct.run(_recipe(finished_runs, f"start={name}"), tmp_path / "run")
     assert refused.value.remedy.startswith("start takes") and "--model" not in refused.value.remedy
 
