@@ -232,6 +232,7 @@ def test_ctrl_c_in_an_answer_undoes_the_turn(terminal_chat, tmp_path) -> None:
     chat.until(b"> ")
     chat.type(f"/save {tmp_path / 'talk.jsonl'}\n".encode())
     chat.until(b"2 messages")
+    chat.until(b"> ")  # a terminal that nobody reads from yet makes a zero of Ctrl-D
     chat.type(b"\x04")
     assert chat.process.wait(timeout=60) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
