@@ -193,7 +193,7 @@ def test_emoji_are_asked_for_as_nano_was_taught(tiny_llm_folder):
         (["--judge", "ViT-L-14"], 3, "names no weights"),
         (["--dataset", "no-such-set"], 2, "no-such-set"),
         (["--prompt", "caption", "--max-new-tokens", 20], 2, "an image takes"),
-        (["--model", "/no/such/folder"], 2, "no language model"),
+        (["--model", "/no/such/folder"], 3, "no folder at /no/such/folder"),
     ],
 )
 def test_wrong_inputs(run, tiny_llm_folder, arguments, code, said):
