@@ -69,7 +69,7 @@ def test_the_command(tiny_llm_folder, caption_file, tmp_path):
     assert "tiny-llm answers" in outcome.stderr
     lines = lines_of(tmp_path / "run")
     scored = score_captions([line["answer"].splitlines()[0].rstrip(". ") if line["answer"] else "" for line in lines], CAPTIONS)
-    assert result["metrics"]["cider"] == pytest.approx(scored.metrics["cider"], abs=1e-3)
+    assert result["metrics"]["cider"] == pytest.approx(scored.metrics["cider"], abs=1e-3)  # rounded to four digits
 
 
 def test_right_captions_score_and_another_cut_asks_nobody(run, tmp_path, monkeypatch):
@@ -81,6 +81,7 @@ def test_right_captions_score_and_another_cut_asks_nobody(run, tmp_path, monkeyp
         lambda self, prompts, keys: [{"answer": next(answers), "ended": True, "pictures": 0} for _ in prompts],
     )
     result = run()
+    # BLEU's scorer keeps its ratio from zero by 1e-9
     assert result["metrics"]["rouge_l"] == 100 and result["metrics"]["bleu_1"] == pytest.approx(100, abs=1e-3)
     whole = run(cut="whole")
     assert whole["metrics"]["rouge_l"] < 100 and whole["num_reused"] == 4

@@ -95,7 +95,7 @@ def test_the_likeliest_choice_is_the_answer(run, tmp_path, tiny_llm_folder, ques
     prompt = model.prompt(model.read([picture]), f"Which animal? {read_prompts()['question']['short_answer']}")
     ids = [model.llm.text_tokenizer.encode(choice, add_special_tokens=False) for choice in QUESTIONS[0]["choices"]]
     assert [len(each) for each in ids] == lines[0]["num_tokens"]
-    assert log_likelihoods(model.llm, [prompt] * 2, ids) == pytest.approx(lines[0]["log_likelihoods"], abs=1e-4)
+    assert log_likelihoods(model.llm, [prompt] * 2, ids) == pytest.approx(lines[0]["log_likelihoods"], abs=1e-4)  # rounded
     summed = run(choice_score="sum")
     assert summed["num_reused"] == 4 and summed["scoring"] == {"choice_score": "sum"}
 
@@ -114,6 +114,7 @@ def test_right_answers_in_words(run, monkeypatch):
     say(monkeypatch, ["Dog.", "12", "the birds", "a.\nQuestion: more?"])
     result = run(by="generation")
     # "a" is an article, so that the official normalisation leaves nothing of it on either side
+    # rounded to four digits
     assert result["metrics"]["accuracy"] == 75 and result["kinds"]["number"]["metrics"]["accuracy"] == pytest.approx(200 / 3, abs=1e-3)
     assert result["majority"]["accuracy"] == 75
     assert result["kinds"]["number"]["majority"]["accuracy"] == pytest.approx(200 / 3, abs=1e-3)
