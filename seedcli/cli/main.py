@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import signal
 import sys
 import traceback
@@ -142,7 +143,14 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 def main() -> None:
     """Entry point of `seed` and of `python -m seedcli`."""
     signal.signal(signal.SIGTERM, _terminate)
-    app(prog_name="seed")
+    try:
+        app(prog_name="seed")
+    except SystemExit as end:
+        if "RANK" not in os.environ:
+            raise
+        from seedcli.training.ranks import end_rank
+
+        end_rank(int(end.code or 0))
 
 
 app = build_app()

@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seedcli.schema_llm import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.llm_trainer import PhaseResult, train_phase
+from seedcli.training.ranks import end_rank
 
 VOCABULARY, FIRST_CODE, CONTEXT = 96, 64, 32
 OPTIMIZATION = TokenOptimizationSection(
@@ -124,3 +125,4 @@ if __name__ == "__main__":
     result = train_tiny(arguments.folder, parallel=arguments.parallel, resume=arguments.resume, steps=arguments.steps)
     if result.is_main:
         torch.save(result.model.state_dict(), arguments.folder / "weights.pt")
+    end_rank()

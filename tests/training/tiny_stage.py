@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seedcli.schema import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.loop import train
 from seedcli.training.moving_average import MovingAverage
-from seedcli.training.ranks import Ranks
+from seedcli.training.ranks import Ranks, end_rank
 
 OPTIMIZATION = OptimizationSection(
     steps=6,
@@ -83,3 +83,4 @@ if __name__ == "__main__":
     stage = TinyStage(Ranks.from_environment(), dropout=float(dropout))
     section = ParallelSection.model_validate_json(json.dumps({"device": "cpu", **json.loads(parallel)}))
     train_tiny(Path(folder), stage, parallel=section, resume="--resume" in flags)
+    end_rank()
