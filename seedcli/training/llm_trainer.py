@@ -271,18 +271,25 @@ class PackedTrainer(Trainer):
     ) -> Tensor | tuple[Tensor, Any]:
         """Sum of cross entropies over the number of learned tokens of the whole update, times ranks because gradients are averaged."""
         labels = inputs.pop("labels")
-        # No attention mask and no cache: only then does transformers tell packed documents apart, by their positions.
-        outputs = model(**inputs, use_cache=False)
-        wanted = F.pad(labels[:, 1:], (0, 1), value=-100).reshape(-1)
-        losses = F.cross_entropy(outputs.logits.reshape(len(wanted), -1).float(), wanted, ignore_index=-100, reduction="none")
+        wanted = F.pad(labels[:, 1:], (0, 1), value=-100)
+        learned = wanted != -100
+        wanted = wanted[learned]
+        # The output layer, a large part of a small model, sees the positions that are learned and no others.
+        head = self.accelerator.unwrap_model(model).get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, states: (states[0][learned],))
+        try:
+            # No attention mask and no cache: only then does transformers tell packed documents apart, by their positions.
+            outputs = model(**inputs, use_cache=False)
+        finally:
+            hook.remove()
+        losses = F.cross_entropy(outputs.logits.float(), wanted, reduction="none")
         self._count_losses(losses.detach(), wanted)
         loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def _count_losses(self, losses: Tensor, wanted: Tensor) -> None:
-        learned = wanted != -100
-        image = self.is_image_token(wanted) & learned if self.is_image_token else torch.zeros_like(learned)
-        for kind, mask in (("text", learned & ~image), ("image", image)):
+        image = self.is_image_token(wanted) if self.is_image_token else torch.zeros_like(wanted, dtype=torch.bool)
+        for kind, mask in (("text", ~image), ("image", image)):
             self.update[f"loss_{kind}"] += torch.where(mask, losses, 0.0).sum()
             self.update[kind] += mask.sum()
 

@@ -70,6 +70,15 @@ def test_loss_is_the_mean_over_learned_tokens_of_the_whole_update(tmp_path):
     assert line["loss_image"] == pytest.approx(summed["image"] / counted["image"], rel=1e-5)
 
 
+def test_output_layer_computes_learned_positions_alone(tmp_path):
+    model, seen = tiny_llama(), []
+    model.lm_head.register_forward_hook(lambda _, inputs, output: seen.append(output.shape))
+    train_tiny(tmp_path, model=model, steps=1, warmup_steps=0)
+    learned = sum(int((next(rows(lanes=8, share=lane, shares=8, states=None)).labels[1:] != -100).sum()) for lane in range(8))
+    assert sum(shape[0] for shape in seen) == learned < 8 * CONTEXT
+    assert model(torch.zeros(1, 3, dtype=torch.long)).logits.shape[:2] == (1, 3)  # and a trained model all of them again
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
 def test_micro_batches_and_reading_processes_change_nothing_but_rounding(tmp_path, whole):
     train_tiny(tmp_path / "one")
