@@ -38,6 +38,10 @@ class Progress:
         self.done += n
         self.figures.update(figures)
 
+    def resume(self, n: int) -> None:
+        """Count `n` units that an earlier run did: done, but no part of this run's rate."""
+        self.done += n
+
 
 class Reporter:
     """What a workflow may say while it works. This base class is silent, for tests and for use as a library."""
@@ -170,6 +174,11 @@ class _LineProgress(Progress):
         super().__init__(description, total)
         self._say = say
         self._started = self._written = time.monotonic()
+        self._earlier = 0
+
+    def resume(self, n: int) -> None:
+        super().resume(n)
+        self._earlier += n
 
     def advance(self, n: int = 1, **figures: Any) -> None:
         super().advance(n, **figures)
@@ -178,7 +187,7 @@ class _LineProgress(Progress):
 
     def write(self) -> None:
         self._written = time.monotonic()
-        rate = self.done / max(self._written - self._started, 1e-9)
+        rate = (self.done - self._earlier) / max(self._written - self._started, 1e-9)
         of_total = f"/{self.total}" if self.total is not None else ""
         self._say(f"{self.description}: {self.done}{of_total}, {rate:.3g}/s{_figures(self.figures)}")
 
@@ -212,6 +221,10 @@ class _BarProgress(Progress):
     def advance(self, n: int = 1, **figures: Any) -> None:
         super().advance(n, **figures)
         self._bar.update(self._task, advance=n, figures=_figures(self.figures))
+
+    def resume(self, n: int) -> None:
+        super().resume(n)
+        self._bar.reset(self._task, completed=self.done)
 
 
 def _figures(figures: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -61,6 +62,18 @@ def test_progress_bar_on_a_terminal() -> None:
     assert "images" in shown
     assert "3/3" in shown
     assert "loss=0.5" in shown
+
+
+def test_units_of_an_earlier_run_are_no_part_of_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with Console().progress("images", 10**9) as lines:
+        lines.resume(10**8)
+        time.sleep(0.01)
+        lines.advance()
+    count, rate = capsys.readouterr().err.splitlines()[-1].split(", ")
+    assert count == f"images: {10**8 + 1}/{10**9}" and float(rate.removesuffix("/s")) <= 100
+    assert "100000001/1000000000" in run_on_a_terminal(
+        "from seedcli.console import console\nwith console.progress('images', 10**9) as bar:\n    bar.resume(10**8)\n    bar.advance()\n"
+    )
 
 
 def test_notes_and_warnings_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -185,7 +185,7 @@ def training_flops(
 
     A matrix product of a token costs 2 operations a parameter forward, 2 for the gradient of its input, and 2 more for the gradient of its
     weights where these are trained: frozen layers cost two thirds. Gradient checkpointing runs the layers (not the head) forward twice,
-    up to the last product whose result the backward pass wants.
+    up to the last product whose result the backward pass wants. The head is counted for every token: where answers alone are learned, less.
 
     Args:
         shape: Of the model, its vocabulary extended.

@@ -93,7 +93,7 @@ class CachedFeatures:
         self._folder.mkdir(parents=True, exist_ok=True)
         arrays: list[np.memmap] = []
         with reporter.progress("features of frozen parts", self._count) as progress:
-            progress.advance(done)
+            progress.resume(done)
             for step in range(done // batch_size, -(-self._count // batch_size)):
                 pixels, _ = pairs.batch(step, batch_size=batch_size, rows=slice(0, min(batch_size, self._count - step * batch_size)))
                 features = [part.to(torch.float16).cpu().numpy() for part in frozen(pixels)]

@@ -30,7 +30,7 @@ from seedcli.training.llm_engine import build_adamw, rows_of_update, training_ar
 from seedcli.training.optimizer import learning_rate_at
 from seedcli.training.process import memory_mb, seed_step, stop_signals
 from seedcli.training.run_folder import MetricsLog
-from seedcli.training.speed import matmul_rate, training_flops_per_token
+from seedcli.training.speed import matmul_rate, training_flops
 
 _CURE = "lower the phase's optimization.learning_rate or set its gradient_clip, then continue with --resume"
 _SUMS = ("loss_text", "text", "loss_image", "image")  # summed losses and numbers of learned tokens, by kind
@@ -208,7 +208,7 @@ class PackedTrainer(Trainer):
         super().__init__(model=model, args=arguments, train_dataset=batches, callbacks=[_Figures(self)])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = True
-        self.device_rate, self.flops_per_token = matmul_rate(arguments.device, parallel.precision), training_flops_per_token(model)
+        self.device_rate, self.flops = matmul_rate(arguments.device, parallel.precision), training_flops(model)
 
     @property
     def checkpoints(self) -> Path:
@@ -349,7 +349,7 @@ class _Figures(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         step = state.global_step
-        self._trainer.progress.advance(step)
+        self._trainer.progress.resume(step)
         self._metrics = MetricsLog(self._trainer.folder / "metrics.jsonl", step) if args.process_index == 0 else None
         self._logged_at, self._began = step, time.perf_counter()
 
@@ -375,7 +375,7 @@ class _Figures(TrainerCallback):
         elapsed_s, updates = now - self._began, step - self._logged_at
         self._began, self._logged_at = now, step
         tokens_per_s = sums["real_tokens"] / elapsed_s
-        flops = trainer.flops_per_token * tokens_per_s
+        flops_per_s = trainer.flops.of(sums["real_tokens"], learned=sums["text"] + sums["image"]) / elapsed_s
         line = {
             "step": step,
             **mean_losses(sums),
@@ -384,7 +384,7 @@ class _Figures(TrainerCallback):
             "tokens_per_s": round(tokens_per_s, 1),
             "real_share": sums["real_tokens"] / sums["row_tokens"],
             "dropped_images": round(sums.get("dropped_images", 0.0)),
-            "utilisation": flops / (trainer.device_rate * trainer.accelerator.num_processes),
+            "utilisation": flops_per_s / (trainer.device_rate * trainer.accelerator.num_processes),
             "memory_mb": memory_mb(),
             "eta_s": round((max_steps - step) * elapsed_s / updates),
         }

@@ -118,7 +118,7 @@ def train(
     parts: dict[str, float] = {}
     began = last_log = time.perf_counter()
     with stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
-        progress.advance(step)
+        progress.resume(step)
         for loaded in _batches(stage, seed, range(step, optimization.steps), accelerator.process_index, run.loader_workers):
             seed_step(seed + 1, step, accelerator.process_index)
             _set_modes(stage.model)

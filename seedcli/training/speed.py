@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -24,14 +25,30 @@ def matmul_rate(device: torch.device, precision: str) -> float:
     return best
 
 
-def training_flops_per_token(model: nn.Module) -> float:
-    """Operations of forward and backward pass for one token, linear layers only; recomputation is not counted, attention scores neither.
+@dataclass(frozen=True)
+class TrainingFlops:
+    """Operations of a forward and a backward pass: of the layers for a token, of the output layer for a token that is learned."""
 
-    Two for every weight forward, two for the gradient of its input, two for its own gradient where it is trained.
+    layers: float
+    head: float
+
+    def of(self, tokens: float, *, learned: float) -> float:
+        """Operations for `tokens` tokens, `learned` of which are learned."""
+        return self.layers * tokens + self.head * learned
+
+
+def training_flops(model: nn.Module) -> TrainingFlops:
+    """What a token of a language model costs, linear layers only; recomputation is not counted, attention scores neither.
+
+    Two for every weight forward, two for the gradient of its input, two for its own gradient where it is trained. Of an output layer that
+    PEFT trains whole, the frozen original is not run and not counted.
     """
-    total = 0.0
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            weights = getattr(module.weight, "ds_numel", module.weight.numel())
-            total += weights * (6 if module.weight.requires_grad else 4)
-    return total
+    head = model.get_output_embeddings()
+    in_head = {id(module) for module in head.modules()}
+    layers = sum(_flops(module) for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in in_head)
+    return TrainingFlops(layers, max(_flops(module) for module in head.modules() if isinstance(module, nn.Linear)))
+
+
+def _flops(layer: nn.Linear) -> float:
+    weights = getattr(layer.weight, "ds_numel", layer.weight.numel())
+    return weights * (6.0 if layer.weight.requires_grad else 4.0)

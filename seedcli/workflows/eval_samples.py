@@ -173,7 +173,7 @@ class SampleRun:
             self._reporter.note(f"{self.num_reused} of {len(samples)} {what} were answered before: {self.folder}")
         try:
             with self._reporter.progress(what, len(samples)) as progress:
-                progress.advance(self.num_reused)
+                progress.resume(self.num_reused)
                 for start in range(0, len(missing), batch_size):
                     batch = missing[start : start + batch_size]
                     self._append(batch, ask({key: samples[key] for key in batch}))

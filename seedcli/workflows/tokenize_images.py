@@ -279,7 +279,7 @@ def _run(request: TokenizeRequest, entries: Iterator[Item | Container], reporter
 
         if request.writes_shards and not joins_another():
             finished = [path for shard in job.shards if (path := request.output / f"{shard.name}.parquet").exists()]
-            progress.advance(sum(read_header(path).made_from["num_items"] for path in finished))
+            progress.resume(sum(read_header(path).made_from["num_items"] for path in finished))
         header = encoder.header(request.image_handling, request.numerics)
         if request.retry_failed:
             retry_failed(job, request.output, encoder, header, count)

@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from seedcli.errors import Interrupted, NumericalError, UsageError
 from seedcli.schema_llm import LlmRunSection
@@ -16,6 +17,7 @@ from seedcli.training.llm_batches import PackedBatches
 from seedcli.training.llm_engine import parameter_groups, rows_of_update
 from seedcli.training.optimizer import learning_rate_at
 from seedcli.training.run_folder import read_metrics
+from seedcli.training.speed import training_flops
 from tests.training.tiny_llm import CONTEXT, FIRST_CODE, OPTIMIZATION, rows, tiny_llama, train_tiny
 
 TIMES = ("tokens_per_s", "utilisation", "memory_mb", "eta_s")
@@ -77,6 +79,19 @@ def test_output_layer_computes_learned_positions_alone(tmp_path):
     learned = sum(int((next(rows(lanes=8, share=lane, shares=8, states=None)).labels[1:] != -100).sum()) for lane in range(8))
     assert sum(shape[0] for shape in seen) == learned < 8 * CONTEXT
     assert model(torch.zeros(1, 3, dtype=torch.long)).logits.shape[:2] == (1, 3)  # and a trained model all of them again
+
+
+def test_operations_are_those_that_torch_counts():
+    model = tiny_llama()
+    head = model.lm_head.register_forward_pre_hook(lambda _, states: (states[0][:, :7],))
+    embedded = model.get_input_embeddings()(torch.zeros(1, CONTEXT, dtype=torch.long)).detach().requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        model(inputs_embeds=embedded, use_cache=False).logits.sum().backward()
+    head.remove()
+    products = sum(
+        flops for kind, flops in counter.get_flop_counts()["Global"].items() if "attention" not in str(kind) and "bmm" not in str(kind)
+    )
+    assert training_flops(model).of(CONTEXT, learned=7) == products
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
