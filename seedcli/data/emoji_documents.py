@@ -20,7 +20,7 @@ from seedcli.data.emoji_structure import Change, EmojiStructure, name_picture, w
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
-TASK_WEIGHTS = {"draw": 26, "edit": 24, "describe": 14, "question": 14, "dialogue": 14, "difference": 4, "series": 4}
+TASK_WEIGHTS = {"draw": 20, "edit": 26, "describe": 22, "question": 12, "dialogue": 14, "difference": 3, "series": 3}
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 
 
@@ -111,8 +111,8 @@ class EmojiSpeaker:
         return rng.choice(rng.choice(self._structure.by_emoji))
 
     def _reply(self, replies: Sequence[str], picture: EmojiPicture, rng: random.Random) -> PictureTurn:
-        """The assistant's turn that ends in a picture. Half of the replies say what is drawn, which ties the codes to near words."""
-        reply = rng.choice(replies[:2]) if rng.random() < 0.5 else rng.choice(replies)
+        """The assistant's turn that ends in a picture. Most replies say first what is drawn, which ties the codes to near words."""
+        reply = replies[0] if rng.random() < 0.6 else rng.choice(replies)
         text = reply.format_map(words_of(picture))
         return ("assistant", (text, picture) if text else (picture,))
 

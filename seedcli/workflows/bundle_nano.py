@@ -2,7 +2,7 @@
 
 `python -m seedcli.workflows.bundle_nano PART runs` reads the run folders of a part below `runs`: of the tokenizer and its decoder
 (`nano-target`, `nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`, `nano-codebook`), of the judge (`nano-judge`), or of the language
-model (`nano-pretrain`, `nano-prolong`, `nano-instruct`), whose codes must be the bundled tokenizer's.
+model (`nano-pretrain`, `nano-prolong`, `nano-describe`, `nano-instruct`), whose codes must be the bundled tokenizer's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from seedcli.models.weights import save_tokenizer_folder
 from seedcli.training.run_folder import read_metrics
 
 STAGES = ("nano-target", "nano-autoencoder", "nano-unclip", "nano-causal-qformer", "nano-codebook")
-LLM_STAGES = ("nano-pretrain", "nano-prolong", "nano-instruct")
+LLM_STAGES = ("nano-pretrain", "nano-prolong", "nano-describe", "nano-instruct")
 NANO_SAMPLING = {"temperature": 0.7, "top_p": 0.9}  # our choice
 
 
