@@ -6,6 +6,7 @@ each in a process of its own, so that one model is gone before the next is loade
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -21,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from seedcli.benchmarks.paper_numbers import Measurement, PaperNumbers, read_paper_numbers
+from seedcli.benchmarks.paper_numbers import Measurement, PaperNumbers, flatten, read_paper_numbers
 from seedcli.benchmarks.scorecard import NANO, Missing, ScoreRow, belongs, missing_row, models_of, score_all
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, SeedError, UsageError
@@ -30,7 +31,7 @@ from seedcli.models.download import find_local
 from seedcli.models.llm_registry import LLM_PRESETS, locate_llm
 from seedcli.models.registry import describe
 from seedcli.models.sources import ROLES
-from seedcli.workflows.eval_samples import EVAL_RUNS, RESULT_FILE
+from seedcli.workflows.eval_samples import EVAL_RUNS, RESULT_FILE, weights_digest
 from seedcli.workflows.scorecard_page import plot_scorecard, write_markdown
 
 BUNDLED_SET = "emoji"
@@ -62,7 +63,8 @@ class _Scope:
 
     Attributes:
         names: What results call the model; empty for all models.
-        fingerprint: Of the model, where it is known.
+        fingerprint: Of the visual tokenizer, where it is known.
+        llm_weights: Digest of the language model's weights, where it is known.
         datasets: Only these; empty for all.
         numbers: What is shown.
         own_model: Whose measurements the numbers' own ones are; None where numbers were published of the model.
@@ -70,6 +72,7 @@ class _Scope:
 
     names: frozenset[str]
     fingerprint: str | None
+    llm_weights: str | None
     datasets: tuple[str, ...]
     numbers: PaperNumbers
     own_model: str | None
@@ -97,10 +100,12 @@ class _Scope:
         return self.names if job.model == self.own_model else frozenset()
 
     def _is_of_these_weights(self, result: Mapping[str, Any], reporter: Reporter) -> bool:
+        llm_weights = flatten(result).get("settings.language_model.weights")
         for name, fingerprint in models_of(result).items():
-            if name in self.names and None not in (self.fingerprint, fingerprint) and fingerprint != self.fingerprint:
-                reporter.warn(f"{result['folder']} is of other weights of {name} ({fingerprint}, now {self.fingerprint}); left out")
-                return False
+            for found, now in ((fingerprint, self.fingerprint), (llm_weights, self.llm_weights)):
+                if name in self.names and None not in (found, now) and found != now:
+                    reporter.warn(f"{result['folder']} is of other weights of {name} ({found}, now {now}); left out")
+                    return False
         return True
 
 
@@ -194,12 +199,13 @@ def _scope(model: str | None, datasets: Sequence[str]) -> _Scope:
             near = difflib.get_close_matches(dataset, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"no number was published on {dataset!r}{hint}", remedy=f"--dataset takes {', '.join(known)}")
-    names, fingerprint = _known_as(model)
+    names, fingerprint, llm_weights = _known_as(model)
     wanted = tuple(datasets) or tuple(known)
     has_numbers = model is not None and model in {number.weights for number in numbers.published}
     return _Scope(
         names=names,
         fingerprint=fingerprint,
+        llm_weights=llm_weights,
         datasets=tuple(datasets),
         numbers=PaperNumbers(
             tuple(number for number in numbers.published if number.measurement.dataset in wanted),
@@ -209,20 +215,25 @@ def _scope(model: str | None, datasets: Sequence[str]) -> _Scope:
     )
 
 
-def _known_as(model: str | None) -> tuple[frozenset[str], str | None]:
-    """What results call a model, and its fingerprint where that costs no download and no weights; nothing for no model."""
+def _known_as(model: str | None) -> tuple[frozenset[str], str | None, str | None]:
+    """What results call a model, its fingerprint and its language model's digest where that costs no download; nothing for no model."""
     if model is None:
-        return frozenset(), None
+        return frozenset(), None, None
     path = Path(model).expanduser()
     if model in PRESETS or path.is_dir():
+        llm, weights = None, None
+        with contextlib.suppress(SeedError):  # a visual tokenizer alone
+            llm = locate_llm(model)
+            weights = weights_digest(llm.folder)
         try:
             facts = describe(model)
         except SeedError:
-            llm = locate_llm(model).facts  # a folder of a language model alone
-            return frozenset({model, llm.name}), llm.visual_fingerprint
-        return frozenset({model, facts.config.name}), facts.fingerprint
+            if llm is None:
+                raise
+            return frozenset({model, llm.facts.name}), llm.facts.visual_fingerprint, weights
+        return frozenset({model, facts.config.name}), facts.fingerprint, weights
     if model in LLM_PRESETS or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
-        return frozenset({model, path.name}), None
+        return frozenset({model, path.name}), None, None
     presets = dict.fromkeys([*PRESETS, *LLM_PRESETS])
     near = difflib.get_close_matches(model, presets, n=1)
     raise UsageError(

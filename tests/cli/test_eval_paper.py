@@ -143,6 +143,15 @@ def test_results_of_other_weights_and_damaged_ones_are_left_out(results):
     assert json.loads(outcome.stdout)["num_results"] == 0
 
 
+def test_answers_of_another_language_model_with_the_same_eyes_are_left_out(results):
+    content = json.loads((results / "nano" / "result.json").read_text())
+    other = {"settings": {"language_model": {"name": "seed-nano", "weights": "0123456789abcdef"}}}
+    (results / "nano" / "result.json").write_text(json.dumps(content | other))
+    outcome = seed("--results", results, "--model", "seed-nano", "--json")
+    assert "is of other weights of seed-nano (0123456789abcdef, now" in outcome.stderr
+    assert json.loads(outcome.stdout)["num_results"] == 0
+
+
 def test_nothing_measured_yet_is_no_error(tmp_path):
     card = card_of("--dataset", "coco", "-o", tmp_path / "out")
     assert card["verdicts"] == {"not run": len(card["rows"])}
