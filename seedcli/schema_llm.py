@@ -46,6 +46,7 @@ class DocumentSourceSection(Strict):
     text_column: str = comfort("text", "column of a table or key of a tar's JSON that holds the words")
     images: str | None = comfort(None, "folder that picture paths in the rows are relative to; default: beside the file")
     views: int = comfort(1, "emoji kinds: codes of this many augmented views of each picture; 1 is the picture itself", ge=1)
+    code_noise: float = comfort(0.0, "share of the codes that are read, not learned, which other codes replace", ge=0, lt=1)
 
     @model_validator(mode="after")
     def _fields_of_the_form(self) -> Self:
@@ -55,6 +56,8 @@ class DocumentSourceSection(Strict):
                 stated = getattr(self, field) is not None
                 if stated != (self.form == form):
                     raise ValueError(f"form {self.form!r} " + (f"has no field `{field}`" if stated else f"needs the field `{field}`"))
+        if self.code_noise and self.form in PLAIN_FORMS and not self.mask_first:
+            raise ValueError(f"`code_noise` replaces codes that are not learned, and form {self.form!r} without mask_first learns all")
         return self
 
 

@@ -6,8 +6,9 @@ white space beside pictures vanishes, as released weights were trained (`models.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,6 +87,20 @@ def build_sequence(
     if all(label == IGNORED for label in labels):
         return None
     return TokenSequence(np.array(ids, np.int32), np.array(labels, np.int32), image_tokens, dropped, truncated)
+
+
+def replace_read_codes(sequence: TokenSequence, share: float, vocabulary: CodeVocabulary, rng: random.Random) -> TokenSequence:
+    """Sequence -> the same where each code that is read and not learned gives way, with probability `share`, to any code.
+
+    A small model then does not learn pictures by heart: another drawing of the same thing differs in some of its codes.
+    """
+    codes = sequence.ids - vocabulary.first_code
+    read = (sequence.labels == IGNORED) & (codes >= 0) & (codes < vocabulary.num_codes)
+    ids = sequence.ids.copy()
+    for place in np.flatnonzero(read):
+        if rng.random() < share:
+            ids[place] = vocabulary.first_code + rng.randrange(vocabulary.num_codes)
+    return replace(sequence, ids=ids)
 
 
 def encode_prompt(document: Document, text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary) -> list[int]:

@@ -11,7 +11,7 @@ from seedcli.data.document_sources import DocumentMixture, DocumentSource
 from seedcli.data.documents import Document
 from seedcli.data.forms import build_document
 from seedcli.data.packing import PackedRow, PackedStream
-from seedcli.data.sequences import TokenSequence, build_sequence
+from seedcli.data.sequences import TokenSequence, build_sequence, replace_read_codes
 from seedcli.models.text_tokenizer import CodeVocabulary
 from seedcli.schema_llm import DocumentDataSection
 from seedcli.training.llm_batches import LaneStates
@@ -19,6 +19,7 @@ from seedcli.training.llm_batches import LaneStates
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_WORDING, _NOISE = 1, 2  # purposes of random numbers
 _TEXTS = 30_000  # documents that a text vocabulary is learned from, at most
 
 
@@ -45,8 +46,11 @@ class DocumentSamples:
     def document(self, n: int) -> tuple[int, Document | None]:
         """Sample number -> (source number, document); None where the row makes none."""
         number, sample = self._mixture.sample(n)
-        rng = random.Random(hash((self._seed, n, 1)))
-        return number, build_document(sample, self.sections[number], rng, self.template)
+        return number, build_document(sample, self.sections[number], self.rng(n, _WORDING), self.template)
+
+    def rng(self, n: int, purpose: int) -> random.Random:
+        """Random numbers of a sample, for one purpose."""
+        return random.Random(hash((self._seed, n, purpose)))
 
     def texts(self) -> Iterator[str]:
         """Words of as many documents as there are rows, for learning a text vocabulary."""
@@ -70,7 +74,11 @@ class TokenSamples:
         number, document = self._documents.document(n)
         if document is None:
             return None
-        return build_sequence(document, self._text_tokenizer, self._vocabulary, self._limits[number])
+        sequence = build_sequence(document, self._text_tokenizer, self._vocabulary, self._limits[number])
+        noise = self._documents.sections[number].code_noise
+        if sequence is None or self._vocabulary is None or not noise:
+            return sequence
+        return replace_read_codes(sequence, noise, self._vocabulary, self._documents.rng(n, _NOISE))
 
 
 class PackedRows:

@@ -24,7 +24,9 @@ from seedcli.data.row_sources import LineDocuments, ShardDocuments, read_plain_p
 from seedcli.data.sample_order import BLOCKS_AT_ONCE, SampleOrder
 from seedcli.data.token_shards import ShardHeader, TokenRow, write_shard
 from seedcli.errors import DataError
-from seedcli.schema_llm import DocumentSourceSection
+from seedcli.models.text_tokenizer import CodeVocabulary, load_text_tokenizer
+from seedcli.schema_llm import DocumentDataSection, DocumentSourceSection
+from seedcli.training.llm_data import DocumentSamples, TokenSamples
 
 HEADER = ShardHeader(
     tokenizer="tiny",
@@ -37,6 +39,7 @@ HEADER = ShardHeader(
     micro_batch=(1, 3, 8, 8),
 )
 FIXTURE = Path(__file__).parents[1] / "parity" / "data" / "text_sequences.json"
+TEXT_TOKENIZER = load_text_tokenizer(FIXTURE.parent / "text_tokenizer")
 
 
 def codes_of(pictures):
@@ -270,3 +273,28 @@ def test_fields_of_published_rows(tmp_path, row, segments, turns):
     sample = opened(tmp_path, kind="tar", path=str(tmp_path / "a.tar")).read(0, random.Random(0))
     assert segments is None or sample.segments == segments
     assert len(sample.messages) == turns
+
+
+@pytest.mark.parametrize(("form", "fields"), [("caption", {"image_first": 0.5, "mask_first": False}), ("text", {})])
+def test_noise_without_codes_that_are_read_is_refused(form, fields):
+    with pytest.raises(ValueError, match="`code_noise` replaces codes that are not learned"):
+        DocumentSourceSection(kind="emoji", path="train", form=form, weight=1.0, max_tokens=64, code_noise=0.1, **fields)
+
+
+def test_noise_of_a_sample_is_a_function_of_its_number():
+    fields = {"kind": "emoji", "path": "train", "form": "caption", "image_first": 1.0, "mask_first": True, "weight": 1.0, "max_tokens": 200}
+    vocabulary = CodeVocabulary.of(TEXT_TOKENIZER, num_queries=4)
+
+    class Pictures(Rows):
+        def read(self, row, rng):
+            return Sample(f"{self.name}{row}", ((row,) * 4, f"number {row}"))
+
+    def samples(noise: float) -> TokenSamples:
+        data = DocumentDataSection(sources=[DocumentSourceSection(**fields, code_noise=noise)])
+        documents = DocumentSamples(data, [Pictures("a", 40)], template="vicuna", seed=3)
+        return TokenSamples(documents, TEXT_TOKENIZER, vocabulary, context_length=64)
+
+    plain, noisy, again = (samples(noise) for noise in (0.0, 0.5, 0.5))
+    changed = [int((plain.sample(n).ids != noisy.sample(n).ids).sum()) for n in range(40)]
+    assert 40 < sum(changed) < 120 and max(changed) <= 4
+    assert all(noisy.sample(n).ids.tolist() == again.sample(n).ids.tolist() for n in (7, 3, 39))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedcli.data.documents import Document, Piece
-from seedcli.data.sequences import IGNORED, build_sequence, encode_prompt
+from seedcli.data.sequences import IGNORED, build_sequence, encode_prompt, replace_read_codes
 from seedcli.errors import DataError
 from seedcli.models.text_tokenizer import CodeVocabulary, load_text_tokenizer, train_text_tokenizer
 from seedcli.models.vocab import format_span
@@ -83,3 +84,25 @@ def test_words_only_before_there_are_codes():
     assert sequence.ids.tolist() == [1, *words_only.encode("a dog", add_special_tokens=False), 2]
     with pytest.raises(DataError, match="before the vocabulary has codes"):
         build_sequence((Piece(("a dog", (1, 2, 3)), True),), words_only, None, 100)
+
+
+@settings(max_examples=60, deadline=None)
+@given(document=DOCUMENTS, seed=st.integers(0, 2**32))
+def test_noise_is_for_codes_that_are_read(document: Document, seed: int):
+    plain = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 10_000)
+    if plain is None:
+        return
+    noisy = replace_read_codes(plain, 0.9, VOCABULARY, random.Random(seed))
+    changed = noisy.ids != plain.ids
+    is_code = (plain.ids >= VOCABULARY.first_code) & (plain.ids < VOCABULARY.first_code + VOCABULARY.num_codes)
+    assert not (changed & ~(is_code & (plain.labels == IGNORED))).any()
+    assert VOCABULARY.is_image_token(noisy.ids[changed]).all() and not np.isin(noisy.ids[changed], [VOCABULARY.boi, VOCABULARY.eoi]).any()
+    assert noisy.labels.tolist() == plain.labels.tolist()
+    assert replace_read_codes(plain, 0.9, VOCABULARY, random.Random(seed)).ids.tolist() == noisy.ids.tolist()
+
+
+def test_noise_replaces_its_share():
+    picture = Piece(((1, 2, 3),) * 400, False)
+    plain = build_sequence((picture, Piece(("many",), True)), TEXT_TOKENIZER, VOCABULARY, 10_000)
+    noisy = replace_read_codes(plain, 0.25, VOCABULARY, random.Random(0))
+    assert 0.2 < (noisy.ids != plain.ids).sum() / 1200 < 0.28  # one in 64 is replaced by itself
