@@ -44,9 +44,7 @@ def end_rank(code: int = 0) -> NoReturn:
     gloo's worker threads free their last work when they come to it and need the interpreter for that. One that asks while Python is being
     taken apart aborts the process (torch 2.14: about one rank in ten), and a finished run would count as killed.
     """
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()  # tells idle pools to end and waits for threads that write, as Python does first of all
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

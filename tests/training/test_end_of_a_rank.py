@@ -9,12 +9,15 @@ import pytest
 
 _RANK = """
 import atexit, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
 from seedcli.training.ranks import end_rank
 atexit.register(print, "handler", end=" ")
 def write():
     time.sleep(0.2)
     print("thread", end=" ")
 threading.Thread(target=write).start()
+pool = ThreadPoolExecutor(1)
+pool.submit(int).result()  # its thread is idle now, and would wait for more work for ever
 threading.Thread(target=lambda: time.sleep(60), daemon=True).start()
 end_rank({code})
 """
