@@ -8,7 +8,6 @@ Output files grow as journals in a workspace (`seedcli.data.token_job`) and appe
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import glob
 import itertools
 import json
@@ -28,7 +27,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.config import Numerics
 from seedcli.models.vocab import format_span
 from seedcli.workflows.tokenize_encoder import Encoder
-from seedcli.workflows.tokenize_outputs import fill_file, fill_shards, retry_failed
+from seedcli.workflows.tokenize_outputs import TokenizeSummary, fill_file, fill_shards, retry_failed
 
 if TYPE_CHECKING:
     from seedcli.models.seed_tokenizer import SeedTokenizer
@@ -126,26 +125,6 @@ class TokenizeRequest:
             raise UsageError("--resume needs an output to continue", remedy="Say -o FILE or -o DIR")
         if self.nproc > 1 and not self.writes_shards:
             raise UsageError("--nproc shares out shards", remedy="Say -o DIR for a folder of shards")
-
-
-@dataclass(frozen=True)
-class TokenizeSummary:
-    """What a run left behind: counts of the whole output, and the speed of this run."""
-
-    output: str
-    images: int
-    failed: int
-    shards: int
-    model: str
-    fingerprint: str
-    computed: int
-    elapsed_s: float
-    errors: str | None = None
-
-    def as_result(self) -> dict[str, Any]:
-        """The object that `seed tokenize -o` prints."""
-        rate = round(self.computed / self.elapsed_s, 1) if self.elapsed_s > 0 else None
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None} | {"images_per_s": rate}
 
 
 @dataclass(frozen=True)

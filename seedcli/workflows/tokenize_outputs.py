@@ -1,4 +1,4 @@
-"""Where codes go on disk: a folder of shards, one file, or the shard of what a second try recovered."""
+"""Where codes go on disk: a folder of shards, one file, or the shard of what a second try recovered; and what a run says of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seedcli.data.sources import Item
 from seedcli.data.token_job import Journal, Outcome, PlannedShard, TokenJob, read_journal, write_lines
@@ -18,6 +20,26 @@ POLL_S = 0.5  # between looks at shards that others hold
 
 Count = Callable[[Sequence[Outcome]], None]  # told of every computed image
 Skip = Callable[[int], None]  # told of how many were found done
+
+
+@dataclass(frozen=True)
+class TokenizeSummary:
+    """What a run left behind: counts of the whole output, and the speed of this run."""
+
+    output: str
+    images: int
+    failed: int
+    shards: int
+    model: str
+    fingerprint: str
+    computed: int
+    elapsed_s: float
+    errors: str | None = None
+
+    def as_result(self) -> dict[str, Any]:
+        """The object that `seed tokenize -o` prints."""
+        rate = round(self.computed / self.elapsed_s, 1) if self.elapsed_s > 0 else None
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None} | {"images_per_s": rate}
 
 
 def fill_shards(job: TokenJob, folder: Path, encoder: Encoder, header: ShardHeader, count: Count, skip: Skip) -> None:
