@@ -59,9 +59,9 @@ bench: $(VENV)/installed
 nano-tables: export HF_HUB_OFFLINE := 1
 nano-tables: $(VENV)/installed
 	$(BIN)/seed eval paper --model seed-nano --run --results $(NANO_RESULTS) -o $(NANO_RESULTS)/paper || test $$? -eq 4
-	test -s $(NANO_RESULTS)/nano-report.json || { $(BIN)/python -m seedcli.workflows.nano_report > $(NANO_RESULTS)/report.partial \
+	test -s $(NANO_RESULTS)/nano-report.json || { $(BIN)/python -m tools.nano.report > $(NANO_RESULTS)/report.partial \
 		&& mv $(NANO_RESULTS)/report.partial $(NANO_RESULTS)/nano-report.json; }
 	test -s $(NANO_RESULTS)/nano-llm-report.json || ! test -d seedcli/bundled/nano/llm || { \
-		$(BIN)/python -m seedcli.workflows.nano_llm_report > $(NANO_RESULTS)/llm-report.partial \
+		$(BIN)/python -m tools.nano.llm_report > $(NANO_RESULTS)/llm-report.partial \
 		&& mv $(NANO_RESULTS)/llm-report.partial $(NANO_RESULTS)/nano-llm-report.json; }
-	$(BIN)/python -m seedcli.workflows.nano_tables $(NANO_RESULTS) | tee $(NANO_RESULTS)/nano-tables.md
+	$(BIN)/python -m tools.nano.tables $(NANO_RESULTS) | tee $(NANO_RESULTS)/nano-tables.md

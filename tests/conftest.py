@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from seedcli.console import console
-from seedcli.models.config import (
+from seedcli.models.visual.config import (
     CodebookConfig,
     GenerationConfig,
     PreprocessConfig,
@@ -24,8 +24,8 @@ from seedcli.models.config import (
     VisionConfig,
     config_to_dict,
 )
-from seedcli.models.convert import convert_quantizer, convert_vision
-from seedcli.models.weights import build_with, save_tokenizer_folder
+from seedcli.models.weights.convert import convert_quantizer, convert_vision
+from seedcli.models.weights.tensors import build_with, save_tokenizer_folder
 from tests.released_weights import random_tensors, released_shapes, write_vocabulary
 
 TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safetensors"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from seedcli.data.emoji import all_texts
-from seedcli.models.judge import build_judge, judge_config, save_judge
-from seedcli.models.target import train_bpe
+from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
+from seedcli.models.drawing.target import train_bpe
 
 
 @pytest.fixture(scope="session")

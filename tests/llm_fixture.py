@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedcli.models.llm_description import LlmFacts
-from seedcli.models.registry import describe
-from seedcli.models.seed_llama import build_language_model, save_language_model
-from seedcli.models.seed_llama_generate import SeedLlama, load_language_model
-from seedcli.models.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
+from seedcli.models.language.generate import SeedLlama, load_language_model
+from seedcli.models.language.seed_llama import build_language_model, save_language_model
+from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
+from seedcli.models.weights.llm_description import LlmFacts
+from seedcli.models.weights.load import describe
 
 TEXTS = [
     "a small dog runs",

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seedcli.models.config import SeedTokenizerConfig
-from seedcli.models.convert import expected_shapes, quantizer_table, text_table, vision_table
+from seedcli.models.visual.config import SeedTokenizerConfig
+from seedcli.models.weights.convert import expected_shapes, quantizer_table, text_table, vision_table
 
 Shapes = dict[str, tuple[int, ...]]
 

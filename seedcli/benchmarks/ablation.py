@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seedcli.benchmarks.intervals import bootstrap_interval
-from seedcli.models.text_tokenizer import CodeVocabulary
+from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 SpanEnd = Literal["closed", "interrupted", "unfinished"]
 _DIGITS = 4

@@ -18,7 +18,7 @@ from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.data.emoji import EmojiPicture, read_emoji
-from seedcli.data.pairs import PairSource, TablePairs, TarPairs
+from seedcli.data.mixtures.pairs import PairSource, TablePairs, TarPairs
 from seedcli.errors import DataError, UsageError
 
 MAIN_EMOJI_VENDOR = "google"

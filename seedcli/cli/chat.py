@@ -21,7 +21,7 @@ from seedcli.console import console
 from seedcli.errors import SeedError, UsageError
 
 if TYPE_CHECKING:
-    from seedcli.workflows.chat import Conversation, Turn
+    from seedcli.workflows.chat.conversation import Conversation, Turn
 
 COMMANDS = {
     "/image PATH": "attach an image to what you say next; <image> in your words says where it stands",
@@ -133,9 +133,9 @@ def chat(
         raise UsageError(f"--port {port} is the port of --web, which is not there", remedy=f"seed chat --web --port {port}")
     if web:
         _check_web(port, {"--once": once is not None, "--image": bool(image), "--draw": draw, "--show": show != "auto"})
-    from seedcli.data.images import open_image
-    from seedcli.workflows.chat import ChatSettings, open_conversation
-    from seedcli.workflows.chat_pictures import PictureSettings
+    from seedcli.data.images.images import open_image
+    from seedcli.workflows.chat.conversation import ChatSettings, open_conversation
+    from seedcli.workflows.chat.pictures import PictureSettings
 
     given = {
         "seed": seed,
@@ -188,7 +188,7 @@ def chat(
 
 def _check_web(port: int | None, others: dict[str, bool]) -> None:
     """Refuses what `--web` does not go with, before anything is loaded."""
-    from seedcli.workflows.chat_web import require_gradio, require_port
+    from seedcli.workflows.chat.web import require_gradio, require_port
 
     if given := [name for name, is_given in others.items() if is_given]:
         raise UsageError(f"--web and {given[0]} do not go together: the browser says the turns", remedy=f"leave out --web or {given[0]}")
@@ -213,7 +213,7 @@ def _input_is_piped() -> bool:
 
 def _serve(conversation: Conversation, port: int | None, *, constrained: bool) -> None:
     """The conversation in a browser until Ctrl-C, which is how a server ends and no failure."""
-    from seedcli.workflows.chat_web import serve_chat
+    from seedcli.workflows.chat.web import serve_chat
 
     with contextlib.suppress(KeyboardInterrupt), serve_chat(conversation, port=port, constrained=constrained) as url:
         console.result({"url": url}, human=lambda result: f"open {result['url']} in a browser")
@@ -339,7 +339,7 @@ class _Talk:
 
             self._show = picture_protocol() or "no"
         if self._show != "no":
-            from seedcli.data.terminal_pictures import terminal_picture
+            from seedcli.data.images.terminal import terminal_picture
 
             console.stream(terminal_picture(path, self._show))
         console.stream(f"{path}\n")

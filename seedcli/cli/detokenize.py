@@ -57,7 +57,7 @@ def detokenize(
       seed detokenize codes.jsonl -o completed --codes-only 8 --fill llm
     """
     from seedcli.errors import UsageError
-    from seedcli.workflows.detokenize_codes import Settings, draw, plan
+    from seedcli.workflows.detokenize.run import Settings, draw, plan
 
     if output is None:
         raise UsageError("-o says where pictures go", remedy="-o out.png for one image, -o DIR for many")

@@ -89,7 +89,7 @@ def ablation(
     given = {"temperature": temperature, "top_p": top_p}
     sampling = {name: value for name, value in given.items() if value is not None}
     _check(causal, bilateral, lora, full, prefix=prefix, lengths=lengths, every=every, sampling=sampling)
-    from seedcli.workflows.ablation_models import AblationSettings
+    from seedcli.workflows.evaluate.ablation.sides import AblationSettings
 
     settings = AblationSettings(
         dataset=dataset,
@@ -110,17 +110,17 @@ def ablation(
         dtype=dtype,
     )
     if prefix:
-        from seedcli.workflows.ablation_prefix import run_prefix
+        from seedcli.workflows.evaluate.ablation.prefix import run_prefix
 
         wanted = _numbers("--lengths", lengths)
         result = run_prefix(causal or "seed-nano", bilateral, settings, lengths=wanted, every=every, reporter=console)
         console.result(result, human=_show_prefix)
     elif lora and full:
-        from seedcli.workflows.ablation_lora import run_lora
+        from seedcli.workflows.evaluate.ablation.lora import run_lora
 
         console.result(run_lora(lora, full, settings, reporter=console), human=show_result)
     elif causal and bilateral:
-        from seedcli.workflows.ablation_masks import run_masks
+        from seedcli.workflows.evaluate.ablation.masks import run_masks
 
         console.result(run_masks(causal, bilateral, settings, reporter=console), human=_show_masks)
 

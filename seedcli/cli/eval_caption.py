@@ -70,8 +70,8 @@ def caption(
       seed eval caption --dataset coco --data-root ~/data --model seed-llama-8b-sft --words ptb
       seed eval caption --dataset coco --data-root ~/data --model seed-llama-8b-pretrain --shots 2
     """
-    from seedcli.workflows.eval_asking import AskSettings
-    from seedcli.workflows.eval_caption import run_caption
+    from seedcli.workflows.evaluate.asking import AskSettings
+    from seedcli.workflows.evaluate.caption import run_caption
 
     result = run_caption(
         dataset,

@@ -103,8 +103,8 @@ def clip_similarity(
       seed eval clip-similarity --task image --ceiling
       seed eval clip-similarity --dataset coco --data-root ~/data --model seed-llama-8b-sft -o runs/coco
     """
-    from seedcli.workflows.caption_codes import CaptionSettings
-    from seedcli.workflows.clip_similarity import SimilaritySettings, run_clip_similarity
+    from seedcli.workflows.evaluate.caption_codes import CaptionSettings
+    from seedcli.workflows.evaluate.clip_similarity import SimilaritySettings, run_clip_similarity
 
     given = {"temperature": temperature, "top_p": top_p, "num_beams": beams, "max_new_tokens": max_new_tokens, "guidance": guidance}
     settings = SimilaritySettings(

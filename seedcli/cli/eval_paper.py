@@ -40,7 +40,7 @@ def paper(
       seed eval paper --model seed-nano --run -o runs/paper
       seed eval paper --model seed-2 --dataset coco --dataset flickr30k --data-root ~/data --run --json
     """
-    from seedcli.workflows.eval_paper import run_paper
+    from seedcli.workflows.evaluate.paper import run_paper
 
     card = run_paper(model=model, results=results, output=output, run=run, datasets=dataset or (), data_root=data_root, reporter=console)
     console.result(card, human=_show_card)
@@ -51,7 +51,7 @@ def paper(
 
 def _show_card(card: dict[str, Any]) -> str:
     from seedcli.benchmarks.scorecard import ScoreRow, by_table
-    from seedcli.workflows.scorecard_page import HEAD, card_lines, legend
+    from seedcli.workflows.evaluate.scorecard_page import HEAD, card_lines, legend
 
     rows = [ScoreRow(**row) for row in card["rows"]]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in card["verdicts"].items())

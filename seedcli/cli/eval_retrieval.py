@@ -39,7 +39,7 @@ def retrieval(
       seed eval retrieval --dataset emoji --split vendor --feature codes
       seed eval retrieval --dataset coco --data-root ~/data --model seed-2 -o coco-causal
     """
-    from seedcli.workflows.evaluate import run_retrieval
+    from seedcli.workflows.evaluate.retrieval import run_retrieval
 
     result = run_retrieval(
         dataset,

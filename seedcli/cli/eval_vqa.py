@@ -86,8 +86,8 @@ def vqa(
       seed eval vqa --dataset vqav2 --data-root ~/data --model seed-llama-8b-sft
       seed eval vqa --dataset seed-bench --data-root ~/data --model seed-llama-8b-sft
     """
-    from seedcli.workflows.eval_asking import AskSettings
-    from seedcli.workflows.eval_vqa import run_vqa
+    from seedcli.workflows.evaluate.asking import AskSettings
+    from seedcli.workflows.evaluate.vqa import run_vqa
 
     result = run_vqa(
         dataset,

@@ -25,8 +25,8 @@ def plan(
       seed plan vicuna7b --gpus a100-40g:64
       seed plan vicuna7b --gpus h100-80g:8 full.optimization.steps=5000 --json
     """
-    from seedcli.recipe import load_recipe
-    from seedcli.workflows.plan import run
+    from seedcli.recipe.read import load_recipe
+    from seedcli.workflows.train.plan import run
 
     console.result(run(load_recipe(recipe, overrides or ()), gpus=gpus, utilisation=utilisation, reporter=console), human=_show)
 

@@ -20,7 +20,7 @@ def ls() -> None:
     Example:
       seed recipes ls
     """
-    from seedcli.recipe import find_recipe, load_recipe, shipped_recipes
+    from seedcli.recipe.read import find_recipe, load_recipe, shipped_recipes
 
     rows = []
     for name in shipped_recipes():
@@ -45,7 +45,7 @@ def show(
       seed recipes show nano/codebook --resolved seed=1
     """
     from seedcli.errors import UsageError
-    from seedcli.recipe import dump_resolved, find_recipe, leaves, load_recipe
+    from seedcli.recipe.read import dump_resolved, find_recipe, leaves, load_recipe
 
     if overrides and not resolved:
         raise UsageError("overrides only show in a resolved recipe", remedy=f"seed recipes show {recipe} --resolved {' '.join(overrides)}")
@@ -69,8 +69,8 @@ def keys(stage: Annotated[str, typer.Argument(metavar="STAGE", help="The stage o
       seed recipes keys codebook
     """
     from seedcli.errors import UsageError
-    from seedcli.recipe import describe_keys
-    from seedcli.stages import STAGES
+    from seedcli.recipe.read import describe_keys
+    from seedcli.recipe.stages import STAGES
 
     if stage not in STAGES:
         raise UsageError(f"no stage {stage!r}", remedy=f"expected one of: {', '.join(STAGES)}")
@@ -91,7 +91,7 @@ def cp(
       seed recipes cp nano/codebook mine.toml
     """
     from seedcli.errors import UsageError
-    from seedcli.recipe import copy_text, find_recipe
+    from seedcli.recipe.read import copy_text, find_recipe
 
     source = find_recipe(recipe)
     if target.is_dir():
@@ -113,7 +113,7 @@ def diff(
     Example:
       seed recipes diff nano/codebook mine.toml
     """
-    from seedcli.recipe import leaves, load_recipe
+    from seedcli.recipe.read import leaves, load_recipe
 
     one, two = ({path: value for path, _, value in leaves(load_recipe(name).model_dump(mode="json"))} for name in (first, second))
     for key in [*one, *(key for key in two if key not in one)]:

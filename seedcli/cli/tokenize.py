@@ -87,8 +87,9 @@ def tokenize(
       seed tokenize photos/ -o codes.jsonl
       seed tokenize 'laion/{00000..00127}.tar' -o tokens/ --resume
     """
-    from seedcli.data.sources import Columns
-    from seedcli.workflows.tokenize_images import TokenizeRequest, joins_another, plan, run, stream
+    from seedcli.data.images.inputs import Columns
+    from seedcli.workflows.tokenize.request import TokenizeRequest, joins_another
+    from seedcli.workflows.tokenize.run import plan, run, stream
 
     request = TokenizeRequest(
         inputs=tuple(inputs or ()),

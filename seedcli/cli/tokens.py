@@ -72,7 +72,7 @@ def build(
       seed tokens build llava conversation_58k.json --images train2017 --codes tokens/train2017 --model seed-2 \\
           -o tokens/llava-conversation
     """
-    from seedcli.workflows.build_documents import BuildRequest, plan, run
+    from seedcli.workflows.documents.build import BuildRequest, plan, run
 
     request = BuildRequest(
         format=set_format,
@@ -112,7 +112,7 @@ def formats() -> None:
     Example:
       seed tokens formats
     """
-    from seedcli.workflows.build_documents import formats
+    from seedcli.workflows.documents.build import formats
 
     for record in formats():
         console.result(record)
@@ -126,7 +126,7 @@ def info(shards: ShardsArgument) -> None:
     Example:
       seed tokens info tokens/
     """
-    from seedcli.workflows import tokens
+    from seedcli.workflows.documents import inspect as tokens
 
     console.result(tokens.info(shards))
 
@@ -142,7 +142,7 @@ def head(
       seed tokens head tokens/ -n 3
       seed tokens head tokens/ -n 1 | seed detokenize -o first.png
     """
-    from seedcli.workflows import tokens
+    from seedcli.workflows.documents import inspect as tokens
 
     for record in tokens.head(shards, number):
         console.result(record)
@@ -156,7 +156,7 @@ def verify(shards: ShardsArgument) -> None:
     Example:
       seed tokens verify tokens/
     """
-    from seedcli.workflows import tokens
+    from seedcli.workflows.documents import inspect as tokens
 
     report = tokens.verify(shards, reporter=console)
     console.result(report)
@@ -174,7 +174,7 @@ def stats(shards: ShardsArgument) -> None:
     Example:
       seed tokens stats tokens/
     """
-    from seedcli.workflows import tokens
+    from seedcli.workflows.documents import inspect as tokens
 
     console.result(tokens.stats(shards, reporter=console))
 
@@ -191,6 +191,6 @@ def merge(
     Example:
       seed tokens merge tokens/ -o all.parquet
     """
-    from seedcli.workflows import tokens
+    from seedcli.workflows.documents import inspect as tokens
 
     console.result(tokens.merge(shards, output, shard_size=shard_size, reporter=console))

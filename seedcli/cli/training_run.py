@@ -22,7 +22,7 @@ def train_recipe(
     dry_run: bool,
 ) -> None:
     """Runs the workflow of `seed COMMAND` on a recipe; see the options of the commands."""
-    from seedcli.recipe import load_recipe
+    from seedcli.recipe.read import load_recipe
 
     loaded = load_recipe(recipe, overrides or (), command=command)
     folder = output or Path("runs") / loaded.name
@@ -43,7 +43,7 @@ def train_recipe(
             resume_command=resume_command,
         )
         return
-    workflow = importlib.import_module(f"seedcli.workflows.{command.replace('-', '_')}")
+    workflow = importlib.import_module(f"seedcli.workflows.train.{command.removeprefix('train-')}")
     try:
         result = workflow.run(loaded, folder, resume=resume, dry_run=dry_run, resume_command=resume_command, reporter=console)
     except KeyboardInterrupt:  # before the first update, or while a finished phase was saved

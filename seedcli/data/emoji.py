@@ -1,6 +1,6 @@
 """The bundled emoji set -> pictures with words and splits: what `seed-nano` is trained on and what every command can run on offline.
 
-The file is built by `seedcli.workflows.build_emoji`; licences lie beside it. Pictures stay PNG bytes here; `data.images` opens them.
+The file is built by `tools.nano.build_emoji`; licences lie beside it. Pictures stay PNG bytes here; `data.images` opens them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from seedcli.data.documents import Role
+from seedcli.data.documents.documents import Role
 from seedcli.data.emoji import NUM_CAPTION_TAGS, EmojiPicture, EmojiSplit, read_emoji
 from seedcli.data.emoji_structure import Change, EmojiStructure, name_picture, with_article
 

@@ -1,7 +1,7 @@
 """The questions about emoji that evaluation asks: stated once, picture by picture, in the bundled `questions.json`.
 
 The file fixes which pictures are asked what, in which words, and what the right answer is, so that figures of different versions are of the
-same questions. `seedcli.workflows.build_emoji_questions` makes it from the set's structure.
+same questions. `tools.nano.build_emoji_questions` makes it from the set's structure.
 """
 
 from __future__ import annotations

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from seedcli.data.documents import Codes, Message, Sample
+from seedcli.data.documents.documents import Codes, Message, Sample
 from seedcli.data.emoji import EmojiPicture
 from seedcli.data.emoji_documents import EmojiSpeaker, PictureTurn, draw_caption, read_structure
 from seedcli.data.emoji_structure import EmojiStructure
-from seedcli.data.picture_store import EncodePictures
 from seedcli.data.tables import save_array
+from seedcli.data.tokens.picture_store import EncodePictures
 from seedcli.errors import DataError
-from seedcli.models.config import PreprocessConfig
+from seedcli.models.visual.config import PreprocessConfig
 
 _VIEW = PreprocessConfig(
     image_size_px=64,
@@ -86,7 +86,7 @@ def _augmented(images: Sequence[bytes], *, seed: int) -> list[bytes]:
     import torch
     from PIL import Image
 
-    from seedcli.data.augmentation import random_views, read_squares
+    from seedcli.data.images.augmentation import random_views, read_squares
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

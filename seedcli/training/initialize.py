@@ -12,12 +12,12 @@ from torch import nn
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, RecipeError
-from seedcli.models.captions import clean_caption
-from seedcli.models.config import SeedTokenizerConfig, config_from_dict, config_to_dict
-from seedcli.models.convert import convert_vision, quantizer_table, text_table
-from seedcli.models.registry import load_seed_tokenizer
-from seedcli.models.seed_tokenizer import SeedTokenizer
-from seedcli.models.weights import read_tensors
+from seedcli.models.visual.captions import clean_caption
+from seedcli.models.visual.config import SeedTokenizerConfig, config_from_dict, config_to_dict
+from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.weights.convert import convert_vision, quantizer_table, text_table
+from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.models.weights.tensors import read_tensors
 
 
 @torch.no_grad()

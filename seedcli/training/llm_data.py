@@ -6,14 +6,14 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from seedcli.data.conversations import ConversationTemplate
-from seedcli.data.document_sources import DocumentMixture, DocumentSource
-from seedcli.data.documents import Document
-from seedcli.data.forms import build_document
-from seedcli.data.packing import PackedRow, PackedStream
-from seedcli.data.sequences import TokenSequence, build_sequence, replace_read_codes
-from seedcli.models.text_tokenizer import CodeVocabulary
-from seedcli.schema_llm import DocumentDataSection
+from seedcli.data.documents.conversations import ConversationTemplate
+from seedcli.data.documents.documents import Document
+from seedcli.data.documents.forms import build_document
+from seedcli.data.documents.packing import PackedRow, PackedStream
+from seedcli.data.documents.sequences import TokenSequence, build_sequence, replace_read_codes
+from seedcli.data.mixtures.documents import DocumentMixture, DocumentSource
+from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.recipe.language import DocumentDataSection
 from seedcli.training.llm_batches import LaneStates
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled, unset_hf_deepspeed_config
 
 from seedcli.errors import UsageError
-from seedcli.schema_llm import LlmParallelSection, LlmRunSection, TokenOptimizationSection
+from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 
 _ONE_PROCESS = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 

@@ -22,8 +22,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from seedcli.console import Progress, Reporter
 from seedcli.errors import Interrupted, NumericalError
-from seedcli.models.allocator import keep_freed_memory
-from seedcli.schema_llm import LlmParallelSection, LlmRunSection, TokenOptimizationSection
+from seedcli.models.device import keep_freed_memory
+from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.checkpoints import load_checkpoint, newest_checkpoint, read_progress, save_checkpoint
 from seedcli.training.llm_batches import PackedBatches, RowSource
 from seedcli.training.llm_engine import build_adamw, rows_of_update, training_arguments, whole_model

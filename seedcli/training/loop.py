@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from seedcli.console import Reporter
 from seedcli.errors import Interrupted, NumericalError, UsageError
-from seedcli.models.allocator import keep_freed_memory
-from seedcli.schema import OptimizationSection, ParallelSection, RunSection
+from seedcli.models.device import keep_freed_memory
+from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint, uses_deepspeed
 from seedcli.training.optimizer import build_optimizer, learning_rate_at
 from seedcli.training.process import memory_mb, seed_step, stop_signals

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from seedcli.schema import OptimizationSection
+from seedcli.recipe.tokenizer import OptimizationSection
 
 
 def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:

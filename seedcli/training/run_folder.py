@@ -24,8 +24,8 @@ from pathlib import Path
 
 from seedcli import __version__
 from seedcli.errors import RecipeError
-from seedcli.recipe import dump_resolved, leaves
-from seedcli.schema import Recipe
+from seedcli.recipe.read import dump_resolved, leaves
+from seedcli.recipe.tokenizer import Recipe
 
 PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "tokenizers", "safetensors", "numpy")
 # What may differ when a run is resumed: the length, because runs are cut short or prolonged, and what tames a run whose loss became NaN.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import seedcli
-from seedcli.recipe import recipes_folder, shipped_recipes
+from seedcli.recipe.read import recipes_folder, shipped_recipes
 
 PACKAGES = ("torch", "torchvision", "transformers", "diffusers", "peft", "accelerate", "deepspeed", "datasets", "open_clip_torch", "timm")
 PACKAGES += ("tokenizers", "sentencepiece", "safetensors", "huggingface_hub", "pyarrow", "webdataset", "pycocotools", "numpy", "pillow")
@@ -103,7 +103,7 @@ def _bundled() -> dict[str, Any]:
 
 
 def _caches() -> dict[str, Any]:
-    from seedcli.models.registry import cache_folder
+    from seedcli.models.weights.cache import cache_folder
 
     ours = cache_folder()
     nearest = next(folder for folder in (ours, *ours.parents) if folder.exists())

@@ -10,9 +10,11 @@ from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
-from seedcli.models.config import PRESETS
-from seedcli.models.registry import BUNDLED_NANO, check_decoder, locate, stored_digest
-from seedcli.models.sources import PRESET_ROLES, PRESET_TITLES, ROLES, UNCLIP, Role
+from seedcli.models.visual.config import PRESETS
+from seedcli.models.weights.digest import stored_digest
+from seedcli.models.weights.load import check_decoder
+from seedcli.models.weights.locate import BUNDLED_NANO, locate
+from seedcli.models.weights.published import PRESET_ROLES, PRESET_TITLES, ROLES, UNCLIP, Role
 
 # Name of a role's file or folder in a folder that `--model` takes.
 _PLACES = {"vit-g": "eva_vit_g", "quantizer": "seed_quantizer", "bert-vocabulary": "vocab", "unclip": "decoder"}
@@ -20,7 +22,7 @@ _PLACES = {"vit-g": "eva_vit_g", "quantizer": "seed_quantizer", "bert-vocabulary
 
 def list_models() -> list[dict[str, Any]]:
     """Presets and roles, each with its sources in order and where it lies on this disk; torch-free, asks nobody."""
-    from seedcli.models.download import find_local
+    from seedcli.models.weights.download import find_local
 
     rows: list[dict[str, Any]] = []
     for name, roles in PRESET_ROLES.items():
@@ -61,7 +63,7 @@ def pull(name: str, *, to: Path | None = None, dry_run: bool = False, reporter: 
         UsageError: Nobody knows the name.
         DataError: A role could not be had from any source; those before it are kept.
     """
-    from seedcli.models.download import commit_of, file_sha256, find_local, obtain
+    from seedcli.models.weights.download import commit_of, file_sha256, find_local, obtain
 
     reporter = reporter or Reporter()
     if name == "seed-nano":
@@ -124,10 +126,11 @@ def verify(model: str, *, reporter: Reporter | None = None) -> list[dict[str, An
     Raises:
         DataError: A file is damaged or does not fit, or the fingerprint is not the stated one.
     """
-    from seedcli.models.description import fingerprint, read_model_facts
-    from seedcli.models.download import file_sha256, published_sha256, recorded_sha256
-    from seedcli.models.registry import read_model, store_digest
-    from seedcli.models.weights import build_with, weights_digest
+    from seedcli.models.weights.description import fingerprint, read_model_facts
+    from seedcli.models.weights.digest import store_digest
+    from seedcli.models.weights.download import file_sha256, published_sha256, recorded_sha256
+    from seedcli.models.weights.load import read_model
+    from seedcli.models.weights.tensors import build_with, weights_digest
 
     files = locate(model, reporter=reporter)
     rows = []
@@ -164,9 +167,9 @@ def audit(model: str, *, reporter: Reporter | None = None) -> list[dict[str, Any
     Raises:
         DataError: A file is unreadable.
     """
-    from seedcli.models.convert import census, expected_shapes, fit_vocabulary
-    from seedcli.models.registry import model_config
-    from seedcli.models.weights import read_tensors
+    from seedcli.models.weights.convert import census, expected_shapes, fit_vocabulary
+    from seedcli.models.weights.load import model_config
+    from seedcli.models.weights.tensors import read_tensors
 
     files = locate(model, reporter=reporter)
     config = model_config(files)

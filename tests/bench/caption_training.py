@@ -17,15 +17,15 @@ import torch
 from torch.utils.data import Dataset
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
-from seedcli.data.conversations import conversation_template
-from seedcli.data.documents import Sample
+from seedcli.data.documents.conversations import conversation_template
+from seedcli.data.documents.documents import Sample
+from seedcli.data.documents.packing import PADDING
+from seedcli.data.documents.sequences import IGNORED, TokenSequence
 from seedcli.data.emoji import train_texts
 from seedcli.data.emoji_sources import EmojiCaptions
-from seedcli.data.packing import PADDING
-from seedcli.data.sequences import IGNORED, TokenSequence
-from seedcli.models.seed_llama import build_language_model
-from seedcli.models.text_tokenizer import CodeVocabulary, extend_text_tokenizer, train_text_tokenizer
-from seedcli.schema_llm import (
+from seedcli.models.language.seed_llama import build_language_model
+from seedcli.models.language.text_tokenizer import CodeVocabulary, extend_text_tokenizer, train_text_tokenizer
+from seedcli.recipe.language import (
     DocumentDataSection,
     DocumentSourceSection,
     LlamaShapeSection,

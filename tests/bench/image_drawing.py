@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from seedcli.models.seed_llama_generate import SamplingSettings, SeedLlama
-from seedcli.models.text_tokenizer import CodeVocabulary
-from seedcli.models.token_loop import pad_left
+from seedcli.models.language.generate import SamplingSettings, SeedLlama
+from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.token_loop import pad_left
 
 Grammar = Literal["bare", "processor", "prefix function"]
 

@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from seedcli.models.config import PRESETS
-from seedcli.models.registry import load_seed_tokenizer
+from seedcli.models.visual.config import PRESETS
+from seedcli.models.weights.load import load_seed_tokenizer
 from tests.released_weights import write_released_weights
 
 SEED_2 = PRESETS["seed-2"]

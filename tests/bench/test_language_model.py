@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 
 from seedcli.data.emoji_sources import EmojiCaptions
-from seedcli.models.allocator import keep_freed_memory
-from seedcli.models.config import PRESETS
-from seedcli.models.lora import attach_lora
-from seedcli.models.seed_llama_generate import SeedLlama
-from seedcli.recipe import load_recipe
-from seedcli.schema_llm import LlamaShapeSection
+from seedcli.models.device import keep_freed_memory
+from seedcli.models.language.generate import SeedLlama
+from seedcli.models.language.lora import attach_lora
+from seedcli.models.visual.config import PRESETS
+from seedcli.recipe.language import LlamaShapeSection
+from seedcli.recipe.read import load_recipe
 from seedcli.training.llm_batches import collate
 from seedcli.training.llm_data import PackedRows, TokenSamples
 from seedcli.training.llm_engine import build_adamw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from seedcli.benchmarks.ablation import WrittenSpan, mean_curve, paired_differences, score_groups, span_histogram, written_span
-from seedcli.models.text_tokenizer import CodeVocabulary
+from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 WORDS = CodeVocabulary(first_code=100, num_codes=8, num_queries=4, boi=108, eoi=109, bos=1, eos=2, pad=0)
 

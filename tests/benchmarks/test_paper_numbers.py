@@ -7,10 +7,10 @@ import pytest
 
 from seedcli.benchmarks.paper_numbers import FILE, MARKS, parse_paper_numbers, read_paper_numbers
 from seedcli.benchmarks.retrieval_sets import NAMED_SETS
-from seedcli.data.conversations import read_prompts
-from seedcli.models.config import SEED_2
-from seedcli.models.llm_registry import LLM_PRESETS
-from seedcli.workflows.evaluate import RETRIEVAL_TEXT_TOKENS
+from seedcli.data.documents.conversations import read_prompts
+from seedcli.models.visual.config import SEED_2
+from seedcli.models.weights.locate_llm import LLM_PRESETS
+from seedcli.workflows.evaluate.retrieval import RETRIEVAL_TEXT_TOKENS
 
 # (model, dataset, metric): value, mark
 SPOT = {

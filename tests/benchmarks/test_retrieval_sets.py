@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from seedcli.benchmarks.retrieval_sets import NAMED_SETS, is_published_split, load_retrieval_set
-from seedcli.data.images import open_image
+from seedcli.data.images.images import open_image
 from seedcli.errors import DataError, UsageError
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seedcli.cli.main import app
-from seedcli.workflows.detokenize_codes import read_picture_facts
+from seedcli.data.images.facts import read_picture_facts
 from tests.contracts.source_tree import ROOT
 
 needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="gradio is not installed: make test-web")

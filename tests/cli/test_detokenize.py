@@ -16,8 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seedcli.cli.main import app
-from seedcli.models.vocab import format_span
-from seedcli.workflows.detokenize_codes import read_picture_facts
+from seedcli.data.images.facts import read_picture_facts
+from seedcli.models.language.vocab import format_span
 
 CODES = [(5 * position) % 64 for position in range(32)]
 QUICK = ["--steps", "1", "--guidance", "2", "--device", "cpu"]

@@ -12,9 +12,9 @@ from seedcli.benchmarks.paper_numbers import read_paper_numbers
 from seedcli.benchmarks.scorecard import belongs, differences
 from seedcli.cli.eval_retrieval import _show_retrieval
 from seedcli.cli.main import app
-from seedcli.models.registry import load_seed_tokenizer
-from seedcli.workflows import evaluate
-from seedcli.workflows.evaluate import run_retrieval
+from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.workflows.evaluate import retrieval as evaluate
+from seedcli.workflows.evaluate.retrieval import run_retrieval
 
 RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"}
 

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from seedcli.cli.eval_ablation import _show_masks, _show_prefix
 from seedcli.cli.main import app
-from seedcli.workflows.ablation_models import AblationSettings
+from seedcli.workflows.evaluate.ablation.sides import AblationSettings
 from tests.llm_fixture import write_tiny_llm
-from tests.workflows.test_ablation import with_mask, with_phases
+from tests.workflows.evaluate.test_ablation import with_mask, with_phases
 
 
 def call(*words, code=0):

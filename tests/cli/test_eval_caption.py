@@ -11,12 +11,12 @@ from seedcli.benchmarks.caption import score_captions
 from seedcli.benchmarks.caption_sets import load_caption_set
 from seedcli.cli.eval_caption import _show_caption
 from seedcli.cli.main import app
-from seedcli.data.conversations import read_prompts
+from seedcli.data.documents.conversations import read_prompts
 from seedcli.errors import DataError, UsageError
-from seedcli.models.seed_llama_generate import SeedLlama
-from seedcli.workflows import eval_asking
-from seedcli.workflows.eval_asking import AskSettings
-from seedcli.workflows.eval_caption import candidate_names, run_caption
+from seedcli.models.language.generate import SeedLlama
+from seedcli.workflows.evaluate import asking as eval_asking
+from seedcli.workflows.evaluate.asking import AskSettings
+from seedcli.workflows.evaluate.caption import candidate_names, run_caption
 
 CAPTIONS = [
     ["a red bus", "the bus waits near a bridge"],
@@ -146,7 +146,7 @@ def test_a_name_that_is_the_likeliest_is_first(run, tmp_path, monkeypatch):
         wanted = next(right)
         return [0.0 if name == wanted else -1.0 - place for place, name in enumerate(names)]
 
-    monkeypatch.setattr("seedcli.workflows.eval_caption.choice_log_likelihoods", likelihoods)
+    monkeypatch.setattr("seedcli.workflows.evaluate.caption.choice_log_likelihoods", likelihoods)
     result = run(dataset="emoji", limit=2, ask={"max_new_tokens": 2})
     assert result["metrics"]["name_top1"] == 100
     assert [line["likeliest_name"] for line in lines_of(tmp_path / "run")] == [one.name for one in found.pictures.values()][:2]

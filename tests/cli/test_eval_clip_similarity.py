@@ -9,11 +9,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seedcli.cli.main import app
-from seedcli.models.registry import load_seed_tokenizer
-from seedcli.workflows import eval_judge
-from seedcli.workflows.caption_codes import CaptionDrawer, CaptionSettings
-from seedcli.workflows.detokenize_codes import read_picture_facts
-from seedcli.workflows.eval_pictures import EvalPictures, caption_pairs
+from seedcli.data.images.facts import read_picture_facts
+from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.workflows.evaluate import judge as eval_judge
+from seedcli.workflows.evaluate.caption_codes import CaptionDrawer, CaptionSettings
+from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
 
 
 @pytest.fixture

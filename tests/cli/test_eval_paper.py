@@ -9,8 +9,8 @@ from seedcli.benchmarks.paper_numbers import read_paper_numbers
 from seedcli.cli.eval_paper import _show_card
 from seedcli.cli.main import app
 from seedcli.console import Reporter
-from seedcli.models.registry import describe
-from seedcli.workflows import eval_paper
+from seedcli.models.weights.load import describe
+from seedcli.workflows.evaluate import paper as eval_paper
 
 RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
 SQUASH = {"image_size_px": 224, "geometry": "squash", "interpolation": "bilinear"}

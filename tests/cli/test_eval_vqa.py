@@ -10,13 +10,13 @@ from typer.testing import CliRunner
 from seedcli.benchmarks.vqa_sets import load_question_set
 from seedcli.cli.eval_vqa import _show_vqa
 from seedcli.cli.main import app
-from seedcli.data.conversations import read_prompts
+from seedcli.data.documents.conversations import read_prompts
 from seedcli.errors import DataError, UsageError
-from seedcli.models.likelihood import log_likelihoods
-from seedcli.models.seed_llama_generate import SeedLlama
-from seedcli.workflows import eval_asking
-from seedcli.workflows.eval_asking import AskSettings
-from seedcli.workflows.eval_vqa import run_vqa
+from seedcli.models.language.generate import SeedLlama
+from seedcli.models.language.likelihood import log_likelihoods
+from seedcli.workflows.evaluate import asking as eval_asking
+from seedcli.workflows.evaluate.asking import AskSettings
+from seedcli.workflows.evaluate.vqa import run_vqa
 from tests.benchmarks.test_vqa_sets import root, write_videos
 
 __all__ = ["root"]

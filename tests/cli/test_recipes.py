@@ -9,7 +9,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from seedcli.cli.main import app
-from seedcli.recipe import find_recipe, load_recipe, shipped_recipes
+from seedcli.recipe.read import find_recipe, load_recipe, shipped_recipes
 
 NAME = "nano-codebook"  # a recipe without a base
 

@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seedcli.cli.main import app
-from seedcli.models.vocab import parse_spans
+from seedcli.models.language.vocab import parse_spans
 
 DEADLINE_S = 100
 

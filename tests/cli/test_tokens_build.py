@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seedcli.cli.main import app
-from seedcli.data.set_formats import FORMATS
+from seedcli.data.published_sets.formats import FORMATS
 from tests.published_sets import PUBLISHED, write_file
 
 

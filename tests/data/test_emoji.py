@@ -9,7 +9,7 @@ from PIL import Image
 
 from seedcli.data.emoji import SPLITS, read_emoji, train_texts
 from seedcli.errors import UsageError
-from seedcli.workflows.build_emoji import count_emoji, find_concept, normalise_hexcode, render_picture
+from tools.nano.build_emoji import count_emoji, find_concept, normalise_hexcode, render_picture
 
 TEST_SPLITS = ("validation", "unseen")
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from seedcli.data.emoji import train_texts
-from seedcli.data.pairs import EmojiPairs, Mixture
-from seedcli.models.captions import CaptionTokenizer
-from seedcli.models.config import PRESETS
-from seedcli.models.seed_tokenizer import SeedTokenizer
-from seedcli.schema import CausalQFormerLossSection
+from seedcli.data.mixtures.pairs import EmojiPairs, Mixture
+from seedcli.models.visual.captions import CaptionTokenizer
+from seedcli.models.visual.config import PRESETS
+from seedcli.models.visual.model import SeedTokenizer
+from seedcli.recipe.tokenizer import CausalQFormerLossSection
 from seedcli.training.initialize import initialize_tokenizer, train_wordpiece
-from seedcli.training.stage_causal_qformer import CausalQFormerStage
+from seedcli.training.stages.causal_qformer import CausalQFormerStage
 
 NANO = PRESETS["seed-nano"]
 SMALL = dataclasses.replace(

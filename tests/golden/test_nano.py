@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from seedcli.data.emoji import read_emoji
-from seedcli.data.images import build_preprocess, open_image
-from seedcli.models.registry import load_seed_tokenizer
+from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.models.weights.load import load_seed_tokenizer
 
 FACE = Path(__file__).parents[2] / "examples" / "face.png"
 FINGERPRINT = "3c43f0a131189eb5"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seedcli.models.layers import LayerNorm, Linear, attend
-from seedcli.models.registry import load_seed_tokenizer
+from seedcli.models.visual.layers import LayerNorm, Linear, attend
+from seedcli.models.weights.load import load_seed_tokenizer
 
 
 @torch.no_grad()

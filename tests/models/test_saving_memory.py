@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from seedcli.models.seed_llama import save_language_model
-from seedcli.models.text_tokenizer import train_text_tokenizer
+from seedcli.models.language.seed_llama import save_language_model
+from seedcli.models.language.text_tokenizer import train_text_tokenizer
 
 def status(name):
     return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)).split()[1]) * 1024

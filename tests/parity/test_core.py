@@ -10,8 +10,8 @@ import dataclasses
 import pytest
 import torch
 
-from seedcli.models.registry import load_seed_tokenizer
-from seedcli.models.seed_tokenizer import SeedTokenizer
+from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.weights.load import load_seed_tokenizer
 
 ATOL = 1e-4
 

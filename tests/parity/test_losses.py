@@ -10,13 +10,13 @@ import torch
 import torch.multiprocessing as multiprocessing
 from safetensors.torch import load_file
 
-from seedcli.models.convert import quantizer_table, text_table
-from seedcli.models.registry import load_seed_tokenizer
-from seedcli.schema import CausalQFormerLossSection, CodebookLearningSection, CodebookLossSection
-from seedcli.training.features import StreamedFeatures
+from seedcli.models.weights.convert import quantizer_table, text_table
+from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.recipe.tokenizer import CausalQFormerLossSection, CodebookLearningSection, CodebookLossSection
 from seedcli.training.ranks import Ranks
-from seedcli.training.stage_causal_qformer import CausalQFormerStage
-from seedcli.training.stage_codebook import CodebookStage
+from seedcli.training.stages.causal_qformer import CausalQFormerStage
+from seedcli.training.stages.codebook import CodebookStage
+from seedcli.training.stages.features import StreamedFeatures
 
 DATA = Path(__file__).parent / "data"
 FACTS = json.loads((DATA / "losses_tiny.json").read_text())

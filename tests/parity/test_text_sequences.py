@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from seedcli.data.conversations import conversation_template
-from seedcli.data.documents import Document, Message, Piece, Sample, count_images
-from seedcli.data.forms import build_document, finish_sentence
-from seedcli.data.sequences import IGNORED, TokenSequence, build_sequence, encode_prompt
-from seedcli.models.text_tokenizer import CodeVocabulary, load_text_tokenizer
-from seedcli.models.vocab import parse_spans
+from seedcli.data.documents.conversations import conversation_template
+from seedcli.data.documents.documents import Document, Message, Piece, Sample, count_images
+from seedcli.data.documents.forms import build_document, finish_sentence
+from seedcli.data.documents.sequences import IGNORED, TokenSequence, build_sequence, encode_prompt
+from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
+from seedcli.models.language.vocab import parse_spans
 
 DATA = Path(__file__).parent / "data"
 CASES = {f"{case['name']}-{number}": case for number, case in enumerate(json.loads((DATA / "text_sequences.json").read_text())["cases"])}

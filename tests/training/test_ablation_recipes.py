@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from seedcli.console import Reporter
-from seedcli.models.registry import BUNDLED_NANO, find_target, load_seed_tokenizer
-from seedcli.recipe import dotted, leaves, load_recipe
+from seedcli.models.weights.load import find_target, load_seed_tokenizer
+from seedcli.models.weights.locate import BUNDLED_NANO
+from seedcli.recipe.read import dotted, leaves, load_recipe
 from seedcli.training.ranks import Ranks
-from seedcli.workflows.train_tokenizer import build_stage
+from seedcli.workflows.train.tokenizer import build_stage
 
 SMALL = [
     f'model.vocab="{BUNDLED_NANO / "vocab.txt"}"',

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from seedcli.errors import Interrupted, NumericalError, UsageError
-from seedcli.schema_llm import LlmRunSection
+from seedcli.recipe.language import LlmRunSection
 from seedcli.training.checkpoints import newest_checkpoint, read_progress
 from seedcli.training.llm_batches import PackedBatches
 from seedcli.training.llm_engine import parameter_groups, rows_of_update
@@ -169,7 +169,7 @@ def test_weight_decay_spares_norms_and_embeddings_unless_the_recipe_decays_all()
 
 
 def test_rows_split_over_processes_evenly_or_not_at_all(whole):
-    from seedcli.schema_llm import LlmParallelSection
+    from seedcli.recipe.language import LlmParallelSection
 
     parallel = LlmParallelSection(micro_batch_rows=2)
     assert rows_of_update(OPTIMIZATION, parallel, context_length=CONTEXT, world=2) == (8, 2)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
-from seedcli.schema import OptimizationSection
+from seedcli.recipe.tokenizer import OptimizationSection
 from seedcli.training.checkpoints import changing_state, newest_checkpoint
 from seedcli.training.optimizer import build_optimizer, learning_rate_at
 from seedcli.training.run_folder import plot_metrics, read_metrics

@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from seedcli.errors import RecipeError
-from seedcli.recipe import load_recipe
+from seedcli.recipe.read import load_recipe
 from seedcli.training.run_folder import open_run_folder, plot_metrics, read_metrics
 
 

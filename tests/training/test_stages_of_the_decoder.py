@@ -8,19 +8,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seedcli.data import augmentation
-from seedcli.data.augmentation import epoch_indices, normalize_views, random_views, read_squares
 from seedcli.data.emoji import read_emoji
+from seedcli.data.images import augmentation
+from seedcli.data.images.augmentation import epoch_indices, normalize_views, random_views, read_squares
 from seedcli.errors import DataError
-from seedcli.models.config import PreprocessConfig
-from seedcli.models.target import load_target, target_embedding
-from seedcli.models.unclip import load_decoder
-from seedcli.models.unclip_parts import build_autoencoder, load_autoencoder
-from seedcli.recipe import load_recipe
-from seedcli.training import stage_autoencoder, stage_target, stage_unclip
-from seedcli.training.emoji_batches import concept_contrast
+from seedcli.models.drawing.target import load_target, target_embedding
+from seedcli.models.drawing.unclip import load_decoder
+from seedcli.models.drawing.unclip_parts import build_autoencoder, load_autoencoder
+from seedcli.models.visual.config import PreprocessConfig
+from seedcli.recipe.read import load_recipe
 from seedcli.training.run_folder import read_metrics
-from seedcli.workflows.train_tokenizer import run
+from seedcli.training.stages import autoencoder as stage_autoencoder
+from seedcli.training.stages import target as stage_target
+from seedcli.training.stages import unclip as stage_unclip
+from seedcli.training.stages.emoji_batches import concept_contrast
+from seedcli.workflows.train.tokenizer import run
 
 SHORT = ["optimization.steps=3", "optimization.batch_size=6", "optimization.warmup_steps=1", "run.log_every_steps=1"]
 TINY_CLIP = [

@@ -9,7 +9,7 @@ import sys
 PROGRAM = """
 import hashlib, json
 from seedcli.data.emoji import train_texts
-from seedcli.models.target import train_bpe
+from seedcli.models.drawing.target import train_bpe
 from seedcli.training.initialize import train_wordpiece
 pieces = train_wordpiece(train_texts(), vocab_size=2048)
 clip = train_bpe(train_texts(), vocab_size=2048, max_tokens=24).get_vocab()
@@ -26,7 +26,7 @@ def test_vocabularies_do_not_depend_on_the_process():
 
 def test_pieces_are_words_of_the_train_split():
     from seedcli.data.emoji import train_texts
-    from seedcli.models.captions import CaptionTokenizer
+    from seedcli.models.visual.captions import CaptionTokenizer
     from seedcli.training.initialize import train_wordpiece
 
     pieces = train_wordpiece(train_texts(), vocab_size=2048)

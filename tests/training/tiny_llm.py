@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from seedcli.schema_llm import LlmParallelSection, LlmRunSection, TokenOptimizationSection
+from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.llm_trainer import PhaseResult, train_phase
 from seedcli.training.ranks import end_rank
 

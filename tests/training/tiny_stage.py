@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from seedcli.schema import OptimizationSection, ParallelSection, RunSection
+from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.loop import train
 from seedcli.training.moving_average import MovingAverage
 from seedcli.training.ranks import Ranks, end_rank

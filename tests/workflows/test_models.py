@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from seedcli.errors import DataError, UsageError
-from seedcli.models.registry import load_seed_tokenizer
+from seedcli.models.weights.load import load_seed_tokenizer
 from seedcli.workflows.models import audit, list_models, pull, verify
 
 

@@ -20,13 +20,18 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from seedcli.models.registry import describe
+from seedcli.models.weights.load import describe
 
 STEPS = 4
 CONTEXT = 64
 WORDS = ["a small dog runs", "the red bus waits near the bridge", "12 birds above a green field", "a cat on a blue chair", "two old ships"]
-_PRELOADED = ["seedcli.cli.main", "seedcli.workflows.instruct", "seedcli.workflows.pretrain", "seedcli.training.llm_trainer"]
-_PRELOADED += ["seedcli.models.seed_llama", "seedcli.models.lora", "seedcli.data.document_sources", "seedcli.models.registry"]
+_PRELOADED = ["seedcli.cli.main", "seedcli.workflows.train.instruct", "seedcli.workflows.train.pretrain", "seedcli.training.llm_trainer"]
+_PRELOADED += [
+    "seedcli.models.language.seed_llama",
+    "seedcli.models.language.lora",
+    "seedcli.data.mixtures.documents",
+    "seedcli.models.weights.load",
+]
 _PRELOADED += ["deepspeed", "datasets", "matplotlib.figure", "matplotlib.backends.backend_agg"]  # which a run imports later
 
 _OPTIMIZATION = f"""
@@ -186,7 +191,7 @@ def _be_seed(scratch: Path, arguments: list[str], fault: Fault | None) -> None:
 
 
 def _arm(fault: Fault) -> None:
-    import seedcli.models.seed_llama as saving
+    import seedcli.models.language.seed_llama as saving
     from seedcli.training.llm_trainer import PackedTrainer
 
     next_update, save_file = PackedTrainer.get_batch_samples, saving.save_file

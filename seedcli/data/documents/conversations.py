@@ -1,0 +1,220 @@
+"""Messages -> documents: how a conversation is written for a language model, in training and in `seed chat` alike.
+
+Each turn is tokenised on its own, user and assistant apart, as released weights were trained; a prompt is the same pieces, up to where
+the answer begins. So a model is asked exactly as it was taught.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from seedcli.data.documents.documents import Codes, Document, Message, Piece, Segment
+from seedcli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TemplateName = Literal["vicuna", "llama-2", "own"]
+_STAND_IN = re.compile("\ue000(\\d+)\ue001")  # private-use characters: pictures on their way through a chat template
+
+
+@cache
+def read_prompts() -> dict[str, Any]:
+    """The wording, `prompts.toml`."""
+    return tomllib.loads((files("seedcli.data.documents") / "prompts.toml").read_text(encoding="utf-8"))
+
+
+class ConversationTemplate(Protocol):
+    """Writes conversations: at most one system message, then user and assistant in turn."""
+
+    def render(self, messages: Sequence[Message]) -> Document:
+        """A whole conversation -> document; answers are learned.
+
+        Raises:
+            UsageError: Roles do not alternate, or there is no answer.
+        """
+
+    def prompt(self, messages: Sequence[Message]) -> Document:
+        """A conversation whose last turn is the user's -> document that ends where the answer begins.
+
+        Raises:
+            UsageError: Roles do not alternate, or the last turn is not the user's.
+        """
+
+
+def conversation_template(name: TemplateName, text_tokenizer: PreTrainedTokenizerBase | None = None) -> ConversationTemplate:
+    """Template's name -> template; `own` is the chat template that `text_tokenizer` carries.
+
+    Raises:
+        DataError: `own`, and the text tokenizer has no chat template.
+    """
+    if name == "own":
+        if text_tokenizer is None or not text_tokenizer.chat_template:
+            raise DataError('template "own": the base model has no chat template', remedy='choose template = "vicuna" or "llama-2"')
+        return OwnTemplate(text_tokenizer)
+    return WrittenTemplate(**read_prompts()["templates"][name])
+
+
+@dataclass(frozen=True)
+class WrittenTemplate:
+    """A template of `prompts.toml`.
+
+    Attributes:
+        system: Frame of the system text.
+        user: Frame of a user's turn, `{system}` and `{content}` in it; the answer follows at once.
+        later: What opens every turn but the first.
+    """
+
+    system: str
+    user: str
+    later: str
+
+    def render(self, messages: Sequence[Message]) -> Document:
+        """See `ConversationTemplate`."""
+        return self._pieces(messages, answered=True)
+
+    def prompt(self, messages: Sequence[Message]) -> Document:
+        """See `ConversationTemplate`."""
+        return self._pieces(messages, answered=False)
+
+    def _pieces(self, messages: Sequence[Message], *, answered: bool) -> Document:
+        system, turns = split_turns(messages)
+        _check_end(turns, answered=answered)
+        pieces = []
+        for number, (user, assistant) in enumerate(turns):
+            frame = self.system.replace("{system}", system) if system and number == 0 else ""
+            before, _, after = self.user.partition("{content}")
+            before = (self.later if number else "") + before.replace("{system}", frame)
+            pieces.append(Piece((before, *strip_segments(user.segments), after), learned=False))
+            if assistant is not None:
+                pieces.append(Piece(strip_segments(assistant.segments), learned=True))
+        return tuple(pieces)
+
+
+@dataclass(frozen=True)
+class OwnTemplate:
+    """The chat template of the base model: what it writes around answers is known by rendering a conversation with and without them.
+
+    Attributes:
+        text_tokenizer: Carries the template.
+    """
+
+    text_tokenizer: PreTrainedTokenizerBase
+
+    def render(self, messages: Sequence[Message]) -> Document:
+        """See `ConversationTemplate`; what the template writes after an answer (its end-of-turn token) is learned with it.
+
+        Raises:
+            DataError: The template refuses the conversation, or writes earlier turns anew once more is said.
+        """
+        parts, pictures = self._parts(messages, answered=True)
+        parts[-1] = (self._without_eos(parts[-1][0]), True)
+        return tuple(Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text)
+
+    def prompt(self, messages: Sequence[Message]) -> Document:
+        """See `ConversationTemplate`; pieces are those of `render`.
+
+        Raises:
+            DataError: The template refuses the conversation, or writes earlier turns anew once more is said.
+        """
+        parts, pictures = self._parts(messages, answered=False)
+        return tuple(Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text)
+
+    def _parts(self, messages: Sequence[Message], *, answered: bool) -> tuple[list[tuple[str, bool]], list[Codes]]:
+        """What each message adds to the text, cut where answers begin and end; and the pictures that stand-ins stand for."""
+        _check_end(split_turns(messages)[1], answered=answered)
+        pictures: list[Codes] = []
+        rows = self._rows(messages, pictures)
+        cuts = [cut for number, row in enumerate(rows) if row["role"] == "assistant" for cut in ((number, True), (number + 1, False))]
+        cuts += [] if answered else [(len(rows), True)]
+        # A SentencePiece vocabulary puts the space before each piece itself: one of the template's own would be a second.
+        supplies_space = self.text_tokenizer.tokenize("a")[0].startswith("▁")
+        parts, written = [], ""
+        for until, asked in cuts:
+            text = self._write(rows[:until], asked)
+            if not text.startswith(written):
+                raise DataError(
+                    f"the base model's chat template writes earlier turns anew: {text[: len(written)][-60:]!r} was {written[-60:]!r}",
+                    remedy='choose template = "vicuna" or "llama-2"',
+                )
+            added = text[len(written) :]
+            parts.append((added.removeprefix(" ") if parts and supplies_space else added, not asked))
+            written = text
+        return parts, pictures
+
+    def _rows(self, messages: Sequence[Message], pictures: list[Codes]) -> list[dict[str, str]]:
+        rows = []
+        for message in messages:
+            content = ""
+            for segment in message.segments:
+                if not isinstance(segment, str):
+                    pictures.append(segment)
+                content += segment if isinstance(segment, str) else f"\ue000{len(pictures) - 1}\ue001"
+            rows.append({"role": message.role, "content": content.strip()})
+        return rows
+
+    def _write(self, rows: list[dict[str, str]], asked: bool) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            text = self.text_tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=asked)
+        except TemplateError as error:
+            raise DataError(f"the base model's chat template refuses the conversation: {error}") from error
+        return text.removeprefix(self.text_tokenizer.bos_token or "")
+
+    def _without_eos(self, text: str) -> str:
+        eos = self.text_tokenizer.eos_token
+        return text.rstrip().removesuffix(eos) if eos and text.rstrip().endswith(eos) else text
+
+
+def split_turns(messages: Sequence[Message]) -> tuple[str, list[tuple[Message, Message | None]]]:
+    """Messages -> system text and turns (user, assistant); the last turn may be without an answer.
+
+    Raises:
+        UsageError: Roles do not alternate, an answer is empty, or the system text holds a picture.
+    """
+    system = ""
+    if messages and messages[0].role == "system":
+        if not all(isinstance(segment, str) for segment in messages[0].segments):
+            raise UsageError("the system message holds a picture; pictures belong into the user's turns")
+        system, messages = "".join(messages[0].segments).strip(), messages[1:]  # type: ignore[arg-type]
+    roles = [message.role for message in messages]
+    expected = ["user", "assistant"] * (len(roles) // 2 + 1)
+    if roles != expected[: len(roles)]:
+        raise UsageError(f"roles are {', '.join(roles)}; expected user, assistant, user, ... after at most one system message")
+    if any(message.role == "assistant" and not strip_segments(message.segments) for message in messages):
+        raise UsageError("an assistant's message is empty; there is nothing to learn from it")
+    answers: list[Message | None] = [*messages[1::2]]
+    return system, list(zip(messages[::2], answers + [None] * (len(messages) % 2), strict=True))
+
+
+def _check_end(turns: Sequence[tuple[Message, Message | None]], *, answered: bool) -> None:
+    if not turns or (turns[-1][1] is not None) != answered:
+        raise UsageError(
+            "a conversation to learn from ends with the assistant's answer"
+            if answered
+            else "a conversation that is to be answered ends with the user's turn"
+        )
+
+
+def strip_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Segments without white space at both ends and without empty words."""
+    kept = list(segments)
+    if kept and isinstance(kept[0], str):
+        kept[0] = kept[0].lstrip()
+    if kept and isinstance(kept[-1], str):
+        kept[-1] = kept[-1].rstrip()
+    return tuple(segment for segment in kept if segment)
+
+
+def _with_pictures(text: str, pictures: Sequence[Codes]) -> tuple[Segment, ...]:
+    """Text with stand-ins -> words and pictures."""
+    parts: list[Segment] = [*_STAND_IN.split(text)]
+    parts[1::2] = [pictures[int(number)] for number in parts[1::2]]  # type: ignore[arg-type]
+    return tuple(part for part in parts if part != "")

@@ -1,0 +1,195 @@
+"""Rows of tables, JSON lines and published pickles -> samples, by the names of their fields.
+
+A row may hold `messages` (with `images`), `segments`, `codes` with words, a picture with words, words alone, or the fields of the official
+release's pickles (AILab-CVC/SEED@93b3cf4: torchdata_train.py, torchdata_sft.py), whose `image_ids` are codes. Pictures may still be files
+here: segments are then paths or encoded bytes, until `data.picture_store` has their codes.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seedcli.data.documents.columns import ROLES, unpack_messages, unpack_segments
+from seedcli.data.documents.documents import Message, Sample
+from seedcli.errors import DataError
+
+PLACEHOLDER = "<image>"
+_QUESTION, _ANSWER = re.compile(r"\bQuestion: "), re.compile(r"\bAnswer: ")
+_NOT_META = {"key", "segments", "messages", "codes", "image", "images", "image_ids", "text", "texts", "meta", "context"}
+
+
+def sample_of_row(
+    row: Mapping[str, Any],
+    key: str,
+    *,
+    num_queries: int,
+    text_column: str = "text",
+    folder: Path = Path(),
+    rng: random.Random | None = None,
+) -> Sample:
+    """Row -> sample; one that fits no known form has neither segments nor messages.
+
+    Args:
+        row: The row.
+        key: Its name, where it has none of its own.
+        num_queries: Codes of a picture.
+        text_column: Field of the caption or text.
+        folder: That relative picture paths start from.
+        rng: Draws among several captions or answers; without one the first is taken.
+
+    Raises:
+        DataError: Messages, segments or codes of the wrong shape.
+    """
+    reader = _RowReader(row, num_queries, text_column, folder, rng)
+    meta = {name: value for name, value in row.items() if name not in _NOT_META}
+    return Sample(str(row.get("key") or row.get("id") or key), *reader.read(), meta)
+
+
+class _RowReader:
+    def __init__(self, row: Mapping[str, Any], num_queries: int, text_column: str, folder: Path, rng: random.Random | None):
+        self.row, self.num_queries, self.text_column, self.folder, self.rng = row, num_queries, text_column, folder, rng
+
+    def read(self) -> tuple[tuple, tuple[Message, ...]]:
+        row = self.row
+        if row.get("messages"):
+            images = [self._picture(value) for value in row.get("images") or ()]
+            return (), read_messages(row["messages"], images, self._picture)
+        if row.get("segments"):
+            return unpack_segments(row["segments"]), ()
+        if "source_image_ids" in row or "image_ids" in row:
+            return self._published()
+        if isinstance(row.get("data"), list):
+            return (), _alternate((), [str(text) for text in row["data"]])
+        if row.get("codes") is not None:
+            return (*self._codes(row["codes"]), *self._words(self.text_column)), ()
+        if row.get("image") is not None:
+            return (self._picture(row["image"]), *self._words(self.text_column)), ()
+        return self._words(self.text_column), ()
+
+    def _published(self) -> tuple[tuple, tuple[Message, ...]]:
+        row = self.row
+        if "source_image_ids" in row:
+            said = self._words("instruction_gpt") + self._words("response") if row.get("instruction_gpt") else self._words("instruction")
+            return (*self._codes(row["source_image_ids"]), *said, *self._codes(row["target_image_ids"])), ()
+        if "texts" in row:
+            return self._interleaved(), ()
+        images = self._codes(row["image_ids"])
+        if "context" in row:
+            pairs = [(images, self._words("text")), *((self._codes(one["image_ids"]), (str(one["text"]),)) for one in row["context"])]
+            return tuple(part for image, text in pairs for part in (*image, *text)), ()
+        if isinstance(row.get("data"), list):
+            return (), _alternate(images, [str(text) for text in row["data"]])
+        numbered = {name: [row[f"{name}{n}"] for n in range(len(images)) if f"{name}{n}" in row] for name in ("caption", "instruction")}
+        if numbered["caption"]:
+            return tuple(part for pair in zip(images, map(str, numbered["caption"]), strict=False) for part in pair), ()
+        if numbered["instruction"]:
+            turns = zip(map(str, numbered["instruction"]), images[1:], strict=False)
+            return (*images[:1], *(part for turn in turns for part in turn)), ()
+        if "outputs" in row:
+            return (*images, *(self._words("inputs") or self._words("instruction")), *self._words("outputs")), ()
+        question, answer = str(row.get("question") or ""), self._one(row.get("answer"))
+        if _QUESTION.search(question) and _ANSWER.search(answer):
+            turns = [_QUESTION.split(question)[1:], _ANSWER.split(answer)[1:]]
+            said = [text.strip() for pair in zip(*turns, strict=False) for text in pair]
+            return (*images, question, answer), _alternate(images, said)
+        if question or answer:
+            return (*images, *(text for text in (question, answer) if text)), ()
+        return (*images, *self._words(self.text_column)), ()
+
+    def _interleaved(self) -> tuple:
+        """Parallel lists of pictures and texts, exactly one of the two at each place; else the row is malformed."""
+        segments: list = []
+        for image, text in zip(self.row["image_ids"], self.row["texts"], strict=False):
+            if (image is None) == (text is None):
+                return ()
+            segments += self._codes(image) if text is None else [str(text)]
+        return tuple(segments)
+
+    def _codes(self, value: Any) -> list[tuple[int, ...]]:
+        """One picture's codes, several in a row, or a list of several -> codes of each."""
+        flat = [code for part in value for code in part] if len(value) and isinstance(value[0], Sequence) else list(value)
+        if not flat or len(flat) % self.num_queries:
+            raise DataError(f"{len(flat)} codes, where a picture has {self.num_queries}", remedy="name the tokenizer that made them")
+        return [tuple(int(code) for code in flat[start : start + self.num_queries]) for start in range(0, len(flat), self.num_queries)]
+
+    def _words(self, column: str) -> tuple[str, ...]:
+        value = self.row.get(column)
+        if value is None and isinstance(self.row.get("metadata"), Mapping):
+            value = self.row["metadata"].get(column)
+        text = self._one(value)
+        return (text,) if text else ()
+
+    def _one(self, value: Any) -> str:
+        if isinstance(value, list | tuple):
+            value = (self.rng.choice(value) if self.rng else value[0]) if value else None
+        return "" if value is None else str(value)
+
+    def _picture(self, value: Any) -> Any:
+        """Codes, path or bytes of a picture, also as `datasets` gives it."""
+        if isinstance(value, Mapping):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, list | tuple):
+            return self._codes(value)[0]
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, str):
+            return self.folder / value
+        raise DataError(f"a picture is a path, bytes, or a list of codes; this one is {value!r:.80}")
+
+
+def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Message, ...]:
+    """The `messages` of a row -> messages. Content is text with a placeholder for each picture, a list of parts, or segments.
+
+    Args:
+        value: A list of {role, content} or {role, segments}; parts of content are {"type": "text", "text"} and {"type": "image", "image"},
+            where a missing `image` (or the word itself) takes the next of `images`.
+        images: What placeholders stand for, in order over the whole conversation.
+        picture: A picture's value -> codes, path or bytes.
+
+    Raises:
+        DataError: Roles or parts of another kind, or more or fewer placeholders than pictures.
+    """
+    if isinstance(value, list) and value and isinstance(value[0], Mapping) and "segments" in value[0]:
+        return unpack_messages(value)
+    left = list(images)
+    found = []
+    for message in value if isinstance(value, list) else [value]:
+        if not isinstance(message, Mapping) or message.get("role") not in ROLES or "content" not in message:
+            raise DataError(f"a message is {{role, content}} with a role of {', '.join(ROLES)}; this one is {message!r:.80}")
+        content = message["content"]
+        segments: list[Any] = []
+        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            if kind == "text" and isinstance(part.get("text"), str):
+                words = part["text"].split(PLACEHOLDER)
+                for number, text in enumerate(words):
+                    segments += [] if number == 0 else [_next(left, images)]
+                    segments += [text] if text else []
+            elif kind == "image":
+                own = next((part[name] for name in ("image", "codes", "path") if part.get(name) is not None), None)
+                segments.append(_next(left, images) if own is None else picture(own))
+            else:
+                raise DataError(f'a part of content is {{"type": "text"}} or {{"type": "image"}}; this one is {part!r:.80}')
+        found.append(Message(message["role"], tuple(segments)))
+    if left:
+        raise DataError(f"{len(images)} pictures, but {len(images) - len(left)} places for them ({PLACEHOLDER}) in the messages")
+    return tuple(found)
+
+
+def _next(left: list[Any], images: Sequence[Any]) -> Any:
+    if not left:
+        raise DataError(f"more places for pictures ({PLACEHOLDER}) in the messages than the {len(images)} in `images`")
+    return left.pop(0)
+
+
+def _alternate(images: Sequence[Any], texts: Sequence[str]) -> tuple[Message, ...]:
+    """Pictures and alternating texts -> conversation that ends with an answer, the pictures in its first turn."""
+    turns = [(texts[place], texts[place + 1]) for place in range(0, len(texts) - 1, 2)]
+    messages = []
+    for number, (asked, answered) in enumerate(turns):
+        messages += [Message("user", (*(() if number else images), asked)), Message("assistant", (answered,))]
+    return tuple(messages)

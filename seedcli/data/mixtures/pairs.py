@@ -1,0 +1,215 @@
+"""Image-text pairs for training the tokenizer: named sources -> one weighted, shuffled, endless sequence that is addressed by number.
+
+Sample `n` of a mixture is a pure function of (seed, n): which source, which row, which caption, which augmentation. So a run's position
+is one integer, any number of ranks reads the same samples, and nothing is replayed on resume. Sources are
+therefore random-access: memory-mapped tables through `datasets`, and tars through an index of their members.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import tarfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import braceexpand
+import numpy as np
+import torch
+from PIL import Image
+
+from seedcli.data.emoji import EmojiPicture, read_emoji
+from seedcli.data.images.augmentation import normalize_views, random_views
+from seedcli.data.images.images import ImageError, build_preprocess, open_image
+from seedcli.data.sample_order import SampleOrder
+from seedcli.data.tables import cached_index, open_table
+from seedcli.errors import DataError
+from seedcli.models.visual.config import PreprocessConfig
+from seedcli.models.weights.cache import cache_folder
+
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture with its words; `image` is a path or encoded bytes."""
+
+    image: bytes | str
+    caption: str
+
+
+class PairSource(Protocol):
+    """A finite, random-access source of pairs."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        """Row `index`; `rng` draws among several captions or pictures of the row."""
+
+
+class EmojiPairs:
+    """The bundled emoji, a row an emoji or a row a picture.
+
+    By emoji, a contrastive batch smaller than the set never holds two pictures of one emoji, which would be false negatives of each other.
+    """
+
+    def __init__(self, split: str, *, by_picture: bool = False):
+        pictures = read_emoji(split)
+        groups: dict[str, list[EmojiPicture]] = {}
+        for picture in pictures:
+            groups.setdefault(picture.key if by_picture else picture.base_hexcode, []).append(picture)
+        self._rows = list(groups.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        picture = rng.choice(self._rows[index])
+        return Pair(picture.image, picture.sample_caption(rng))
+
+
+class TablePairs:
+    """Rows of anything `datasets` reads without code from the hub: parquet, JSON lines, CSV, an image folder, a hub id, a saved set."""
+
+    def __init__(self, path: str, *, split: str, image_column: str, caption_column: str):
+        import datasets
+
+        table = open_table(path, split=split)
+        absent = [column for column in (image_column, caption_column) if column not in table.column_names]
+        if absent:
+            raise DataError(f"training source {path} has no column {', '.join(absent)}; it has {', '.join(table.column_names)}")
+        if isinstance(table.features[image_column], datasets.Image):
+            table = table.cast_column(image_column, datasets.Image(decode=False))
+        self._table, self._image_column, self._caption_column = table, image_column, caption_column
+        self._folder = Path(path).parent
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        row = self._table[index]
+        return Pair(_image_of(row[self._image_column], self._folder), _caption_of(row[self._caption_column], rng))
+
+
+class TarPairs:
+    """Webdataset tars: members of one stem form a row. Members are found by an index of offsets, and a row is read with two seeks.
+
+    The index of a tar is made once (about a second for 10,000 rows) and kept in the cache folder, 32 bytes a row, memory-mapped.
+    Rows are read in random order: tars belong on a local disk or on storage that is quick at random reads.
+    """
+
+    def __init__(self, pattern: str, *, caption_key: str, cache: Path | None = None):
+        cache = cache or cache_folder()
+        self._tars = [Path(path) for path in braceexpand.braceexpand(pattern)]
+        self._caption_key = caption_key
+        with ThreadPoolExecutor() as pool:
+            self._indices = list(
+                pool.map(lambda tar: cached_index(tar, caption_key, cache, lambda path: _index_tar(path, caption_key)), self._tars)
+            )
+        self._ends = np.cumsum([len(index) for index in self._indices])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, index: int, rng: random.Random) -> Pair:
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        row = self._indices[number][index - (self._ends[number - 1] if number else 0)]
+        image_offset, image_size, caption_offset, caption_size = (int(value) for value in row)
+        with open(self._tars[number], "rb") as file:
+            file.seek(image_offset)
+            image = file.read(image_size)
+            file.seek(caption_offset)
+            text = file.read(caption_size).decode("utf-8", "replace")
+        return Pair(image, text if self._caption_key == "txt" else _caption_of(json.loads(text), rng))
+
+
+def _index_tar(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:
+    """Tar -> (image offset, size, caption offset, size) of every complete row, in the tar's order."""
+    pictures, captions = {"jpg", "jpeg", "png", "webp"}, {caption_key}
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                stem, _, suffix = member.name.partition(".")
+                kind = "image" if suffix.lower() in pictures else "caption" if suffix.lower() in captions else None
+                if member.isfile() and kind:
+                    found.setdefault(stem, {})[kind] = (member.offset_data, member.size)
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"training source {path} cannot be read: {error}", remedy="uncompressed webdataset tars are expected") from error
+    return [(*row["image"], *row["caption"]) for row in found.values() if len(row) == 2]
+
+
+def _image_of(value: Any, folder: Path) -> bytes | str:
+    if isinstance(value, dict):
+        return value["bytes"] if value.get("bytes") else str(folder / value["path"])
+    return value if isinstance(value, bytes) else str(folder / value)
+
+
+def _caption_of(value: Any, rng: random.Random) -> str:
+    if isinstance(value, dict):
+        value = value.get("caption") or value.get("top_caption") or value.get("text") or ""
+    return str(rng.choice(value)) if isinstance(value, list) else str(value)
+
+
+class Mixture:
+    """Weighted sources as one endless sequence of augmented pairs.
+
+    Args:
+        sources: Source and its share of samples; shares are relative.
+        seed: Everything random follows from it and from the sample's number.
+        preprocess: The preset's training preprocessing.
+    """
+
+    def __init__(self, sources: Sequence[tuple[PairSource, float]], *, seed: int, preprocess: PreprocessConfig):
+        self._sources = [source for source, _ in sources]
+        self._seed = seed
+        # Affine views are made a batch at a time, from plain squares: for small pictures that is several times faster.
+        self._batched = preprocess.geometry == "random-affine"
+        self._config = preprocess
+        self._preprocess = build_preprocess(dataclasses.replace(preprocess, geometry="squash") if self._batched else preprocess)
+        self._order = SampleOrder([(len(source), weight) for source, weight in sources], seed=seed)
+
+    def __len__(self) -> int:
+        """Rows of all sources; one pass over the largest of them takes at least as many samples."""
+        return sum(len(source) for source in self._sources)
+
+    def locate(self, n: int) -> tuple[int, int]:
+        """Sample number -> (source number, row), shuffled anew on each pass over a source, without a table of rows."""
+        return self._order.locate(n)
+
+    def sample(self, n: int) -> tuple[torch.Tensor, str]:
+        """Sample `n` -> pixels [3,S,S] (for affine views the uint8 square) and caption.
+
+        A picture that cannot be opened gives way to the next row of its source.
+
+        Raises:
+            DataError: Twenty rows in a row have no usable picture.
+        """
+        number, row = self.locate(n)
+        source, rng = self._sources[number], random.Random(hash((self._seed, n)))
+        for attempt in range(_ATTEMPTS):
+            pair = source.read((row + attempt) % len(source), rng)
+            try:
+                image: Image.Image = open_image(pair.image)
+            except ImageError:
+                continue
+            if self._batched:
+                return self._preprocess.to_square(image), pair.caption
+            torch.manual_seed(rng.getrandbits(63))
+            return self._preprocess(image), pair.caption
+        raise DataError(f"{_ATTEMPTS} pictures in a row cannot be opened near row {row} of training source {number}")
+
+    def batch(self, step: int, *, batch_size: int, rows: slice) -> tuple[torch.Tensor, list[str]]:
+        """Rows of global batch `step` -> pixels [rows,3,S,S] and captions; leaves torch's generator as it was."""
+        numbers = range(step * batch_size, (step + 1) * batch_size)[rows]
+        with torch.random.fork_rng(devices=[]):
+            pictures, captions = zip(*(self.sample(n) for n in numbers), strict=True)
+            pixels = torch.stack(pictures)
+            if self._batched:
+                torch.manual_seed(hash((self._seed, numbers[0])))
+                pixels = normalize_views(random_views(pixels, self._config), self._config)
+        return pixels, list(captions)

@@ -1,0 +1,359 @@
+"""The state on disk of a long `seed tokenize`: frozen list of inputs, journal of what is computed, failures. Torch-free.
+
+A workspace folder (`.seed/` in a folder of shards, `NAME.unfinished/` beside a single output file) holds
+    manifest.json      settings and planned shards, written once; appears when the listing is complete
+    items.jsonl        the files of list shards, in order
+    NAME.journal       one line a micro-batch of an unfinished shard; torn lines are dropped
+    NAME.errors.jsonl  inputs of a finished shard that failed, and why
+Processes share the work through POSIX record locks on the journals. The kernel drops a lock when its process ends, however it ends, so that
+there are no stale claims; locks work across machines on NFS version 4 and on Lustre mounted with `flock`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TextIO
+
+from seedcli.data.images.inputs import Columns, Container, Item, count_items, read_items
+from seedcli.data.tokens.shards import TokenRow, sync_and_rename
+from seedcli.data.tokens.table_cells import CellReader
+from seedcli.errors import DataError
+
+_END = "end"
+
+
+class Outcome(NamedTuple):
+    """One image after its turn: `codes` (Q integers), or `reason` if it failed."""
+
+    key: str
+    source: str
+    codes: list[int] | None
+    text: str | None
+    meta: str | None
+    reason: str | None
+
+    def as_row(self) -> TokenRow:
+        """The row of a shard; only where there are codes."""
+        return TokenRow(self.key, self.codes, self.text, self.source, self.meta)
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """One output shard and its input.
+
+    Attributes:
+        name: Of the file, without ending.
+        kind: `files` (a part of items.jsonl), `tar`, `parquet`, `dataset`, or `documents` (a part of documents.jsonl, `data.document_job`).
+        path: Of the container.
+        start: First row of a dataset, or byte offset in items.jsonl or documents.jsonl.
+        stop: Row after the last of a dataset.
+        num_items: Images, None for a tar that was not counted.
+        digest: sha256 of the listed lines of a `files` or `documents` shard.
+    """
+
+    name: str
+    kind: str
+    path: str = ""
+    start: int = 0
+    stop: int | None = None
+    num_items: int | None = None
+    digest: str | None = None
+
+    def made_from(self) -> dict[str, Any]:
+        """What the shard's metadata says of its input."""
+        what = {"kind": self.kind} | ({"list_sha256": self.digest} if self.digest else {"path": self.path})
+        return what | ({"rows": [self.start, self.stop]} if self.kind == "dataset" else {})
+
+
+@dataclass(frozen=True)
+class TokenJob:
+    """A workspace folder with its manifest.
+
+    Attributes:
+        folder: The workspace.
+        settings: What decides the codes and the split into shards; a resumed run must agree.
+        shards: In the order of the inputs.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    shards: list[PlannedShard]
+
+    @property
+    def num_items(self) -> int | None:
+        """Images of the whole job, None if a tar was not counted."""
+        counts = [shard.num_items for shard in self.shards]
+        return None if None in counts else sum(counts)
+
+    def items(self, shard: PlannedShard, skip: int = 0) -> Iterator[Item]:
+        """The shard's images, without the first `skip`, as they were listed when the job began."""
+        if shard.kind == "files":
+            return self._listed(shard, skip)
+        columns = Columns(self.settings.get("image_column"), self.settings.get("text_column"))
+        items = read_items(Container(shard.kind, shard.path, shard.start, shard.stop), columns, skip)
+        if shard.num_items is None:
+            return items
+        return (item for _, item in zip(range(shard.num_items - skip), items, strict=False))
+
+    def _listed(self, shard: PlannedShard, skip: int) -> Iterator[Item]:
+        cells = CellReader()
+        with open(self.folder / "items.jsonl", encoding="utf-8") as file:
+            file.seek(shard.start)
+            for number in range(shard.num_items):
+                line = file.readline()
+                if number >= skip:
+                    yield cells.read(Item(**json.loads(line)))
+
+    def documents(self, shard: PlannedShard) -> Iterator[dict[str, Any]]:
+        """The lines of a `documents` shard, as they were listed when the job began."""
+        with open(self.folder / "documents.jsonl", encoding="utf-8") as file:
+            file.seek(shard.start)
+            for _ in range(shard.num_items):
+                yield json.loads(file.readline())
+
+    def journal_path(self, shard: PlannedShard) -> Path:
+        """Where a shard's journal is or would be."""
+        return self.folder / f"{shard.name}.journal"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Holds the whole job; False while another process does."""
+        with open(self.folder / "job.lock", "w") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                yield False
+            else:
+                yield True
+
+    def write_errors(self, shard_name: str, failed: Iterable[tuple[int, Outcome]]) -> None:
+        """Replaces the list of a shard's failures: pairs of position in the shard and outcome."""
+        path = self.folder / f"{shard_name}.errors.jsonl"
+        lines = [{"source": one.source, "key": one.key, "error": one.reason, "shard": shard_name, "index": index} for index, one in failed]
+        if lines:
+            write_lines(path, (json.dumps(line, ensure_ascii=False) for line in lines))
+        else:
+            path.unlink(missing_ok=True)
+
+    def shard_errors(self, shard_name: str) -> Iterator[dict[str, Any]]:
+        """The failures of one finished shard, by position."""
+        path = self.folder / f"{shard_name}.errors.jsonl"
+        if path.is_file():
+            with open(path, encoding="utf-8") as file:
+                yield from map(json.loads, file)
+
+    def errors(self) -> Iterator[dict[str, Any]]:
+        """Every failure of finished shards, in the order of the inputs."""
+        for shard in self.shards:
+            yield from self.shard_errors(shard.name)
+
+    def publish_errors(self, path: Path) -> int:
+        """Writes all failures to one file, or removes it when there are none; returns their number."""
+        with open(self.folder / "errors.lock", "w") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            gathered = self.folder / "errors.jsonl"
+            number = write_lines(gathered, (json.dumps(error, ensure_ascii=False) for error in self.errors()))
+            if number:
+                os.replace(gathered, path)
+            else:
+                gathered.unlink()
+                path.unlink(missing_ok=True)
+        return number
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Lines -> a text file that appears whole or not at all; returns their number."""
+    partial = path.with_name(path.name + ".partial")
+    number = 0
+    with open(partial, "w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(line + "\n")
+            number += 1
+    sync_and_rename(partial, path)
+    return number
+
+
+def freeze_job(
+    folder: Path, entries: Iterable[Item | Container], settings: dict[str, Any], *, shard_size: int, limit: int | None = None
+) -> TokenJob:
+    """Lists every input and writes the manifest; a folder that grows afterwards does not shift shards.
+
+    Args:
+        folder: The workspace; must not hold a manifest yet.
+        entries: What `list_inputs` yields.
+        settings: Stored as they are.
+        shard_size: Images of a list shard, and rows of a shard made from a `datasets` folder.
+        limit: Stop after this many images; tars are then counted.
+
+    Raises:
+        DataError: The inputs hold no image.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "items.jsonl.partial"
+    columns = Columns(settings.get("image_column"), settings.get("text_column"))
+    with open(partial, "w", encoding="utf-8") as listing:
+        shards = list(_plan(entries, columns, listing, shard_size, limit))
+    if not shards:
+        raise DataError("the inputs hold no image", remedy="Check the paths.")
+    sync_and_rename(partial, folder / "items.jsonl")
+    shards = _with_unique_names(shards)
+    text = json.dumps({"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]}, ensure_ascii=False, indent=1)
+    write_lines(folder / "manifest.json", [text])
+    return TokenJob(folder, settings, shards)
+
+
+def _plan(
+    entries: Iterable[Item | Container], columns: Columns, listing: TextIO, shard_size: int, limit: int | None
+) -> Iterator[PlannedShard]:
+    left = float("inf") if limit is None else limit
+    start, count, number, digest = 0, 0, 0, hashlib.sha256()
+
+    def close() -> Iterator[PlannedShard]:
+        nonlocal start, count, number, digest
+        if count:
+            yield PlannedShard(f"images-{number:06d}", "files", start=start, num_items=count, digest=digest.hexdigest())
+            start, count, number, digest = listing.tell(), 0, number + 1, hashlib.sha256()
+
+    for entry in entries:
+        if left <= 0:
+            break
+        if isinstance(entry, Item):
+            line = json.dumps({name: value for name in Item.__slots__ if (value := getattr(entry, name)) is not None}, ensure_ascii=False)
+            listing.write(line + "\n")
+            digest.update(line.encode())
+            count, left = count + 1, left - 1
+            if count == shard_size:
+                yield from close()
+            continue
+        yield from close()
+        rows = count_items(entry, columns, at_most=None if limit is None else int(left))
+        taken = rows if rows is None else int(min(rows, left))
+        left -= taken or 0
+        if entry.kind == "dataset":
+            for first in range(entry.start, entry.start + taken, shard_size):
+                stop = min(first + shard_size, entry.start + taken)
+                yield PlannedShard(f"{entry.stem}-{first // shard_size:06d}", "dataset", entry.path, first, stop, stop - first)
+        else:
+            yield PlannedShard(entry.stem, entry.kind, entry.path, num_items=taken)
+    yield from close()
+
+
+def _with_unique_names(shards: list[PlannedShard]) -> list[PlannedShard]:
+    if len({shard.name for shard in shards}) == len(shards):
+        return shards
+    return [dataclasses.replace(shard, name=f"{number:06d}-{shard.name}") for number, shard in enumerate(shards)]
+
+
+def open_job(folder: Path) -> TokenJob | None:
+    """The job of a workspace, None where its listing was never completed.
+
+    Raises:
+        DataError: The manifest cannot be read.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return TokenJob(folder, values["settings"], [PlannedShard(**shard) for shard in values["shards"]])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})", remedy=f"Remove {folder} to start over.") from error
+
+
+def remove_job(folder: Path) -> None:
+    """Deletes a workspace."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Journal:
+    """What is computed of one shard, a line of JSON for each micro-batch, held under a lock while it is open."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.num_batches = 0
+        self.ended = False
+        self.num_done = self.num_failed = 0
+        self._file = open(path, "ab+")  # noqa: SIM115 - closed by `close`
+
+    @classmethod
+    def claim(cls, path: Path) -> Journal | None:
+        """Opens a journal and locks it; None while another process holds it. A torn last line is cut off."""
+        journal = cls(path)
+        try:
+            fcntl.lockf(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            journal.close()
+            return None
+        journal._recover()
+        return journal
+
+    def _recover(self) -> None:
+        self._file.seek(0)
+        good = 0
+        for line in self._file:
+            try:
+                batch = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                batch = None
+            if batch is None:
+                break
+            good += len(line)
+            self._count(batch)
+        self._file.truncate(good)
+
+    def _count(self, batch: Any) -> None:
+        if batch == _END:
+            self.ended = True
+        else:
+            failed = sum(1 for outcome in batch if outcome[2] is None)
+            self.num_batches += 1
+            self.num_failed += failed
+            self.num_done += len(batch) - failed
+
+    def append(self, outcomes: list[Outcome]) -> None:
+        """Adds one micro-batch in one write."""
+        self._write(outcomes)
+
+    def end(self) -> None:
+        """Marks the shard as computed."""
+        self._write(_END)
+
+    def _write(self, batch: Any) -> None:
+        self._file.write(json.dumps(batch, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        self._count(batch)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Everything that was computed, in order, streamed. (Through this handle: closing another one would drop the lock.)"""
+        self._file.seek(0)
+        return _outcomes(self._file)
+
+    def remove(self) -> None:
+        """Deletes the file; the lock is held until `close`."""
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Gives the lock up."""
+        self._file.close()
+
+
+def read_journal(path: Path) -> Iterator[Outcome]:
+    """Outcomes of a journal that nobody holds."""
+    with open(path, "rb") as file:
+        yield from _outcomes(file)
+
+
+def _outcomes(file: BinaryIO) -> Iterator[Outcome]:
+    for line in file:
+        batch = json.loads(line)
+        if batch != _END:
+            yield from (Outcome(*outcome) for outcome in batch)

@@ -1,0 +1,138 @@
+"""Pictures that rows name by path or carry as bytes -> their codes, computed once at the start and kept in the cache folder.
+
+Codes are found by what a picture is: the digest of its bytes, or its path with size and time of change. All digests are held in memory,
+about 200 bytes a picture; sets of many millions are better tokenised to shards (`seed tokens build`, `seed tokenize`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedcli.data.documents.documents import Codes, Message, Sample
+from seedcli.data.images.images import ImageError
+from seedcli.errors import DataError
+
+Picture = Path | bytes
+EncodePictures = Callable[[Sequence[str | bytes]], Sequence[Codes]]
+_PART = 2048  # pictures of one cache file: what a killed start loses at most
+_SHOWN = 5
+
+
+class PictureStore:
+    """Codes of the pictures of one source.
+
+    Args:
+        source: Its name; each source has a folder of its own in the cache.
+        codes_of: Paths or bytes -> codes, by the visual tokenizer.
+        fingerprint: That tokenizer's.
+        cache: The cache folder.
+    """
+
+    def __init__(self, source: str, *, codes_of: EncodePictures, fingerprint: str, cache: Path):
+        name = hashlib.sha256(f"{fingerprint} {source}".encode()).hexdigest()[:24]
+        self._folder, self._codes_of = cache / "picture-codes" / name, codes_of
+        self._codes: dict[bytes, np.ndarray] = {}
+        for path in sorted(self._folder.glob("*.npz")):
+            with np.load(path) as part:
+                self._codes.update(zip((bytes(one) for one in part["digests"]), part["codes"], strict=True))
+
+    def add(self, pictures: Iterable[Picture]) -> dict[Picture, str]:
+        """Encodes what is not known yet.
+
+        Returns:
+            Pictures that cannot be used, and why.
+        """
+        failed: dict[Picture, str] = {}
+        part: dict[bytes, Picture] = {}
+        for picture in pictures:
+            try:
+                digest = _digest(picture)
+            except OSError as error:
+                failed[picture] = (error.strerror or str(error)).lower()
+                continue
+            if digest not in self._codes:
+                part[digest] = picture
+            if len(part) == _PART:
+                failed |= self._encode(part)
+                part = {}
+        return failed | (self._encode(part) if part else {})
+
+    def _encode(self, part: dict[bytes, Picture]) -> dict[Picture, str]:
+        failed: dict[Picture, str] = {}
+        encoded: dict[bytes, Codes] = {}
+        named = {digest: picture if isinstance(picture, bytes) else str(picture) for digest, picture in part.items()}
+        try:
+            encoded = dict(zip(named, self._codes_of(list(named.values())), strict=True))
+        except ImageError:  # one of them: find which
+            for digest, picture in named.items():
+                try:
+                    encoded[digest] = self._codes_of([picture])[0]
+                except ImageError as error:
+                    failed[part[digest]] = error.reason
+        if encoded:
+            self._save({digest: np.asarray(codes, dtype=np.uint16) for digest, codes in encoded.items()})
+        return failed
+
+    def _save(self, encoded: dict[bytes, np.ndarray]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        digests = np.frombuffer(b"".join(encoded), dtype=np.uint8).reshape(len(encoded), -1)
+        path = self._folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:24]}.npz"
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        with open(partial, "wb") as file:
+            np.savez(file, digests=digests, codes=np.stack(list(encoded.values())))
+        partial.replace(path)
+        self._codes.update(encoded)
+
+    def codes(self, picture: Picture) -> Codes:
+        """Codes of a picture that was added.
+
+        Raises:
+            DataError: It was not, or the file has changed since.
+        """
+        try:
+            return tuple(self._codes[_digest(picture)].tolist())
+        except (KeyError, OSError):
+            name = f"{len(picture)} bytes" if isinstance(picture, bytes) else str(picture)
+            raise DataError(f"picture {name} has changed since training began", remedy="leave data alone while it is read") from None
+
+    def resolve(self, sample: Sample) -> Sample:
+        """Sample with files for pictures -> sample with codes."""
+        messages = tuple(Message(message.role, self._resolve(message.segments)) for message in sample.messages)
+        return Sample(sample.key, self._resolve(sample.segments), messages, sample.meta)
+
+    def _resolve(self, segments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self.codes(one) if isinstance(one, Path | bytes) else one for one in segments)
+
+
+def pictures_of(sample: Sample) -> list[Picture]:
+    """Pictures of a sample that are files still."""
+    parts = [sample.segments, *(message.segments for message in sample.messages)]
+    return [one for part in parts for one in part if isinstance(one, Path | bytes)]
+
+
+def refuse_failed(failed: dict[Picture, str], where: str) -> None:
+    """Names the pictures that cannot be used.
+
+    Raises:
+        DataError: There is one.
+    """
+    if failed:
+        lines = [f"{'bytes' if isinstance(picture, bytes) else picture}: {reason}" for picture, reason in failed.items()]
+        more = f"\n... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        raise DataError(
+            f"{where}: {len(lines)} pictures cannot be used\n" + "\n".join(lines[:_SHOWN]) + more,
+            remedy="mend or remove their rows, or make shards of what is whole with: seed tokens build",
+        )
+
+
+def _digest(picture: Picture) -> bytes:
+    if isinstance(picture, bytes):
+        return hashlib.blake2b(picture, digest_size=16).digest()
+    facts = picture.stat()
+    return hashlib.blake2b(f"{picture.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode(), digest_size=16).digest()

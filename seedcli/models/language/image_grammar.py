@@ -1,0 +1,190 @@
+"""The image grammar and what else steers the choice of the next token: logits processors for `generate`.
+
+All of them read their state from the ids alone, so that beams may be reordered freely and rows of a batch may be at different places.
+On the path: between the language model's logits and its codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
+from seedcli.models.language.text_tokenizer import CodeVocabulary
+
+ImageNeed = Literal["allowed", "required", "first"]
+
+
+def image_position(input_ids: Tensor, vocabulary: CodeVocabulary) -> list[int]:
+    """Ids [B,N] -> codes written since BOI in each of B rows, 0..Q; -1 where the row is outside an image."""
+    return [_position(row, vocabulary) for row in input_ids[:, -(vocabulary.num_queries + 1) :].tolist()]
+
+
+def _position(window: list[int], vocabulary: CodeVocabulary) -> int:
+    if vocabulary.boi not in window:
+        return -1
+    position = window[::-1].index(vocabulary.boi)
+    since = window[len(window) - position :]
+    only_codes = not since or (min(since) >= vocabulary.first_code and max(since) < vocabulary.first_code + vocabulary.num_codes)
+    return position if only_codes else -1
+
+
+class RowBudget(LogitsProcessor):
+    """Lets each row write its own number of tokens, then only EOS: rows of a batch stop where they would stop alone.
+
+    Args:
+        budgets: Tokens that each of B rows may write; with beams, rows of one prompt follow each other.
+        prompt_length: Width of the padded prompts.
+        eos: Id of `</s>`.
+    """
+
+    def __init__(self, budgets: Sequence[int], prompt_length: int, eos: int):
+        self.budgets, self.prompt_length, self.eos = list(budgets), prompt_length, eos
+
+    def remaining(self, input_ids: Tensor) -> list[int]:
+        """Ids [B*beams,N] -> tokens that each row may still write."""
+        rows, length = input_ids.shape
+        beams, written = rows // len(self.budgets), length - self.prompt_length
+        return [budget - written for budget in self.budgets for _ in range(beams)]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [B,V] -> scores with everything but EOS forbidden in rows that are at their end."""
+        spent = [left <= 0 for left in self.remaining(input_ids)]
+        if not any(spent):
+            return scores
+        other = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+        other[self.eos] = False
+        return scores.masked_fill(torch.tensor(spent, device=scores.device)[:, None] & other, -torch.inf)
+
+
+class ImageGrammar(LogitsProcessor):
+    """An image is BOI, exactly Q codes, EOI; codes and EOI stand nowhere else, and no image begins that would not fit into the budget.
+
+    Args:
+        vocabulary: Ids of codes and markers.
+        budget: Tokens that each row may write; apply it before this.
+        num_tokens: Size of the text tokenizer's vocabulary; rows of the model beyond it are never chosen.
+        need: `allowed`: as many images as the model likes; `required`: the answer may begin with words, but holds an image before it
+            ends; `first`: it begins with one.
+
+    Source: ours; the official code does not constrain (AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py fails on other lengths).
+    """
+
+    def __init__(self, vocabulary: CodeVocabulary, budget: RowBudget, *, num_tokens: int, need: ImageNeed = "allowed"):
+        self.vocabulary, self.budget, self.num_tokens, self.need = vocabulary, budget, num_tokens, need
+        self._forbidden: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [B,V] -> scores with every token that the grammar does not allow at -inf."""
+        if self._forbidden is None:
+            self._forbidden = self._build_table(scores)
+        states = self._states(input_ids)
+        if len(set(states)) == 1:
+            return scores.masked_fill(self._forbidden[states[0]], -torch.inf)
+        return scores.masked_fill(self._forbidden[torch.tensor(states, device=scores.device)], -torch.inf)
+
+    def _states(self, input_ids: Tensor) -> list[int]:
+        """Ids [B,N] -> where the grammar stands in each row. Counted in Python: a step of a small model costs as much as forty tensors."""
+        owes = [False] * len(input_ids)
+        if self.need != "allowed":
+            owes = (~(input_ids[:, self.budget.prompt_length :] == self.vocabulary.eoi).any(1)).tolist()
+        positions = image_position(input_ids, self.vocabulary)
+        return [self._state(*row) for row in zip(positions, self.budget.remaining(input_ids), owes, strict=True)]
+
+    def _state(self, position: int, remaining: int, owes: bool) -> int:
+        if position >= 0:
+            return _CODES if position < self.vocabulary.num_queries else _EOI
+        if owes:
+            return _BOI if self.need == "first" or remaining <= self.vocabulary.span_length else _TEXT_WITHOUT_END
+        return _TEXT if remaining >= self.vocabulary.span_length else _TEXT_WITHOUT_IMAGE
+
+    def _build_table(self, scores: Tensor) -> Tensor:
+        """Scores [B,V] -> forbidden tokens of each state [S,V]."""
+        vocabulary = self.vocabulary
+        forbidden = torch.ones(_NUM_STATES, scores.shape[1], dtype=torch.bool, device=scores.device)
+        codes = slice(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes)
+        for state in (_TEXT, _TEXT_WITHOUT_IMAGE, _TEXT_WITHOUT_END):
+            forbidden[state, : self.num_tokens] = False
+            forbidden[state, codes] = True
+            forbidden[state, [vocabulary.eoi, vocabulary.bos]] = True
+        forbidden[_TEXT_WITHOUT_IMAGE, vocabulary.boi] = True
+        forbidden[_TEXT_WITHOUT_END, vocabulary.eos] = True
+        forbidden[_BOI, vocabulary.boi] = False
+        forbidden[_CODES, codes] = False
+        forbidden[_EOI, vocabulary.eoi] = False
+        return forbidden
+
+
+_TEXT, _TEXT_WITHOUT_IMAGE, _TEXT_WITHOUT_END, _BOI, _CODES, _EOI, _NUM_STATES = range(7)
+
+
+class ImageGuidance(LogitsProcessor):
+    """Classifier-free guidance of the codes: away from what the model draws without the conversation.
+
+    The unguided row is `prefix`, BOI and the codes so far, at most Q + 1 tokens and a prefix, computed anew for each code: no second cache
+    to keep in step with beams, and on a GPU a forward pass of 34 tokens costs about that of one. Words are not guided.
+
+    Args:
+        model: The causal language model.
+        vocabulary: Ids of codes and markers.
+        scale: 1 is none; logits become unguided + scale * (guided - unguided).
+        prefix: Ids before the unguided BOI, BOS alone for the model's idea of any picture.
+    """
+
+    def __init__(self, model: torch.nn.Module, vocabulary: CodeVocabulary, *, scale: float, prefix: Sequence[int]):
+        self.model, self.vocabulary, self.scale, self.prefix = model, vocabulary, scale, list(prefix)
+
+    @torch.no_grad()
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [B,V] -> scores whose codes are guided in rows inside an image; the probability of all codes together stays."""
+        vocabulary = self.vocabulary
+        position = torch.tensor(image_position(input_ids, vocabulary), device=input_ids.device)
+        rows = ((position >= 0) & (position < vocabulary.num_queries)).nonzero()[:, 0]
+        if not len(rows):
+            return scores
+        longest = int(position[rows].max()) + 1
+        ids = input_ids[rows, -longest:].clone()
+        mask = torch.arange(longest, device=ids.device) >= longest - 1 - position[rows][:, None]
+        ids[~mask] = vocabulary.pad
+        # Each row's prefix stands directly before its BOI, the padding before that.
+        width = longest + len(self.prefix)
+        start = longest - 1 - position[rows]
+        full = ids.new_full((len(rows), width), vocabulary.pad)
+        full[:, len(self.prefix) :] = ids
+        columns = torch.arange(width, device=ids.device)
+        for offset, token in enumerate(self.prefix):
+            full[columns == (start + offset)[:, None]] = token
+        full_mask = (columns >= start[:, None]).long()
+        unguided = self.model(
+            input_ids=full,
+            attention_mask=full_mask,
+            position_ids=(full_mask.cumsum(1) - 1).clamp(min=0),
+            use_cache=False,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        codes = slice(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes)
+        wanted = scores[rows, codes].float()
+        known, free = wanted.log_softmax(-1), unguided[:, codes].float().log_softmax(-1)
+        mixed = (free + self.scale * (known - free)).log_softmax(-1) + wanted.logsumexp(-1, keepdim=True)
+        scores = scores.clone()
+        scores[rows, codes] = mixed.to(scores.dtype)
+        return scores
+
+
+class SeededChoice(LogitsProcessor):
+    """Turns greedy choice into sampling: adds Gumbel noise, of a generator for each row, to the scores.
+
+    The largest of log-probabilities with Gumbel noise is a sample of them. A row's noise comes from its own seed, so an answer does not
+    depend on what else is in the batch, nor on the device. It stands last, after temperature and top-p.
+    """
+
+    def __init__(self, seeds: Sequence[int]):
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [B,V] -> noisy scores; what is forbidden stays so."""
+        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=one) for one in self.generators])
+        return scores.float() - noise.to(scores.device).log()

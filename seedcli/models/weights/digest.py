@@ -1,0 +1,77 @@
+"""What tells one set of weights from another: digests, stored where they are slow to compute. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from seedcli.models.weights.cache import cache_folder
+from seedcli.models.weights.description import read_model_facts
+from seedcli.models.weights.locate import ModelFiles
+
+
+def stored_digest(files: ModelFiles) -> str | None:
+    """The digest of a model's weights as stored beside them, or None: published weights that were never loaded here, changed files."""
+    if not files.released and files.folder is not None:
+        return read_model_facts(files.folder)[1].get("weights_digest")
+    stamp = _stamp(files)
+    for path in _digest_files(files, stamp):
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["files"] == stamp:
+                return str(stored["weights_digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def store_digest(files: ModelFiles, digest: str, fingerprint: str) -> None:
+    """Keeps the digest of released weights: beside them, or in our cache where that folder is read-only or the hub's."""
+    stamp = _stamp(files)
+    for path in _digest_files(files, stamp):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(
+                json.dumps({"files": stamp, "weights_digest": digest, "fingerprint": fingerprint}, indent=2) + "\n", encoding="utf-8"
+            )
+            return
+        except OSError:
+            continue
+
+
+def _stamp(files: ModelFiles) -> list[list[Any]]:
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files.weights]
+
+
+def _digest_files(files: ModelFiles, stamp: list[list[Any]]) -> list[Path]:
+    name = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:24]
+    beside = [] if files.folder is None else [files.folder / "seed_fingerprint.json"]
+    return [*beside, cache_folder() / "fingerprints" / f"{name}.json"]
+
+
+MODEL_FILES = {".safetensors", ".bin", ".pt", ".pth", ".json", ".model", ".txt"}
+_PROBES, _PROBE_BYTES = 64, 1 << 16
+
+
+def weights_digest(folder: Path) -> str:
+    """Folder of a model -> what tells it from another one, the same after copying: names, sizes and probes of the files' bytes.
+
+    64 probes of 64 KiB a file, evenly spread, so that 27 GB take no longer than 27 MB. Hidden files and folders, in which downloads keep
+    their books, are left out, and so is whatever is neither weights, configuration nor vocabulary.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or path.suffix not in MODEL_FILES or not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        with open(path, "rb") as file:
+            for probe in range(_PROBES):
+                file.seek(max(0, size - _PROBE_BYTES) * probe // (_PROBES - 1))
+                digest.update(file.read(_PROBE_BYTES))
+                if size <= _PROBE_BYTES:
+                    break
+    return digest.hexdigest()[:16]

@@ -1,0 +1,211 @@
+"""The files of a model -> the tokenizer made of them, and the parts that belong to it. Torch-free until weights are wanted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seedcli.console import Reporter
+from seedcli.errors import DataError
+from seedcli.models.device import _float_dtype, pick_device
+from seedcli.models.visual.config import PRESETS, Numerics, SeedTokenizerConfig
+from seedcli.models.weights.description import ModelFacts, fingerprint, read_model_facts
+from seedcli.models.weights.digest import store_digest, stored_digest
+from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate
+from seedcli.models.weights.published import BERT_VOCABULARY, CLIP_H, UNCLIP
+
+if TYPE_CHECKING:
+    import torch
+
+    from seedcli.models.visual.model import SeedTokenizer
+
+
+def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> ModelFacts:
+    """What is known of a model without torch and without its weights; a preset that is not on the disk is not downloaded for it.
+
+    Raises:
+        UsageError: No preset, folder or hub id has this name.
+        DataError: The folder holds no model, or its description is unreadable.
+    """
+    if model == "seed-2" and not Path(model).is_dir():
+        return ModelFacts(config=PRESETS[model])
+    files = locate(model, reporter=reporter)
+    config, facts = PRESETS["seed-2"], {}
+    if files.described and files.folder is not None:
+        config, facts = read_model_facts(files.folder)
+    digest = stored_digest(files)
+    return ModelFacts(config=config, fingerprint=digest and fingerprint(config, digest), trained=facts.get("trained", {}))
+
+
+def load_seed_tokenizer(
+    model: str = DEFAULT_MODEL,
+    *,
+    device: str = "cpu",
+    dtype: str = "auto",
+    numerics: Numerics = "default",
+    text_branch: bool = False,
+    reporter: Reporter | None = None,
+) -> SeedTokenizer:
+    """Loads a visual tokenizer, in eval mode and without gradients, its `fingerprint` set.
+
+    On the CPU weights stay memory-mapped in the dtype of their file, the ViT of the release in fp16, and are cast when they are used.
+
+    Args:
+        model: Preset, folder or hub id; see the module.
+        device: `auto`, or a torch device.
+        dtype: Dtype of the arithmetic before the codebook; `auto` is fp32 everywhere, so that codes agree between devices.
+        numerics: `official-fp16` for codes as the official script makes them on a GPU.
+        text_branch: Load the text side, for retrieval and stage I.
+        reporter: Hears of downloads.
+
+    Raises:
+        UsageError: Unknown model or dtype.
+        DataError: Files are missing, damaged, or do not fit.
+    """
+    import torch
+
+    from seedcli.models.device import keep_freed_memory
+    from seedcli.models.weights.tensors import build_with
+
+    keep_freed_memory()
+    files = locate(model, reporter=reporter)
+    config, tensors = read_model(files, text_branch=text_branch)
+    tokenizer = build_with(config, tensors, text_branch=text_branch, file=files.folder or files.weights[-1])
+    tokenizer.fingerprint = _fingerprint(files, config, tensors)
+    tokenizer.set_numerics(numerics, torch.float32 if dtype == "auto" else _float_dtype(dtype))
+    return tokenizer.to(pick_device(device))
+
+
+def read_model(files: ModelFiles, *, text_branch: bool) -> tuple[SeedTokenizerConfig, dict[str, torch.Tensor]]:
+    """Files of a model -> its configuration and its tensors under our key names, memory-mapped.
+
+    Raises:
+        DataError: A file is damaged or does not fit.
+    """
+    from seedcli.models.weights.convert import convert_quantizer, convert_vision, fit_vocabulary
+    from seedcli.models.weights.tensors import read_tensors
+
+    config = model_config(files)
+    if not files.released:
+        return config, read_tensors(files.weights[0])
+    vision, quantizer = (read_tensors(path) for path in files.weights)
+    config = fit_vocabulary(config, quantizer)
+    tensors = convert_vision(vision, config, file=files.weights[0])
+    return config, tensors | convert_quantizer(quantizer, config, text_branch=text_branch, file=files.weights[1])
+
+
+def model_config(files: ModelFiles) -> SeedTokenizerConfig:
+    """The configuration beside the weights, else that of seed-2.
+
+    Raises:
+        DataError: `seed_tokenizer.json` is unreadable.
+    """
+    return read_model_facts(files.folder)[0] if files.described and files.folder is not None else PRESETS["seed-2"]
+
+
+def _fingerprint(files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]) -> str:
+    """What the model's codes mean: from the stored digest, or computed and, for released weights, stored."""
+    from seedcli.models.weights.tensors import weights_digest
+
+    digest = stored_digest(files)
+    computed = digest or weights_digest(tensors)
+    found = fingerprint(config, computed)
+    stated = read_model_facts(files.folder)[1].get("fingerprint") if files.described and files.folder is not None else None
+    if stated and found != stated:
+        raise DataError(
+            f"{files.folder} states fingerprint {stated}, but its configuration and weights make {found}: something was changed by hand",
+            remedy="undo the change; or remove `fingerprint` and `weights_digest` from seed_tokenizer.json, and it is a new model",
+        )
+    if digest is None and files.released:
+        store_digest(files, computed, found)
+    return found
+
+
+def find_vocab(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> Path:
+    """WordPiece vocabulary of a model's text branch: its own `vocab.txt`, or BERT's for published weights.
+
+    Raises:
+        DataError: A model of ours has none, or it could not be downloaded.
+    """
+    from seedcli.models.weights.download import fetch
+
+    files = None if model == "seed-2" else locate(model, reporter=reporter)
+    if files is not None and files.folder is not None and (files.folder / "vocab.txt").is_file():
+        return files.folder / "vocab.txt"
+    if files is not None and not files.released:
+        raise DataError(
+            f"{files.folder} has no vocab.txt, so it cannot read captions",
+            remedy="retrieval needs a model that was saved with its vocabulary",
+        )
+    return fetch(BERT_VOCABULARY, reporter=reporter or Reporter())
+
+
+def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> Path:
+    """Folder of the diffusers pipeline that draws a model's generation embeddings: its own `decoder/`, or the published unCLIP.
+
+    Raises:
+        DataError: There is none, or its image encoder has another width than the generation embedding (stable-unCLIP `-small`).
+    """
+    from seedcli.models.weights.download import fetch
+
+    files = None if model == "seed-2" else locate(model, reporter=reporter)
+    width = PRESETS["seed-2"].generation.generation_dim
+    if files is not None and files.folder is not None:
+        if files.described:
+            width = read_model_facts(files.folder)[0].generation.generation_dim
+        if (files.folder / "decoder" / "model_index.json").is_file():
+            check_decoder(files.folder / "decoder", width)
+            return files.folder / "decoder"
+    if files is not None and not files.released:
+        raise DataError(
+            f"{files.folder} has no picture decoder (no decoder/model_index.json)", remedy="put a diffusers unCLIP pipeline folder there"
+        )
+    return fetch(UNCLIP, reporter=reporter or Reporter(), check=lambda folder: check_decoder(folder, width))
+
+
+def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
+    """Folder of the CLIP whose image embedding is the generation target: `clip-h` (published), `seed-nano` (bundled), or a folder.
+
+    Raises:
+        DataError: No such folder, or the published one could not be downloaded.
+    """
+    from seedcli.models.weights.download import fetch
+
+    if target == CLIP_H.name:
+        return fetch(CLIP_H, reporter=reporter or Reporter())
+    if Path(target).is_dir():
+        return Path(target)
+    if target == DEFAULT_MODEL:
+        return find_decoder(target, reporter=reporter) / "image_encoder"
+    raise DataError(
+        f"no target at {target}", remedy=f"name the folder of a trained target (stage `target`), {CLIP_H.name}, or {DEFAULT_MODEL}"
+    )
+
+
+def check_decoder(folder: Path, generation_dim: int) -> None:
+    """Refuses, by its configuration files alone, a pipeline that does not draw embeddings as wide as the generation embedding.
+
+    Raises:
+        DataError: Not a stable-unCLIP pipeline, or one of another width; says both. The 768-wide `-small` pipelines are the usual mistake.
+    """
+    facts = {}
+    for name, key in (
+        ("model_index.json", "_class_name"),
+        ("image_normalizer/config.json", "embedding_dim"),
+        ("unet/config.json", "projection_class_embeddings_input_dim"),
+    ):
+        try:
+            facts[key] = json.loads((folder / name).read_text(encoding="utf-8"))[key]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{folder / name} does not say `{key}`: {type(error).__name__}", remedy="this is no complete unCLIP pipeline folder"
+            ) from None
+    kind, width, input_dim = facts.values()
+    if "StableUnCLIPImg2Img" not in kind:
+        raise DataError(f"{folder} holds a diffusers {kind}, expected a StableUnCLIPImg2ImgPipeline")
+    if (width, input_dim) != (generation_dim, 2 * generation_dim):
+        raise DataError(
+            f"the decoder in {folder} takes embeddings of width {width} (UNet input {input_dim}), this tokenizer makes {generation_dim}",
+            remedy="stable-diffusion-2-1-unclip-small is the 768-wide variant; the one that fits is " + UNCLIP.sources[0].name,
+        )

@@ -1,0 +1,17 @@
+"""Stage name -> the class of its recipe: what `stage = "..."` in a recipe may say. Torch-free."""
+
+from __future__ import annotations
+
+from seedcli.recipe.language import InstructRecipe, PretrainRecipe
+from seedcli.recipe.tokenizer import AutoencoderRecipe, CausalQFormerRecipe, CodebookRecipe, JudgeRecipe, Recipe, TargetRecipe, UnclipRecipe
+
+STAGES: dict[str, type[Recipe]] = {
+    "target": TargetRecipe,
+    "causal-qformer": CausalQFormerRecipe,
+    "codebook": CodebookRecipe,
+    "autoencoder": AutoencoderRecipe,
+    "unclip": UnclipRecipe,
+    "judge": JudgeRecipe,
+    "pretrain": PretrainRecipe,
+    "instruct": InstructRecipe,
+}

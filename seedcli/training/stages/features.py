@@ -1,0 +1,143 @@
+"""What is frozen in stage II, computed once: causal embeddings and target embeddings of a fixed number of augmented views, on disk.
+
+Two memory-mapped half-precision arrays and a small JSON that says what they were made from; an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedcli.console import Reporter
+from seedcli.data.mixtures.pairs import Mixture
+from seedcli.data.sample_order import shuffled_index
+
+# pixels [B,3,S,S] -> causal embeddings [B,Q,D] and target embeddings [B,G], both frozen
+FrozenHalf = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class StreamedFeatures:
+    """Features of new views at every step; nothing on disk."""
+
+    def __init__(self, frozen: FrozenHalf, pairs: Mixture):
+        self._frozen, self._pairs = frozen, pairs
+
+    def prepare(self) -> None:
+        """Nothing to do."""
+
+    def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, Tensor]:
+        """Rows of global batch `step` -> pixels [B,3,S,S]."""
+        return {"pixels": self._pairs.batch(step, batch_size=batch_size, rows=rows)[0]}
+
+    def features(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `batch` gave -> causal embeddings [B,Q,D], target embeddings [B,G]."""
+        return self._frozen(batch["pixels"])
+
+
+class CachedFeatures:
+    """Features of the first `num_views` samples of a mixture, shuffled anew on each pass.
+
+    Args:
+        frozen: The frozen half.
+        pairs: Where pictures come from.
+        folder: Where the arrays lie; the key becomes a part of the name, so nothing stale is ever read.
+        key: What the features depend on: fingerprints, data, seed.
+        num_views: Views in all, e.g. 8 for each picture.
+        batch_size: Pictures of one pass through the frozen half.
+        seed: Of the order.
+        write: Compute what is missing; of many processes only one does, and the others wait for its file.
+    """
+
+    def __init__(
+        self,
+        frozen: FrozenHalf,
+        pairs: Mixture,
+        *,
+        folder: Path,
+        key: dict[str, object],
+        num_views: int,
+        batch_size: int,
+        seed: int,
+        write: bool = True,
+        reporter: Reporter | None = None,
+    ):
+        stamp = hashlib.sha256(json.dumps(key | {"num_views": num_views, "batch_size": batch_size}, sort_keys=True).encode()).hexdigest()[
+            :16
+        ]
+        self._folder, self._count, self._seed = folder / f"features-{stamp}", num_views, seed
+        self._frozen, self._pairs, self._batch_size = frozen, pairs, batch_size
+        self._writes, self._reporter = write, reporter or Reporter()
+
+    def prepare(self) -> None:
+        """Computes what is missing, or waits until the writing process has."""
+        if self._writes:
+            self._write(self._frozen, self._pairs, self._batch_size, self._reporter)
+        while self._done() < self._count:
+            time.sleep(1)
+
+    def _done(self) -> int:
+        progress_file = self._folder / "progress.json"
+        return json.loads(progress_file.read_text())["done"] if progress_file.is_file() else 0
+
+    def _write(self, frozen: FrozenHalf, pairs: Mixture, batch_size: int, reporter: Reporter) -> None:
+        done = self._done()
+        if done >= self._count:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        arrays: list[np.memmap] = []
+        with reporter.progress("features of frozen parts", self._count) as progress:
+            progress.resume(done)
+            for step in range(done // batch_size, -(-self._count // batch_size)):
+                pixels, _ = pairs.batch(step, batch_size=batch_size, rows=slice(0, min(batch_size, self._count - step * batch_size)))
+                features = [part.to(torch.float16).cpu().numpy() for part in frozen(pixels)]
+                if not arrays:
+                    arrays = [
+                        np.lib.format.open_memmap(
+                            path, mode="r+" if done else "w+", dtype=np.float16, shape=None if done else (self._count, *part.shape[1:])
+                        )
+                        for path, part in zip(self._paths(), features, strict=True)
+                    ]
+                for array, part in zip(arrays, features, strict=True):
+                    array[step * batch_size : step * batch_size + len(part)] = part
+                progress.advance(len(pixels))
+                if step % 50 == 49:
+                    self._mark(arrays, (step + 1) * batch_size)
+        self._mark(arrays, self._count)
+
+    def _mark(self, arrays: list[np.memmap], done: int) -> None:
+        for array in arrays:
+            array.flush()
+        partial = self._folder / "progress.json.partial"
+        partial.write_text(json.dumps({"done": min(done, self._count)}))
+        partial.replace(self._folder / "progress.json")
+
+    def _paths(self) -> tuple[Path, Path]:
+        return self._folder / "causal_embeddings.npy", self._folder / "target_embeddings.npy"
+
+    @property
+    def size_bytes(self) -> int:
+        """Size on disk."""
+        return sum(path.stat().st_size for path in self._paths())
+
+    def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, Tensor]:
+        """Rows of global batch `step` -> causal embeddings [B,Q,D], target embeddings [B,G], fp32."""
+        numbers = []
+        for n in range(step * batch_size, (step + 1) * batch_size)[rows]:
+            passes, position = divmod(n, self._count)
+            numbers.append(shuffled_index(position, self._count, seed=hash((self._seed, passes))))
+        causal_embeddings, target_embeddings = (np.load(path, mmap_mode="r")[numbers] for path in self._paths())
+        return {
+            "causal_embeddings": torch.from_numpy(causal_embeddings).float(),
+            "target_embeddings": torch.from_numpy(target_embeddings).float(),
+        }
+
+    def features(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What `batch` gave -> causal embeddings [B,Q,D], target embeddings [B,G]."""
+        return batch["causal_embeddings"], batch["target_embeddings"]

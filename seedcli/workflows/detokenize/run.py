@@ -1,0 +1,336 @@
+"""Codes -> pictures. `plan` reads and checks everything without torch; `draw` loads the model and writes one picture after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from seedcli.console import Reporter
+from seedcli.data.images.facts import PNG_KEY, read_picture_facts
+from seedcli.data.tokens.code_lines import CodedImage, read_code_file, read_code_lines, read_integers
+from seedcli.errors import DataError, UsageError
+from seedcli.models.device import decoder_dtype
+from seedcli.models.language.vocab import check_codes
+from seedcli.models.weights.description import ModelFacts
+from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate_llm import LlmFiles
+from seedcli.workflows.detokenize.fill import Fill, check_filling_llm, locate_filling_llm, prefix_embedding
+from seedcli.workflows.detokenize.paths import choose_paths
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+_COMPLETED = "completed_codes"  # known when they are drawn
+_NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
+_MAX_SEED = 2**63
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What decides how pictures look.
+
+    Attributes:
+        model: Preset, folder or hub id.
+        steps: Denoising steps; None takes the preset's.
+        guidance: Classifier-free guidance scale; None takes the preset's.
+        seed: Seed of the first picture; picture i is drawn with `seed + i`.
+        negative: File with the codes of an image to move away from: one for all, or one for each.
+        codes_only: Keeps this many codes of each image and fills the others.
+        fill: What the others become: the mean code vector of each position, or what the language model `llm` continues with.
+        llm: Preset, folder or hub id; by default the language model that belongs to `model`.
+        batch_size: Pictures drawn together.
+        force: Draw codes of another model, and replace files that are not ours.
+        resume: Keep the pictures that this very command would draw again.
+        limit: Only the first so many images.
+    """
+
+    model: str
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    negative: Path | None = None
+    codes_only: int | None = None
+    fill: Fill = "mean"
+    llm: str | None = None
+    batch_size: int = 8
+    force: bool = False
+    resume: bool = False
+    limit: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture to draw: `facts` goes into the file and, with source and output, into the result."""
+
+    image: CodedImage
+    path: Path
+    facts: dict[str, Any]
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is known before weights are loaded."""
+
+    settings: Settings
+    model: ModelFacts
+    steps: int
+    guidance: float
+    pictures: list[Picture]
+    negatives: list[CodedImage]
+    llm: LlmFiles | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What `draw` would do."""
+        return {
+            "dry_run": True,
+            "images": len(self.pictures),
+            "kept": sum(picture.kept for picture in self.pictures),
+            "first_output": str(self.pictures[0].path),
+            "model": self.model.config.name,
+            "fingerprint": self.model.fingerprint,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "seed": self.settings.seed,
+            "batch_size": self.settings.batch_size,
+        }
+
+
+def plan(
+    words: Sequence[str], output: Path, settings: Settings, *, stdin: BinaryIO | None = None, reporter: Reporter | None = None
+) -> Plan:
+    """Reads and checks all codes, chooses the names of all pictures, and looks at what is there already.
+
+    Args:
+        words: One file or folder, `-` or nothing for `stdin`, or the integers themselves.
+        output: A `.png` for one image, a folder for many.
+        settings: How to draw.
+        stdin: Where `-` reads.
+        reporter: Hears of what one should know.
+
+    Raises:
+        UsageError: Malformed codes, or settings that do not go together; nothing is drawn when one line of many is wrong.
+        DataError: Codes of another model, unreadable input, a file in the way.
+    """
+    reporter = reporter or Reporter()
+    model = describe(settings.model, reporter=reporter)
+    config = model.config
+    steps = config.detokenize.steps if settings.steps is None else settings.steps
+    guidance = config.detokenize.guidance if settings.guidance is None else settings.guidance
+    if settings.codes_only is not None and settings.codes_only > config.qformer.num_queries:
+        raise UsageError(f"--codes-only {settings.codes_only}: an image has {config.qformer.num_queries} codes")
+    if settings.negative is not None and guidance <= 1:
+        raise UsageError(
+            f"--negative has no effect with --guidance {guidance:g}", remedy="guidance must be over 1 to move away from something"
+        )
+
+    images = list(islice(_read(words, stdin, model), settings.limit))
+    if not images:
+        raise UsageError(f"{_name(words)} holds no codes", remedy="seed tokenize img.jpg | seed detokenize -o out.png")
+    if settings.seed + len(images) > _MAX_SEED:
+        raise UsageError(f"--seed {settings.seed} is too large for {len(images)} images; seeds end at {_MAX_SEED - 1}")
+    _check(images, model, settings.force, reporter)
+    negatives: list[CodedImage] = []
+    if settings.negative is not None:
+        negatives = list(_read([str(settings.negative)], None, model))
+        if len(negatives) not in (1, len(images)):
+            raise UsageError(
+                f"{settings.negative} holds {len(negatives)} images; --negative takes one for all, or one for each of {len(images)}"
+            )
+        _check(negatives, model, settings.force, reporter)
+
+    llm, fill = None, {}
+    if settings.codes_only is not None and settings.fill == "llm":
+        from seedcli.models.weights.digest import weights_digest
+
+        llm = locate_filling_llm(settings.llm, settings.model, reporter=reporter)
+        check_filling_llm(llm, model, force=settings.force, reporter=reporter)
+        fill = {"llm": llm.facts.name, "llm_digest": weights_digest(llm.folder)}
+
+    pictures = []
+    for index, (image, path) in enumerate(zip(images, choose_paths([image.source for image in images], output), strict=True)):
+        facts = {
+            "codes": list(image.codes),
+            "model": config.name,
+            "fingerprint": model.fingerprint,
+            "steps": steps,
+            "guidance": guidance,
+            "seed": settings.seed + index,
+        }
+        if negatives:
+            facts["negative"] = list(negatives[index % len(negatives)].codes)
+        if settings.codes_only is not None:
+            prefixes = bool(model.trained.get("trained_with_prefixes"))
+            facts |= {"codes_only": settings.codes_only, "fill": settings.fill, "trained_with_prefixes": prefixes, **fill}
+        pictures.append(Picture(image=image, path=path, facts=facts, kept=_is_kept(path, facts, settings)))
+    return Plan(settings=settings, model=model, steps=steps, guidance=guidance, pictures=pictures, negatives=negatives, llm=llm)
+
+
+def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Reporter | None = None) -> Iterator[dict[str, Any]]:
+    """Draws the pictures of a plan and gives one result as each is on disk; whoever stops early keeps those.
+
+    A batch is the same images in every run, so that a resumed run gives the bytes of an undisturbed one.
+
+    Raises:
+        DataError: Weights or decoder are missing or do not fit, codes of another model, a picture cannot be written.
+        NumericalError: The decoder produced NaN.
+    """
+    reporter = reporter or Reporter()
+    settings, pictures = plan.settings, plan.pictures
+    if plan.model.fingerprint is not None and all(picture.kept for picture in pictures):
+        yield from map(_result, pictures)
+        return
+    from seedcli.data.images.images import save_image
+    from seedcli.models.device import pick_device
+    from seedcli.models.drawing.unclip import load_decoder
+    from seedcli.models.weights.load import find_decoder, load_seed_tokenizer
+
+    # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines with and without a GPU.
+    tokenizer = load_seed_tokenizer(settings.model, device="cpu", reporter=reporter)
+    if plan.model.fingerprint is None:
+        known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
+        _check_fingerprints([picture.image for picture in pictures] + plan.negatives, known, settings.force, reporter)
+        if plan.llm is not None:
+            check_filling_llm(plan.llm, known, force=settings.force, reporter=reporter)
+        pictures = [_with_fingerprint(picture, tokenizer.fingerprint) for picture in pictures]
+    advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
+    reporter.note(f"pictures by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
+    target = pick_device(device)
+    decoder = load_decoder(
+        find_decoder(settings.model, reporter=reporter),
+        generation_dim=tokenizer.config.generation.generation_dim,
+        device=target,
+        dtype=decoder_dtype(dtype, target.type),
+    )
+    embed = None
+    if settings.codes_only is not None:
+        named = plan.llm and plan.llm.model
+        embed = prefix_embedding(tokenizer, plan.model, settings.codes_only, llm=named, device=device, reporter=reporter)
+    with reporter.progress("drawing", len(pictures)) as progress:
+        for start in range(0, len(pictures), settings.batch_size):
+            batch = pictures[start : start + settings.batch_size]
+            if not all(picture.kept for picture in batch):
+                negatives = plan.negatives[start : start + settings.batch_size] if len(plan.negatives) > 1 else plan.negatives
+                codes, completed = _codes(picture.image for picture in batch), None
+                if embed is None:
+                    embeddings = tokenizer.decode(codes)
+                else:
+                    embeddings, completed = embed(codes, [picture.facts["seed"] for picture in batch])
+                if completed is not None:
+                    batch = [
+                        dataclasses.replace(picture, facts=picture.facts | {_COMPLETED: row})
+                        for picture, row in zip(batch, completed.tolist(), strict=True)
+                    ]
+                drawn = decoder.decode_images(
+                    embeddings,
+                    steps=plan.steps,
+                    guidance=plan.guidance,
+                    seed=settings.seed + start,
+                    negative=tokenizer.decode(_codes(negatives)) if negatives else None,
+                    on_step=lambda step: progress.advance(0, step=step),
+                )
+                for picture, drawing in zip(batch, drawn, strict=True):
+                    if not picture.kept:
+                        save_image(drawing, picture.path, text={PNG_KEY: json.dumps(picture.facts), "Software": "seed detokenize"})
+                    yield _result(picture)
+                    progress.advance()
+            else:
+                yield from map(_result, batch)
+                progress.advance(len(batch))
+
+
+def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> Iterator[CodedImage]:
+    num_queries = model.config.qformer.num_queries
+    if words == ["-"] or not words:
+        if stdin is None or (not words and stdin.isatty()):
+            raise UsageError(
+                "no codes given", remedy="pass a file, 32 integers, or pipe them in: seed tokenize img.jpg | seed detokenize -o out.png"
+            )
+        return read_code_lines(stdin, "stdin", num_queries=num_queries)
+    path = Path(words[0]).expanduser()
+    if len(words) > 1 or (_NUMBERS.fullmatch(words[0]) and not path.exists()):
+        return iter([read_integers(words)])
+    if path.is_dir() or path.suffix == ".parquet":
+        return _read_shards(path)
+    return read_code_file(path, num_queries=num_queries)
+
+
+def _read_shards(path: Path) -> Iterator[CodedImage]:
+    from seedcli.data.tokens.shards import open_shards, read_rows
+
+    shards = open_shards([path], content=("images",))
+    made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
+    for shard in shards.paths:
+        for number, row in enumerate(read_rows(shard)):
+            yield CodedImage(codes=[int(code) for code in row.codes], where=f"{shard}, row {number}", source=row.source, **made_by)
+
+
+def _name(words: Sequence[str]) -> str:
+    return "stdin" if not words or list(words) == ["-"] else " ".join(words)
+
+
+def _check(images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter) -> None:
+    if model.fingerprint is not None:
+        _check_fingerprints(images, model, force, reporter)
+    for image in images:
+        check_codes(image.codes, num_codes=model.config.codebook.num_codes, num_queries=model.config.qformer.num_queries, where=image.where)
+
+
+def _check_fingerprints(images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter) -> None:
+    others = [image for image in images if image.fingerprint not in (None, model.fingerprint)]
+    if not others:
+        return
+    first = others[0]
+    message = (
+        f"{first.where}: these codes were made by {first.model or 'another model'} ({first.fingerprint}), "
+        f"not by {model.config.name} ({model.fingerprint}); so were {len(others)} of {len(images)}"
+    )
+    if not force:
+        named = f"--model {first.model}" if first.model and first.model != model.config.name else "--model with the model that made them"
+        raise DataError(message, remedy=f"{named}; or --force to draw them all the same")
+    reporter.warn(message)
+
+
+def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
+    """Whether an earlier run has drawn this very picture and `resume` keeps it; refuses to replace what is not ours.
+
+    Raises:
+        DataError: The file in the way was not drawn by us.
+    """
+    if not path.exists() or (settings.force and not settings.resume):
+        return False
+    earlier = read_picture_facts(path)
+    if earlier is None and not settings.force:
+        raise DataError(f"{path} exists and is no picture of seed detokenize", remedy="choose another -o, or --force to replace it")
+    if not settings.resume or earlier is None:
+        return False
+    wanted = facts if facts["fingerprint"] else {key: value for key, value in facts.items() if key != "fingerprint"}
+    return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) - {_COMPLETED} <= set(facts)
+
+
+def _codes(images: Iterable[CodedImage]) -> Tensor:
+    import torch
+
+    return torch.tensor([image.codes for image in images])
+
+
+def _with_fingerprint(picture: Picture, fingerprint: str) -> Picture:
+    """The picture with a fingerprint that only the weights could tell; one of other weights is not kept."""
+    earlier = read_picture_facts(picture.path) if picture.kept else None
+    kept = earlier is not None and earlier.get("fingerprint") == fingerprint
+    return dataclasses.replace(picture, facts=picture.facts | {"fingerprint": fingerprint}, kept=kept)
+
+
+def _result(picture: Picture) -> dict[str, Any]:
+    result = {"source": picture.image.source, "output": str(picture.path), **picture.facts}
+    if not picture.kept:
+        return result
+    earlier = read_picture_facts(picture.path) or {}
+    return result | {name: earlier[name] for name in (_COMPLETED,) if name in earlier} | {"kept": True}

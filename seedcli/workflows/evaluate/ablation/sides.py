@@ -1,0 +1,344 @@
+"""The two models of an ablation: found, checked to differ in what the ablation is about and in nothing else, loaded one at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedcli.benchmarks.clip_similarity import pack_feature, pair_similarity, shuffled_similarity, unpack_features
+from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, load_retrieval_set
+from seedcli.console import Reporter
+from seedcli.errors import DataError, UsageError
+from seedcli.models.drawing.judge import ClipJudge
+from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
+from seedcli.models.visual.config import config_to_dict
+from seedcli.models.weights.description import ModelFacts
+from seedcli.models.weights.digest import weights_digest
+from seedcli.models.weights.locate import BUNDLED_NANO, DEFAULT_MODEL
+from seedcli.models.weights.locate_llm import LLM_FOLDER, LLM_PRESETS, LlmFiles, check_visual_tokenizer, locate_llm
+from seedcli.recipe.read import leaves
+from seedcli.workflows.evaluate.judge import find_judge, open_drawn, open_judgements
+from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs, read_picture
+from seedcli.workflows.evaluate.samples import SampleRun, first
+
+MAX_NEW_TOKENS = 120  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py
+PICTURES = "pictures"
+_RECIPE = "recipe.resolved.toml"
+_MAY_DIFFER = re.compile(r"(tokenizer|target|model\.mask|(run|parallel)\..*)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationSettings:
+    """What the ablations share.
+
+    Attributes:
+        dataset, split, images, data_root, allow_split: See `load_retrieval_set`.
+        judge: See `load_judge`; None: the bundled one for emoji, CLIP ViT-L/14 for all else.
+        sampling: Settings of `SamplingSettings` that the user gave; the others are that class's.
+        seeds: Of generation; every caption is answered once with each.
+        decoder: Model whose picture decoder draws for both; None: the first model's.
+        steps, guidance: Of the picture decoder; None takes the preset's.
+        output: Folder of answers and result.
+        limit: First pictures only.
+        batch_size: Samples that are answered together.
+        device, dtype: Of the language models; see `load_language_model`.
+    """
+
+    dataset: str = "emoji"
+    split: str | None = None
+    images: Path | None = None
+    data_root: Path | None = None
+    allow_split: bool = False
+    judge: str | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    decoder: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    output: Path | None = None
+    limit: int | None = None
+    batch_size: int = 16
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def choice(self) -> SamplingSettings:
+        """How tokens are chosen, but for the seed.
+
+        Raises:
+            UsageError: A setting is out of range, or asks for beams, which have no seed of their own.
+        """
+        return SamplingSettings(**{"max_new_tokens": MAX_NEW_TOKENS} | self.sampling)
+
+    def find_judge(self, pictures: EvalPictures, reporter: Reporter) -> ClipJudge:
+        """The judge, loaded before anything is drawn for it."""
+        return find_judge(self.judge, pictures, emoji=self.dataset == "emoji", device=self.device, reporter=reporter)
+
+    def load_set(self, reporter: Reporter) -> tuple[RetrievalSet, dict[str, Pair]]:
+        """The data, and its pictures with the first caption of each, by key."""
+        found = load_retrieval_set(
+            self.dataset,
+            split=self.split,
+            images=self.images,
+            data_root=self.data_root,
+            allow_split=self.allow_split,
+            reporter=reporter,
+        )
+        return found, first(caption_pairs(found), self.limit)
+
+
+class Side:
+    """One of the two models.
+
+    Attributes:
+        name: What results call it: `causal`, `bilateral`, `lora`, `full`.
+        files: Its language model; None where a visual tokenizer alone was named.
+        pictures: Its visual tokenizer, with the picture decoder that draws for both.
+    """
+
+    def __init__(
+        self, name: str, model: str, settings: AblationSettings, *, like: Side | None = None, speaks: bool = True, reporter: Reporter
+    ):
+        """Finds the model and loads nothing.
+
+        Args:
+            name: What results call it.
+            model: Language model; where `speaks` is False also a visual tokenizer.
+            settings: What the ablations share.
+            like: The other side, whose picture decoder, steps and guidance draw for this one too.
+            speaks: It must be a language model.
+            reporter: Hears of downloads.
+
+        Raises:
+            UsageError: No such model.
+            DataError: Files are missing or do not fit.
+        """
+        self.name, self._model, self._settings, self._reporter = name, model, settings, reporter
+        self.files: LlmFiles | None = locate_llm(model, reporter=reporter) if speaks else _locate_speaker(model, reporter)
+        self.tokenizer = model if self.files is None else self.files.facts.visual_tokenizer
+        self.pictures = EvalPictures(
+            self.tokenizer,
+            steps=like.pictures.steps if like else settings.steps,
+            guidance=like.pictures.guidance if like else settings.guidance,
+            device=settings.device,
+            dtype="auto",
+            reporter=reporter,
+            decoder=settings.decoder or (like.tokenizer if like else None),
+        )
+        if self.files is not None:
+            check_visual_tokenizer(self.files.facts, self.pictures.visual, chosen=False, reporter=reporter)
+
+    @property
+    def title(self) -> str:
+        """Name of the model."""
+        return self.pictures.name if self.files is None else self.files.facts.name
+
+    @cached_property
+    def llm(self) -> SeedLlama:
+        """The language model; `rest` forgets it."""
+        return load_language_model(self._model, device=self._settings.device, dtype=self._settings.dtype, reporter=self._reporter)
+
+    def rest(self) -> None:
+        """Gives the language model's memory back: two of 8 billion parameters need not fit at once."""
+        self.__dict__.pop("llm", None)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides its answers, for the settings of a run."""
+        speaker = {} if self.files is None else {"name": self.files.facts.name, "weights": weights_digest(self.files.folder)}
+        return {"language_model": speaker | {"dtype": self._settings.dtype}} | self.pictures.settings()
+
+
+def _locate_speaker(model: str, reporter: Reporter) -> LlmFiles | None:
+    """The language model behind a name, or None where it names a visual tokenizer alone."""
+    path = Path(model).expanduser()
+    if model == DEFAULT_MODEL and not path.is_dir():
+        path = BUNDLED_NANO
+    if path.is_dir():
+        speaks = any((folder / "config.json").is_file() for folder in (path, path / LLM_FOLDER))
+    else:
+        speaks = model in LLM_PRESETS
+    return locate_llm(model, reporter=reporter) if speaks else None
+
+
+def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
+    """Refuses two models that are no twins: the masks of their tokenizers must be as said, everything else of their shape alike.
+
+    What they were trained on is compared where their run folders tell it; what differs, and what nobody can tell, is a warning.
+
+    Raises:
+        UsageError: A tokenizer has the other mask.
+        DataError: Tokenizers of other shape, codebook or preprocessing.
+    """
+    for side, other in ((causal, bilateral), (bilateral, causal)):
+        mask = side.pictures.visual.config.qformer.mask
+        if mask != side.name:
+            raise UsageError(
+                f"--{side.name} {side._model}: its tokenizer {side.tokenizer} is {mask}",
+                remedy=f"swap --{side.name} and --{other.name}"
+                if other.pictures.visual.config.qformer.mask == side.name
+                else f"--{side.name} takes a model of a {side.name} tokenizer",
+            )
+    one, other = (_shape(side.pictures.visual) for side in (causal, bilateral))
+    if differing := _differences(one, other):
+        raise DataError(
+            f"{causal.tokenizer} and {bilateral.tokenizer} are no twins: {differing}",
+            remedy="the twin is trained by the same recipes with another model.mask: nano-bilateral-qformer, nano-bilateral-codebook",
+        )
+    _compare_training("tokenizers", *(training_facts(_folder_of(side.tokenizer)) for side in (causal, bilateral)), reporter)
+    if causal.files is not None and bilateral.files is not None:
+        _compare_training("language models", *(training_facts(side.files.folder) for side in (causal, bilateral)), reporter)
+
+
+def check_phases(lora: Side, full: Side, reporter: Reporter) -> None:
+    """Refuses two models that are not what the ablation of the full phase compares.
+
+    Raises:
+        UsageError: The first had a full phase, or the second had none.
+        DataError: They speak codes of different tokenizers, or words of different text tokenizers, so that losses cannot be compared.
+    """
+    from seedcli.models.language.text_tokenizer import load_text_tokenizer
+
+    phases = {side.name: side.files.facts.trained.get("phases", {}) for side in (lora, full)}
+    for side, wanted in ((lora, False), (full, True)):
+        if not phases[side.name]:
+            reporter.warn(f"{side.title} does not say by which phases it was trained")
+        elif ("full" in phases[side.name]) != wanted:
+            raise UsageError(
+                f"--{side.name} {side._model} was trained by the phases {', '.join(phases[side.name])}",
+                remedy="--full takes the model with a full phase, --lora the one without: recipe nano-lora-only trains such a one",
+            )
+    fingerprints = [side.pictures.fingerprint for side in (lora, full)]
+    if fingerprints[0] != fingerprints[1]:
+        raise DataError(
+            f"{lora.title} speaks codes of {fingerprints[0]}, {full.title} of {fingerprints[1]}", remedy="train both on one tokenizer"
+        )
+    if len({frozenset(load_text_tokenizer(side.files.text_tokenizer).get_vocab().items()) for side in (lora, full)}) > 1:
+        raise DataError(f"{lora.title} and {full.title} split words differently, so that losses of tokens cannot be compared")
+    steps = {
+        name: sum(phase.get("steps", 0) for label, phase in done.items() if label in ("lora", "full"))
+        for name, done in phases.items()
+        if done
+    }
+    if len(set(steps.values())) > 1:
+        reporter.warn(f"lora was trained for {steps['lora']} updates, full for {steps['full']}: not the same budget")
+
+
+def _shape(visual: ModelFacts) -> dict[str, Any]:
+    facts = config_to_dict(visual.config)
+    return {loc: value for loc, _, value in leaves(facts) if loc not in ("name", "qformer.mask") and not loc.startswith("detokenize.")}
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    return "; ".join(
+        f"{name} is {one.get(name)!r} and {other.get(name)!r}"
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+    )
+
+
+def _folder_of(model: str) -> Path:
+    return BUNDLED_NANO if model == DEFAULT_MODEL and not Path(model).is_dir() else Path(model).expanduser()
+
+
+def training_facts(folder: Path) -> dict[str, Any] | None:
+    """Folder of a trained model -> values of the recipes that made it by `STAGE.key`, or None where nothing tells them.
+
+    A run folder has its recipe beside `model/`, which names the run that it started from; the bundled model has all of them in `training/`.
+    """
+    bundled = sorted((folder / "training").glob(f"*/{_RECIPE}"))
+    if bundled:
+        recipes = [_read_recipe(path) for path in bundled]
+        return {name: value for recipe in recipes if recipe["stage"] in ("causal-qformer", "codebook") for name, value in _values(recipe)}
+    path = folder.resolve().parent / _RECIPE
+    if not path.is_file():
+        return None
+    recipe = _read_recipe(path)
+    earlier = training_facts(Path(recipe["tokenizer"])) if recipe["stage"] == "codebook" else None
+    return dict(_values(recipe)) | (earlier or {})
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    try:
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+        return recipe | {"stage": str(recipe["stage"])}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is no resolved recipe: {type(error).__name__}: {error}") from None
+
+
+def _values(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(f"{recipe['stage']}.{loc}", value) for loc, _, value in leaves(recipe) if not _MAY_DIFFER.match(loc)]
+
+
+def _compare_training(what: str, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None, reporter: Reporter) -> None:
+    if one is None or other is None:
+        reporter.warn(f"nothing tells how both {what} were trained (no {_RECIPE} beside them): same data, steps and seeds are not checked")
+        return
+    shared = one.keys() & other.keys()  # a key that only one has is younger than the other's recipe
+    if differing := _differences(*({key: recipe[key] for key in shared} for recipe in (one, other))):
+        reporter.warn(f"the {what} were trained differently: {differing}")
+
+
+class Judgement:
+    """What a judge found of drawn pictures and the true one of each.
+
+    Attributes:
+        similarity: Cosine of both, x100, by key.
+    """
+
+    def __init__(self, keys: Sequence[str], drawn: np.ndarray, truth: np.ndarray):
+        self._places = {key: place for place, key in enumerate(keys)}
+        self._drawn, self._truth = drawn, truth
+        self.similarity: dict[str, float] = dict(zip(keys, pair_similarity(drawn, truth).tolist(), strict=True)) if len(keys) else {}
+
+    def chance(self, keys: Iterable[str]) -> float | None:
+        """Keys, no two of one true picture -> mean similarity of what does not belong together; None of fewer than two."""
+        places = [self._places[key] for key in keys if key in self._places]
+        level = shuffled_similarity(self._drawn[places], self._truth[places]) if len(places) > 1 else None
+        return None if level is None else round(level, 4)
+
+
+def judge_drawn(
+    run: SampleRun, files: Mapping[str, Path], truths: Mapping[str, ImageRef], judge: ClipJudge, batch_size: int, reporter: Reporter
+) -> Judgement:
+    """Drawn pictures and the true one of each, by key -> how alike they are; a run inside the run for each judge.
+
+    Many pictures have one true picture here, whose features are computed once.
+    """
+    features: dict[str, Any] = {}
+
+    def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
+        new = {truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features}
+        found = judge.image_features([*(read_picture(image) for image in new.values()), *(open_drawn(path) for path in batch.values())])
+        features.update(zip(new, found.numpy()[: len(new)], strict=True))
+        return [
+            {"drawn": pack_feature(drawn), "truth": pack_feature(features[truths[key].stamp])}
+            for key, drawn in zip(batch, found.numpy()[len(new) :], strict=True)
+        ]
+
+    with open_judgements(run, judge, reporter) as judged:
+        lines = judged.answer(dict(files), ask, batch_size=4 * batch_size, what="judgements")
+    empty = np.zeros((0, 0))
+    drawn, truth = (unpack_features([line[name] for line in lines]) if lines else empty for name in ("drawn", "truth"))
+    return Judgement(list(files), drawn, truth)
+
+
+def describe_sides(sides: Sequence[Side]) -> dict[str, Any]:
+    """`model` and `fingerprint` of an envelope about two models, and `models` with both."""
+    both = {side.name: {"name": side.title, "tokenizer": side.pictures.name, "fingerprint": side.pictures.fingerprint} for side in sides}
+    return {
+        "model": " and ".join(f"{name}: {facts['name']}" for name, facts in both.items()),
+        "fingerprint": ", ".join(dict.fromkeys(facts["fingerprint"] for facts in both.values())),
+        "models": both,
+    }
+
+
+def without_seed(sampling: SamplingSettings) -> dict[str, Any]:
+    """How tokens are chosen, for the settings of a run; seeds are in the keys of its samples, so that more of them can be added."""
+    return {name: value for name, value in dataclasses.asdict(sampling).items() if name != "seed"}

@@ -1,0 +1,206 @@
+"""A language model that a benchmark asks about pictures: how it is asked, and its answers in batches. Weights are loaded at first use.
+
+Everything that decides an answer is in `AskedModel.settings`, since settings are what makes published figures hard to repeat.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from seedcli.benchmarks.retrieval_sets import ImageRef
+from seedcli.console import Reporter
+from seedcli.data.documents.conversations import conversation_template
+from seedcli.data.documents.documents import Codes, Message, Piece, Segment
+from seedcli.data.documents.sequences import encode_prompt, encode_segments
+from seedcli.errors import UsageError
+from seedcli.models.language.generate import Quantization, SamplingSettings, SeedLlama, load_language_model
+from seedcli.models.weights.digest import weights_digest
+from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
+from seedcli.workflows.evaluate.pictures import EvalPictures
+from seedcli.workflows.evaluate.samples import sample_seed
+
+PLAIN = "plain"
+AskTemplate = Literal["vicuna", "llama-2", "own", "plain"]
+_MOST_PICTURES = 32  # in one pass of the visual tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskSettings:
+    """Whom to ask, and how answers are written.
+
+    Attributes:
+        model: Language model: preset, folder or hub id.
+        tokenizer: Visual tokenizer in place of the one that the language model names.
+        template: How a question is written: a conversation as the model was taught, or `plain`, pictures and words and nothing else. None
+            takes what the model's folder states, `plain` for a model that was not taught conversations.
+        temperature: 0 takes the likeliest token.
+        top_p: Of sampling.
+        num_beams: Beams of beam search; 1 is none.
+        max_new_tokens: Longest answer.
+        seed: Of sampling, and of examples that are drawn.
+        device: Where to compute.
+        dtype: Of the language model's weights.
+        quantize: 8 or 4 bits for its linear layers.
+    """
+
+    model: str = "seed-nano"
+    tokenizer: str | None = None
+    template: AskTemplate | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    num_beams: int = 1
+    max_new_tokens: int = 32
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: Quantization | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question about a picture that was answered before, for few-shot prompts."""
+
+    picture: Codes
+    question: str
+    answer: str
+
+
+class AskedModel:
+    """A language model and its visual tokenizer.
+
+    Attributes:
+        name: Of the language model.
+        pictures: Its eyes.
+        template: How questions are written.
+        sampling: How tokens are chosen.
+    """
+
+    def __init__(self, settings: AskSettings, *, reporter: Reporter | None = None):
+        """Finds the model and checks what goes together; loads nothing but a visual tokenizer whose files do not state its fingerprint.
+
+        Raises:
+            UsageError: No such model, or settings of sampling that do not exist.
+            DataError: Files are missing, or the visual tokenizer's codes are not those that the language model speaks.
+        """
+        self._settings, self._reporter = settings, reporter or Reporter()
+        self.sampling = SamplingSettings(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            num_beams=settings.num_beams,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed,
+        )
+        self._files = locate_llm(settings.model, tokenizer=settings.tokenizer, reporter=self._reporter)
+        self._facts = self._files.facts
+        self.pictures = EvalPictures(
+            self._facts.visual_tokenizer, steps=None, guidance=None, device=settings.device, dtype="auto", reporter=self._reporter
+        )
+        known = dataclasses.replace(self.pictures.visual, fingerprint=self.pictures.fingerprint)
+        check_visual_tokenizer(self._facts, known, chosen=settings.tokenizer is not None, reporter=self._reporter)
+        self.name = self._facts.name
+        self.template: AskTemplate = settings.template or self._facts.template or PLAIN
+        self._codes: dict[str, Codes] = {}
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Everything about the model, its eyes and its decoding that decides an answer."""
+        config = self.pictures.visual.config
+        decoding = {"temperature": self.sampling.temperature, "num_beams": self.sampling.num_beams}
+        decoding |= {"top_p": self.sampling.top_p} if self.sampling.temperature > 0 else {}
+        precise = {"dtype": self._settings.dtype} | ({"quantize": self._settings.quantize} if self._settings.quantize else {})
+        return {
+            "language_model": {"name": self.name, "weights": weights_digest(self._files.folder)} | precise,
+            "tokenizer": self.pictures.name,
+            "fingerprint": self.pictures.fingerprint,
+            "preprocessing": dataclasses.asdict(config.preprocess.codes),
+            "template": self.template,
+            "decoding": decoding | {"max_new_tokens": self.sampling.max_new_tokens},
+            "seed": self._settings.seed,
+        }
+
+    @cached_property
+    def llm(self) -> SeedLlama:
+        """The language model."""
+        chosen = self._settings
+        llm = load_language_model(
+            chosen.model,
+            tokenizer=chosen.tokenizer,
+            device=chosen.device,
+            dtype=chosen.dtype,
+            quantize=chosen.quantize,
+            reporter=self._reporter,
+        )
+        hint = "; it knows emoji only, --model seed-llama-8b-sft is one for photographs" if chosen.model == "seed-nano" else ""
+        self._reporter.note(f"{self.name} answers{hint}")
+        return llm
+
+    def read(self, images: Sequence[ImageRef]) -> list[Codes]:
+        """Pictures -> their codes; each is encoded once.
+
+        Raises:
+            DataError: One of them is no usable image.
+        """
+        new = list({each.stamp: each for each in images if each.stamp not in self._codes}.values())
+        for start in range(0, len(new), _MOST_PICTURES):
+            part = new[start : start + _MOST_PICTURES]
+            self._codes |= {each.stamp: codes for each, codes in zip(part, self.pictures.read(part), strict=True)}
+        return [self._codes[each.stamp] for each in images]
+
+    def prompt(self, pictures: Sequence[Codes], text: str, examples: Sequence[Example] = ()) -> list[int]:
+        """Pictures and what is asked about them -> prompt ids: examples first, pictures before words, as in training.
+
+        `plain` writes the same without turns: picture, question, answer of each example, then pictures and question, all without a
+        separator, as the official few-shot evaluation of pretrained models does.
+
+        Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/src/data/torchdata_train.py (decode_coco_cap_eval_data).
+
+        Raises:
+            DataError: Words hold image tokens.
+        """
+        llm = self.llm
+        if self.template == PLAIN:
+            segments: list[Segment] = []
+            for one in examples:
+                segments += [one.picture, one.question, one.answer]
+            document = (Piece((*segments, *pictures, text), learned=False),)
+        else:
+            messages: list[Message] = []
+            for one in examples:
+                messages += [Message("user", (one.picture, one.question)), Message("assistant", (one.answer,))]
+            messages.append(Message("user", (*pictures, text)))
+            document = conversation_template(self.template, llm.text_tokenizer).prompt(messages)
+        return encode_prompt(document, llm.text_tokenizer, llm.vocabulary)
+
+    def write(self, prompts: Sequence[Sequence[int]], keys: Sequence[str]) -> list[dict[str, Any]]:
+        """Prompts and keys of their samples -> `answer`, its words; `ended`, False where it ran out of tokens; `pictures`, images in it.
+
+        An answer depends on its own prompt and key alone. Sampled beams share one generator, so they are searched row by row.
+        """
+        at_once = 1 if self.sampling.num_beams > 1 and self.sampling.temperature > 0 else len(prompts)
+        lines = []
+        for start in range(0, len(prompts), at_once):
+            part = slice(start, start + at_once)
+            seeds = [sample_seed(self._settings.seed, key) for key in keys[part]]
+            for answer in self.llm.generate(prompts[part], self.sampling, seeds=seeds):
+                words = [segment for segment in answer.segments if isinstance(segment, str)]
+                pictures = len(answer.segments) - len(words)
+                lines.append({"answer": " ".join(map(str.strip, words)), "ended": answer.ended, "pictures": pictures})
+        return lines
+
+    def encode_answers(self, answers: Sequence[str], *, ended: bool) -> list[list[int]]:
+        """Texts -> the ids that would follow a prompt, with EOS where the answer is to be `ended`.
+
+        Raises:
+            UsageError: One of them has no words.
+        """
+        llm, found = self.llm, []
+        for answer in answers:
+            if not answer.strip():
+                raise UsageError("an answer without words has no likelihood")
+            runs = encode_segments((answer.strip(),), llm.text_tokenizer, llm.vocabulary)
+            found.append([token for ids, _ in runs for token in ids] + [llm.vocabulary.eos] * ended)
+        return found

@@ -1,0 +1,191 @@
+"""Captions -> codes, by a language model: what text-to-image benchmarks ask, worded as the model was taught, every setting recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from seedcli.console import Reporter
+from seedcli.data.documents.conversations import conversation_template, read_prompts
+from seedcli.data.documents.documents import Codes, Message, Piece
+from seedcli.data.documents.sequences import encode_prompt
+from seedcli.data.emoji_structure import with_article
+from seedcli.errors import UsageError
+from seedcli.models.language.answer import first_image
+from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
+from seedcli.models.weights.digest import weights_digest
+from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
+from seedcli.workflows.evaluate.samples import sample_seed
+
+PromptKind = Literal["caption", "request"]
+PLACES = ("{caption}", "{thing}")
+EMOJI_REQUEST = "Draw {thing}."  # what seed-nano is taught first; data/emoji_prompts.toml
+OFFICIAL_BEAMS, OFFICIAL_MAX_NEW_TOKENS = 4, 120  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py, temperature 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionSettings:
+    """How captions are asked.
+
+    Attributes:
+        model: Language model: preset, folder or hub id.
+        tokenizer: Visual tokenizer in place of the one that the language model names.
+        prompt: `caption`: BOS, caption, BOI, as pretraining writes a pair; `request`: a turn of a conversation; None: a request of a model
+            that was taught conversations, else the caption.
+        request: Words of the request, with `{caption}`, or `{thing}` for the caption with its article; None: the first that training has.
+        sampling: Settings of `SamplingSettings` that the user gave; the others are those of the official evaluation.
+        constrained: Under the image grammar.
+        seed: Of sampling.
+        device, dtype, quantize: See `load_language_model`.
+    """
+
+    model: str = "seed-nano"
+    tokenizer: str | None = None
+    prompt: PromptKind | None = None
+    request: str | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    constrained: bool = True
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: Literal["8bit", "4bit"] | None = None
+
+
+class CaptionDrawer:
+    """A language model that is asked for pictures; its weights are loaded with the first batch.
+
+    Attributes:
+        files: Where it is, and what it says of itself.
+        prompt: The kind of prompt that it gets.
+        request: Words of a request; None where it gets captions.
+        sampling: How tokens are chosen.
+    """
+
+    def __init__(self, settings: CaptionSettings, *, emoji: bool = False, reporter: Reporter | None = None):
+        """Finds the language model and settles how it is asked.
+
+        Args:
+            settings: How captions are asked.
+            emoji: They name emoji, and a request is worded as `seed-nano` was taught.
+            reporter: Hears of downloads.
+
+        Raises:
+            UsageError: Settings out of range, a request without its caption, or one to a model that was taught no conversations.
+            DataError: There is no such language model.
+        """
+        self._settings, self._reporter = settings, reporter or Reporter()
+        if settings.request is not None and not any(place in settings.request for place in PLACES):
+            raise UsageError(f"--request {settings.request!r} has no place for the caption", remedy='--request "Draw {caption}."')
+        SamplingSettings(**settings.sampling)  # refuses what is out of range before anything is looked for
+        self.files: LlmFiles = locate_llm(settings.model, tokenizer=settings.tokenizer, reporter=self._reporter)
+        facts = self.files.facts
+        self.prompt: PromptKind = settings.prompt or ("caption" if facts.template is None else "request")
+        if self.prompt == "request" and facts.template is None:
+            raise UsageError(f"{facts.name} was taught no conversations, so it cannot be sent a request", remedy="--prompt caption")
+        if self.prompt == "caption" and settings.request is not None:
+            raise UsageError("--request words a request, and the prompt is the caption alone", remedy="--prompt request")
+        published = EMOJI_REQUEST if emoji else read_prompts()["draw"]["requests"][0]["ask"]
+        self.request = (settings.request or published) if self.prompt == "request" else None
+        official = {"temperature": 0.0, "top_p": 1.0, "num_beams": OFFICIAL_BEAMS, "max_new_tokens": self._max_new_tokens()}
+        self.sampling = SamplingSettings(**official | settings.sampling | {"seed": settings.seed})
+
+    def _max_new_tokens(self) -> int:
+        """After an open image the grammar needs Q codes and EOI; where words may come first, or nothing is forced, the official length."""
+        only_image = self.prompt == "caption" and self._settings.constrained
+        return self.files.facts.num_queries + 1 if only_image else OFFICIAL_MAX_NEW_TOKENS
+
+    @cached_property
+    def llm(self) -> SeedLlama:
+        """The language model."""
+        settings = self._settings
+        return load_language_model(
+            settings.model,
+            tokenizer=settings.tokenizer,
+            device=settings.device,
+            dtype=settings.dtype,
+            quantize=settings.quantize,
+            reporter=self._reporter,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides codes, for the settings of a run."""
+        facts = self.files.facts
+        return {
+            "language_model": {"name": facts.name, "weights": weights_digest(self.files.folder), "dtype": self._settings.dtype}
+            | ({"quantize": self._settings.quantize} if self._settings.quantize else {}),
+            "prompt": {"kind": "caption", "text": "<s>{caption}<img>"}
+            if self.request is None
+            else {"kind": "request", "text": self.request, "template": facts.template},
+            "decoding": dataclasses.asdict(self.sampling),
+            "constrained": self._settings.constrained,
+        }
+
+    def codes(self, captions: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Captions by key -> a line each: `codes` of the first image or None, its `words`, whether it `ended`, how many `malformed` spans.
+
+        An answer is valid where its first image span is exactly Q codes and EOI; under the grammar every one is.
+
+        Raises:
+            UsageError: The context has no room for caption and picture.
+            DataError: A caption holds image tokens.
+        """
+        prompts = [self._ids(caption) for caption in captions.values()]
+        seeds = [sample_seed(self.sampling.seed, key) for key in captions]
+        need = "required" if self.prompt == "request" and self._settings.constrained else "allowed"
+        # Beams that are sampled share one seed, so such answers would depend on who else is in the batch.
+        alone = self.sampling.num_beams > 1 and self.sampling.temperature > 0
+        size = 1 if alone else len(prompts)
+        answers = [
+            answer
+            for start in range(0, len(prompts), size)
+            for answer in self.llm.generate(
+                prompts[start : start + size],
+                self.sampling,
+                image=need,
+                constrained=self._settings.constrained,
+                seeds=seeds[start : start + size],
+            )
+        ]
+        found: Sequence[Codes | None] = [
+            first_image(answer.ids, self.llm.vocabulary, opened=self.prompt == "caption") for answer in answers
+        ]
+        return [
+            {
+                "codes": None if codes is None else list(codes),
+                "words": " ".join(part for part in answer.segments if isinstance(part, str)).strip(),
+                "ended": answer.ended,
+                "malformed": answer.malformed,
+            }
+            for answer, codes in zip(answers, found, strict=True)
+        ]
+
+    def unconditional(self) -> Codes:
+        """Codes of what the model draws unasked, after BOS and BOI, by the same decoding: what the official evaluation moves away from.
+
+        Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py.
+        """
+        vocabulary = self.llm.vocabulary
+        settings = dataclasses.replace(self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length)
+        (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
+        return next(part for part in answer.segments if not isinstance(part, str))
+
+    def _ids(self, caption: str) -> list[int]:
+        llm = self.llm
+        if self.request is None:
+            return caption_prompt(llm, caption)
+        words = caption.strip().rstrip(".").rstrip()
+        asked = self.request.replace("{caption}", words).replace("{thing}", with_article(words))
+        template = conversation_template(self.files.facts.template, llm.text_tokenizer)
+        return encode_prompt(template.prompt([Message("user", (asked,))]), llm.text_tokenizer, llm.vocabulary)
+
+
+def caption_prompt(llm: SeedLlama, caption: str) -> list[int]:
+    """Caption -> ids of BOS, caption, BOI, as pretraining writes a pair.
+
+    Raises:
+        DataError: A caption holds image tokens.
+    """
+    return [*encode_prompt((Piece((caption.strip(),), learned=False),), llm.text_tokenizer, llm.vocabulary), llm.vocabulary.boi]

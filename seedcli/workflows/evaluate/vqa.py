@@ -1,0 +1,171 @@
+"""`seed eval vqa`: a language model answers questions about pictures and videos, in words or by choosing the likeliest of given answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from seedcli.benchmarks.answers import AnswerCut, cut_answer
+from seedcli.benchmarks.vqa_files import QuestionRow
+from seedcli.benchmarks.vqa_score import ChoiceScore, majority_scores, score_line
+from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_question_set
+from seedcli.console import Reporter
+from seedcli.data.documents.conversations import read_prompts
+from seedcli.errors import UsageError
+from seedcli.models.language.likelihood import choice_log_likelihoods
+from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, AskSettings
+from seedcli.workflows.evaluate.samples import mean_metrics, open_samples
+
+AnswerBy = Literal["generation", "likelihood"]
+QUESTION = "{question}"
+PLAIN_PROMPT = f"Question: {QUESTION}\nAnswer:"  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_vqa.py
+SUBMISSION_FILE = "submission.json"
+
+
+def run_vqa(
+    dataset: str = "emoji",
+    *,
+    split: str | None = None,
+    ask: AskSettings | None = None,
+    prompt: str | None = None,
+    by: AnswerBy | None = None,
+    choice_score: ChoiceScore = "mean",
+    cut: AnswerCut = "phrase",
+    num_frames: int | None = None,
+    images: Path | None = None,
+    data_root: Path | None = None,
+    allow_split: bool = False,
+    batch_size: int = 16,
+    limit: int | None = None,
+    output: Path | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Answers to the questions of a split -> accuracy in percent, over all and by kind, beside what blind answering reaches.
+
+    `majority` is the score of always giving the answer of the question's kind that is most often right (with choices: the place that most
+    often is), which takes no look at the pictures; with choices `chance` is that of guessing. A split whose answers are kept by an
+    evaluation server has no accuracy; `submission.json` in the run's folder is what the server takes.
+
+    Args:
+        dataset, split, images, data_root, num_frames, allow_split: See `load_question_set`.
+        ask: Whom, and how answers are written. Published answers of tuned models are greedy.
+        prompt: What follows the pictures, with `{question}` in it; by default the question and the published request for one word or
+            phrase, for `plain` prompts the words of the official script for pretrained models.
+        by: `generation` of words, or the `likelihood` of each choice; by default the latter where every question has choices, but for the
+            emoji, whose choices are all answers of a kind.
+        choice_score: A choice's log-likelihood divided by its tokens (`mean`), or as it is (`sum`).
+        cut: What of a written answer is scored.
+        batch_size: Questions that are answered together.
+        limit: The first questions only.
+        output: Folder of the run.
+        reporter: Hears of progress.
+
+    Returns:
+        The envelope of every benchmark, with `kinds`.
+
+    Raises:
+        UsageError: No such set, split, model or setting; likelihood of questions without choices.
+        DataError: Data or weights are missing or refused.
+    """
+    reporter, ask = reporter or Reporter(), ask or AskSettings()
+    if prompt is not None and QUESTION not in prompt:
+        raise UsageError(f"--prompt {prompt!r} does not say where the question stands", remedy=f"write {QUESTION} in it")
+    found = load_question_set(
+        dataset, split=split, images=images, data_root=data_root, num_frames=num_frames, limit=limit, allow_split=allow_split
+    )
+    by = by or found.answered_by
+    without = next((key for key, one in found.questions.items() if not one.row.choices), None)
+    if by == "likelihood" and without is not None:
+        raise UsageError(f"question {without} of {found.name} has no choices whose likelihood could be compared", remedy="--by generation")
+    model = AskedModel(ask, reporter=reporter)
+    if prompt is None:
+        prompt = PLAIN_PROMPT if model.template == PLAIN else f"{QUESTION} {read_prompts()['question']['short_answer']}"
+    settings = model.settings | {"prompt": prompt, "by": by, "num_frames": found.num_frames, "data": found.digest}
+    if by == "likelihood":
+        del settings["decoding"]
+    with open_samples("vqa", found.name, found.split, settings=settings, output=output, reporter=reporter) as run:
+        questions = found.questions
+        answerer = _Answerer(model, prompt, by)
+        lines = run.answer(questions, answerer.answer, batch_size=batch_size, what="questions")
+        rows = [one.row for one in questions.values()]
+        scores = [score_line(row, line, cut=cut, by=choice_score) for row, line in zip(rows, lines, strict=True)]
+        more: dict[str, Any] = {"scoring": {"choice_score": choice_score} if by == "likelihood" else {"cut": cut}}
+        if by == "generation":
+            more["num_unended"] = sum(not line["ended"] for line in lines)
+            more["num_empty"] = sum(not cut_answer(line["answer"], cut) for line in lines)
+        if all(score is None for score in scores):
+            _write_submission(run.folder / SUBMISSION_FILE, found, rows, lines, cut)
+            more["submission"] = str(run.folder / SUBMISSION_FILE)
+        return run.finish(
+            num={"num_images": len({ref.name for one in questions.values() for ref in one.pictures}), "num_questions": len(questions)},
+            model=model.name,
+            fingerprint=model.pictures.fingerprint,
+            **score_kinds(list(questions.values()), scores, by=by),
+            published_split=found.published_split,
+            **more,
+        )
+
+
+def score_kinds(questions: Sequence[VisualQuestion], scores: Sequence[float | None], *, by: AnswerBy) -> dict[str, Any]:
+    """Questions and their scores -> accuracies with intervals, of all questions and of each kind, beside those of blind answering."""
+    rows = [one.row for one in questions]
+    known = [number for number, score in enumerate(scores) if score is not None]
+    blind = majority_scores(rows, by_choice=by == "likelihood")
+
+    def over(numbers: Sequence[int]) -> dict[str, Any]:
+        percents = {"accuracy": [100.0 * (scores[number] or 0.0) for number in numbers]}
+        part = mean_metrics(percents, [questions[number].group for number in numbers])
+        part["majority"] = {"accuracy": _percent([blind[number] for number in numbers])}
+        if by == "likelihood":
+            part["chance"] = {"accuracy": _percent([1 / len(rows[number].choices) for number in numbers])}
+        return part
+
+    kinds: dict[str, list[int]] = {}
+    for number in known:
+        kinds.setdefault(rows[number].kind, []).append(number)
+    found = over(known)
+    if len(kinds) > 1:
+        found["kinds"] = {kind: {"num_questions": len(numbers), **over(numbers)} for kind, numbers in kinds.items()}
+    return found
+
+
+def _percent(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return round(100.0 * sum(known) / len(known), 4) if known else None
+
+
+def _write_submission(
+    path: Path, found: QuestionSet, rows: Sequence[QuestionRow], lines: Sequence[Mapping[str, Any]], cut: AnswerCut
+) -> None:
+    """Answers as the evaluation servers take them: VQA's `[{"question_id", "answer"}]`, VizWiz's `[{"image", "answer"}]`."""
+    content = []
+    for row, line in zip(rows, lines, strict=True):
+        of = {"image": row.picture} if found.name == "vizwiz" else {"question_id": int(row.key) if row.key.isdigit() else row.key}
+        content.append(of | {"answer": cut_answer(line["answer"], cut)})
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+class _Answerer:
+    """Answers batches of questions."""
+
+    def __init__(self, model: AskedModel, prompt: str, by: AnswerBy):
+        self._model, self._prompt, self._by = model, prompt, by
+
+    def answer(self, batch: dict[str, VisualQuestion]) -> list[dict[str, Any]]:
+        codes = iter(self._model.read([ref for one in batch.values() for ref in one.pictures]))
+        prompts = [
+            self._model.prompt([next(codes) for _ in one.pictures], self._prompt.replace(QUESTION, one.row.question.strip()))
+            for one in batch.values()
+        ]
+        if self._by == "generation":
+            return self._model.write(prompts, list(batch))
+        return [self._compare(prompt, one.row.choices) for prompt, one in zip(prompts, batch.values(), strict=True)]
+
+    def _compare(self, prompt: Sequence[int], choices: Sequence[str]) -> dict[str, Any]:
+        ids = self._model.encode_answers(choices, ended=False)
+        return {"log_likelihoods": choice_log_likelihoods(self._model.llm, prompt, ids), "num_tokens": [len(each) for each in ids]}

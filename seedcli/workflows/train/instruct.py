@@ -1,0 +1,75 @@
+"""Recipe -> a language model that follows instructions in words and pictures: LoRA on a pretrained model, merged at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seedcli.console import Reporter
+from seedcli.recipe.language import InstructRecipe
+from seedcli.workflows.train.phases import PhasedRun, lora_model, planned, visual_codes
+from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes
+
+
+def run(
+    recipe: InstructRecipe,
+    output: Path,
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    resume_command: str = "the same command with --resume",
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Tunes the recipe's start model in the run folder `output`; `output/model` is the result.
+
+    Args:
+        resume: Continue at the sample where the folder's run stopped.
+        dry_run: Say what would be trained; read and write nothing.
+
+    Raises:
+        DataError: The start model's codes are of another visual tokenizer than the one that it names.
+        SeedError: see `training.llm_trainer.train_phase`, the sources and the models.
+    """
+    if dry_run:
+        plan = planned("lora", recipe.lora.optimization, recipe.data, recipe.context_length)
+        result = {"output": str(output), "model": str(output / "model"), "dry_run": True}
+        return {"phases": [plan], "start": recipe.start} | result
+    from seedcli.models.language.text_tokenizer import extend_text_tokenizer
+    from seedcli.models.weights.locate_llm import locate_llm, read_llama_config
+    from seedcli.training.run_folder import open_run_folder
+
+    reporter = reporter or Reporter()
+    work = PhasedRun(
+        folder=output,
+        name=recipe.name or "instruct",
+        seed=recipe.seed,
+        context_length=recipe.context_length,
+        template=recipe.template,
+        teaches_conversations=recipe.data.has_conversations,
+        phases={"lora": recipe.lora.optimization},
+        parallel=recipe.parallel,
+        run=recipe.run,
+        resume=resume,
+        resume_command=resume_command,
+        reporter=reporter,
+    )
+    work.check()
+    files = locate_llm(recipe.start, option="start", reporter=reporter)
+    refuse_longer_rows(recipe.start, read_llama_config(files.folder), recipe.context_length)
+    work.earlier = files.facts.trained
+    visual = visual_codes(files.facts.visual_tokenizer, reporter=reporter)
+    remedy = "put the visual tokenizer back that it was pretrained with, or pretrain again"
+    refuse_other_codes(recipe.start, files.facts, visual, remedy=remedy)
+    if work.ranks.rank == 0:
+        open_run_folder(output, recipe, resume=resume)
+    text_tokenizer = extend_text_tokenizer(files.text_tokenizer, visual.num_codes)
+    work.phase(
+        "lora",
+        lora_model(files.folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed),
+        recipe.data,
+        work.open_sources(recipe.data, visual),
+        text_tokenizer,
+        visual=visual,
+        merge=True,
+    )
+    return {"model": str(work.result), "phases": work.done}

@@ -1,0 +1,355 @@
+"""What `seed pretrain` and `seed instruct` share: opening a run, its data, one phase with its merge, and the finished folder.
+
+A phase that is finished has a folder of its model, which appears whole or not at all; so a killed run continues in the right phase, and a
+killed merge is done again from the phase's last checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedcli.console import Reporter
+from seedcli.errors import UsageError
+from seedcli.models.weights.llm_description import LlmFacts
+from seedcli.recipe.language import (
+    DocumentDataSection,
+    LlmParallelSection,
+    LlmRunSection,
+    LoraPhaseSection,
+    TokenOptimizationSection,
+)
+from seedcli.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from seedcli.data.mixtures.documents import DocumentSource
+    from seedcli.training.llm_data import DocumentSamples, PackedRows
+    from seedcli.training.llm_trainer import PhaseResult
+
+SUMMARY_FILE = "summary.json"  # of a finished phase
+_PROBE_TOKENS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualCodes:
+    """Whose codes a language model speaks, as its `seed.json` will say."""
+
+    tokenizer: str
+    fingerprint: str | None
+    decoder_fingerprint: str | None
+    num_queries: int
+    num_codes: int
+
+
+@dataclass(kw_only=True)
+class PhasedRun:
+    """A run of one or more phases in one folder.
+
+    Attributes:
+        folder: The run folder; `folder/model` is the result.
+        name: Of the result.
+        seed: Of new weights, samples and dropout.
+        template: How conversations are written.
+        teaches_conversations: Some documents with pictures are conversations; else `seed.json` names no template.
+        phases: What each phase is trained with, in their order; the last one's model is the run's.
+        resume_command: What to type after an interruption.
+        earlier: Facts of the training of the model that the run starts from.
+        done: Facts of finished phases, for `seed.json` and for the command's result.
+    """
+
+    folder: Path
+    name: str
+    seed: int
+    context_length: int
+    template: str
+    teaches_conversations: bool
+    phases: dict[str, TokenOptimizationSection]
+    parallel: LlmParallelSection
+    run: LlmRunSection
+    resume: bool
+    resume_command: str
+    reporter: Reporter
+    ranks: Ranks = field(default_factory=Ranks.from_environment)
+    earlier: dict[str, Any] = field(default_factory=dict)
+    done: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def result(self) -> Path:
+        """Folder of the finished model."""
+        return self.folder / "model"
+
+    def target(self, name: str) -> Path:
+        """Folder of a finished phase's model."""
+        return self.result if name == list(self.phases)[-1] else self.folder / name / "model"
+
+    def check(self) -> None:
+        """Checks what can be known before anything is read: that the folder is free or the run continues, and that every update splits.
+
+        Raises:
+            UsageError: The folder holds a run, and `resume` is off; a finished phase would be longer or shorter now; or the rows of an
+                update do not split over the processes.
+        """
+        from seedcli.training.llm_engine import rows_of_update
+
+        for name, optimization in self.phases.items():
+            try:
+                rows_of_update(optimization, self.parallel, context_length=self.context_length, world=self.ranks.world)
+            except UsageError as error:
+                raise UsageError(f"phase {name}: {error.message}", remedy=error.remedy) from None
+        if self.ranks.rank != 0:
+            return
+        patterns = ("model", "*/model", "*/vocabulary", "*/checkpoints/step-*")
+        held = [path for pattern in patterns for path in sorted(self.folder.glob(pattern))]
+        if held and not self.resume:
+            raise UsageError(
+                f"{self.folder} already holds a run ({held[-1].relative_to(self.folder)})",
+                remedy="continue it with --resume, or choose another folder with -o",
+            )
+        for name, optimization in self.phases.items():
+            done = self._summary(name)["steps"] if self.target(name).is_dir() else optimization.steps
+            if done != optimization.steps:
+                raise UsageError(
+                    f"{self.folder}: phase {name} is finished after {done} updates, the recipe says {optimization.steps}",
+                    remedy=f"resume with {name}.optimization.steps={done}, or choose another folder with -o",
+                )
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / name / SUMMARY_FILE).read_text())
+
+    def wait_for(self, path: Path) -> None:
+        """Waits until another rank has written `path`."""
+        while not path.exists():
+            time.sleep(0.5)
+
+    def open_sources(self, data: DocumentDataSection, visual: VisualCodes | None) -> list[DocumentSource]:
+        """The recipe's sources, their pictures encoded: rank 0 does that first, the others read what it cached."""
+        from seedcli.data.mixtures.documents import open_source
+        from seedcli.models.weights.cache import cache_folder
+        from seedcli.workflows.pictures import PictureCodes
+
+        codes_of = PictureCodes(visual.tokenizer, device=self.parallel.device, reporter=self.reporter) if visual else None
+
+        def open_all() -> list[DocumentSource]:
+            return [
+                open_source(
+                    section,
+                    codes_of=codes_of,
+                    num_queries=visual.num_queries if visual else 0,
+                    num_codes=visual.num_codes if visual else 0,
+                    fingerprint=(visual.fingerprint or "") if visual else "",
+                    cache=cache_folder(),
+                )
+                for section in data.sources
+            ]
+
+        ready = self.folder / ("sources-ready" if visual else "texts-ready")
+        if self.ranks.rank == 0:
+            ready.unlink(missing_ok=True)
+            sources = open_all()
+            ready.touch()
+            return sources
+        self.wait_for(ready)
+        return open_all()
+
+    def documents(
+        self, data: DocumentDataSection, sources: list[DocumentSource], text_tokenizer: PreTrainedTokenizerFast | None
+    ) -> DocumentSamples:
+        """Opened sources as documents, conversations in the recipe's template."""
+        from seedcli.data.documents.conversations import conversation_template
+        from seedcli.training.llm_data import DocumentSamples
+
+        return DocumentSamples(data, sources, template=conversation_template(self.template, text_tokenizer), seed=self.seed)
+
+    def phase(
+        self,
+        name: str,
+        build_model: Callable[[torch.device], PreTrainedModel],
+        data: DocumentDataSection,
+        sources: list[DocumentSource],
+        text_tokenizer: PreTrainedTokenizerFast,
+        *,
+        visual: VisualCodes | None,
+        merge: bool = False,
+    ) -> Path:
+        """Trains one phase and writes its model to `target(name)`, unless it is there; returns that folder."""
+        from seedcli.models.language.text_tokenizer import CodeVocabulary
+        from seedcli.training.llm_data import PackedRows, TokenSamples
+        from seedcli.training.llm_trainer import train_phase
+        from seedcli.training.run_folder import plot_metrics
+
+        folder, target = self.folder / name, self.target(name)
+        if target.is_dir():
+            self.reporter.note(f"phase {name} is finished: {target}")
+            self.done[name] = self._summary(name)
+            return target
+        vocabulary = CodeVocabulary.of(text_tokenizer, visual.num_queries) if visual else None
+        documents = self.documents(data, sources, text_tokenizer)
+        samples = TokenSamples(documents, text_tokenizer, vocabulary, context_length=self.context_length)
+        rows = PackedRows(samples, context_length=self.context_length)
+        try:
+            result = train_phase(
+                name,
+                build_model,
+                rows,
+                is_image_token=vocabulary.is_image_token if vocabulary else None,
+                context_length=self.context_length,
+                seed=self.seed,
+                optimization=self.phases[name],
+                parallel=self.parallel,
+                run=self.run,
+                folder=folder,
+                resume=self.resume,
+                resume_command=self.resume_command,
+                reporter=self.reporter,
+            )
+        finally:
+            if self.ranks.rank == 0:
+                plot_metrics(folder)
+        self._finish(name, result, rows, text_tokenizer, visual, merge=merge)
+        del result
+        gc.collect()
+        return target
+
+    def _finish(
+        self,
+        name: str,
+        result: PhaseResult,
+        rows: PackedRows,
+        text_tokenizer: PreTrainedTokenizerFast,
+        visual: VisualCodes | None,
+        *,
+        merge: bool,
+    ) -> None:
+        from seedcli.models.language.seed_llama import parameter_facts, save_language_model
+
+        target = self.target(name)
+        if not result.is_main:
+            self.wait_for(target)
+            return
+        assert result.model is not None
+        model = result.model
+        facts = {
+            **parameter_facts(model),
+            "steps": result.steps,
+            "losses": {key: round(value, 5) for key, value in result.losses.items()},
+            "tokens_per_s": round(result.tokens_per_s, 1),
+            "elapsed_s": round(result.elapsed_s, 1),
+        }
+        if merge:
+            import torch
+
+            from seedcli.models.language.lora import merge_lora
+
+            row = next(rows(lanes=1, share=0, shares=1, states=None))
+            probe = torch.from_numpy(row.input_ids[None, :_PROBE_TOKENS]).long()
+            model, difference = merge_lora(model, probe)
+            facts["largest_logit_difference_of_merge"] = difference
+        self.done[name] = facts
+        (self.folder / name / SUMMARY_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+        save_language_model(model, text_tokenizer, target, facts=self._facts(visual) if visual else None, shard_size=self.run.shard_size)
+
+    def _facts(self, visual: VisualCodes) -> LlmFacts:
+        return LlmFacts(
+            name=self.name,
+            visual_tokenizer=visual.tokenizer,
+            visual_fingerprint=visual.fingerprint,
+            decoder_fingerprint=visual.decoder_fingerprint,
+            num_queries=visual.num_queries,
+            num_codes=visual.num_codes,
+            template=self.template if self.teaches_conversations else None,
+            trained={"recipe": self.name, "phases": self.done} | ({"started_from": self.earlier} if self.earlier else {}),
+        )
+
+
+def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
+    """Preset, folder or hub id of a visual tokenizer -> what there is to know of its codes; loads it where only its weights can tell.
+
+    Raises:
+        SeedError: see `models.registry`.
+    """
+    from seedcli.models.weights.description import DECODER_FOLDER, decoder_fingerprint
+    from seedcli.models.weights.load import describe
+    from seedcli.models.weights.locate import locate
+
+    known = describe(tokenizer, reporter=reporter)
+    if known.fingerprint is None:
+        from seedcli.models.weights.load import load_seed_tokenizer
+
+        known = dataclasses.replace(known, fingerprint=load_seed_tokenizer(tokenizer, reporter=reporter).fingerprint)
+    folder = locate(tokenizer, reporter=reporter).folder
+    named = Path(tokenizer).expanduser()
+    return VisualCodes(
+        tokenizer=str(named.resolve()) if named.is_dir() else tokenizer,  # a model's description is read from other folders, too
+        fingerprint=known.fingerprint,
+        decoder_fingerprint=decoder_fingerprint(folder / DECODER_FOLDER) if folder else None,
+        num_queries=known.config.qformer.num_queries,
+        num_codes=known.config.codebook.num_codes,
+    )
+
+
+def attention_kernel(parallel: LlmParallelSection, device: torch.device) -> str:
+    """The recipe's attention, `auto` resolved."""
+    import torch
+
+    from seedcli.models.language.seed_llama import fastest_attention
+
+    if parallel.attention != "auto":
+        return parallel.attention
+    return fastest_attention(device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(parallel.precision, torch.float32))
+
+
+def lora_model(
+    start: Path,
+    text_tokenizer: PreTrainedTokenizerFast,
+    phase: LoraPhaseSection,
+    *,
+    parallel: LlmParallelSection,
+    seed: int,
+) -> Callable[[torch.device], PreTrainedModel]:
+    """Builder of the model of a LoRA phase: loaded, its vocabulary extended, adapters attached from the recipe's seed."""
+
+    def build(device: torch.device) -> PreTrainedModel:
+        import torch
+
+        from seedcli.models.language.lora import attach_lora
+        from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
+        from seedcli.training.llm_engine import gather_parameters
+
+        model = load_causal_model(start, attention=attention_kernel(parallel, device))
+        extend_language_model(model, text_tokenizer, seed=seed, gather=gather_parameters)
+        adapter = phase.adapter
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return attach_lora(
+                model,
+                rank=adapter.rank,
+                alpha=adapter.alpha,
+                dropout=adapter.dropout,
+                targets=adapter.targets,
+                trained_whole=adapter.trained_whole,
+            )
+
+    return build
+
+
+def planned(name: str, optimization: TokenOptimizationSection, data: DocumentDataSection, context_length: int) -> dict[str, Any]:
+    """What a phase will read, for `--dry-run`."""
+    weights = sum(source.weight for source in data.sources)
+    return {
+        "phase": name,
+        "steps": optimization.steps,
+        "rows_per_update": optimization.batch_tokens // context_length,
+        "tokens": optimization.steps * optimization.batch_tokens,
+        "sources": [
+            {"kind": source.kind, "path": source.path, "form": source.form, "share": source.weight / weights} for source in data.sources
+        ],
+    }

@@ -1,0 +1,310 @@
+"""`seed plan`: parameters, memory, arithmetic and hours of a recipe of the language model, before anything is loaded or downloaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from seedcli.console import Reporter
+from seedcli.errors import DataError, UsageError
+from seedcli.models.language.cost import (
+    DEVICES,
+    KNOWN_SHAPES,
+    Adapter,
+    Arithmetic,
+    Device,
+    LlamaShape,
+    Phase,
+    activation_bytes,
+    count_parameters,
+    memory_per_rank,
+    shape_from_config,
+    training_flops,
+)
+from seedcli.recipe.language import DocumentDataSection, InstructRecipe, LlmParallelSection, PretrainRecipe, TokenOptimizationSection
+from seedcli.recipe.tokenizer import Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+GB = 1e9
+UTILISATION = 0.4  # of the device's peak, assumed; the run's own metrics.jsonl says the true one
+
+# (hidden size, stage) -> what the published run took. Source: the project page, as hardware x hours.
+PUBLISHED_RUNS: dict[tuple[int, str], dict[str, Any]] = {
+    (4096, "pretrain"): {"run": "SEED-LLaMA 8B, pretraining", "devices": "64 x A100-40G", "hours": 144, "device_hours": 64 * 144},
+    (5120, "pretrain"): {"run": "SEED-LLaMA 14B, pretraining", "devices": "64 x A100-40G", "hours": 216, "device_hours": 64 * 216},
+    (4096, "instruct"): {"run": "SEED-LLaMA 8B, instruction tuning", "devices": "32 x A100-80G", "hours": 16, "device_hours": 32 * 16},
+    (5120, "instruct"): {"run": "SEED-LLaMA 14B, instruction tuning", "devices": "32 x A100-80G", "hours": 27, "device_hours": 32 * 27},
+}
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One phase of a recipe, in the terms of `llm_cost`."""
+
+    phase: Phase
+    shape: LlamaShape
+    data: DocumentDataSection
+    optimization: TokenOptimizationSection
+    num_queries: int
+    adapter: Adapter | None = None
+
+
+def run(recipe: Recipe, *, gpus: str, utilisation: float = UTILISATION, reporter: Reporter = Reporter()) -> dict[str, Any]:
+    """Recipe and devices -> what the run would cost.
+
+    Args:
+        recipe: Of `seed pretrain` or `seed instruct`.
+        gpus: Kind and number, e.g. `a100-40g:64`.
+        utilisation: Share of the device's peak that the arithmetic gets, recomputation included.
+        reporter: Hears what was assumed.
+
+    Raises:
+        UsageError: An unknown device, a share that is none, or a recipe of another command.
+        DataError: Nobody knows the model's shape without its `config.json`.
+    """
+    if not isinstance(recipe, PretrainRecipe | InstructRecipe):
+        raise UsageError(
+            f"{recipe.name}: a recipe of `seed {recipe.command}`; only seed pretrain and seed instruct can be planned",
+            remedy=f"its head says what it took: seed recipes show {recipe.name}",
+        )
+    if not 0 < utilisation <= 1:
+        raise UsageError(f"--utilisation {utilisation:g}: expected a share above 0, at most 1", remedy=f"--utilisation {UTILISATION}")
+    kind, device, count = _devices(gpus)
+    phases, base = _pretrain_phases(recipe) if isinstance(recipe, PretrainRecipe) else _instruct_phases(recipe)
+    template = recipe.language_model.template if isinstance(recipe, PretrainRecipe) else recipe.template
+    parallel, context_length = recipe.parallel, recipe.context_length
+    arithmetic = _arithmetic(parallel)
+    peak = (device.fp32_tflops if arithmetic == "fp32" else device.half_tflops) * 1e12
+    text_tokenizer = _text_tokenizer(base, phases[-1].num_queries, extend=isinstance(recipe, PretrainRecipe))
+    mixtures: dict[int, dict[str, Any]] = {}
+    for planned in phases:
+        if id(planned.data) not in mixtures:
+            reporter.note("reading lengths of documents")
+            mixtures[id(planned.data)] = _mixture(planned, template, text_tokenizer, context_length, recipe.seed)
+    rows = [
+        _phase(planned, mixtures[id(planned.data)], parallel, context_length, arithmetic, count, count * peak * utilisation)
+        for planned in phases
+    ]
+    shape = phases[-1].shape
+    result = {
+        "recipe": recipe.name,
+        "command": recipe.command,
+        "devices": {"kind": kind, "count": count, "peak_tflops": peak / 1e12, "memory_gb": device.memory_gb, "utilisation": utilisation},
+        "model": {"start": base, **dataclasses.asdict(shape), "parameters": count_parameters(shape, "text").total},
+        "context_length": context_length,
+        "phases": rows,
+        "hours": sum(row["hours"] for row in rows),
+        "device_hours": sum(row["hours"] for row in rows) * count,
+        "host_gb_per_rank_while_loading": 4 * count_parameters(shape, "text").total / GB,
+    }
+    published = PUBLISHED_RUNS.get((shape.hidden_size, recipe.stage))
+    return result | ({"published": published} if published else {})
+
+
+def _devices(gpus: str) -> tuple[str, Device, int]:
+    kind, _, number = gpus.lower().partition(":")
+    if kind not in DEVICES:
+        raise UsageError(f"--gpus {gpus}: {kind!r} is not known", remedy=f"KIND:NUMBER with one of {', '.join(DEVICES)}")
+    if number and not (number.isdecimal() and int(number)):
+        raise UsageError(f"--gpus {gpus}: found {number!r} as their number", remedy=f"--gpus {kind}:8")
+    return kind, DEVICES[kind], int(number or 1)
+
+
+def _arithmetic(parallel: LlmParallelSection) -> Arithmetic:
+    if parallel.precision == "fp32":
+        return "fp32"
+    return "half" if parallel.engine == "deepspeed" else "autocast"
+
+
+def _pretrain_phases(recipe: PretrainRecipe) -> tuple[list[_Planned], str]:
+    num_codes, num_queries = _visual_codes(recipe.tokenizer)
+    language_model = recipe.language_model
+    if (own := language_model.shape) is not None:
+        shape = LlamaShape(
+            hidden_size=own.hidden_size,
+            intermediate_size=own.intermediate_size,
+            num_layers=own.num_layers,
+            num_heads=own.num_heads,
+            num_kv_heads=own.num_heads,
+            vocab_size=own.text_vocab_size,
+        )
+    else:
+        shape = _shape_of(language_model.start)
+    with_codes = shape.with_vocab(shape.vocab_size + num_codes + 2)
+    phases = []
+    if recipe.text:
+        phases.append(_Planned("text", shape, recipe.text.data, recipe.text.optimization, 0))
+    if recipe.lora:
+        adapter = _adapter(recipe.lora.adapter)
+        phases.append(_Planned("lora", with_codes, recipe.data, recipe.lora.optimization, num_queries, adapter))
+    if recipe.full:
+        phases.append(_Planned("full", with_codes, recipe.data, recipe.full.optimization, num_queries))
+    return phases, language_model.start
+
+
+def _instruct_phases(recipe: InstructRecipe) -> tuple[list[_Planned], str]:
+    from seedcli.models.weights.llm_description import FACTS_FILE, read_llm_facts
+
+    folder = _folder_of(recipe.start)
+    known = folder is not None and (folder / FACTS_FILE).is_file()
+    num_queries = read_llm_facts(folder).num_queries if known and folder else 32
+    shape = _shape_of(recipe.start)
+    return [_Planned("lora", shape, recipe.data, recipe.lora.optimization, num_queries, _adapter(recipe.lora.adapter))], recipe.start
+
+
+def _adapter(section: Any) -> Adapter:
+    return Adapter(rank=section.rank, targets=section.targets, trained_whole=section.trained_whole)
+
+
+def _visual_codes(tokenizer: str) -> tuple[int, int]:
+    """Codebook size and codes of a picture of a visual tokenizer, from its preset or its folder."""
+    from seedcli.models.visual.config import PRESETS
+    from seedcli.models.weights.description import read_model_facts
+
+    config = PRESETS[tokenizer] if tokenizer in PRESETS else read_model_facts(Path(tokenizer))[0]
+    return config.codebook.num_codes, config.qformer.num_queries
+
+
+def _folder_of(start: str) -> Path | None:
+    """Folder of a language model on this disk: as named, or downloaded before."""
+    from seedcli.models.weights.download import find_local
+    from seedcli.models.weights.published import ROLES
+
+    path = Path(start).expanduser()
+    if path.is_dir():
+        return path
+    found = find_local(ROLES[start]) if start in ROLES else None
+    return found[1] if found else None
+
+
+def _shape_of(start: str) -> LlamaShape:
+    """Shape of the model that a run starts from: `config.json`, a known model, or the shipped recipe whose run it would be.
+
+    Raises:
+        DataError: None of them.
+    """
+    folder = _folder_of(start)
+    if folder and (folder / "config.json").is_file():
+        try:
+            return shape_from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{folder / 'config.json'}: not the configuration of a Llama: {type(error).__name__} {error}") from None
+    if start in KNOWN_SHAPES:
+        return KNOWN_SHAPES[start]
+    from seedcli.recipe.read import load_recipe, shipped_recipes
+
+    runs = [name for name in shipped_recipes() if name in Path(start).parts]
+    if runs and isinstance(earlier := load_recipe(runs[0]), PretrainRecipe):
+        return _pretrain_phases(earlier)[0][-1].shape
+    raise DataError(
+        f"{start}: no folder with a config.json on this disk, and its shape is not known",
+        remedy=f"download its config.json and name the folder; known without: {', '.join(KNOWN_SHAPES)}",
+    )
+
+
+def _text_tokenizer(start: str, num_queries: int, *, extend: bool) -> PreTrainedTokenizerBase | None:
+    """The text tokenizer with codes where it lies on this disk; the number of codes changes no length."""
+    folder = _folder_of(start)
+    if folder is None or not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return None
+    from seedcli.models.language.text_tokenizer import extend_text_tokenizer, load_text_tokenizer
+
+    return extend_text_tokenizer(folder, max(num_queries, 1)) if extend else load_text_tokenizer(folder)
+
+
+def _mixture(
+    planned: _Planned,
+    template: Literal["vicuna", "llama-2", "own"],
+    text_tokenizer: PreTrainedTokenizerBase | None,
+    context_length: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Lengths of a phase's documents, source by source, and their padding."""
+    from seedcli.data.documents.conversations import conversation_template
+    from seedcli.data.mixtures.lengths import padding, source_lengths
+
+    own = template == "own" and not (text_tokenizer and text_tokenizer.chat_template)
+    writer = conversation_template("vicuna" if own else template, text_tokenizer)
+    settings = {"template": writer, "num_queries": planned.num_queries, "num_codes": 1, "text_tokenizer": text_tokenizer, "seed": seed}
+    sources = [(section, source_lengths(section, **settings)) for section in planned.data.sources]
+    mean, shares = padding(sources, context_length=context_length, seed=seed)
+    total = sum(section.weight for section, _ in sources)
+    return {
+        "sources": [
+            {
+                "source": f"{section.kind} {section.path}",
+                "form": section.form,
+                "share": section.weight / total,
+                "mean_tokens": lengths.mean,
+                "max_tokens": section.max_tokens,
+                "lengths": lengths.basis,
+            }
+            for section, lengths in sources
+        ],
+        "mean_tokens": mean,
+        "padding_unpacked": shares.to_longest,
+        "padding_packed": shares.packed,
+    }
+
+
+def _phase(
+    planned: _Planned,
+    mixture: dict[str, Any],
+    parallel: LlmParallelSection,
+    context_length: int,
+    arithmetic: Arithmetic,
+    ranks: int,
+    flops_per_s: float,
+) -> dict[str, Any]:
+    tokens = planned.optimization.steps * planned.optimization.batch_tokens
+    real_tokens = tokens * (1 - mixture["padding_packed"])
+    attended = context_length if parallel.attention in ("sdpa", "eager") or arithmetic == "fp32" else mixture["mean_tokens"] / 2
+    parameters = count_parameters(planned.shape, planned.phase, planned.adapter)
+    per_token = training_flops(
+        planned.shape, planned.phase, planned.adapter, attended_tokens=attended, gradient_checkpointing=parallel.gradient_checkpointing
+    )
+    hours = tokens * per_token / flops_per_s / 3600
+    activations = activation_bytes(
+        planned.shape,
+        planned.adapter,
+        tokens=parallel.micro_batch_rows * context_length,
+        arithmetic=arithmetic,
+        gradient_checkpointing=parallel.gradient_checkpointing,
+        eager_row_tokens=context_length if parallel.attention == "eager" else 0,
+    )
+    stages: Sequence[Literal[0, 1, 2, 3]] = (0, 1, 2, 3) if ranks > 1 or parallel.engine == "deepspeed" else (0,)
+    memory = []
+    for stage in stages:
+        one = memory_per_rank(
+            parameters,
+            ranks=ranks,
+            zero_stage=stage,
+            arithmetic=arithmetic,
+            activations=activations,
+            offload_optimizer=parallel.offload_optimizer,
+            offload_parameters=parallel.offload_parameters,
+        )
+        row = {"zero_stage": stage, "chosen": stage == parallel.zero_stage, "device_gb": one.device / GB}
+        memory.append(row | {f"{name}_gb": value / GB for name, value in dataclasses.asdict(one).items()})
+    return {
+        "phase": planned.phase,
+        "trainable": parameters.trainable,
+        "frozen": parameters.frozen,
+        "adapter": parameters.adapter,
+        "steps": planned.optimization.steps,
+        "tokens": tokens,
+        "real_tokens": round(real_tokens),
+        "documents": round(real_tokens / mixture["mean_tokens"]),
+        "documents_per_step": round(real_tokens / mixture["mean_tokens"] / planned.optimization.steps),
+        "flops_per_token": per_token,
+        "hours": hours,
+        "hours_unpacked": hours * (1 - mixture["padding_packed"]) / (1 - mixture["padding_unpacked"]),
+        "memory_per_device": memory,
+        "mixture": mixture,
+    }

@@ -1,0 +1,162 @@
+"""Recipe -> a language model that reads and writes codes: words (optional), LoRA, merge, everything but the input embedding."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedcli.console import Reporter
+from seedcli.recipe.language import PretrainRecipe
+from seedcli.workflows.train.phases import PhasedRun, VisualCodes, attention_kernel, lora_model, planned, visual_codes
+from seedcli.workflows.train.start import Start, locate_start, refuse_other_codes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def run(
+    recipe: PretrainRecipe,
+    output: Path,
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    resume_command: str = "the same command with --resume",
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Trains the recipe's phases in the run folder `output`; `output/model` is the result.
+
+    Args:
+        resume: Continue in the phase and at the sample where the folder's run stopped.
+        dry_run: Say what would be trained; read and write nothing.
+
+    Raises:
+        SeedError: see `training.llm_trainer.train_phase`, the sources and the models.
+    """
+    phases = {name: phase for name in ("text", "lora", "full") if (phase := getattr(recipe, name)) is not None}
+    if dry_run:
+        return {
+            "phases": [
+                planned(name, phase.optimization, getattr(phase, "data", recipe.data), recipe.context_length)
+                for name, phase in phases.items()
+            ],
+            "start": recipe.language_model.start,
+            "tokenizer": recipe.tokenizer,
+            "output": str(output),
+            "model": str(output / "model"),
+            "dry_run": True,
+        }
+    from seedcli.training.run_folder import open_run_folder
+
+    reporter = reporter or Reporter()
+    work = PhasedRun(
+        folder=output,
+        name=recipe.name or "pretrain",
+        seed=recipe.seed,
+        context_length=recipe.context_length,
+        template=recipe.language_model.template,
+        teaches_conversations=recipe.data.has_conversations,
+        phases={name: phase.optimization for name, phase in phases.items()},
+        parallel=recipe.parallel,
+        run=recipe.run,
+        resume=resume,
+        resume_command=resume_command,
+        reporter=reporter,
+    )
+    work.check()
+    start, name = None, recipe.language_model.start
+    if recipe.language_model.shape is None:
+        start = locate_start(name, context_length=recipe.context_length, reporter=reporter)
+    visual = visual_codes(recipe.tokenizer, reporter=reporter)
+    if start:
+        remedy = f"tokenizer={start.facts.visual_tokenizer}, or start from a model that speaks no codes" if start.facts else ""
+        refuse_other_codes(name, start.facts, visual, remedy=remedy)
+    if work.ranks.rank == 0:
+        open_run_folder(output, recipe, resume=resume)
+    sources = work.open_sources(recipe.data, visual)
+    folder, words = (start.folder, start.text_tokenizer) if start else (None, None)
+    if recipe.text:
+        folder = words = _text_phase(recipe, work, start)
+    if recipe.lora:
+        from seedcli.models.language.text_tokenizer import extend_text_tokenizer
+
+        text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
+        folder = words = work.phase(
+            "lora",
+            lora_model(folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed),
+            recipe.data,
+            sources,
+            text_tokenizer,
+            visual=visual,
+            merge=True,
+        )
+    if recipe.full:
+        _full_phase(recipe, work, folder, words, sources, visual)
+    return {"model": str(work.result), "phases": work.done}
+
+
+def _text_phase(recipe: PretrainRecipe, work: PhasedRun, start: Start | None) -> Path:
+    """Phase 0: words only; from scratch it learns the text vocabulary first."""
+    from seedcli.models.language.seed_llama import build_language_model, load_causal_model
+    from seedcli.models.language.text_tokenizer import load_text_tokenizer
+
+    assert recipe.text is not None
+    data = recipe.text.data
+    sources = work.open_sources(data, None)
+    shape = recipe.language_model.shape
+    if start is not None:
+        text_tokenizer = load_text_tokenizer(start.text_tokenizer)
+    else:
+        text_tokenizer = _text_vocabulary(work, work.documents(data, sources, None), shape.text_vocab_size)
+
+    def build(device):
+        attention = attention_kernel(recipe.parallel, device)
+        if start is not None:
+            return load_causal_model(start.folder, attention=attention)
+        return build_language_model(
+            text_tokenizer,
+            hidden_size=shape.hidden_size,
+            intermediate_size=shape.intermediate_size,
+            num_layers=shape.num_layers,
+            num_heads=shape.num_heads,
+            max_positions=shape.max_positions,
+            rope_theta=shape.rope_theta,
+            attention=attention,
+            seed=recipe.seed,
+        )
+
+    return work.phase("text", build, data, sources, text_tokenizer, visual=None)
+
+
+def _text_vocabulary(work: PhasedRun, documents: Any, size: int) -> PreTrainedTokenizerFast:
+    """The vocabulary that the text phase's documents teach; learned once, then read from the run folder."""
+    from seedcli.models.language.text_tokenizer import load_text_tokenizer, train_text_tokenizer
+
+    folder = work.folder / "text" / "vocabulary"
+    if work.ranks.rank == 0 and not folder.is_dir():
+        partial = folder.with_name("vocabulary.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        train_text_tokenizer(documents.texts(), size).save_pretrained(partial)
+        partial.rename(folder)
+    work.wait_for(folder)
+    return load_text_tokenizer(folder)
+
+
+def _full_phase(recipe: PretrainRecipe, work: PhasedRun, folder: Path, words: Path, sources: Any, visual: VisualCodes) -> None:
+    """Phase 3: every parameter but the input embedding."""
+    from seedcli.models.language.lora import untie_embeddings
+    from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
+    from seedcli.models.language.text_tokenizer import extend_text_tokenizer
+    from seedcli.training.llm_engine import gather_parameters
+
+    assert recipe.full is not None
+    text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
+
+    def build(device):
+        model = load_causal_model(folder, attention=attention_kernel(recipe.parallel, device))
+        extend_language_model(model, text_tokenizer, seed=recipe.seed, gather=gather_parameters)
+        untie_embeddings(model)
+        model.get_input_embeddings().requires_grad_(False)
+        return model
+
+    work.phase("full", build, recipe.data, sources, text_tokenizer, visual=visual)

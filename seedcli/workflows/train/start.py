@@ -1,0 +1,103 @@
+"""The language model that a run starts from: where its files are, whose codes it speaks already, and whether it fits the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedcli.console import Reporter
+from seedcli.errors import DataError, UsageError
+from seedcli.models.weights.llm_description import FACTS_FILE, LlmFacts, read_llm_facts
+from seedcli.workflows.train.phases import VisualCodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Files of a language model.
+
+    Attributes:
+        name: What the recipe says.
+        folder: Configuration and weights.
+        text_tokenizer: Folder of its words, which the published models have elsewhere.
+        facts: What its `seed.json` says; None for a base model and for published weights.
+    """
+
+    name: str
+    folder: Path
+    text_tokenizer: Path
+    facts: LlmFacts | None
+
+
+def locate_start(name: str, *, context_length: int, reporter: Reporter | None = None) -> Start:
+    """`language_model.start` of a recipe -> its files: a folder, a role of `seed models`, or a hub id, which are downloaded.
+
+    Raises:
+        UsageError: No such folder, preset or hub id; or rows longer than the model was made for.
+        DataError: Not a language model of the Llama family, or one without words.
+    """
+    from seedcli.models.weights.locate_llm import find_text_tokenizer, has_published_rows, read_llama_config
+
+    reporter = reporter or Reporter()
+    folder = _find(name, reporter)
+    config = read_llama_config(folder)
+    refuse_longer_rows(name, config, context_length)
+    text_tokenizer = find_text_tokenizer(folder, is_published=has_published_rows(config), reporter=reporter)
+    facts = read_llm_facts(folder) if (folder / FACTS_FILE).is_file() else None
+    return Start(name=name, folder=folder, text_tokenizer=text_tokenizer, facts=facts)
+
+
+def _find(name: str, reporter: Reporter) -> Path:
+    from seedcli.models.weights.download import fetch
+    from seedcli.models.weights.published import LLM_FILES, ROLES, Role, Source
+
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if name in ROLES:
+        return fetch(ROLES[name], reporter=reporter)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        source = Source(repo=name, files=LLM_FILES)
+        return fetch(
+            Role(name=name, title="language model", kind="folder", sources=(source,), lay_out="name the folder"), reporter=reporter
+        )
+    raise UsageError(
+        f"language_model.start = {name!r} is no folder, preset or hub id",
+        remedy="name a folder with config.json and weights, or a hub id such as lmsys/vicuna-7b-v1.1",
+    )
+
+
+def refuse_longer_rows(name: str, config: dict, context_length: int) -> None:
+    """Checks the recipe's rows against the positions that the model was made for.
+
+    Raises:
+        UsageError: They are longer.
+    """
+    positions = config.get("max_position_embeddings", context_length)
+    if context_length > positions:
+        raise UsageError(
+            f"context_length {context_length} is longer than the {positions} positions that {name} was made for",
+            remedy=f"context_length={positions}",
+        )
+
+
+def refuse_other_codes(name: str, facts: LlmFacts | None, visual: VisualCodes, *, remedy: str) -> None:
+    """Checks that a language model that speaks codes already speaks those of the visual tokenizer at hand.
+
+    Args:
+        name: What the recipe calls the language model.
+        facts: What it says of itself; None where it says nothing.
+        visual: Whose codes are to be learned.
+        remedy: What to change in the recipe.
+
+    Raises:
+        DataError: It speaks other ones.
+    """
+    if facts is None:
+        return
+    speaks = (facts.num_queries, facts.num_codes, facts.visual_fingerprint or visual.fingerprint)
+    if speaks != (visual.num_queries, visual.num_codes, visual.fingerprint):
+        raise DataError(
+            f"{name} was trained on images of {facts.num_queries} codes out of {facts.num_codes} by {facts.visual_tokenizer} (fingerprint "
+            f"{facts.visual_fingerprint}); {visual.tokenizer} makes {visual.num_queries} out of {visual.num_codes} ({visual.fingerprint})",
+            remedy=remedy,
+        )

@@ -1,0 +1,288 @@
+"""What every kind of INPUT becomes: order, keys, captions, and failures as values."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from seedcli.data.images.inputs import Columns, Container, Item, count_items, list_inputs, read_items
+from seedcli.data.tokens.shards import ShardHeader, write_shard
+from seedcli.errors import DataError, UsageError
+
+
+def png(value: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (value, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def names(found) -> list[str]:
+    return [entry.key if isinstance(entry, Item) else f"<{entry.kind} {entry.stem}>" for entry in found]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Pictures on two floors, a caption, a hidden file, a text."""
+    root = tmp_path / "photos"
+    for name in ("b.png", "a.JPG", "deep/c.webp", "deep/d.png", ".hidden.png", ".git/e.png", "__MACOSX_no.txt", "Z/z.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(png())
+    (root / "b.txt").write_text("a red square\n")
+    monkeypatch.chdir(tmp_path)
+    return root
+
+
+def test_folder_is_recursive_sorted_and_skips_what_is_hidden_or_no_image(folder):
+    found = list(list_inputs(["photos"]))
+    assert names(found) == ["photos/Z/z.png", "photos/a.JPG", "photos/b.png", "photos/deep/c.webp", "photos/deep/d.png"]
+    assert found[2].source == "photos/b.png"
+    assert found[2].text_path == "photos/b.txt"
+    assert found[1].text_path is None
+
+
+def test_keys_do_not_depend_on_where_the_folder_lies(folder):
+    assert names(list_inputs([str(folder)])) == names(list_inputs(["photos/"])) == names(list_inputs(["./photos"]))
+
+
+def test_folders_of_one_name_keep_their_paths_apart(tmp_path, monkeypatch):
+    for split in ("train", "test"):
+        (tmp_path / split / "images").mkdir(parents=True)
+        (tmp_path / split / "images" / "0.png").write_bytes(png())
+    monkeypatch.chdir(tmp_path)
+    assert names(list_inputs(["train/images", "test/images"])) == ["train/images/0.png", "test/images/0.png"]
+
+
+def test_loops_of_links_end(folder):
+    (folder / "deep" / "up").symlink_to(folder)
+    (folder / "self").symlink_to("self")
+    (folder / "Z" / "x").symlink_to(folder / "deep")
+    found = names(list_inputs(["photos"]))
+    assert len(found) == 5
+    assert {Path(name).name for name in found} == {"z.png", "a.JPG", "b.png", "c.webp", "d.png"}
+
+
+def test_folder_that_cannot_be_read_is_a_failed_item(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root, who runs tests in containers, may read everything
+    found = list(list_inputs(["photos"]))
+    assert [entry.problem for entry in found] == [None, None, None, "folder cannot be read (Permission denied)"]
+
+
+def test_files_globs_braces_and_stdin_keep_their_order(folder):
+    assert names(list_inputs(["photos/deep/d.png", "photos/b.png"])) == ["photos/deep/d.png", "photos/b.png"]
+    assert names(list_inputs(["photos/*.png"])) == ["photos/b.png"]
+    assert names(list_inputs(["photos/**/*.png"])) == ["photos/Z/z.png", "photos/b.png", "photos/deep/d.png"]
+    assert names(list_inputs(["photos/{b,deep/d}.png"])) == ["photos/b.png", "photos/deep/d.png"]
+    assert names(list_inputs(["photos/b.png", "-"], ["photos/Z/z.png\n", "\n", "photos/deep\n"])) == [
+        "photos/b.png",
+        "photos/Z/z.png",
+        "deep/c.webp",
+        "deep/d.png",
+    ]
+
+
+def test_ranges_of_tars_and_names_with_brackets(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        write_tar(tmp_path / f"{number:03d}.tar", [])
+    (tmp_path / "a[1].png").write_bytes(png())
+    assert names(list_inputs(["{000..002}.tar", "a[1].png"])) == ["<tar 000>", "<tar 001>", "<tar 002>", "a[1].png"]
+    with pytest.raises(DataError, match=r"003\.tar"):
+        list_inputs(["{000..003}.tar"])
+
+
+def test_any_file_that_is_named_is_tried(folder):
+    assert names(list_inputs(["photos/b.txt"])) == ["photos/b.txt"]
+
+
+@pytest.mark.parametrize("argument", ["absent.png", "photos/*.gif", "photos/{x,y}.png"])
+def test_missing_arguments_are_an_error_at_once(folder, argument):
+    with pytest.raises(DataError, match="no such file or folder") as raised:
+        list_inputs(["photos/b.png", argument])
+    assert raised.value.exit_code == 3
+    assert raised.value.remedy
+
+
+def test_missing_line_on_stdin_is_a_failed_item(folder):
+    found = list(list_inputs(["-"], ["absent.png\n", "photos/b.png\n"]))
+    assert [entry.problem for entry in found] == ["no such file", None]
+
+
+def test_nothing_empty_and_unbalanced(folder):
+    with pytest.raises(UsageError, match="no INPUT"):
+        list_inputs([])
+    (folder.parent / "empty").mkdir()
+    with pytest.raises(DataError, match="no image"):
+        list(list_inputs(["empty"]))
+    with pytest.raises(UsageError, match="balance"):
+        list_inputs(["photos/{a.png"])
+
+
+def test_tar_groups_samples_as_webdataset_does(tmp_path):
+    members = [
+        ("0001.jpg", png(1)),
+        ("0001.txt", b" a cat \n"),
+        ("0001.json", b'{"url": "http://x", "n": 1}'),
+        ("sub/0002.left.png", png(2)),
+        ("sub/0002.json", b'{"caption": "a dog"}'),
+        ("README", b"no sample"),
+        ("0003.txt", b"no picture"),
+        ("0004.png", png(4)),
+        ("0004.json", b"not json"),
+    ]
+    container = Container("tar", str(write_tar(tmp_path / "00000.tar", members)))
+    items = list(read_items(container))
+    assert [item.key for item in items] == ["00000/0001", "00000/sub/0002", "00000/0003", "00000/0004"]
+    assert [item.text for item in items] == ["a cat", "a dog", "no picture", None]
+    assert items[0].source == f"{container.path}/0001.jpg"
+    assert items[0].data == png(1)
+    assert json.loads(items[0].meta) == {"url": "http://x", "n": 1}
+    assert items[2].problem == "sample without an image"
+    assert json.loads(items[3].meta) == {"json": "not json"}
+    assert [item.key for item in read_items(container, skip=3)] == ["00000/0004"]
+    assert count_items(container) is None
+    assert count_items(container, at_most=3) == 3
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_truncated_tar_gives_what_it_has_and_a_failure(tmp_path, mode):
+    path = write_tar(
+        tmp_path / ("a.tar.gz" if mode == "w:gz" else "a.tar"), [(f"{n:04d}.bin.png", os.urandom(3000)) for n in range(10)], mode
+    )
+    path.write_bytes(path.read_bytes()[:17_000])
+    items = list(read_items(Container("tar", str(path))))
+    assert 3 <= len(items) <= 6
+    assert all(item.problem is None for item in items[:-1])
+    assert "tar is damaged" in items[-1].problem
+    assert items[-1].source == str(path)
+
+
+def test_something_else_named_tar_is_a_failed_item(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"hello" * 200)
+    assert [item.problem.split(" (")[0] for item in read_items(Container("tar", str(tmp_path / "a.tar")))] == [
+        "tar is damaged or cannot be read after 0 samples"
+    ]
+
+
+def write_table(path: Path, rows: int = 10, **columns) -> Container:
+    pictures = [{"bytes": png(number), "path": f"{number}.png"} for number in range(rows)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array(pictures, kind), **columns}), path, row_group_size=4)
+    return Container("parquet", str(path))
+
+
+def test_parquet_with_images_captions_and_more(tmp_path):
+    container = write_table(tmp_path / "t.parquet", caption=[f"no {n}" for n in range(10)], n=list(range(10)), thumb=[b"x"] * 10)
+    items = list(read_items(container))
+    assert [item.key for item in items[:2]] == ["t/00000000", "t/00000001"]
+    assert items[3].text == "no 3"
+    assert items[3].data == png(3)
+    assert items[3].source == f"{container.path}[3]"
+    assert json.loads(items[3].meta) == {"n": 3}
+    assert count_items(container) == 10
+    for skip in (0, 3, 4, 9, 10):
+        assert list(read_items(container, skip=skip)) == items[skip:]
+
+
+def test_parquet_of_plain_bytes_and_lists_of_captions(tmp_path):
+    pq.write_table(pa.table({"jpg": [png(0), None], "captions": [["one", "two"], []]}), tmp_path / "t.parquet")
+    first, second = read_items(Container("parquet", str(tmp_path / "t.parquet")))
+    assert first.text == "one"
+    assert json.loads(first.meta) == {"captions": ["one", "two"]}
+    assert second.problem == "row without an image"
+
+
+def test_parquet_whose_images_lie_beside_it(tmp_path):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(pa.table({"image": pa.array([{"bytes": None, "path": "x.png"}], kind)}), tmp_path / "t.parquet")
+    assert [item.path for item in read_items(Container("parquet", str(tmp_path / "t.parquet")))] == [str(tmp_path / "x.png")]
+
+
+def test_columns_can_be_named_and_must_exist(tmp_path):
+    pq.write_table(pa.table({"left": [png(1)], "right": [png(2)], "words": ["hello"]}), tmp_path / "t.parquet")
+    container = Container("parquet", str(tmp_path / "t.parquet"))
+    with pytest.raises(DataError, match="several columns could hold the image: left, right"):
+        count_items(container)
+    (item,) = read_items(container, Columns("right", "words"))
+    assert (item.data, item.text) == (png(2), "hello")
+    with pytest.raises(DataError, match="no column 'middle'"):
+        count_items(container, Columns("middle"))
+    with pytest.raises(DataError, match="holds no image bytes"):
+        count_items(container, Columns("words"))
+
+
+def test_tables_without_images_and_token_shards_are_refused(tmp_path):
+    pq.write_table(pa.table({"words": ["hello"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="no image column among words"):
+        count_items(Container("parquet", str(tmp_path / "t.parquet")))
+    header = ShardHeader(
+        tokenizer="t",
+        fingerprint="f",
+        num_queries=1,
+        num_codes=2,
+        image_handling="seed",
+        numerics="default",
+        dtype="float32",
+        micro_batch=(1,),
+    )
+    write_shard(tmp_path / "s.parquet", header, [])
+    with pytest.raises(DataError, match="is a token shard"):
+        count_items(Container("parquet", str(tmp_path / "s.parquet")))
+    (tmp_path / "n.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="no readable parquet"):
+        count_items(Container("parquet", str(tmp_path / "n.parquet")))
+
+
+def test_folder_saved_by_datasets(tmp_path):
+    features = datasets.Features(
+        {"picture": datasets.Image(), "text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    pictures = [Image.new("RGB", (8, 8), (number, 0, 0)) for number in range(5)]
+    table = datasets.Dataset.from_dict({"picture": pictures, "text": list("abcde"), "label": [0, 1, 0, 1, 0]}, features=features)
+    table.save_to_disk(tmp_path / "set", num_shards=2)
+    (container,) = list_inputs([str(tmp_path / "set")])
+    items = list(read_items(container))
+    assert [item.key for item in items] == [f"set/{number:08d}" for number in range(5)]
+    assert [item.text for item in items] == list("abcde")
+    assert json.loads(items[1].meta) == {"label": 1}
+    assert Image.open(io.BytesIO(items[3].data)).getpixel((0, 0)) == (3, 0, 0)
+    assert count_items(container) == 5
+    part = Container("dataset", container.path, 1, 4)
+    assert list(read_items(part, skip=1)) == items[2:4]
+    datasets.DatasetDict({"train": table}).save_to_disk(tmp_path / "dict")
+    with pytest.raises(DataError, match="several splits") as raised:
+        count_items(Container("dataset", str(tmp_path / "dict")))
+    assert str(tmp_path / "dict" / "train") in raised.value.remedy
+
+
+def test_folder_with_tars_and_tables(tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    write_tar(tmp_path / "set" / "1.tar", [])
+    (tmp_path / "set" / "0.png").write_bytes(png())
+    write_table(tmp_path / "set" / "2.parquet")
+    monkeypatch.chdir(tmp_path)
+    assert names(list_inputs(["set"])) == ["set/0.png", "<tar 1>", "<parquet 2>"]

@@ -1,0 +1,32 @@
+"""Freed memory stays with the process, so that the next step does not fault it in again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+from seedcli.models.device import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+import numpy
+for _ in range(3):
+    numpy.ones(8_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    numpy.ones(8_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
+def test_large_blocks_are_not_faulted_in_again():
+    faults = [
+        int(subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True).stdout)
+        for mode in ("keep", "give")
+    ]
+    assert faults[0] < 100 < faults[1]

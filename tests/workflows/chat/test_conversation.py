@@ -1,0 +1,282 @@
+"""Conversations: what the model is asked, what comes back, what is remembered, what is written down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from seedcli.console import Reporter
+from seedcli.data.documents.conversations import conversation_template
+from seedcli.data.documents.sequences import build_sequence
+from seedcli.data.images.facts import read_picture_facts
+from seedcli.data.tokens.shards import open_shards
+from seedcli.errors import DataError, UsageError
+from seedcli.models.language.generate import sampling_of
+from seedcli.workflows.chat.conversation import ChatSettings, Conversation, open_conversation
+from seedcli.workflows.chat.pictures import ChatPictures, PictureSettings
+from seedcli.workflows.documents import build as build_documents
+from seedcli.workflows.documents.build import BuildRequest
+
+BASE = {"temperature": 1.5, "top_p": 1.0, "max_new_tokens": 45}
+
+
+class Hearing(Reporter):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.heard.append(text)
+
+    def warn(self, text: str) -> None:
+        self.heard.append(text)
+
+
+@pytest.fixture
+def talk(tiny_llm, tmp_path):
+    def start(reporter=None, **changes) -> Conversation:
+        sampling = BASE | changes.pop("sampling", {})
+        settings = ChatSettings(sampling=sampling, pictures=PictureSettings(output=tmp_path / "out", steps=2, device="cpu"), **changes)
+        return Conversation(tiny_llm, settings, reporter=reporter)
+
+    return start
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "picture.png"
+    generator = torch.Generator().manual_seed(5)
+    Image.fromarray(torch.randint(0, 256, (40, 30, 3), generator=generator, dtype=torch.uint8).numpy()).save(path)
+    return path
+
+
+def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_sees(talk, tiny_llm, picture, monkeypatch) -> None:
+    prompts = []
+    generate = tiny_llm.generate
+    monkeypatch.setattr(tiny_llm, "generate", lambda asked, *rest, **options: prompts.extend(asked) or generate(asked, *rest, **options))
+    conversation = talk()
+    shown = conversation.attach(picture)
+    first = conversation.say("draw it again", draw=True)
+    assert first.text.startswith("<image>") and len(first.codes[0]) == 32
+    facts = read_picture_facts(Path(first.images[0]))
+    assert facts["codes"] == first.codes[0] and facts["steps"] == 2 and facts["seed"] == 0
+    second = conversation.say("now in red", draw=True)
+    assert [Path(path).name for path in first.images + second.images] == [f"{n}.png" for n in range(len(first.images + second.images))]
+
+    assert conversation.messages[0].segments == (shown, "draw it again")
+    document = conversation_template("vicuna").render(conversation.messages)
+    whole = build_sequence(document, tiny_llm.text_tokenizer, tiny_llm.vocabulary, 10_000)
+    assert list(whole.ids[: len(prompts[1])]) == prompts[1]
+    assert prompts[1][0] == tiny_llm.vocabulary.bos and tiny_llm.vocabulary.eos not in prompts[1]
+
+
+def test_words_and_pictures_are_heard_in_their_order(talk) -> None:
+    heard = []
+    turn = talk(words_first=True, sampling={"max_new_tokens": 80}).say(
+        "a cat", draw=True, on_text=heard.append, on_picture=lambda path, codes: heard.append((str(path), list(codes)))
+    )
+    assert [each for each in heard if isinstance(each, tuple)] == list(zip(turn.images, turn.codes, strict=True))
+    assert "".join(each if isinstance(each, str) else "<image>" for each in heard).replace(" ", "") == turn.text.replace(" ", "")
+    heard.clear()
+    beams = talk(sampling={"num_beams": 2, "temperature": 0}).say("a cat", draw=True, on_picture=lambda path, codes: heard.append(path))
+    assert len(heard) == len(beams.images) >= 1
+
+
+def test_the_seed_decides_an_answer_and_its_pictures(talk, tmp_path) -> None:
+    def answers(conversation) -> list:
+        turns = [conversation.say(text, draw=True) for text in ("a dog", "the red bus")]
+        return [(turn.text, turn.codes, [Path(path).read_bytes() for path in turn.images]) for turn in turns]
+
+    first = answers(talk())
+    assert answers(talk()) == first
+    again = talk(sampling={"seed": 3})
+    assert answers(again) != first
+    again.reset()
+    again.reseed(0)
+    assert answers(again) == first
+
+
+def test_marks_say_where_attached_images_stand(talk, picture) -> None:
+    conversation = talk(draws=False)
+    codes = [conversation.attach(picture), conversation.attach(picture)]
+    conversation.say("this <image> and that <image>, blended", draw=True)
+    assert conversation.messages[0].segments == ("this ", codes[0], " and that ", codes[1], ", blended")
+    conversation.attach(picture)
+    with pytest.raises(UsageError, match="says <image> 2 times, 1 images are attached"):
+        conversation.say("<image> <image>")
+    with pytest.raises(UsageError, match="nothing is said"):
+        talk().say("  ")
+
+
+def test_without_a_decoder_answers_stay_codes(talk, tmp_path) -> None:
+    turn = talk(draws=False).say("a dog", draw=True)
+    assert turn.images == [] and len(turn.codes) >= 1 and not (tmp_path / "out").exists()
+
+
+def test_a_turn_that_fails_was_never_said(talk, picture, tmp_path) -> None:
+    conversation = talk()
+    (tmp_path / "out").write_text("in the way")
+    conversation.attach(picture)
+    with pytest.raises(DataError, match="is no folder"):
+        conversation.say("a dog", draw=True)
+    assert conversation.messages == []
+    (tmp_path / "out").unlink()
+    conversation.say("a dog", draw=True)
+    assert conversation.messages[0].segments[-1] == "a dog" and len(conversation.messages[0].segments) == 2
+    with pytest.raises(UsageError, match="words hold image tokens"):
+        conversation.say("<img_00001>")
+
+
+def test_another_answer_takes_the_place_of_the_last(talk, picture, monkeypatch) -> None:
+    conversation = talk(draws=False)
+    conversation.say("a bus")
+    conversation.attach(picture)
+    first = conversation.say("a dog", draw=True)
+    asked, seed = conversation.messages[2], conversation.next_seed
+    second = conversation.again()
+    assert len(second.codes) == 1 and second.codes != first.codes and conversation.next_seed == seed + 1
+    assert len(conversation.messages) == 4 and conversation.messages[2] is asked
+    assert list(conversation.messages[3].segments[0]) == second.codes[0]
+
+    def interrupt(path, codes) -> None:
+        raise KeyboardInterrupt
+
+    before = conversation.messages
+    with pytest.raises(KeyboardInterrupt):
+        conversation.again(on_picture=interrupt)
+    assert conversation.messages == before
+    conversation.reset()
+    with pytest.raises(UsageError, match="nothing was said yet"):
+        conversation.again()
+
+
+def test_conversations_that_share_a_model_hear_nothing_of_each_other(talk, picture) -> None:
+    first, reporter = talk(draws=False), Hearing()
+    first.say("a bus")
+    first.attach(picture)
+    second = first.another(reporter)
+    assert second.messages == [] and second.next_seed == 0 and second.llm is first.llm
+    assert second.attach(picture) == first.attach(picture)
+    second.detach()
+    second.reseed(7)
+    second.say("a dog", draw=True)
+    assert first.next_seed == 1 and len(first.messages) == 2
+    assert second.messages[0].segments == ("a dog",)
+
+
+def test_the_oldest_turns_are_forgotten_when_the_context_is_full(talk, tiny_llm) -> None:
+    reporter = Hearing()
+    conversation = talk(reporter, draws=False, sampling={"max_new_tokens": 60})
+    for number in range(4):
+        conversation.say(f"the red bus waits near the bridge {number}", draw=True)
+    assert len(conversation.messages) == 8
+    assert any("turn 1 is forgotten" in text for text in reporter.heard)
+    with pytest.raises(UsageError, match="there is room for"):
+        conversation.say("the red bus waits near the bridge " * 30)
+
+
+def test_transcripts_are_json_lines_that_are_replaced_when_saved_again(talk, picture, tmp_path) -> None:
+    path = tmp_path / "talks.jsonl"
+    conversation = talk(draws=False)
+    with pytest.raises(UsageError, match="nothing was said"):
+        conversation.save(path)
+    conversation.attach(picture)
+    conversation.say("a dog", draw=True)
+    conversation.save(path)
+    conversation.say("a bus", draw=True)
+    assert conversation.save(path) == 4
+    other = talk(draws=False)
+    other.say("a bird", draw=True)
+    other.save(path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [len(row["messages"]) for row in rows] == [4, 2]
+    for row in rows:
+        assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * (len(row["messages"]) // 2)
+        assert sum(message["content"].count("<image>") for message in row["messages"]) == len(row["images"])
+        assert all(len(image) == 32 for image in row["images"])
+    path.write_text("no json")
+    with pytest.raises(DataError, match="is no file of JSON lines"):
+        conversation.save(path)
+
+
+def test_saved_conversations_are_built_into_shards_as_they_were_said(talk, tiny_llm, picture, tmp_path) -> None:
+    said = []
+    for words in ("a dog", "a bus"):
+        conversation = talk(draws=False)
+        conversation.attach(picture)
+        conversation.say(words, draw=True)
+        conversation.save(tmp_path / "talks.jsonl")
+        said.append(tuple(conversation.messages))
+    request = BuildRequest(
+        format="messages", inputs=(str(tmp_path / "talks.jsonl"),), output=tmp_path / "tokens", model=tiny_llm.facts.visual_tokenizer
+    )
+    assert build_documents.run(request).rows == 2
+    assert [row.messages for row in open_shards([request.output])] == said
+
+
+def test_pictures_move_away_from_negative_codes(talk, tmp_path) -> None:
+    plain = talk().say("a dog", draw=True)
+    (tmp_path / "negative.jsonl").write_text(json.dumps({"codes": [7] * 32}))
+    moved = talk(negative=str(tmp_path / "negative.jsonl")).say("a dog", draw=True)
+    assert moved.codes == plain.codes
+    assert Path(moved.images[0]).read_bytes() != Path(plain.images[0]).read_bytes()
+    assert read_picture_facts(Path(moved.images[0]))["negative"] == [7] * 32
+    own = talk(negative="unconditional").say("a dog", draw=True)
+    assert len(read_picture_facts(Path(own.images[0]))["negative"]) == 32
+    (tmp_path / "negative.jsonl").write_text(json.dumps({"codes": [7] * 32, "fingerprint": "feed"}))
+    with pytest.raises(DataError, match="not by"):
+        talk(negative=str(tmp_path / "negative.jsonl"))
+
+
+def test_a_visual_tokenizer_of_other_codes_is_refused_unless_the_user_names_it(tiny_llm_folder, tiny_model_folder, tmp_path) -> None:
+    folder = tmp_path / "llm"
+    shutil.copytree(tiny_llm_folder, folder)
+    facts = json.loads((folder / "seed.json").read_text())
+    (folder / "seed.json").write_text(json.dumps(facts | {"visual_fingerprint": "feedfeedfeedfeed"}))
+    settings = ChatSettings(model=str(folder), device="cpu")
+    with pytest.raises(DataError, match="trained on codes of fingerprint feedfeedfeedfeed"):
+        open_conversation(settings)
+    reporter = Hearing()
+    open_conversation(dataclasses.replace(settings, tokenizer=str(tiny_model_folder)), reporter=reporter)
+    assert any("feedfeedfeedfeed" in text for text in reporter.heard)
+    with pytest.raises(DataError, match="64 code tokens|speaks images of 32 codes out of 64"):
+        open_conversation(dataclasses.replace(settings, tokenizer="seed-nano"))
+
+
+def test_a_model_that_was_taught_no_conversations_says_so(tiny_llm) -> None:
+    facts = dataclasses.replace(tiny_llm.facts, template=None)
+    untaught = type(tiny_llm)(tiny_llm.model, tiny_llm.text_tokenizer, tiny_llm.vocabulary, facts)
+    with pytest.raises(UsageError, match="was not taught conversations"):
+        Conversation(untaught, ChatSettings())
+    assert Conversation(untaught, ChatSettings(template="llama-2", draws=False)).say("a dog").text is not None
+
+
+def test_sampling_is_the_users_then_the_models_then_the_default(tiny_llm) -> None:
+    facts = dataclasses.replace(tiny_llm.facts, sampling={"temperature": 0.3, "top_p": 0.8})
+    found = sampling_of(facts, {"top_p": 0.9})
+    assert (found.temperature, found.top_p, found.max_new_tokens) == (0.3, 0.9, 256)
+    with pytest.raises(DataError, match="'warmth'"):
+        sampling_of(dataclasses.replace(facts, sampling={"warmth": 1}), {})
+
+
+def test_parts_wait_in_memory_and_work_on_the_device(tiny_llm, picture, tmp_path) -> None:
+    reporter = Hearing()
+    pictures = ChatPictures(tiny_llm.facts, PictureSettings(device="cpu", offload=True, output=tmp_path), chosen=False, reporter=reporter)
+    assert any("computes on the CPU" in text for text in reporter.heard)
+    codes = pictures.read(picture)
+    assert pictures.draw(codes, 0).is_file()
+    places = []
+    pictures._device = torch.device("meta")
+
+    class Part:
+        def to(self, device) -> None:
+            places.append(str(device))
+
+    with pictures._at_work(Part()):
+        places.append("work")
+    assert places == ["meta", "work", "cpu"]
