@@ -1,7 +1,7 @@
 """The only place that prints: results to stdout, everything else to stderr.
 
-Workflows get a `Reporter` and never know where its words go; commands use the one `console`. Rich is loaded when something is drawn, so
-that `seed --help` and `seed --version` do not pay for it.
+Workflows get a `Reporter` and never know where its words go; commands use the one `console`. Rich
+is loaded when something is drawn, so that `seed --help` and `seed --version` do not pay for it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Progress:
 
 
 class Reporter:
-    """What a workflow may say while it works. This base class is silent, for tests and for use as a library."""
+    """What a workflow may say while it works. This base class is silent, for tests
+    and for use as a library.
+    """
 
     def note(self, text: str) -> None:
         """Say something worth knowing."""
@@ -61,7 +63,8 @@ class Reporter:
 class Console(Reporter):
     """The reporter of the command line, and the way of results to stdout.
 
-    Results are JSON Lines when `--json` was given or stdout is no terminal, else a rendering for people.
+    Results are JSON Lines when `--json` was given or stdout is no terminal, else
+    a rendering for people.
     """
 
     def __init__(self) -> None:
@@ -70,7 +73,9 @@ class Console(Reporter):
         self.debug = False
         self._results: TextIO | None = None
 
-    def configure(self, *, json: bool | None = None, quiet: bool | None = None, debug: bool | None = None) -> None:
+    def configure(
+        self, *, json: bool | None = None, quiet: bool | None = None, debug: bool | None = None
+    ) -> None:
         """Set the habits that every command shares; None leaves one as it is."""
         self.json = self.json if json is None else json
         self.quiet = self.quiet if quiet is None else quiet
@@ -88,7 +93,9 @@ class Console(Reporter):
 
     @contextlib.contextmanager
     def results_only(self) -> Iterator[None]:
-        """Keep stdout for results: meanwhile `print` and native code write to stderr (deepspeed logs to stdout when it is imported)."""
+        """Keep stdout for results: meanwhile `print` and native code write to stderr (deepspeed
+        logs to stdout when it is imported).
+        """
         outer = sys.stdout
         with contextlib.ExitStack() as stack:
             if _file_descriptor(outer) == 1:
@@ -104,25 +111,37 @@ class Console(Reporter):
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             try:
                 yield
-            except BrokenPipeError:  # the reader has gone; what is still buffered must not fail again at exit
+            # the reader has gone; what is still buffered must not fail again at exit
+            except BrokenPipeError:
                 with open(os.devnull, "w") as nowhere:
                     os.dup2(nowhere.fileno(), self._results.fileno())
                 raise
 
     def result(self, obj: Any, *, human: Callable[[Any], Any] | None = None) -> None:
-        """Give one result: a JSON line for scripts, for people what `human(obj)` returns (text or a rich renderable), else a listing."""
+        """Give one result: a JSON line for scripts, for people what `human(obj)` returns (text or a
+        rich renderable), else a listing.
+        """
         if self.results_are_json:
             self.text(jsonlib.dumps(obj, ensure_ascii=False, default=str))
         else:
-            self._rich(self.stdout).print(human(obj) if human else _listing(obj), highlight=False, markup=False, soft_wrap=True)
+            self._rich(self.stdout).print(
+                human(obj) if human else _listing(obj),
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
     def text(self, line: str) -> None:
-        """Give one result that is text by contract (code tokens, TOML), the same for people and scripts."""
+        """Give one result that is text by contract (code tokens, TOML), the same
+        for people and scripts.
+        """
         self.stdout.write(line + "\n")
         self.stdout.flush()
 
     def stream(self, text: str) -> None:
-        """Give a piece of a result that is still growing, or what a terminal shows as a picture; no newline is added."""
+        """Give a piece of a result that is still growing, or what a terminal shows as a
+        picture; no newline is added.
+        """
         self.stdout.write(text)
         self.stdout.flush()
 
@@ -135,7 +154,9 @@ class Console(Reporter):
             self._say(f"warning: {text}", style="yellow")
 
     def error(self, exc: BaseException) -> None:
-        """Show what went wrong and what to type next; never silenced. `--debug` puts the traceback before it."""
+        """Show what went wrong and what to type next; never silenced. `--debug` puts
+        the traceback before it.
+        """
         if self.debug:
             sys.stderr.write("".join(traceback.format_exception(exc)))
         self._say(f"error: {exc}", style="bold red")
@@ -156,7 +177,9 @@ class Console(Reporter):
 
     def _say(self, text: str, style: str | None = None) -> None:
         if sys.stderr.isatty():
-            self._rich(sys.stderr).print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+            self._rich(sys.stderr).print(
+                text, style=style, highlight=False, markup=False, soft_wrap=True
+            )
         else:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -189,14 +212,22 @@ class _LineProgress(Progress):
         self._written = time.monotonic()
         rate = (self.done - self._earlier) / max(self._written - self._started, 1e-9)
         of_total = f"/{self.total}" if self.total is not None else ""
-        self._say(f"{self.description}: {self.done}{of_total}, {rate:.3g}/s{_figures(self.figures)}")
+        self._say(
+            f"{self.description}: {self.done}{of_total}, {rate:.3g}/s{_figures(self.figures)}"
+        )
 
 
 class _BarProgress(Progress):
     """A bar that rewrites itself, for terminals."""
 
     def __init__(self, description: str, total: int | None, console: RichConsole):
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
 
         super().__init__(description, total)
@@ -228,7 +259,10 @@ class _BarProgress(Progress):
 
 
 def _figures(figures: dict[str, Any]) -> str:
-    return "".join(f"  {name}={value:.4g}" if isinstance(value, float) else f"  {name}={value}" for name, value in figures.items())
+    return "".join(
+        f"  {name}={value:.4g}" if isinstance(value, float) else f"  {name}={value}"
+        for name, value in figures.items()
+    )
 
 
 def _listing(obj: Any) -> str:
@@ -242,7 +276,11 @@ def _listing(obj: Any) -> str:
                     yield f"{indent}{key}"
                     yield from lines(item, indent + "  ")
                 else:
-                    yield f"{indent}{key!s:<{width}}  {item:.4g}" if isinstance(item, float) else f"{indent}{key!s:<{width}}  {item}"
+                    yield (
+                        f"{indent}{key!s:<{width}}  {item:.4g}"
+                        if isinstance(item, float)
+                        else f"{indent}{key!s:<{width}}  {item}"
+                    )
         else:
             yield f"{indent}{value}"
 

@@ -1,4 +1,6 @@
-"""Errors that a user can cause, each with the exit code that scripts rely on and the next thing to type."""
+"""Errors that a user can cause, each with the exit code that scripts rely on and
+the next thing to type.
+"""
 
 
 class SeedError(Exception):
@@ -34,7 +36,9 @@ class DataError(SeedError):
 
 
 class PartialFailure(SeedError):
-    """The command is done, but some inputs failed; each was named on stderr and in the error file."""
+    """The command is done, but some inputs failed; each was named on stderr
+    and in the error file.
+    """
 
     exit_code = 4
 

@@ -1,4 +1,5 @@
-"""What every test starts from: the console's habits as they are before any option is read; and model folders that tests of all parts share.
+"""What every test starts from: the console's habits as they are before any option is read; and
+model folders that tests of all parts share.
 
 Their tiny weights come from the parity fixture, in our layout and in the released one.
 """
@@ -33,7 +34,9 @@ TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safete
 _SQUASH = PreprocessConfig(image_size_px=56, geometry="squash", interpolation="bilinear")
 TINY = SeedTokenizerConfig(
     name="tiny",
-    vision=VisionConfig(image_size_px=56, patch_size_px=14, width=96, depth=3, num_heads=4, mlp_dim=418),
+    vision=VisionConfig(
+        image_size_px=56, patch_size_px=14, width=96, depth=3, num_heads=4, mlp_dim=418
+    ),
     qformer=QFormerConfig(
         num_queries=32,
         width=96,
@@ -51,7 +54,11 @@ TINY = SeedTokenizerConfig(
         codes=_SQUASH,
         retrieval=PreprocessConfig(image_size_px=56, geometry="squash", interpolation="bicubic"),
         training=PreprocessConfig(
-            image_size_px=56, geometry="random-resized-crop", interpolation="bicubic", horizontal_flip=0.5, crop_area=(0.5, 1.0)
+            image_size_px=56,
+            geometry="random-resized-crop",
+            interpolation="bicubic",
+            horizontal_flip=0.5,
+            crop_area=(0.5, 1.0),
         ),
     ),
 )
@@ -67,7 +74,9 @@ def fresh_console() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_arrays() -> dict[str, torch.Tensor]:
-    """Inputs, weights (official names under `weights.`) and outputs of the official code at tiny widths."""
+    """Inputs, weights (official names under `weights.`) and outputs of the
+    official code at tiny widths.
+    """
     return load_file(TINY_ARRAYS)
 
 
@@ -78,17 +87,31 @@ def tiny_config() -> SeedTokenizerConfig:
 
 @pytest.fixture(scope="session")
 def tiny_released_tensors(tiny_arrays) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The tensors of `eva_vit_g.pth` and `seed_quantizer.pt` at tiny widths, with all that the release carries beyond what is used."""
-    weights = {key.removeprefix("weights."): tensor for key, tensor in tiny_arrays.items() if key.startswith("weights.")}
-    vision = {key.removeprefix("visual_encoder."): weights.pop(key) for key in list(weights) if key.startswith("visual_encoder.")}
+    """The tensors of `eva_vit_g.pth` and `seed_quantizer.pt` at tiny widths, with all that the
+    release carries beyond what is used.
+    """
+    weights = {
+        key.removeprefix("weights."): tensor
+        for key, tensor in tiny_arrays.items()
+        if key.startswith("weights.")
+    }
+    vision = {
+        key.removeprefix("visual_encoder."): weights.pop(key)
+        for key in list(weights)
+        if key.startswith("visual_encoder.")
+    }
     for tensors, shapes, seed in zip((vision, weights), released_shapes(TINY), (1, 2), strict=True):
-        tensors |= random_tensors({key: shape for key, shape in shapes.items() if key not in tensors}, seed=seed)
+        tensors |= random_tensors(
+            {key: shape for key, shape in shapes.items() if key not in tensors}, seed=seed
+        )
     return vision, weights
 
 
 @pytest.fixture(scope="session")
 def tiny_vocab(tmp_path_factory) -> Path:
-    """160 WordPieces with BERT's special ids (0, 100..103): letters, so that any lower-case word can be spelled, and four words."""
+    """160 WordPieces with BERT's special ids (0, 100..103): letters, so that any lower-case word
+    can be spelled, and four words.
+    """
     path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
     write_vocabulary(path, TINY.qformer.vocab_size - 1)
     return path
@@ -96,23 +119,33 @@ def tiny_vocab(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer_folder(tmp_path_factory, tiny_released_tensors, tiny_vocab) -> Path:
-    """A model folder in our layout: 56 px, 64 codes, generation width 64, text branch, vocabulary, no decoder. Do not write into it."""
+    """A model folder in our layout: 56 px, 64 codes, generation width 64, text branch, vocabulary,
+    no decoder. Do not write into it.
+    """
     vision, quantizer = tiny_released_tensors
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    tensors = convert_vision(vision, TINY, file="fixture") | convert_quantizer(quantizer, TINY, text_branch=True, file="fixture")
+    tensors = convert_vision(vision, TINY, file="fixture") | convert_quantizer(
+        quantizer, TINY, text_branch=True, file="fixture"
+    )
     tokenizer = build_with(TINY, tensors, text_branch=True, file="fixture")
-    save_tokenizer_folder(tokenizer, folder, name="tiny", trained={"source": "parity fixture"}, vocab=tiny_vocab)
+    save_tokenizer_folder(
+        tokenizer, folder, name="tiny", trained={"source": "parity fixture"}, vocab=tiny_vocab
+    )
     return folder
 
 
 @pytest.fixture(scope="session")
 def released_folder(tmp_path_factory, tiny_released_tensors, tiny_vocab) -> Path:
-    """The same weights as the two released files, with the configuration that other sizes than seed-2's need. Do not write into it."""
+    """The same weights as the two released files, with the configuration that other sizes than
+    seed-2's need. Do not write into it.
+    """
     vision, quantizer = tiny_released_tensors
     folder = tmp_path_factory.mktemp("released") / "tiny-released"
     folder.mkdir()
     torch.save(vision, folder / "eva_vit_g.pth")
     torch.save(quantizer, folder / "seed_quantizer.pt")
-    (folder / "seed_tokenizer.json").write_text(json.dumps({"format_version": 1, "config": config_to_dict(TINY)}), encoding="utf-8")
+    (folder / "seed_tokenizer.json").write_text(
+        json.dumps({"format_version": 1, "config": config_to_dict(TINY)}), encoding="utf-8"
+    )
     (folder / "vocab.txt").write_bytes(tiny_vocab.read_bytes())
     return folder

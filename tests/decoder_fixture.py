@@ -1,4 +1,6 @@
-"""A stable-unCLIP pipeline of tiny networks with seeded random weights, saved the way diffusers saves it."""
+"""A stable-unCLIP pipeline of tiny networks with seeded random weights, saved the
+way diffusers saves it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from diffusers import (
     StableUnCLIPImg2ImgPipeline,
     UNet2DConditionModel,
 )
-from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
+    StableUnCLIPImageNormalizer,
+)
 from transformers import (
     CLIPImageProcessor,
     CLIPTextConfig,
@@ -28,12 +32,18 @@ from transformers import (
 IMAGE_SIZE_PX = 32
 
 
-def build_tiny_pipeline(scratch: Path, *, generation_dim: int = 64, seed: int = 0) -> StableUnCLIPImg2ImgPipeline:
-    """All nine components of the published decoder at tiny widths; schedulers as published. Draws 32-px pictures in milliseconds."""
+def build_tiny_pipeline(
+    scratch: Path, *, generation_dim: int = 64, seed: int = 0
+) -> StableUnCLIPImg2ImgPipeline:
+    """All nine components of the published decoder at tiny widths; schedulers as published. Draws
+    32-px pictures in milliseconds.
+    """
     torch.manual_seed(seed)
     scratch.mkdir(parents=True, exist_ok=True)
     words = ["<|startoftext|>", "<|endoftext|>", "a</w>", "b</w>"]
-    (scratch / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (scratch / "vocab.json").write_text(
+        json.dumps({word: index for index, word in enumerate(words)})
+    )
     (scratch / "merges.txt").write_text("#version: 0.2\n")
     text_config = CLIPTextConfig(
         vocab_size=len(words),
@@ -75,7 +85,8 @@ def build_tiny_pipeline(scratch: Path, *, generation_dim: int = 64, seed: int = 
         use_linear_projection=True,
     )
     for weight in unet.class_embedding.parameters():
-        weight.data.mul_(6.0)  # random weights hardly listen to their class label; guidance tests need ones that do
+        # random weights hardly listen to their class label; guidance tests need ones that do
+        weight.data.mul_(6.0)
     vae = AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -92,7 +103,9 @@ def build_tiny_pipeline(scratch: Path, *, generation_dim: int = 64, seed: int = 
         image_encoder=CLIPVisionModelWithProjection(vision_config).eval(),
         image_normalizer=normalizer.eval(),
         image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
-        tokenizer=CLIPTokenizer(str(scratch / "vocab.json"), str(scratch / "merges.txt"), model_max_length=16),
+        tokenizer=CLIPTokenizer(
+            str(scratch / "vocab.json"), str(scratch / "merges.txt"), model_max_length=16
+        ),
         text_encoder=CLIPTextModel(text_config).eval(),
         unet=unet.eval(),
         scheduler=PNDMScheduler(
@@ -109,7 +122,9 @@ def build_tiny_pipeline(scratch: Path, *, generation_dim: int = 64, seed: int = 
 
 def save_tiny_decoder(folder: Path, *, generation_dim: int = 64, seed: int = 0) -> Path:
     """Writes the tiny pipeline to `folder` and returns it."""
-    pipeline = build_tiny_pipeline(folder.with_name(folder.name + "-words"), generation_dim=generation_dim, seed=seed)
+    pipeline = build_tiny_pipeline(
+        folder.with_name(folder.name + "-words"), generation_dim=generation_dim, seed=seed
+    )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.save_pretrained(folder)
     return folder
@@ -122,8 +137,12 @@ def tiny_decoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_model_folder(tiny_tokenizer_folder: Path, tiny_decoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole model: the tiny tokenizer (32 of 64 codes, generation width 64) with the tiny decoder in it; do not write into it."""
+def tiny_model_folder(
+    tiny_tokenizer_folder: Path, tiny_decoder_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A whole model: the tiny tokenizer (32 of 64 codes, generation width 64) with the tiny decoder
+    in it; do not write into it.
+    """
     folder = tmp_path_factory.mktemp("whole") / "tiny"
     shutil.copytree(tiny_tokenizer_folder, folder)
     shutil.copytree(tiny_decoder_folder, folder / "decoder")

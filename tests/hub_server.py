@@ -1,4 +1,6 @@
-"""A model hub on loopback: the few endpoints that huggingface_hub's client asks, with the faults that real transfers have."""
+"""A model hub on loopback: the few endpoints that huggingface_hub's client asks, with the faults
+that real transfers have.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class Hub:
     Attributes:
         repos: Repository -> file name -> content.
         plain: Path -> content, served outside the hub's layout.
-        stated: File name -> content whose hash is stated in place of the served one's: a damaged file.
+        stated: File name -> content whose hash is stated in place of the served
+            one's: a damaged file.
         cut: File name -> byte counts, one a request: the connection breaks after that many bytes.
         stall: File names that are served to the half, and then nothing more comes.
         log: Requests: method, path, Range header.
@@ -40,7 +43,11 @@ class Hub:
 
     def ranges(self, name: str) -> list[str | None]:
         """Range headers of the requests for the content of a file."""
-        return [wanted for method, path, wanted in self.log if method == "GET" and path.endswith(name) and "/api/" not in path]
+        return [
+            wanted
+            for method, path, wanted in self.log
+            if method == "GET" and path.endswith(name) and "/api/" not in path
+        ]
 
 
 def etag_of(name: str, content: bytes) -> str:
@@ -81,15 +88,21 @@ def serve(hub: Hub) -> Iterator[Hub]:
             path = urlsplit(self.path).path
             hub.log.append((self.command, path, self.headers.get("Range")))
             if path in hub.plain:
-                return self.send_content(path, hub.plain[path], {"ETag": f'"{hashlib.md5(hub.plain[path]).hexdigest()}"'})
+                return self.send_content(
+                    path, hub.plain[path], {"ETag": f'"{hashlib.md5(hub.plain[path]).hexdigest()}"'}
+                )
             if match := re.fullmatch(r"/storage/([^/]+/[^/]+)/(.+)", path):
                 return self.send_content(match[2], hub.repos[match[1]][match[2]], {})
-            if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+)|/tree/([^/]+).*)?", path):
+            if match := re.fullmatch(
+                r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+)|/tree/([^/]+).*)?", path
+            ):
                 repo = hub.repos.get(match[1])
                 return (
                     self.missing("RepoNotFound")
                     if repo is None
-                    else self.describe(match[1], repo, commit=commit_for(match[2]), tree=match[3] is not None)
+                    else self.describe(
+                        match[1], repo, commit=commit_for(match[2]), tree=match[3] is not None
+                    )
                 )
             if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
                 repo = hub.repos.get(match[1])
@@ -104,11 +117,22 @@ def serve(hub: Hub) -> Iterator[Hub]:
             if tree:
                 rows = []
                 for path, content in repo.items():
-                    row = {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                    row = {
+                        "type": "file",
+                        "path": path,
+                        "size": len(content),
+                        "oid": hashlib.sha1(content).hexdigest(),
+                    }
                     if path.endswith(LARGE):
-                        row["lfs"] = {"oid": etag_of(path, content), "size": len(content), "pointerSize": 135}
+                        row["lfs"] = {
+                            "oid": etag_of(path, content),
+                            "size": len(content),
+                            "pointerSize": 135,
+                        }
                     rows.append(row)
-                return self.reply(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
+                return self.reply(
+                    200, json.dumps(rows).encode(), {"Content-Type": "application/json"}
+                )
             facts = {
                 "id": name,
                 "modelId": name,
@@ -136,10 +160,14 @@ def serve(hub: Hub) -> Iterator[Hub]:
             wanted = self.headers.get("Range")
             if wanted and self.command == "GET":
                 start = int(wanted.removeprefix("bytes=").split("-")[0])
-                headers = headers | {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
+                headers = headers | {
+                    "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"
+                }
             body = content[start:]
             self.send_response(206 if start else 200)
-            for key, value in (headers | {"Content-Length": str(len(body)), "Accept-Ranges": "bytes"}).items():
+            for key, value in (
+                headers | {"Content-Length": str(len(body)), "Accept-Ranges": "bytes"}
+            ).items():
                 self.send_header(key, value)
             self.end_headers()
             if self.command == "HEAD":
@@ -174,7 +202,8 @@ def serve(hub: Hub) -> Iterator[Hub]:
 
     server = Server(("127.0.0.1", 0), Handler)
     hub.url = f"http://127.0.0.1:{server.server_port}"
-    hub.storage_url = f"http://localhost:{server.server_port}"  # another host than the hub's, as in life: the client stops there
+    # another host than the hub's, as in life: the client stops there
+    hub.storage_url = f"http://localhost:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -17,7 +17,13 @@ def tiny_judge_folder(tmp_path_factory) -> Path:
     """Reads pictures of 32 px; do not write into it."""
     tokenizer = train_bpe(all_texts(), vocab_size=600, max_tokens=32)
     config = judge_config(
-        tokenizer, embedding_dim=16, image_size_px=32, vision_layers=(1, 1, 1, 1), vision_width=8, text_width=32, text_depth=1
+        tokenizer,
+        embedding_dim=16,
+        image_size_px=32,
+        vision_layers=(1, 1, 1, 1),
+        vision_width=8,
+        text_width=32,
+        text_depth=1,
     )
     torch.manual_seed(3)
     folder = tmp_path_factory.mktemp("judge") / "tiny-judge"

@@ -1,4 +1,6 @@
-"""A language model of two layers with random weights that speaks the tiny tokenizer's 64 codes, in a folder as training writes it."""
+"""A language model of two layers with random weights that speaks the tiny tokenizer's 64 codes, in
+a folder as training writes it.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,12 @@ TEXTS = [
 MAX_POSITIONS = 256
 
 
-def write_tiny_llm(folder: Path, visual_tokenizer: Path, *, seed: int = 0, template: str = "vicuna") -> None:
-    """Writes the folder; weights are spread widely, so that logits differ between tokens and prompts."""
+def write_tiny_llm(
+    folder: Path, visual_tokenizer: Path, *, seed: int = 0, template: str = "vicuna"
+) -> None:
+    """Writes the folder; weights are spread widely, so that logits differ
+    between tokens and prompts.
+    """
     text_tokenizer = extend_text_tokenizer(train_text_tokenizer(TEXTS, 320), 64)
     model = build_language_model(
         text_tokenizer,

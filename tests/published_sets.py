@@ -1,6 +1,8 @@
-"""Tiny files made by hand in each published layout: what `seed tokens build` is given, and the documents that it must make of them.
+"""Tiny files made by hand in each published layout: what `seed tokens build` is given, and the
+documents that it must make of them.
 
-A picture in `documents` is the name of its file in angle brackets; what a layout leaves out on purpose is among the records too.
+A picture in `documents` is the name of its file in angle brackets; what a layout leaves out on
+purpose is among the records too.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 @dataclass(frozen=True)
 class Published:
-    """One layout: FORMAT, its files (objects are written as their ending says), the pictures, and what comes out."""
+    """One layout: FORMAT, its files (objects are written as their ending says), the
+    pictures, and what comes out.
+    """
 
     format: str
     form: str
@@ -91,21 +95,43 @@ PUBLISHED = {
         {
             "own.jsonl": [
                 {
-                    "messages": [{"role": "user", "content": "Look: <image> What?"}, {"role": "assistant", "content": "a dog"}],
+                    "messages": [
+                        {"role": "user", "content": "Look: <image> What?"},
+                        {"role": "assistant", "content": "a dog"},
+                    ],
                     "images": ["a.png"],
                 },
-                {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [{"type": "image", "image": "a.png"}]}]},
+                {
+                    "messages": [
+                        {"role": "user", "content": "Hi"},
+                        {"role": "assistant", "content": [{"type": "image", "image": "a.png"}]},
+                    ]
+                },
             ]
         },
         ("a.png",),
-        [[("user", "Look: ", "<a.png>", " What?"), ("assistant", "a dog")], [("user", "Hi"), ("assistant", "<a.png>")]],
+        [
+            [("user", "Look: ", "<a.png>", " What?"), ("assistant", "a dog")],
+            [("user", "Hi"), ("assistant", "<a.png>")],
+        ],
     ),
     "llava": Published(
         "llava",
         "messages",
-        {"conversation_58k.json": [{"id": "000000000009", "image": "000000000009.jpg", "conversations": LLAVA_TURNS}]},
+        {
+            "conversation_58k.json": [
+                {"id": "000000000009", "image": "000000000009.jpg", "conversations": LLAVA_TURNS}
+            ]
+        },
         ("000000000009.jpg",),
-        [[("user", "<000000000009.jpg>", "What is it?"), ("assistant", "A bus."), ("user", "Red?"), ("assistant", "Yes.")]],
+        [
+            [
+                ("user", "<000000000009.jpg>", "What is it?"),
+                ("assistant", "A bus."),
+                ("user", "Red?"),
+                ("assistant", "Yes."),
+            ]
+        ],
     ),
     "svit": Published(
         "llava",
@@ -115,19 +141,36 @@ PUBLISHED = {
                 {
                     "image_id": 7,
                     "conversations": [
-                        {"content": [{"from": "user", "value": "One?"}, {"from": "gpt", "value": "1"}]},
-                        {"content": [{"from": "user", "value": "Two?"}, {"from": "gpt", "value": "2!"}]},
+                        {
+                            "content": [
+                                {"from": "user", "value": "One?"},
+                                {"from": "gpt", "value": "1"},
+                            ]
+                        },
+                        {
+                            "content": [
+                                {"from": "user", "value": "Two?"},
+                                {"from": "gpt", "value": "2!"},
+                            ]
+                        },
                     ],
                 }
             ]
         },
         ("VG_100K_2/7.jpg",),
-        [[("user", "<7.jpg>", "One?"), ("assistant", "1.")], [("user", "<7.jpg>", "Two?"), ("assistant", "2!")]],
+        [
+            [("user", "<7.jpg>", "One?"), ("assistant", "1.")],
+            [("user", "<7.jpg>", "Two?"), ("assistant", "2!")],
+        ],
     ),
     "lrv": Published(
         "llava",
         "messages",
-        {"filter_cap1.json": [{"image_id": "2334", "question": "What?", "answer": "A tree.", "task": "caption"}]},
+        {
+            "filter_cap1.json": [
+                {"image_id": "2334", "question": "What?", "answer": "A tree.", "task": "caption"}
+            ]
+        },
         ("2334.jpg",),
         [[("user", "<2334.jpg>", "What?"), ("assistant", "A tree.")]],
     ),
@@ -146,8 +189,18 @@ PUBLISHED = {
                             "image_id": 12,
                             "caption": "a house",
                             "dialog": [
-                                {"question": 1, "answer": 0, "answer_options": [0, 1], "gt_index": 0},
-                                {"question": 0, "answer": 1, "answer_options": [0, 1], "gt_index": 1},
+                                {
+                                    "question": 1,
+                                    "answer": 0,
+                                    "answer_options": [0, 1],
+                                    "gt_index": 0,
+                                },
+                                {
+                                    "question": 0,
+                                    "answer": 1,
+                                    "answer_options": [0, 1],
+                                    "gt_index": 1,
+                                },
                             ],
                         }
                     ],
@@ -160,7 +213,10 @@ PUBLISHED = {
                 (
                     "user",
                     "<COCO_val2014_000000000012.jpg>",
-                    "Answer the questions from the picture, its caption and what was said before. Caption: a house. how big is it?",
+                    (
+                        "Answer the questions from the picture, its caption and what was said "
+                        "before. Caption: a house. how big is it?"
+                    ),
                 ),
                 ("assistant", "very."),
                 ("user", "is it old?"),
@@ -175,8 +231,17 @@ PUBLISHED = {
             "v2_mscoco_train2014_annotations.json": {
                 "data_subtype": "train2014",
                 "annotations": [
-                    {"question_id": 9001, "image_id": 9, "multiple_choice_answer": "red", "answers": [{"answer": "blue", "answer_id": 1}]},
-                    {"question_id": 9000, "image_id": 9, "answers": [{"answer": "a"}, {"answer": "two"}, {"answer": "two"}]},
+                    {
+                        "question_id": 9001,
+                        "image_id": 9,
+                        "multiple_choice_answer": "red",
+                        "answers": [{"answer": "blue", "answer_id": 1}],
+                    },
+                    {
+                        "question_id": 9000,
+                        "image_id": 9,
+                        "answers": [{"answer": "a"}, {"answer": "two"}, {"answer": "two"}],
+                    },
                 ],
             },
             "v2_OpenEnded_mscoco_train2014_questions.json": {
@@ -222,11 +287,20 @@ PUBLISHED = {
                     "correct_choice_idx": 1,
                     "direct_answers": ["c"],
                 },
-                {"image_id": 5, "question_id": "y", "question": "Who?", "choices": ["a", "b"], "correct_choice_idx": 1},
+                {
+                    "image_id": 5,
+                    "question_id": "y",
+                    "question": "Who?",
+                    "choices": ["a", "b"],
+                    "correct_choice_idx": 1,
+                },
             ]
         },
         ("000000000005.jpg",),
-        [["<000000000005.jpg>", f"Why? {SHORT}", "c"], ["<000000000005.jpg>", f"Who? {SHORT}", "b"]],
+        [
+            ["<000000000005.jpg>", f"Why? {SHORT}", "c"],
+            ["<000000000005.jpg>", f"Who? {SHORT}", "b"],
+        ],
     ),
     "textvqa": Published(
         "vqa",
@@ -234,7 +308,14 @@ PUBLISHED = {
         {
             "TextVQA_0.5.1_train.json": {
                 "dataset_name": "textvqa",
-                "data": [{"question": "Brand?", "image_id": "00ab", "answers": ["n", "nokia", "nokia"], "set_name": "train"}],
+                "data": [
+                    {
+                        "question": "Brand?",
+                        "image_id": "00ab",
+                        "answers": ["n", "nokia", "nokia"],
+                        "set_name": "train",
+                    }
+                ],
             }
         },
         ("train_images/00ab.jpg",),
@@ -245,8 +326,18 @@ PUBLISHED = {
         "question",
         {
             "dataset.json": {
-                "0316": {"imageURL": "http://x/y.jpg", "questions": ["Who wrote it?", "Is it?"], "answers": ["Ann", "No"], "split": 1},
-                "0317": {"imageURL": "http://x/z.jpg", "questions": ["Test?"], "answers": ["Yes"], "split": 3},
+                "0316": {
+                    "imageURL": "http://x/y.jpg",
+                    "questions": ["Who wrote it?", "Is it?"],
+                    "answers": ["Ann", "No"],
+                    "split": 1,
+                },
+                "0317": {
+                    "imageURL": "http://x/z.jpg",
+                    "questions": ["Test?"],
+                    "answers": ["Yes"],
+                    "split": 3,
+                },
             }
         },
         ("0316.jpg",),
@@ -255,23 +346,48 @@ PUBLISHED = {
     "textcaps": Published(
         "vqa",
         "question",
-        {"TextCaps_0.1_train.json": {"data": [{"image_id": "00ab", "caption_str": "a sign ", "image_path": "train/00ab.jpg"}]}},
+        {
+            "TextCaps_0.1_train.json": {
+                "data": [
+                    {"image_id": "00ab", "caption_str": "a sign ", "image_path": "train/00ab.jpg"}
+                ]
+            }
+        },
         ("train_images/00ab.jpg",),
         [["<00ab.jpg>", DESCRIBE, "a sign"]],
     ),
     "vsr": Published(
         "vsr",
         "question",
-        {"train.jsonl": [{"image": "000000000001.jpg", "caption": "The cat is under the bed.", "label": 0, "relation": "under"}]},
+        {
+            "train.jsonl": [
+                {
+                    "image": "000000000001.jpg",
+                    "caption": "The cat is under the bed.",
+                    "label": 0,
+                    "relation": "under",
+                }
+            ]
+        },
         ("000000000001.jpg",),
-        [["<000000000001.jpg>", f"Is this statement about the picture true? The cat is under the bed. {SHORT}", "No"]],
+        [
+            [
+                "<000000000001.jpg>",
+                f"Is this statement about the picture true? The cat is under the bed. {SHORT}",
+                "No",
+            ]
+        ],
     ),
     "nextqa": Published(
         "video-qa",
         "video-question",
         {
-            "train.csv": "video,frame_count,width,height,question,answer,qid,type\n7,100,1,1,why is it,fun,3,CW\n",
-            "mc.csv": "video,question,answer,qid,type,a0,a1,a2,a3,a4\n7,who is it,2,3,CW,a,b,c,d,e\n",
+            "train.csv": (
+                "video,frame_count,width,height,question,answer,qid,type\n"
+                "7,100,1,1,why is it,fun,3,CW\n"
+            ),
+            "mc.csv": "video,question,answer,qid,type,a0,a1,a2,a3,a4\n"
+            "7,who is it,2,3,CW,a,b,c,d,e\n",
         },
         frames("7", 16),
         [
@@ -283,7 +399,9 @@ PUBLISHED = {
         "video-qa",
         "video-question",
         {
-            "train_q.json": [{"video_name": "abc", "question": "is it dark", "question_id": "v_abc_1"}],
+            "train_q.json": [
+                {"video_name": "abc", "question": "is it dark", "question_id": "v_abc_1"}
+            ],
             "train_a.json": [{"answer": "no", "type": 3, "question_id": "v_abc_1"}],
         },
         frames("v_abc", 3),
@@ -299,7 +417,17 @@ PUBLISHED = {
     "msrvtt-qa": Published(
         "video-qa",
         "video-question",
-        {"train_qa.json": [{"answer": "run", "category_id": 1, "id": 0, "question": "what do they do?", "video_id": 12}]},
+        {
+            "train_qa.json": [
+                {
+                    "answer": "run",
+                    "category_id": 1,
+                    "id": 0,
+                    "question": "what do they do?",
+                    "video_id": 12,
+                }
+            ]
+        },
         frames("video12", 8),
         [["<2.jpg>", "<4.jpg>", "<6.jpg>", "<8.jpg>", f"what do they do? {SHORT}", "run"]],
     ),
@@ -369,8 +497,18 @@ PUBLISHED = {
         {
             "edit_sessions.json": {
                 "24": [
-                    {"input": "24-input.png", "mask": "24-mask1.png", "output": "24-output1.png", "instruction": "add"},
-                    {"input": "24-output1.png", "mask": "24-mask2.png", "output": "24-output2.png", "instruction": "remove"},
+                    {
+                        "input": "24-input.png",
+                        "mask": "24-mask1.png",
+                        "output": "24-output1.png",
+                        "instruction": "add",
+                    },
+                    {
+                        "input": "24-output1.png",
+                        "mask": "24-mask2.png",
+                        "output": "24-output2.png",
+                        "instruction": "remove",
+                    },
                 ]
             }
         },
@@ -380,7 +518,16 @@ PUBLISHED = {
     "magicbrush-turns": Published(
         "magicbrush",
         "edit",
-        {"edit_turns.json": [{"input": "24-input.png", "mask": "m.png", "output": "24-output1.png", "instruction": "add"}]},
+        {
+            "edit_turns.json": [
+                {
+                    "input": "24-input.png",
+                    "mask": "m.png",
+                    "output": "24-output1.png",
+                    "instruction": "add",
+                }
+            ]
+        },
         ("24/24-input.png", "24/24-output1.png"),
         [["<24-input.png>", "add", "<24-output1.png>"]],
     ),
@@ -401,7 +548,14 @@ PUBLISHED = {
             }
         },
         ("000000000009.jpg", "000000000025.jpg"),
-        [["<000000000009.jpg>", "<000000000025.jpg>", "How does image a differ from image b?", "It is red."]],
+        [
+            [
+                "<000000000009.jpg>",
+                "<000000000025.jpg>",
+                "How does image a differ from image b?",
+                "It is red.",
+            ]
+        ],
     ),
     "mimic-it-table": Published(
         "mimic-it",
@@ -412,7 +566,9 @@ PUBLISHED = {
                     "id": ["CGD_INS_000000"],
                     "instruction": ["What differs?"],
                     "answer": ["All."],
-                    "images": pa.array([cells("one.png", "two.png").to_pylist()], pa.list_(PICTURE)),
+                    "images": pa.array(
+                        [cells("one.png", "two.png").to_pylist()], pa.list_(PICTURE)
+                    ),
                 }
             )
         },
@@ -449,11 +605,17 @@ PUBLISHED = {
         {
             "captions_train2014.json": {
                 "images": [{"id": 9, "file_name": "COCO_train2014_000000000009.jpg"}],
-                "annotations": [{"image_id": 9, "id": 1, "caption": "A cat. "}, {"image_id": 9, "id": 2, "caption": "A pet."}],
+                "annotations": [
+                    {"image_id": 9, "id": 1, "caption": "A cat. "},
+                    {"image_id": 9, "id": 2, "caption": "A pet."},
+                ],
             }
         },
         ("COCO_train2014_000000000009.jpg",),
-        [["<COCO_train2014_000000000009.jpg>", "A cat."], ["<COCO_train2014_000000000009.jpg>", "A pet."]],
+        [
+            ["<COCO_train2014_000000000009.jpg>", "A cat."],
+            ["<COCO_train2014_000000000009.jpg>", "A pet."],
+        ],
     ),
     "karpathy": Published(
         "coco-captions",
@@ -462,8 +624,18 @@ PUBLISHED = {
             "dataset_coco.json": {
                 "dataset": "coco",
                 "images": [
-                    {"filepath": "val2014", "filename": "b.jpg", "split": "restval", "sentences": [{"raw": "A dog.", "sentid": 4}]},
-                    {"filepath": "val2014", "filename": "c.jpg", "split": "test", "sentences": [{"raw": "Unseen.", "sentid": 5}]},
+                    {
+                        "filepath": "val2014",
+                        "filename": "b.jpg",
+                        "split": "restval",
+                        "sentences": [{"raw": "A dog.", "sentid": 4}],
+                    },
+                    {
+                        "filepath": "val2014",
+                        "filename": "c.jpg",
+                        "split": "test",
+                        "sentences": [{"raw": "Unseen.", "sentid": 5}],
+                    },
                 ],
             }
         },
@@ -475,7 +647,11 @@ PUBLISHED = {
         "draw",
         {
             "train_anno_realease_repath.jsonl": [
-                {"img_path": "./000/a.jpg", "prompt": "cat --v 5", "Task2": {"Caption": "A painted cat."}},
+                {
+                    "img_path": "./000/a.jpg",
+                    "prompt": "cat --v 5",
+                    "Task2": {"Caption": "A painted cat."},
+                },
                 {"img_path": "./000/b.jpg", "prompt": "a dog"},
             ]
         },
@@ -485,7 +661,12 @@ PUBLISHED = {
     "webvid": Published(
         "webvid",
         "video-caption",
-        {"results_10M_train.csv": "videoid,contentUrl,duration,page_dir,name\n21,http://x/21.mp4,PT9S,009_010,Waves at sea\n"},
+        {
+            "results_10M_train.csv": (
+                "videoid,contentUrl,duration,page_dir,name\n"
+                "21,http://x/21.mp4,PT9S,009_010,Waves at sea\n"
+            )
+        },
         frames("009_010/21", 4),
         [["<1.jpg>", "<2.jpg>", "<3.jpg>", "<4.jpg>", "Waves at sea"]],
     ),
@@ -498,8 +679,16 @@ PUBLISHED = {
                     "url": "http://page",
                     "text_list": ["One. ", "Two."],
                     "image_info": [
-                        {"image_name": "b.png", "raw_url": "http://x/b.png", "matched_text_index": 1},
-                        {"image_name": "a.png", "raw_url": "http://x/a.png", "matched_text_index": 0},
+                        {
+                            "image_name": "b.png",
+                            "raw_url": "http://x/b.png",
+                            "matched_text_index": 1,
+                        },
+                        {
+                            "image_name": "a.png",
+                            "raw_url": "http://x/a.png",
+                            "matched_text_index": 0,
+                        },
                     ],
                 }
             ]
@@ -523,7 +712,11 @@ PUBLISHED = {
         [["<000000003.png>", "Words.", "More."]],
         {
             "images/00000.parquet": pa.table(
-                {"url": ["http://x/a.png", "http://x/gone.png"], "key": ["000000003", "000000004"], "status": ["success", "failed"]}
+                {
+                    "url": ["http://x/a.png", "http://x/gone.png"],
+                    "key": ["000000003", "000000004"],
+                    "status": ["success", "failed"],
+                }
             )
         },
     ),

@@ -19,7 +19,11 @@ def run_on_a_terminal(code: str) -> str:
     """What a person sees: stdout and stderr of a fresh interpreter on one pseudo-terminal."""
     main, side = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=side, stdout=side, stderr=side, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+        [sys.executable, "-c", code],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
     )
     os.close(side)
     shown = b""
@@ -52,19 +56,28 @@ def test_results_are_for_people_on_a_terminal_unless_json_is_asked_for() -> None
         "console.configure(json=True)\n"
         "console.result({'a': 2})\n"
     )
-    assert shown.splitlines() == ["a is 1 [not markup]", "loss   0.1235", "inner", "  b  x", '{"a": 2}']
+    assert shown.splitlines() == [
+        "a is 1 [not markup]",
+        "loss   0.1235",
+        "inner",
+        "  b  x",
+        '{"a": 2}',
+    ]
 
 
 def test_progress_bar_on_a_terminal() -> None:
     shown = run_on_a_terminal(
-        "from seedcli.console import console\nwith console.progress('images', 3) as bar:\n    for _ in range(3): bar.advance(loss=0.5)\n"
+        "from seedcli.console import console\nwith console.progress('images', 3) as bar:\n"
+        "    for _ in range(3): bar.advance(loss=0.5)\n"
     )
     assert "images" in shown
     assert "3/3" in shown
     assert "loss=0.5" in shown
 
 
-def test_units_of_an_earlier_run_are_no_part_of_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
+def test_units_of_an_earlier_run_are_no_part_of_the_rate(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with Console().progress("images", 10**9) as lines:
         lines.resume(10**8)
         time.sleep(0.01)
@@ -72,11 +85,14 @@ def test_units_of_an_earlier_run_are_no_part_of_the_rate(capsys: pytest.CaptureF
     count, rate = capsys.readouterr().err.splitlines()[-1].split(", ")
     assert count == f"images: {10**8 + 1}/{10**9}" and float(rate.removesuffix("/s")) <= 100
     assert "100000001/1000000000" in run_on_a_terminal(
-        "from seedcli.console import console\nwith console.progress('images', 10**9) as bar:\n    bar.resume(10**8)\n    bar.advance()\n"
+        "from seedcli.console import console\nwith console.progress('images', 10**9) as bar:\n"
+        "    bar.resume(10**8)\n    bar.advance()\n"
     )
 
 
-def test_notes_and_warnings_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_and_warnings_go_to_stderr_and_quiet_silences_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     console = Console()
     console.note("model: seed-nano")
     console.warn("slow")

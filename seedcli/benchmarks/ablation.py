@@ -1,4 +1,6 @@
-"""What the ablations count: codes of an image that nobody constrained, losses by position, differences of twins. Pure functions."""
+"""What the ablations count: codes of an image that nobody constrained, losses by position,
+differences of twins. Pure functions.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class WrittenSpan:
 
     Attributes:
         num_codes: Codes before anything else came.
-        end: `closed`: EOI followed; `interrupted`: a word, another marker or the answer's end did; `unfinished`: the tokens ran out.
+        end: `closed`: EOI followed; `interrupted`: a word, another marker or the answer's end did;
+            `unfinished`: the tokens ran out.
     """
 
     num_codes: int
@@ -39,8 +42,8 @@ def written_span(ids: Sequence[int], vocabulary: CodeVocabulary, *, ended: bool)
         vocabulary: Ids of codes and markers.
         ended: The model ended the answer itself, so that EOS followed the last id.
 
-    Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py takes what is before the first EOI for the image. Differs
-    from source: a span with words in it is none.
+    Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py takes what is before
+    the first EOI for the image. Differs from source: a span with words in it is none.
     """
     num_codes = 0
     for token in ids:
@@ -61,7 +64,8 @@ def span_histogram(spans: Sequence[WrittenSpan]) -> dict[str, dict[str, int]]:
 
 
 def mean_curve(rows: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
-    """Scores [N][Q] -> `mean` [Q] and `interval` [Q][2], the 95 % bootstrap interval of each position over the N samples.
+    """Scores [N][Q] -> `mean` [Q] and `interval` [Q][2], the 95 % bootstrap interval of each
+    position over the N samples.
 
     Raises:
         ValueError: No rows, or rows of different lengths.
@@ -71,23 +75,33 @@ def mean_curve(rows: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
     columns = list(zip(*rows, strict=True))
     return {
         "mean": [round(sum(column) / len(column), _DIGITS) for column in columns],
-        "interval": [[round(end, _DIGITS) for end in bootstrap_interval(column)] for column in columns],
+        "interval": [
+            [round(end, _DIGITS) for end in bootstrap_interval(column)] for column in columns
+        ],
     }
 
 
-def paired_differences(one: Mapping[Hashable, float], other: Mapping[Hashable, float]) -> tuple[list[float], list[Hashable]]:
-    """Scores of two models by sample -> `one` minus `other` where both have a score, and the samples.
+def paired_differences(
+    one: Mapping[Hashable, float], other: Mapping[Hashable, float]
+) -> tuple[list[float], list[Hashable]]:
+    """Scores of two models by sample -> `one` minus `other` where both have a
+    score, and the samples.
 
-    Two means whose intervals overlap may still differ beyond doubt: the same pictures are hard for both. The difference's interval says it.
+    Two means whose intervals overlap may still differ beyond doubt: the same pictures are hard for
+    both. The difference's interval says it.
     """
     shared = [sample for sample in one if sample in other]
     return [one[sample] - other[sample] for sample in shared], shared
 
 
-def score_groups(scores: Mapping[str, Mapping[tuple[Any, ...], float]], *, group: int = -1) -> dict[str, dict[str, Any]]:
-    """Metric -> scores by sample -> `metrics` and `intervals` as an envelope has them, whole pictures drawn for the intervals.
+def score_groups(
+    scores: Mapping[str, Mapping[tuple[Any, ...], float]], *, group: int = -1
+) -> dict[str, dict[str, Any]]:
+    """Metric -> scores by sample -> `metrics` and `intervals` as an envelope has them, whole
+    pictures drawn for the intervals.
 
-    Answers to one caption with several seeds are not independent, so the bootstrap draws captions, with all of their answers.
+    Answers to one caption with several seeds are not independent, so the bootstrap draws captions,
+    with all of their answers.
 
     Args:
         scores: A sample is a tuple; a metric without samples is None.
@@ -98,6 +112,8 @@ def score_groups(scores: Mapping[str, Mapping[tuple[Any, ...], float]], *, group
     for name, by_sample in scores.items():
         values = list(by_sample.values())
         metrics[name] = round(sum(values) / len(values), _DIGITS) if values else None
-        ends = bootstrap_interval(values, [sample[group] for sample in by_sample]) if values else None
+        ends = (
+            bootstrap_interval(values, [sample[group] for sample in by_sample]) if values else None
+        )
         intervals[name] = ends and [round(end, _DIGITS) for end in ends]
     return {"metrics": metrics, "intervals": intervals}

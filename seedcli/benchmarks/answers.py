@@ -1,6 +1,7 @@
 """What a model wrote -> what is scored. Pure functions; which one was used is part of a result.
 
-Models that were tuned on sentences end even one word with a period, and some go on with a question of their own in the next line.
+Models that were tuned on sentences end even one word with a period, and some go on with a question
+of their own in the next line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ def drop_final_period(text: str) -> str:
 
 
 def cut_answer(text: str, cut: AnswerCut) -> str:
-    """Answer -> `phrase`: its first line without the final period; `line`: its first line; `whole`: all, without outer white space."""
+    """Answer -> `phrase`: its first line without the final period; `line`: its first line; `whole`:
+    all, without outer white space.
+    """
     match cut:
         case "phrase":
             return drop_final_period(first_line(text))

@@ -1,7 +1,9 @@
-"""Captions and references -> CIDEr, BLEU-1 to 4 and ROUGE-L, by pycocoevalcap's Python scorers. Pure functions.
+"""Captions and references -> CIDEr, BLEU-1 to 4 and ROUGE-L, by pycocoevalcap's Python
+scorers. Pure functions.
 
-The scorers split at spaces; what words are is decided before, and decides the score. Published COCO figures are of Stanford's PTB
-tokenizer, a Java program. `words` does in Python what it does to captions; see `words_of` for where they part.
+The scorers split at spaces; what words are is decided before, and decides the score. Published COCO
+figures are of Stanford's PTB tokenizer, a Java program. `words` does in Python what it does to
+captions; see `words_of` for where they part.
 """
 
 from __future__ import annotations
@@ -24,7 +26,14 @@ _WORD = re.compile(
     r"|[^\w\s.,:;!?\"'`’‘“”–—-]"  # &, %, ÷
 )
 _CLITIC = re.compile(r"(?<=\w)(n['’]t|['’](?:s|re|ve|ll|d|m))(?=$|['’])")
-_APART = {"cannot": "can not", "gonna": "gon na", "gotta": "got ta", "wanna": "wan na", "(": "-lrb-", ")": "-rrb-"}
+_APART = {
+    "cannot": "can not",
+    "gonna": "gon na",
+    "gotta": "got ta",
+    "wanna": "wan na",
+    "(": "-lrb-",
+    ")": "-rrb-",
+}
 
 
 @dataclass(frozen=True)
@@ -32,9 +41,10 @@ class CaptionScores:
     """Scores of N captions.
 
     Attributes:
-        metrics: Of all together, times 100 as tables print them: `cider`, `bleu_1` to `bleu_4`, `rouge_l`. CIDEr may exceed 100.
-        cider: Of each caption [N], same scale; its mean is the metric. It weighs words by how rare they are in all N captions'
-            references, so it is a figure of the whole set.
+        metrics: Of all together, times 100 as tables print them: `cider`, `bleu_1` to `bleu_4`,
+            `rouge_l`. CIDEr may exceed 100.
+        cider: Of each caption [N], same scale; its mean is the metric. It weighs words by how rare
+            they are in all N captions' references, so it is a figure of the whole set.
         rouge_l: Of each caption [N], same scale.
     """
 
@@ -44,14 +54,18 @@ class CaptionScores:
 
 
 def score_captions(
-    captions: Sequence[str], references: Sequence[Sequence[str]], *, tokenisation: CaptionTokenisation = "words"
+    captions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenisation: CaptionTokenisation = "words",
 ) -> CaptionScores:
     """N captions and the references of each -> scores.
 
     Args:
         captions: What a model wrote.
         references: At least one for each caption.
-        tokenisation: `words`, `ptb` (needs Java) or `none`: the texts are words and single spaces already.
+        tokenisation: `words`, `ptb` (needs Java) or `none`: the texts are words and
+            single spaces already.
 
     Raises:
         ValueError: Nothing to score, or a caption without references.
@@ -60,7 +74,10 @@ def score_captions(
     Source: Vedantam et al. 2015 (CIDEr-D), Papineni et al. 2002, Lin 2004; pycocoevalcap 1.2.
     """
     if not captions or len(captions) != len(references) or not all(references):
-        raise ValueError(f"{len(captions)} captions with {len(references)} lists of references, of which some may be empty")
+        raise ValueError(
+            f"{len(captions)} captions with {len(references)} lists of references, of which "
+            "some may be empty"
+        )
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
@@ -71,7 +88,11 @@ def score_captions(
     cider, each_cider = Cider().compute_score(known, said)
     bleu, _ = Bleu(4).compute_score(known, said, verbose=0)
     rouge, each_rouge = Rouge().compute_score(known, said)
-    metrics = {"cider": cider} | {f"bleu_{n}": value for n, value in enumerate(bleu, 1)} | {"rouge_l": rouge}
+    metrics = (
+        {"cider": cider}
+        | {f"bleu_{n}": value for n, value in enumerate(bleu, 1)}
+        | {"rouge_l": rouge}
+    )
     return CaptionScores(
         {name: 100.0 * float(value) for name, value in metrics.items()},
         [100.0 * float(value) for value in each_cider],
@@ -80,18 +101,24 @@ def score_captions(
 
 
 def words_of(caption: str) -> str:
-    """Caption -> its words in lower case, one space between them, punctuation gone, clitics apart: `the dog's toy` -> `the dog 's toy`.
+    """Caption -> its words in lower case, one space between them, punctuation gone, clitics apart:
+    `the dog's toy` -> `the dog 's toy`.
 
-    Brackets are words, as they are in published scores. On every caption of the bundled emoji set equal to the PTB tokenizer; where they
-    part: emoticons, quotes that stand for missing letters, `no. 1`.
+    Brackets are words, as they are in published scores. On every caption of the bundled
+    emoji set equal to the PTB tokenizer; where they part: emoticons, quotes that stand for
+    missing letters, `no. 1`.
     """
     words = []
     for word in _WORD.findall(caption.lower()):
-        words.append(_APART.get(word) or _CLITIC.sub(lambda found: " " + found[1].replace("’", "'"), word))
+        words.append(
+            _APART.get(word) or _CLITIC.sub(lambda found: " " + found[1].replace("’", "'"), word)
+        )
     return " ".join(words)
 
 
-def _tokenize(texts: Mapping[int, list[str]], tokenisation: CaptionTokenisation) -> dict[int, list[str]]:
+def _tokenize(
+    texts: Mapping[int, list[str]], tokenisation: CaptionTokenisation
+) -> dict[int, list[str]]:
     match tokenisation:
         case "none":
             return dict(texts)
@@ -109,7 +136,8 @@ def check_tokenisation(tokenisation: CaptionTokenisation) -> None:
     """
     if tokenisation == "ptb" and shutil.which("java") is None:
         raise DataError(
-            "the PTB tokenizer is a Java program, and this machine has no java", remedy="install a Java runtime, or --words words"
+            "the PTB tokenizer is a Java program, and this machine has no java",
+            remedy="install a Java runtime, or --words words",
         )
 
 
@@ -117,4 +145,6 @@ def _tokenize_ptb(texts: Mapping[int, list[str]]) -> dict[int, list[str]]:
     check_tokenisation("ptb")
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    return PTBTokenizer().tokenize({number: [{"caption": text} for text in group] for number, group in texts.items()})
+    return PTBTokenizer().tokenize(
+        {number: [{"caption": text} for text in group] for number, group in texts.items()}
+    )

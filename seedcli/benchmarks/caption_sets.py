@@ -1,7 +1,8 @@
-"""Picture-caption sets -> pictures with their reference captions: the sets of `retrieval_sets`, one sample a picture.
+"""Picture-caption sets -> pictures with their reference captions: the sets of
+`retrieval_sets`, one sample a picture.
 
-Karpathy's test splits are what published caption scores are of, too. The bundled emoji come with their names, among which a model can be
-asked for the likeliest.
+Karpathy's test splits are what published caption scores are of, too. The bundled emoji come with
+their names, among which a model can be asked for the likeliest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split, load_retrieval_set
+from seedcli.benchmarks.retrieval_sets import (
+    ImageRef,
+    RetrievalSet,
+    is_published_split,
+    load_retrieval_set,
+)
 from seedcli.console import Reporter
 from seedcli.data.emoji import read_emoji
 from seedcli.data.emoji_documents import words_of
@@ -24,7 +30,8 @@ class CaptionedPicture:
     Attributes:
         picture: To be read later.
         references: Its captions, at least one.
-        group: What pictures that hang together share, for intervals: itself, or the emoji that several vendors drew.
+        group: What pictures that hang together share, for intervals: itself, or the emoji
+            that several vendors drew.
         name: What an emoji is called in running words, e.g. `a waving hand`; None for others.
         label: What an emoji is called in the set; None for others.
     """
@@ -44,7 +51,8 @@ class CaptionSet:
         name: `emoji`, `flickr30k`, `coco`, or a file's name.
         split: As the set calls it.
         pictures: By key, in the order of the set.
-        published_split: Whether it is the split that published numbers are of; None for sets that nobody published numbers of.
+        published_split: Whether it is the split that published numbers are of; None for sets that
+            nobody published numbers of.
         digest: Tells this set from another one, or from itself before a change.
         subsets: Name -> keys of pictures that are scored beside the whole.
     """
@@ -66,15 +74,26 @@ def load_caption_set(
     allow_split: bool = False,
     reporter: Reporter | None = None,
 ) -> CaptionSet:
-    """Name or file -> pictures with captions; arguments and errors are those of `load_retrieval_set`.
+    """Name or file -> pictures with captions; arguments and errors are those
+    of `load_retrieval_set`.
 
-    Pictures without captions are left out. Emoji: every vendor's picture in the default skin tone, with its label, and label and tags, as
-    references; subsets are the vendors, and all but flags, whose names cannot be guessed from other flags.
+    Pictures without captions are left out. Emoji: every vendor's picture in the default skin tone,
+    with its label, and label and tags, as references; subsets are the vendors, and all but flags,
+    whose names cannot be guessed from other flags.
     """
     if dataset == "emoji":
         return _emoji_captions(split or "unseen")
-    found = load_retrieval_set(dataset, split=split, images=images, data_root=data_root, allow_split=allow_split, reporter=reporter)
-    return CaptionSet(found.name, found.split, _by_picture(found), is_published_split(found), found.digest)
+    found = load_retrieval_set(
+        dataset,
+        split=split,
+        images=images,
+        data_root=data_root,
+        allow_split=allow_split,
+        reporter=reporter,
+    )
+    return CaptionSet(
+        found.name, found.split, _by_picture(found), is_published_split(found), found.digest
+    )
 
 
 def _by_picture(found: RetrievalSet) -> dict[str, CaptionedPicture]:
@@ -90,7 +109,8 @@ def _by_picture(found: RetrievalSet) -> dict[str, CaptionedPicture]:
 
 def _emoji_captions(split: str) -> CaptionSet:
     pictures = [one for one in read_emoji(split) if not one.skin_tones]  # type: ignore[arg-type]
-    pictures.sort(key=lambda one: hashlib.sha256(one.key.encode()).digest())  # the first so many are of all groups
+    # the first so many are of all groups
+    pictures.sort(key=lambda one: hashlib.sha256(one.key.encode()).digest())
     samples = {
         one.key: CaptionedPicture(
             ImageRef(one.key, hashlib.sha256(one.image).hexdigest(), lambda image=one.image: image),
@@ -105,4 +125,6 @@ def _emoji_captions(split: str) -> CaptionSet:
     for vendor in sorted({one.vendor for one in pictures}):
         subsets[f"vendor_{vendor}"] = frozenset(one.key for one in pictures if one.vendor == vendor)
     content = "\n".join(f"{one.picture.stamp} {one.references}" for one in samples.values())
-    return CaptionSet("emoji", split, samples, None, hashlib.sha256(content.encode()).hexdigest()[:16], subsets)
+    return CaptionSet(
+        "emoji", split, samples, None, hashlib.sha256(content.encode()).hexdigest()[:16], subsets
+    )

@@ -1,4 +1,6 @@
-"""Is the nearest the right one? Pure scoring of drawn pictures and written captions among candidates."""
+"""Is the nearest the right one? Pure scoring of drawn pictures and written
+captions among candidates.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,11 @@ from torch import Tensor
 
 
 def right_ranks(similarity: Tensor, right: Tensor) -> Tensor:
-    """Similarities [N,C] and which candidates are right [N,C] bool -> rank of the best right one [N], 0 for the nearest.
+    """Similarities [N,C] and which candidates are right [N,C] bool -> rank of the best right one
+    [N], 0 for the nearest.
 
-    A wrong candidate that is exactly as near counts as nearer, so that answers which are all alike score nothing.
+    A wrong candidate that is exactly as near counts as nearer, so that answers which are
+    all alike score nothing.
 
     Raises:
         ValueError: A row has no right candidate.

@@ -1,4 +1,6 @@
-"""What was published of SEED and SEED-LLaMA: `paper_numbers.toml` -> numbers, each with its evidence and the conditions it holds under."""
+"""What was published of SEED and SEED-LLaMA: `paper_numbers.toml` -> numbers, each with its
+evidence and the conditions it holds under.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class Protocol:
     Attributes:
         name: Of the protocol.
         benchmark: As results call it.
-        command: What measures it; `{dataset}`, `{split}`, `{model}` and the keys of a measurement's `match` are filled in.
+        command: What measures it; `{dataset}`, `{split}`, `{model}` and the keys of a measurement's
+            `match` are filled in.
         conditions: Dotted key of a result -> the value it must have.
         without: Dotted keys that a result must not have.
         assumed: Conditions that no publication states.
@@ -56,8 +59,10 @@ class Measurement:
         dataset: Name of the set, as `--dataset` takes it.
         title: What tables call the set.
         split: Of the set.
-        conditions: Dotted key of a result -> the value it must have: the split's counts, the protocol's conditions and the number's own.
-        match: Dotted key of a result -> value that tells this measurement from others of its protocol on the set.
+        conditions: Dotted key of a result -> the value it must have: the split's counts, the
+            protocol's conditions and the number's own.
+        match: Dotted key of a result -> value that tells this measurement from others of
+            its protocol on the set.
     """
 
     table: str
@@ -71,7 +76,9 @@ class Measurement:
     def command(self, model: str) -> str:
         """The command that measures it with a model."""
         words = {key.rpartition(".")[2]: value for key, value in self.match.items()}
-        return self.protocol.command.format(dataset=self.dataset, split=self.split, model=model, **words)
+        return self.protocol.command.format(
+            dataset=self.dataset, split=self.split, model=model, **words
+        )
 
     @property
     def name(self) -> str:
@@ -125,7 +132,8 @@ def read_paper_numbers() -> PaperNumbers:
     """The published numbers that come with this program.
 
     Raises:
-        ValueError: A row has no known mark, neither weights nor a reason for their absence, or names what is not there.
+        ValueError: A row has no known mark, neither weights nor a reason for their absence, or
+            names what is not there.
     """
     return parse_paper_numbers(FILE.read_text(encoding="utf-8"))
 
@@ -136,35 +144,78 @@ def parse_paper_numbers(text: str) -> PaperNumbers:
     protocols = {}
     for name, entry in content["protocols"].items():
         lists = {key: tuple(entry.get(key, ())) for key in ("without", "assumed")}
-        protocols[name] = Protocol(name, **{**entry, **lists, "conditions": flatten(entry.get("conditions", {}))})
+        protocols[name] = Protocol(
+            name, **{**entry, **lists, "conditions": flatten(entry.get("conditions", {}))}
+        )
 
-    def measurement(entry: Mapping[str, Any], dataset: str, split: str | None = None) -> Measurement:
+    def measurement(
+        entry: Mapping[str, Any], dataset: str, split: str | None = None
+    ) -> Measurement:
         try:
             known, protocol = content["sets"][dataset], protocols[entry["protocol"]]
         except KeyError as error:
-            raise ValueError(f"{entry.get('table')}: there is no set or protocol called {error}") from None
-        conditions = {**known.get("counts", {}), **protocol.conditions, **flatten(entry.get("conditions", {}))}
+            raise ValueError(
+                f"{entry.get('table')}: there is no set or protocol called {error}"
+            ) from None
+        conditions = {
+            **known.get("counts", {}),
+            **protocol.conditions,
+            **flatten(entry.get("conditions", {})),
+        }
         match = flatten(entry.get("match", {}))
         protocol = dataclasses.replace(protocol, command=entry.get("command", protocol.command))
-        return Measurement(entry["table"], protocol, dataset, known["title"], split or known["split"], conditions, match)
+        return Measurement(
+            entry["table"],
+            protocol,
+            dataset,
+            known["title"],
+            split or known["split"],
+            conditions,
+            match,
+        )
 
     published = []
     for entry in content["numbers"]:
         where = f"{entry['table']}, {entry['model']}"
         if entry.get("mark") not in get_args(Mark):
-            raise ValueError(f"{where}: mark {entry.get('mark')!r}, expected one of {', '.join(MARKS)}")
+            raise ValueError(
+                f"{where}: mark {entry.get('mark')!r}, expected one of {', '.join(MARKS)}"
+            )
         if ("weights" in entry) == ("absent" in entry):
             raise ValueError(f"{where}: expected either `weights` or why they are `absent`")
-        facts = {name: entry.get(name) for name in ("mark", "source", "weights")} | {"absent": entry.get("absent", "")}
+        facts = {name: entry.get(name) for name in ("mark", "source", "weights")} | {
+            "absent": entry.get("absent", "")
+        }
         for dataset, metrics in entry["values"].items():
             for metric, value in metrics.items():
                 digits = max(0, -Decimal(value).as_tuple().exponent)
-                published.append(PublishedNumber(measurement(entry, dataset), metric, entry["model"], float(value), digits, **facts))
+                published.append(
+                    PublishedNumber(
+                        measurement(entry, dataset),
+                        metric,
+                        entry["model"],
+                        float(value),
+                        digits,
+                        **facts,
+                    )
+                )
     for protocol in protocols.values():
-        asked = {key for number in published if number.measurement.protocol.name == protocol.name for key in number.measurement.conditions}
+        asked = {
+            key
+            for number in published
+            if number.measurement.protocol.name == protocol.name
+            for key in number.measurement.conditions
+        }
         if unknown := set(protocol.assumed) - asked:
-            raise ValueError(f"protocol {protocol.name} assumes {', '.join(sorted(unknown))}, which is no condition")
-    own = [measurement(entry, entry["dataset"], split) for entry in content.get("own", ()) for split in entry["splits"]]
+            raise ValueError(
+                f"protocol {protocol.name} assumes {', '.join(sorted(unknown))}, which "
+                "is no condition"
+            )
+    own = [
+        measurement(entry, entry["dataset"], split)
+        for entry in content.get("own", ())
+        for split in entry["splits"]
+    ]
     return PaperNumbers(tuple(published), tuple(own))
 
 

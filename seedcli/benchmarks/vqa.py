@@ -1,8 +1,10 @@
-"""VQA accuracy as the VQA challenge counts it, and choices by likelihood. Pure functions: answers in, shares (0..1) out.
+"""VQA accuracy as the VQA challenge counts it, and choices by likelihood. Pure functions: answers
+in, shares (0..1) out.
 
-The official program compares strings after two steps: punctuation, then digits, articles and contractions. Predictions take both; the
-annotators' answers take the first only, and only where they disagree. So "two" is never right where all ten annotators wrote "two". We do
-the same, since published numbers did.
+The official program compares strings after two steps: punctuation, then digits, articles and
+contractions. Predictions take both; the annotators' answers take the first only, and only where
+they disagree. So "two" is never right where all ten annotators wrote "two". We do the same, since
+published numbers did.
 """
 
 from __future__ import annotations
@@ -12,38 +14,48 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 
-# The tables are those of the VQA challenge's evaluation (GT-Vision-Lab/VQA, vqaEval.py), as AILab-CVC/SEED@93b3cf4:LV/common/vqa_tools has
-# them. Each contraction is mapped from its spelling without one of its apostrophes; the program's words are lower case by then, so that
-# its entries for I'm, I've and I'd've never match, and are left out.
+# The tables are those of the VQA challenge's evaluation (GT-Vision-Lab/VQA, vqaEval.py), as
+# AILab-CVC/SEED@93b3cf4:LV/common/vqa_tools has them. Each contraction is mapped from its spelling
+# without one of its apostrophes; the program's words are lower case by then, so that its entries
+# for I'm, I've and I'd've never match, and are left out.
 _CONTRACTIONS = (
-    "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's how'd "
-    "how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock oughtn't "
-    "'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll "
-    "someone's something'd something'd've something'll that's there'd there'd've there're there's they'd they'd've they'll they're "
-    "they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll "
-    "who's who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're "
-    "you've"
+    "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't "
+    "haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't "
+    "mightn't've might've mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've "
+    "should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've "
+    "someone'll someone's something'd something'd've something'll that's there'd there'd've "
+    "there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't "
+    "what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's "
+    "who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've "
+    "you'd you'd've you'll you're you've"
 )
-_CONTRACTION_BACKWARDS = {"somebody'd": "somebodyd"}  # the one entry of the program that takes an apostrophe away
+# the one entry of the program that takes an apostrophe away
+_CONTRACTION_BACKWARDS = {"somebody'd": "somebodyd"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_OF = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS)}
 _ARTICLES = {"a", "an", "the"}
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
-_MOST_PERIODS = int(re.UNICODE)  # the program hands its flags over where `re.sub` takes a count, so it removes 32 periods at most
+# the program hands its flags over where `re.sub` takes a count, so it removes 32 periods at most
+_MOST_PERIODS = int(re.UNICODE)
 
 
 @cache
 def _contractions() -> dict[str, str]:
     found = dict(_CONTRACTION_BACKWARDS)
     for right in _CONTRACTIONS.split():
-        found |= {right[:place] + right[place + 1 :]: right for place, letter in enumerate(right) if letter == "'"}
+        found |= {
+            right[:place] + right[place + 1 :]: right
+            for place, letter in enumerate(right)
+            if letter == "'"
+        }
     return found
 
 
 def strip_punctuation(text: str) -> str:
-    """First step: a mark beside a space goes, as do all marks of a text with a number like 1,000; else it becomes a space. Then periods.
+    """First step: a mark beside a space goes, as do all marks of a text with a number like 1,000;
+    else it becomes a space. Then periods.
 
     Periods before a digit stay. Case and spaces are kept.
     """
@@ -56,7 +68,9 @@ def strip_punctuation(text: str) -> str:
 
 
 def normalize_words(text: str) -> str:
-    """Second step: lower case, number words up to ten as digits, no articles, contractions with their apostrophes, single spaces."""
+    """Second step: lower case, number words up to ten as digits, no articles, contractions with
+    their apostrophes, single spaces.
+    """
     numbered = (_NUMBER_OF.get(word, word) for word in text.lower().split())
     return " ".join(_contractions().get(word, word) for word in numbered if word not in _ARTICLES)
 
@@ -67,8 +81,14 @@ def normalize_prediction(text: str) -> str:
 
 
 def compared_answers(answers: Sequence[str]) -> list[str]:
-    """Annotators' answers to one question -> what predictions are compared with: unchanged where all agree."""
-    return [strip_punctuation(answer) for answer in answers] if len(set(answers)) > 1 else list(answers)
+    """Annotators' answers to one question -> what predictions are compared with:
+    unchanged where all agree.
+    """
+    return (
+        [strip_punctuation(answer) for answer in answers]
+        if len(set(answers)) > 1
+        else list(answers)
+    )
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
@@ -90,15 +110,18 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
 
 
 def exact_match(prediction: str, answer: str) -> float:
-    """Prediction and the one right answer -> 1 if they are the same after both steps of the normalisation, else 0.
+    """Prediction and the one right answer -> 1 if they are the same after both steps of the
+    normalisation, else 0.
 
-    Video sets (MSVD-QA, MSRVTT-QA) and sets with one answer a question are scored so; both sides are normalised alike.
+    Video sets (MSVD-QA, MSRVTT-QA) and sets with one answer a question are scored so; both
+    sides are normalised alike.
     """
     return float(normalize_prediction(prediction) == normalize_prediction(answer))
 
 
 def pick_choice(log_likelihoods: Sequence[float], num_tokens: Sequence[int]) -> int:
-    """Log-likelihood of each choice (nats, summed over its tokens) and its tokens -> number of the choice with the highest mean per token.
+    """Log-likelihood of each choice (nats, summed over its tokens) and its tokens -> number of the
+    choice with the highest mean per token.
 
     The mean keeps long choices from losing by their length. Ties go to the first choice.
 
@@ -114,7 +137,9 @@ def pick_choice(log_likelihoods: Sequence[float], num_tokens: Sequence[int]) -> 
 
 
 def mean_by_kind(scores: Sequence[float], kinds: Sequence[str]) -> dict[str, float]:
-    """Scores (0..1) and the kind of each question -> mean of each kind in percent, in order of first appearance."""
+    """Scores (0..1) and the kind of each question -> mean of each kind in percent, in
+    order of first appearance.
+    """
     groups: dict[str, list[float]] = defaultdict(list)
     for score, kind in zip(scores, kinds, strict=True):
         groups[kind].append(score)

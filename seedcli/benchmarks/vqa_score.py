@@ -1,4 +1,6 @@
-"""Answers to questions -> scores. Pure functions: rows of `vqa_files` and what was answered in, shares (0..1) out."""
+"""Answers to questions -> scores. Pure functions: rows of `vqa_files` and what was answered
+in, shares (0..1) out.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +18,40 @@ ChoiceScore = Literal["mean", "sum"]
 def score_answer(row: QuestionRow, answer: str) -> float | None:
     """Question and the words that were answered -> 0..1; None where the set keeps its answers.
 
-    VQA accuracy with the answers of several annotators, else whether it is the one right answer, after the official normalisation.
+    VQA accuracy with the answers of several annotators, else whether it is the one right answer,
+    after the official normalisation.
     """
     if not row.answers:
         return None
-    return vqa_accuracy(answer, row.answers) if row.scoring == "vqa" else exact_match(answer, row.answers[0])
+    return (
+        vqa_accuracy(answer, row.answers)
+        if row.scoring == "vqa"
+        else exact_match(answer, row.answers[0])
+    )
 
 
 def chosen(line: Mapping[str, Any], by: ChoiceScore) -> int:
-    """Line with the log-likelihood and number of tokens of each choice -> number of the chosen one: highest `mean` a token, or `sum`."""
+    """Line with the log-likelihood and number of tokens of each choice -> number of the chosen one:
+    highest `mean` a token, or `sum`.
+    """
     counts = line["num_tokens"] if by == "mean" else [1] * len(line["num_tokens"])
     return pick_choice(line["log_likelihoods"], counts)
 
 
-def score_line(row: QuestionRow, line: Mapping[str, Any], *, cut: AnswerCut, by: ChoiceScore) -> float | None:
-    """Question and its line of `samples.jsonl` -> score: of the choice that was likeliest, or of the words, cut as `cut` says."""
+def score_line(
+    row: QuestionRow, line: Mapping[str, Any], *, cut: AnswerCut, by: ChoiceScore
+) -> float | None:
+    """Question and its line of `samples.jsonl` -> score: of the choice that was likeliest, or of
+    the words, cut as `cut` says.
+    """
     if "log_likelihoods" in line:
         return float(row.choices[chosen(line, by)] == row.answers[0])
     return score_answer(row, cut_answer(line["answer"], cut))
 
 
 def majority_scores(rows: Sequence[QuestionRow], *, by_choice: bool) -> list[float | None]:
-    """Questions -> score of always giving the answer of its kind that is most often right, or with choices the place that most often is.
+    """Questions -> score of always giving the answer of its kind that is most often right, or with
+    choices the place that most often is.
 
     What a model reaches that knows questions and answers and does not look at pictures.
     """

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from seedcli.workflows.chat.conversation import Conversation, Turn
 
 COMMANDS = {
-    "/image PATH": "attach an image to what you say next; <image> in your words says where it stands",
+    "/image PATH": "attach an image to what you say next; <image> in your words says "
+    "where it stands",
     "/draw [TEXT]": "the next answer must hold an image",
     "/again": "another answer to what you said last, with the next seed",
-    "/save FILE": "add the conversation to a file of JSON lines, which seed tokens build messages reads",
+    "/save FILE": "add the conversation to a file of JSON lines, which seed tokens build "
+    "messages reads",
     "/reset": "forget everything",
     "/seed N": "draw what follows with seed N",
     "/help": "this list",
@@ -36,54 +38,143 @@ COMMANDS = {
 
 ChatModelOption = Annotated[
     str,
-    typer.Option("--model", "-m", metavar="MODEL", help="Language model: a preset (seed-nano, seed-llama-8b-sft), a folder, a hub id."),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="Language model: a preset (seed-nano, seed-llama-8b-sft), a folder, a hub id.",
+    ),
 ]
 TokenizerOption = Annotated[
     str | None,
-    typer.Option("--tokenizer", metavar="MODEL", help="Visual tokenizer; by default the one that the language model names."),
+    typer.Option(
+        "--tokenizer",
+        metavar="MODEL",
+        help="Visual tokenizer; by default the one that the language model names.",
+    ),
 ]
 TemplateOption = Annotated[
     Literal["vicuna", "llama-2", "own"] | None,
-    typer.Option("--template", help="How the conversation is written; by default as the model was taught. own: its chat template."),
+    typer.Option(
+        "--template",
+        help="How the conversation is written; by default as the model was taught. own: its "
+        "chat template.",
+    ),
 ]
-OnceOption = Annotated[str | None, typer.Option("--once", metavar="TEXT", help="Answer this one turn, and end.")]
+OnceOption = Annotated[
+    str | None, typer.Option("--once", metavar="TEXT", help="Answer this one turn, and end.")
+]
 ImagesOption = Annotated[
-    list[Path] | None, typer.Option("--image", "-i", metavar="PATH", help="Image that goes with the first turn; may be repeated.")
+    list[Path] | None,
+    typer.Option(
+        "--image",
+        "-i",
+        metavar="PATH",
+        help="Image that goes with the first turn; may be repeated.",
+    ),
 ]
 DrawOption = Annotated[bool, typer.Option("--draw", help="The first answer must hold an image.")]
-WordsOption = Annotated[bool, typer.Option("--words-first", help="An answer that must hold an image may begin with words.")]
+WordsOption = Annotated[
+    bool,
+    typer.Option("--words-first", help="An answer that must hold an image may begin with words."),
+]
 PicturesOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of drawn pictures: 0.png, 1.png, ...; none is replaced.")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder of drawn pictures: 0.png, 1.png, ...; none is replaced.",
+    ),
 ]
-CodesOption = Annotated[bool, typer.Option("--codes", help="Leave the images of answers as codes; needs no picture decoder.")]
+CodesOption = Annotated[
+    bool,
+    typer.Option("--codes", help="Leave the images of answers as codes; needs no picture decoder."),
+]
 ShowOption = Annotated[
-    Literal["auto", "kitty", "iterm", "sixel", "no"], typer.Option("--show", help="How the terminal is given pictures; auto looks at it.")
+    Literal["auto", "kitty", "iterm", "sixel", "no"],
+    typer.Option("--show", help="How the terminal is given pictures; auto looks at it."),
 ]
-SeedOfChat = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the first answer and its first picture; then counting up.")]
-TemperatureOption = Annotated[float | None, typer.Option("--temperature", min=0.0, help="0: the likeliest token. Default: the model's.")]
-TopPOption = Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0, help="Likeliest tokens of this probability together.")]
-BeamsOption = Annotated[int | None, typer.Option("--beams", min=1, help="Beams of beam search; words then come all at once.")]
+SeedOfChat = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, help="Seed of the first answer and its first picture; then counting up."
+    ),
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option("--temperature", min=0.0, help="0: the likeliest token. Default: the model's."),
+]
+TopPOption = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p", min=0.0, max=1.0, help="Likeliest tokens of this probability together."
+    ),
+]
+BeamsOption = Annotated[
+    int | None,
+    typer.Option("--beams", min=1, help="Beams of beam search; words then come all at once."),
+]
 MaxTokensOption = Annotated[
-    int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer; an image is 34 tokens for 32 codes, and never cut.")
+    int | None,
+    typer.Option(
+        "--max-new-tokens",
+        min=1,
+        help="Longest answer; an image is 34 tokens for 32 codes, and never cut.",
+    ),
 ]
 GuidanceOption = Annotated[
-    float | None, typer.Option("--guidance", min=1.0, help="Classifier-free guidance of the language model's codes; 1 is none.")
+    float | None,
+    typer.Option(
+        "--guidance",
+        min=1.0,
+        help="Classifier-free guidance of the language model's codes; 1 is none.",
+    ),
 ]
-PictureStepsOption = Annotated[int | None, typer.Option("--picture-steps", min=1, max=1000, help="Denoising steps of a picture.")]
+PictureStepsOption = Annotated[
+    int | None,
+    typer.Option("--picture-steps", min=1, max=1000, help="Denoising steps of a picture."),
+]
 PictureGuidanceOption = Annotated[
-    float | None, typer.Option("--picture-guidance", min=1.0, help="How closely the picture decoder follows the codes.")
+    float | None,
+    typer.Option(
+        "--picture-guidance", min=1.0, help="How closely the picture decoder follows the codes."
+    ),
 ]
 NegativeOption = Annotated[
     str | None,
-    typer.Option("--negative", metavar="FILE", help="Codes that pictures move away from; `unconditional`: what the model draws unasked."),
+    typer.Option(
+        "--negative",
+        metavar="FILE",
+        help="Codes that pictures move away from; `unconditional`: what the model draws unasked.",
+    ),
 ]
-UnconstrainedOption = Annotated[bool, typer.Option("--unconstrained", help="Without the image grammar, for the ablation.")]
-QuantizeOption = Annotated[Literal["8bit", "4bit"] | None, typer.Option("--quantize", help="Smaller weights, by bitsandbytes on a GPU.")]
-OffloadOption = Annotated[bool, typer.Option("--offload", help="Keep tokenizer and picture decoder off the GPU between turns.")]
-WebOption = Annotated[bool, typer.Option("--web", help="The same conversation in a browser on this machine; needs seedcli[web].")]
+UnconstrainedOption = Annotated[
+    bool, typer.Option("--unconstrained", help="Without the image grammar, for the ablation.")
+]
+QuantizeOption = Annotated[
+    Literal["8bit", "4bit"] | None,
+    typer.Option("--quantize", help="Smaller weights, by bitsandbytes on a GPU."),
+]
+OffloadOption = Annotated[
+    bool,
+    typer.Option("--offload", help="Keep tokenizer and picture decoder off the GPU between turns."),
+]
+WebOption = Annotated[
+    bool,
+    typer.Option(
+        "--web", help="The same conversation in a browser on this machine; needs seedcli[web]."
+    ),
+]
 PortOption = Annotated[
     int | None,
-    typer.Option("--port", metavar="N", min=1, max=65535, help="Port of --web; by default the first free from 7860."),
+    typer.Option(
+        "--port",
+        metavar="N",
+        min=1,
+        max=65535,
+        help="Port of --web; by default the first free from 7860.",
+    ),
 ]
 
 
@@ -117,7 +208,8 @@ def chat(
 ) -> None:
     """Talk with a language model that reads and draws images.
 
-    On a terminal /help lists the commands. Lines that are piped in are turns and commands too; answers are then JSON lines.
+    On a terminal /help lists the commands. Lines that are piped in are turns and commands too;
+    answers are then JSON lines.
 
     \b
     Examples:
@@ -130,9 +222,20 @@ def chat(
     if draw and unconstrained:
         raise UsageError("--draw needs the image grammar, which --unconstrained turns off")
     if port is not None and not web:
-        raise UsageError(f"--port {port} is the port of --web, which is not there", remedy=f"seed chat --web --port {port}")
+        raise UsageError(
+            f"--port {port} is the port of --web, which is not there",
+            remedy=f"seed chat --web --port {port}",
+        )
     if web:
-        _check_web(port, {"--once": once is not None, "--image": bool(image), "--draw": draw, "--show": show != "auto"})
+        _check_web(
+            port,
+            {
+                "--once": once is not None,
+                "--image": bool(image),
+                "--draw": draw,
+                "--show": show != "auto",
+            },
+        )
     from seedcli.data.images.images import open_image
     from seedcli.workflows.chat.conversation import ChatSettings, open_conversation
     from seedcli.workflows.chat.pictures import PictureSettings
@@ -153,7 +256,12 @@ def chat(
         constrained=not unconstrained,
         words_first=words_first,
         pictures=PictureSettings(
-            output=output, steps=picture_steps, guidance=picture_guidance, device=device, dtype="auto", offload=offload
+            output=output,
+            steps=picture_steps,
+            guidance=picture_guidance,
+            device=device,
+            dtype="auto",
+            offload=offload,
         ),
         draws=not codes,
         negative=negative,
@@ -165,7 +273,11 @@ def chat(
         open_image(path.expanduser())  # what is no picture is refused before the model is loaded
     conversation = open_conversation(settings, reporter=console)
     facts = conversation.llm.facts
-    advice = "; it knows emoji, --model seed-llama-8b-sft is the one for photographs" if facts.visual_tokenizer == "seed-nano" else ""
+    advice = (
+        "; it knows emoji, --model seed-llama-8b-sft is the one for photographs"
+        if facts.visual_tokenizer == "seed-nano"
+        else ""
+    )
     console.note(f"answers by {facts.name}, codes of {Path(facts.visual_tokenizer).name}{advice}")
     if web:
         _serve(conversation, port, constrained=not unconstrained)
@@ -180,7 +292,8 @@ def chat(
         talk.with_person()
     else:
         if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text are refused with their turn
+            # bytes that are no text are refused with their turn
+            sys.stdin.reconfigure(errors="surrogateescape")
         for line in sys.stdin:
             if line.strip() and not talk.take(line.strip()):
                 break
@@ -191,11 +304,15 @@ def _check_web(port: int | None, others: dict[str, bool]) -> None:
     from seedcli.workflows.chat.web import require_gradio, require_port
 
     if given := [name for name, is_given in others.items() if is_given]:
-        raise UsageError(f"--web and {given[0]} do not go together: the browser says the turns", remedy=f"leave out --web or {given[0]}")
+        raise UsageError(
+            f"--web and {given[0]} do not go together: the browser says the turns",
+            remedy=f"leave out --web or {given[0]}",
+        )
     if _input_is_piped():
         raise UsageError(
             "--web and piped input do not go together: the browser says the turns",
-            remedy="leave out --web; where there is no terminal and nothing is piped: seed chat --web </dev/null",
+            remedy="leave out --web; where there is no terminal and nothing is piped: seed chat "
+            "--web </dev/null",
         )
     require_gradio()
     if port is not None:
@@ -215,7 +332,10 @@ def _serve(conversation: Conversation, port: int | None, *, constrained: bool) -
     """The conversation in a browser until Ctrl-C, which is how a server ends and no failure."""
     from seedcli.workflows.chat.web import serve_chat
 
-    with contextlib.suppress(KeyboardInterrupt), serve_chat(conversation, port=port, constrained=constrained) as url:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        serve_chat(conversation, port=port, constrained=constrained) as url,
+    ):
         console.result({"url": url}, human=lambda result: f"open {result['url']} in a browser")
         console.note("Ctrl-C ends it")
         threading.Event().wait()
@@ -234,7 +354,9 @@ class _Talk:
         self._column = 0
 
     def with_person(self) -> None:
-        """Turns and commands from the terminal, until /quit or the end of input; what goes wrong ends a turn, not the conversation."""
+        """Turns and commands from the terminal, until /quit or the end of input; what goes wrong
+        ends a turn, not the conversation.
+        """
         from seedcli.cli.terminal import read_line
 
         console.note("/help lists the commands, /quit leaves")
@@ -268,7 +390,9 @@ class _Talk:
                 console.note(f"{rest} goes with your next words")
             case "/draw":
                 if not self._constrained:
-                    raise UsageError("/draw needs the image grammar, which --unconstrained turned off")
+                    raise UsageError(
+                        "/draw needs the image grammar, which --unconstrained turned off"
+                    )
                 self._draw(rest)
             case "/again":
                 self._answer(self._conversation.again)
@@ -285,15 +409,22 @@ class _Talk:
                 self._conversation.reseed(int(rest))
             case "/help":
                 width = max(map(len, COMMANDS))
-                console.note("\n".join(f"{name:<{width}}  {about}" for name, about in COMMANDS.items()))
+                console.note(
+                    "\n".join(f"{name:<{width}}  {about}" for name, about in COMMANDS.items())
+                )
             case "/quit":
                 return False
             case _:
-                raise UsageError(f"no command is called {command}", remedy=f"expected {', '.join(name.split()[0] for name in COMMANDS)}")
+                raise UsageError(
+                    f"no command is called {command}",
+                    remedy=f"expected {', '.join(name.split()[0] for name in COMMANDS)}",
+                )
         return True
 
     def _draw(self, text: str) -> None:
-        """The next answer must hold an image; where the words come with the command, the two are undone together."""
+        """The next answer must hold an image; where the words come with the command, the
+        two are undone together.
+        """
         before, self.draw = self.draw, True
         if not text:
             console.note("the next answer will hold an image")
@@ -348,17 +479,30 @@ class _Talk:
 def _record(turn: Turn) -> dict[str, Any]:
     """A turn as scripts read it."""
     record: dict[str, Any] = {"text": turn.text, "images": turn.images, "codes": turn.codes}
-    return record | ({} if turn.ended else {"cut": True}) | ({"malformed": turn.malformed} if turn.malformed else {})
+    return (
+        record
+        | ({} if turn.ended else {"cut": True})
+        | ({"malformed": turn.malformed} if turn.malformed else {})
+    )
 
 
 def _path(command: str, rest: str) -> Path:
-    """What stands behind a command -> path; `~`, quotes and, where no file has them in its name, backslashes work as in a shell."""
+    """What stands behind a command -> path; `~`, quotes and, where no file has them in its name,
+    backslashes work as in a shell.
+    """
     words = [rest]
-    if rest[:1] in ("'", '"') or ("\\" in rest and os.sep == "/" and not Path(rest).expanduser().exists()):
+    if rest[:1] in ("'", '"') or (
+        "\\" in rest and os.sep == "/" and not Path(rest).expanduser().exists()
+    ):
         with contextlib.suppress(ValueError):
             words = shlex.split(rest)
     if len(words) > 1:
-        raise UsageError(f"{command} takes one path, found {len(words)}", remedy=f"{command} once for each")
+        raise UsageError(
+            f"{command} takes one path, found {len(words)}", remedy=f"{command} once for each"
+        )
     if not words[0]:
-        raise UsageError(f"{command} needs a path", remedy=f"{command} {'FILE' if command == '/save' else 'picture.png'}")
+        raise UsageError(
+            f"{command} needs a path",
+            remedy=f"{command} {'FILE' if command == '/save' else 'picture.png'}",
+        )
     return Path(words[0]).expanduser()

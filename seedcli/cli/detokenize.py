@@ -6,41 +6,86 @@ from typing import Annotated, Literal
 
 import typer
 
-from seedcli.cli.options import DeviceOption, DryRunOption, DtypeOption, ForceOption, LimitOption, ModelOption, SeedOption
+from seedcli.cli.options import (
+    DeviceOption,
+    DryRunOption,
+    DtypeOption,
+    ForceOption,
+    LimitOption,
+    ModelOption,
+    SeedOption,
+)
 from seedcli.console import console
 
 
 def detokenize(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT", help="JSON Lines or token text, parquet, a shard folder, or 32 integers; else stdin."),
+        typer.Argument(
+            metavar="INPUT",
+            help="JSON Lines or token text, parquet, a shard folder, or 32 integers; else stdin.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="A .png for one image, a folder for many (named after their sources)."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A .png for one image, a folder for many (named after their sources).",
+        ),
     ] = None,
     model: ModelOption = "seed-nano",
-    steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps; default: the model's.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, max=1000, help="Denoising steps; default: the model's."),
+    ] = None,
     guidance: Annotated[
-        float | None, typer.Option("--guidance", min=1.0, help="How closely to follow the codes; 1 is none; default: the model's.")
+        float | None,
+        typer.Option(
+            "--guidance",
+            min=1.0,
+            help="How closely to follow the codes; 1 is none; default: the model's.",
+        ),
     ] = None,
     seed: SeedOption = 0,
     negative: Annotated[
-        Path | None, typer.Option("--negative", metavar="FILE", help="Codes of an image to move away from: one for all, or one for each.")
+        Path | None,
+        typer.Option(
+            "--negative",
+            metavar="FILE",
+            help="Codes of an image to move away from: one for all, or one for each.",
+        ),
     ] = None,
     codes_only: Annotated[
-        int | None, typer.Option("--codes-only", metavar="K", min=0, help="Keep the first K codes, fill the others.")
+        int | None,
+        typer.Option(
+            "--codes-only", metavar="K", min=0, help="Keep the first K codes, fill the others."
+        ),
     ] = None,
     fill: Annotated[
         Literal["mean", "llm"] | None,
-        typer.Option("--fill", help="What fills them: the mean code vector of each position (default), or a language model."),
+        typer.Option(
+            "--fill",
+            help="What fills them: the mean code vector of each position (default), or a "
+            "language model.",
+        ),
     ] = None,
     llm: Annotated[
-        str | None, typer.Option("--llm", metavar="MODEL", help="Language model of --fill llm; default: the one that belongs to --model.")
+        str | None,
+        typer.Option(
+            "--llm",
+            metavar="MODEL",
+            help="Language model of --fill llm; default: the one that belongs to --model.",
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images drawn together.")] = 8,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", "-b", min=1, help="Images drawn together.")
+    ] = 8,
     limit: LimitOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the pictures that this command has drawn before.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the pictures that this command has drawn before.")
+    ] = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
@@ -48,7 +93,8 @@ def detokenize(
 ) -> None:
     """Draw pictures from codes, as `seed tokenize` printed them.
 
-    Picture i is drawn with seed + i; its PNG carries the codes, the model and the seed that it was drawn from.
+    Picture i is drawn with seed + i; its PNG carries the codes, the model and the seed
+    that it was drawn from.
 
     \b
     Example:
@@ -60,11 +106,19 @@ def detokenize(
     from seedcli.workflows.detokenize.run import Settings, draw, plan
 
     if output is None:
-        raise UsageError("-o says where pictures go", remedy="-o out.png for one image, -o DIR for many")
+        raise UsageError(
+            "-o says where pictures go", remedy="-o out.png for one image, -o DIR for many"
+        )
     if fill is not None and codes_only is None:
-        raise UsageError("--fill has no effect without --codes-only", remedy="--codes-only 16 keeps the first 16 codes")
+        raise UsageError(
+            "--fill has no effect without --codes-only",
+            remedy="--codes-only 16 keeps the first 16 codes",
+        )
     if llm is not None and fill != "llm":
-        raise UsageError("--llm has no effect without --fill llm", remedy="--codes-only 16 --fill llm completes the first 16 codes")
+        raise UsageError(
+            "--llm has no effect without --fill llm",
+            remedy="--codes-only 16 --fill llm completes the first 16 codes",
+        )
     settings = Settings(
         model=model,
         steps=steps,
@@ -84,4 +138,10 @@ def detokenize(
         console.result(planned.summary())
         return
     for result in draw(planned, device=device, dtype=dtype, reporter=console):
-        console.result(result, human=lambda result: f"{result['output']}  seed {result['seed']}" + ("  (kept)" if "kept" in result else ""))
+        console.result(
+            result,
+            human=lambda result: (
+                f"{result['output']}  seed {result['seed']}"
+                + ("  (kept)" if "kept" in result else "")
+            ),
+        )

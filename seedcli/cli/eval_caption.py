@@ -37,9 +37,17 @@ def caption(
     template: AskTemplateOption = None,
     prompt: PromptOption = None,
     shots: Annotated[
-        int, typer.Option("--shots", min=0, help="Described pictures shown before each; the official script for pretrained models has 2.")
+        int,
+        typer.Option(
+            "--shots",
+            min=0,
+            help="Described pictures shown before each; the official script for "
+            "pretrained models has 2.",
+        ),
     ] = 0,
-    shots_split: Annotated[str, typer.Option("--shots-split", help="The split that they come from.")] = "train",
+    shots_split: Annotated[
+        str, typer.Option("--shots-split", help="The split that they come from.")
+    ] = "train",
     beams: BeamsOption = 5,
     temperature: TemperatureOption = 0.0,
     top_p: TopPOption = 1.0,
@@ -47,7 +55,11 @@ def caption(
     cut: CutOption = "phrase",
     words: Annotated[
         Literal["words", "ptb", "none"],
-        typer.Option("--words", help="What words are: our rules; Stanford's tokenizer, as published (needs Java); what spaces part."),
+        typer.Option(
+            "--words",
+            help="What words are: our rules; Stanford's tokenizer, as published (needs Java); "
+            "what spaces part.",
+        ),
     ] = "words",
     images: ImageFolderOption = None,
     data_root: DataRootOption = None,
@@ -60,9 +72,11 @@ def caption(
     dtype: DtypeOption = "auto",
     quantize: QuantizeOption = None,
 ) -> None:
-    """Descriptions of pictures against reference captions: CIDEr, BLEU, ROUGE-L; for emoji also the rank of the right name.
+    """Descriptions of pictures against reference captions: CIDEr, BLEU, ROUGE-L; for emoji also the
+    rank of the right name.
 
-    Answers are kept in the run's folder; the same command goes on where an interrupted one stopped, and scores without asking again.
+    Answers are kept in the run's folder; the same command goes on where an interrupted one stopped,
+    and scores without asking again.
 
     \b
     Example:

@@ -1,4 +1,6 @@
-"""Options that the benchmarks of `seed eval` share, and how their results are shown. One file per benchmark has its command."""
+"""Options that the benchmarks of `seed eval` share, and how their results are shown. One file per
+benchmark has its command.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +12,76 @@ import typer
 DatasetOption = Annotated[
     str,
     typer.Option(
-        "--dataset", metavar="emoji|flickr30k|coco|FILE", help="A named set, or a JSON file of captions: Karpathy's, BLIP's or COCO's."
+        "--dataset",
+        metavar="emoji|flickr30k|coco|FILE",
+        help="A named set, or a JSON file of captions: Karpathy's, BLIP's or COCO's.",
     ),
 ]
 SplitOption = Annotated[
-    str | None, typer.Option("--split", help="Default: unseen for emoji (also: vendor, validation, train), test for others.")
+    str | None,
+    typer.Option(
+        "--split",
+        help="Default: unseen for emoji (also: vendor, validation, train), test for others.",
+    ),
 ]
-ImageFolderOption = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Where the pictures of FILE lie.")]
-DataRootOption = Annotated[Path | None, typer.Option("--data-root", metavar="DIR", help="Where named sets lie; else the hub is asked.")]
-AllowSplitOption = Annotated[bool, typer.Option("--allow-split", help="Accept a split whose size is not the published one.")]
+ImageFolderOption = Annotated[
+    Path | None, typer.Option("--images", metavar="DIR", help="Where the pictures of FILE lie.")
+]
+DataRootOption = Annotated[
+    Path | None,
+    typer.Option("--data-root", metavar="DIR", help="Where named sets lie; else the hub is asked."),
+]
+AllowSplitOption = Annotated[
+    bool, typer.Option("--allow-split", help="Accept a split whose size is not the published one.")
+]
 SamplesFolderOption = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="DIR", help="Folder of answers and result; default: one of its own for each setting under runs/eval."
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder of answers and result; default: one of its own for each setting "
+        "under runs/eval.",
     ),
 ]
 FirstOption = Annotated[
-    int | None, typer.Option("--limit", min=1, help="Only the first so many samples; a later run without it computes the others.")
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        help="Only the first so many samples; a later run without it computes the others.",
+    ),
 ]
-SampleBatchOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Samples that are answered together.")]
+SampleBatchOption = Annotated[
+    int, typer.Option("--batch-size", "-b", min=1, help="Samples that are answered together.")
+]
 
 
 def show_result(result: dict[str, Any]) -> str:
-    """An envelope -> lines for people: each metric with its interval and, where it is known, what chance would reach."""
-    counts = ", ".join(f"{value:,} {name.removeprefix('num_')}" for name, value in result.items() if name.startswith("num_"))
+    """An envelope -> lines for people: each metric with its interval and, where it is known,
+    what chance would reach.
+    """
+    counts = ", ".join(
+        f"{value:,} {name.removeprefix('num_')}"
+        for name, value in result.items()
+        if name.startswith("num_")
+    )
     lines = [f"{result['benchmark']}: {result['dataset']} {result['split']}, {counts}"]
-    lines.append(f"{result['model']} ({result['fingerprint'] or 'without fingerprint'}), answers in {result['folder']}")
+    lines.append(
+        f"{result['model']} ({result['fingerprint'] or 'without fingerprint'}), answers in "
+        f"{result['folder']}"
+    )
     chance = result.get("chance", {})
     lines.append(f"{'':<28}{'':>9}  {'95 % interval':>18}" + (f"{'chance':>9}" if chance else ""))
     for name, value in result["metrics"].items():
         interval = result["intervals"].get(name)
         ends = "" if interval is None else f"{interval[0]:.2f} .. {interval[1]:.2f}"
         by_chance = f"{chance[name]:>9.2f}" if chance.get(name) is not None else ""
-        lines.append(f"{name:<28}{'none' if value is None else f'{value:.2f}':>9}  {ends:>18}{by_chance}".rstrip())
+        lines.append(
+            (
+                f"{name:<28}{'none' if value is None else f'{value:.2f}':>9}  {ends:>18}{by_chance}"
+            ).rstrip()
+        )
     if result.get("published_split") is False:
         lines.append("not the published split: do not compare with published numbers")
     return "\n".join(lines)

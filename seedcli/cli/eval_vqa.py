@@ -16,7 +16,13 @@ from seedcli.cli.eval_ask_options import (
     TemperatureOption,
     TopPOption,
 )
-from seedcli.cli.eval_options import AllowSplitOption, FirstOption, SampleBatchOption, SamplesFolderOption, show_result
+from seedcli.cli.eval_options import (
+    AllowSplitOption,
+    FirstOption,
+    SampleBatchOption,
+    SamplesFolderOption,
+    show_result,
+)
 from seedcli.cli.options import DeviceOption, DtypeOption, SeedOption
 from seedcli.console import console
 
@@ -32,7 +38,11 @@ def vqa(
     ] = "emoji",
     split: Annotated[
         str | None,
-        typer.Option("--split", help="Default: unseen for emoji, val for vqav2, okvqa, vizwiz, test for videos.", show_default=False),
+        typer.Option(
+            "--split",
+            help="Default: unseen for emoji, val for vqav2, okvqa, vizwiz, test for videos.",
+            show_default=False,
+        ),
     ] = None,
     model: ChatModelOption = "seed-nano",
     tokenizer: TokenizerOption = None,
@@ -40,20 +50,36 @@ def vqa(
     prompt: PromptOption = None,
     by: Annotated[
         Literal["generation", "likelihood"] | None,
-        typer.Option("--by", help="Answer in words, or take the likeliest choice; default: choices where there are any, but for emoji."),
+        typer.Option(
+            "--by",
+            help="Answer in words, or take the likeliest choice; default: choices where there are "
+            "any, but for emoji.",
+        ),
     ] = None,
     choice_score: Annotated[
-        Literal["mean", "sum"], typer.Option("--choice-score", help="Log-likelihood of a choice: mean of its tokens, or their sum.")
+        Literal["mean", "sum"],
+        typer.Option(
+            "--choice-score", help="Log-likelihood of a choice: mean of its tokens, or their sum."
+        ),
     ] = "mean",
     frames: Annotated[
-        int | None, typer.Option("--frames", min=1, help="Frames of a video; default: 8 for nextqa, else 4.", show_default=False)
+        int | None,
+        typer.Option(
+            "--frames",
+            min=1,
+            help="Frames of a video; default: 8 for nextqa, else 4.",
+            show_default=False,
+        ),
     ] = None,
     beams: BeamsOption = 1,
     temperature: TemperatureOption = 0.0,
     top_p: TopPOption = 1.0,
     max_new_tokens: MaxTokensOption = 16,
     cut: CutOption = "phrase",
-    images: Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Where pictures, or folders of frames, lie.")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="Where pictures, or folders of frames, lie."),
+    ] = None,
     data_root: QuestionRootOption = None,
     allow_split: AllowSplitOption = False,
     output: SamplesFolderOption = None,
@@ -64,10 +90,12 @@ def vqa(
     dtype: DtypeOption = "auto",
     quantize: QuantizeOption = None,
 ) -> None:
-    """Questions about pictures and videos: accuracy over all and by kind, beside that of answering without a look.
+    """Questions about pictures and videos: accuracy over all and by kind, beside that of
+    answering without a look.
 
-    A FILE is a JSON list, or JSON Lines, of {"image" or "images", "question", "answer" or "answers", "choices"?, "kind"?, "key"?}; an image
-    that is a folder is a video. Answers are kept in the run's folder; the same command goes on where an interrupted one stopped.
+    A FILE is a JSON list, or JSON Lines, of {"image" or "images", "question", "answer" or
+    "answers", "choices"?, "kind"?, "key"?}; an image that is a folder is a video. Answers are kept
+    in the run's folder; the same command goes on where an interrupted one stopped.
 
     \b
     Under --data-root, as published:
@@ -85,7 +113,7 @@ def vqa(
       seed eval vqa --by likelihood --limit 200
       seed eval vqa --dataset vqav2 --data-root ~/data --model seed-llama-8b-sft
       seed eval vqa --dataset seed-bench --data-root ~/data --model seed-llama-8b-sft
-    """
+    """  # noqa: E501
     from seedcli.workflows.evaluate.asking import AskSettings
     from seedcli.workflows.evaluate.vqa import run_vqa
 
@@ -124,11 +152,17 @@ def vqa(
 def _show_vqa(result: dict[str, Any]) -> str:
     lines = [show_result(result)]
     if "submission" in result:
-        lines.append(f"this split's answers are kept by its evaluation server, which takes {result['submission']}")
+        lines.append(
+            "this split's answers are kept by its evaluation server, which takes "
+            f"{result['submission']}"
+        )
         return "\n".join(lines)
     lines.append(f"{'answered without a look':<28}{result['majority']['accuracy']:>9.2f}")
     for kind, part in result.get("kinds", {}).items():
         ends = "{:.2f} .. {:.2f}".format(*part["intervals"]["accuracy"])
         blind = f"without a look {part['majority']['accuracy']:.2f}"
-        lines.append(f"{kind or 'no kind':<28}{part['metrics']['accuracy']:>9.2f}  {ends:>18}  {blind}, {part['num_questions']} questions")
+        lines.append(
+            f"{kind or 'no kind':<28}{part['metrics']['accuracy']:>9.2f}  {ends:>18}  {blind}, "
+            f"{part['num_questions']} questions"
+        )
     return "\n".join(lines)

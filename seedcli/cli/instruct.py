@@ -32,4 +32,15 @@ def instruct(
       seed instruct nano-instruct -o runs/nano-instruct lora.optimization.steps=100
       seed instruct nano-instruct -o runs/nano-instruct --resume
     """
-    train_recipe("instruct", recipe, overrides, output, num_processes, num_nodes, node_rank, rendezvous, resume=resume, dry_run=dry_run)
+    train_recipe(
+        "instruct",
+        recipe,
+        overrides,
+        output,
+        num_processes,
+        num_nodes,
+        node_rank,
+        rendezvous,
+        resume=resume,
+        dry_run=dry_run,
+    )

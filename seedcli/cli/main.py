@@ -24,7 +24,8 @@ EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
-# Subcommand -> "module:function" or "module:app", in the order of the help. The function's signature and docstring are the command's.
+# Subcommand -> "module:function" or "module:app", in the order of the help. The function's
+# signature and docstring are the command's.
 COMMANDS = {
     "tokenize": "seedcli.cli.tokenize:tokenize",
     "detokenize": "seedcli.cli.detokenize:detokenize",
@@ -80,16 +81,25 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _root(version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version.")) -> None:
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
     """Images as 32 discrete codes that a language model reads and writes like words."""
 
 
 def as_command(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` with `--json`, `--quiet` and `--debug`, with stdout kept for results, and with errors turned into exit codes."""
+    """`function` with `--json`, `--quiet` and `--debug`, with stdout kept for results, and with
+    errors turned into exit codes.
+    """
     signature = inspect.signature(function, eval_str=True)
     own = list(signature.parameters.values())
     added = {name: option for name, option in HABITS.items() if name not in signature.parameters}
-    extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option) for name, option in added.items()]
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in added.items()
+    ]
 
     @functools.wraps(function)
     def command(**arguments: Any) -> None:
@@ -116,12 +126,20 @@ def report(error: BaseException) -> int:
             console.error(error)
             return error.exit_code
         case KeyboardInterrupt():
-            console.error(SeedError("interrupted", remedy="what was reported as done is kept; long commands continue with --resume"))
+            console.error(
+                SeedError(
+                    "interrupted",
+                    remedy="what was reported as done is kept; long commands "
+                    "continue with --resume",
+                )
+            )
             return EXIT_INTERRUPTED
         case BrokenPipeError():
             return EXIT_PIPE_CLOSED
         case OSError() if error.filename is not None:
-            console.error(DataError(f"{error.filename}: {error.strerror}").with_traceback(error.__traceback__))
+            console.error(
+                DataError(f"{error.filename}: {error.strerror}").with_traceback(error.__traceback__)
+            )
             return DataError.exit_code
         case SystemExit():
             return error.code if isinstance(error.code, int) else EXIT_BUG
@@ -130,7 +148,8 @@ def report(error: BaseException) -> int:
             console.error(
                 SeedError(
                     f"this is a bug in seed {__version__}, not in what you typed",
-                    remedy="please report it with the traceback above, the command line, and what `seed doctor --json` prints",
+                    remedy="please report it with the traceback above, the command line, and what "
+                    "`seed doctor --json` prints",
                 )
             )
             return EXIT_BUG

@@ -10,12 +10,15 @@ from seedcli.console import console
 
 app = typer.Typer(help="List, download, verify and look into published weights.")
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A preset, a folder with weights, or a hub id.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A preset, a folder with weights, or a hub id.")
+]
 
 
 @app.command("ls")
 def ls() -> None:
-    """List presets and the parts they are made of: sources in order, licence, size, and where they lie on this disk.
+    """List presets and the parts they are made of: sources in order, licence, size, and where
+    they lie on this disk.
 
     \b
     Example:
@@ -29,11 +32,22 @@ def ls() -> None:
 
 @app.command("pull")
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset, a part (seed models ls shows them), or a hub id.")] = "seed-2",
-    to: Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Lay the files out here, as --model FOLDER takes them.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A preset, a part (seed models ls shows them), or a hub id."
+        ),
+    ] = "seed-2",
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", metavar="FOLDER", help="Lay the files out here, as --model FOLDER takes them."
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Download published weights: the first source that delivers; broken transfers are continued, every file is checked.
+    """Download published weights: the first source that delivers; broken transfers are continued,
+    every file is checked.
 
     \b
     Example:
@@ -48,7 +62,8 @@ def pull(
 
 @app.command("verify")
 def verify(model: ModelArgument = "seed-nano") -> None:
-    """Read every weight again: published hashes, fit of every key, and the fingerprint computed anew.
+    """Read every weight again: published hashes, fit of every key, and the
+    fingerprint computed anew.
 
     \b
     Example:
@@ -98,9 +113,16 @@ def _show_pulled(row: dict[str, Any]) -> str:
 
 
 def _show_audit(row: dict[str, Any]) -> str:
-    lines = [f"{row['file']}: {row['keys']} keys, {row['used']} used, {row['accounted_for']} accounted for"]
+    lines = [
+        (
+            f"{row['file']}: {row['keys']} keys, {row['used']} used, "
+            f"{row['accounted_for']} accounted for"
+        )
+    ]
     for kind, title in (("used", "used"), ("accounted_for", "accounted for")):
-        lines += [f"    {count:4d}  {title}: {group}" for group, count in row["groups"][kind].items()]
+        lines += [
+            f"    {count:4d}  {title}: {group}" for group, count in row["groups"][kind].items()
+        ]
     for kind in ("unknown", "missing", "misshapen"):
         lines += [f"    {kind}: {key}" for key in row[kind]] or [f"       0  {kind}"]
     return "\n".join(lines)

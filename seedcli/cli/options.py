@@ -1,7 +1,8 @@
-"""Options that commands share, each defined once. No heavy import here: these types are read when the parser is built.
+"""Options that commands share, each defined once. No heavy import here: these types are read
+when the parser is built.
 
-`--json`, `--quiet` and `--debug` are given to every command by `cli/main.py`; a command names one in its signature only to read its value
-(`console.results_are_json` is usually what it wants).
+`--json`, `--quiet` and `--debug` are given to every command by `cli/main.py`; a command names one
+in its signature only to read its value (`console.results_are_json` is usually what it wants).
 """
 
 from pathlib import Path
@@ -31,35 +32,107 @@ def _set_debug(value: bool) -> bool:
 
 
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="JSON Lines on stdout, also on a terminal.", callback=_set_json, show_default=False)
+    bool,
+    typer.Option(
+        "--json",
+        help="JSON Lines on stdout, also on a terminal.",
+        callback=_set_json,
+        show_default=False,
+    ),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", callback=_set_quiet, show_default=False)]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug, show_default=False)]
+QuietOption = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Nothing on stderr but errors.",
+        callback=_set_quiet,
+        show_default=False,
+    ),
+]
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug", help="Show the traceback of an error.", callback=_set_debug, show_default=False
+    ),
+]
 
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", metavar="MODEL", help="A preset (seed-nano, seed-2, ...), a folder with weights, or a hub id.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        help="A preset (seed-nano, seed-2, ...), a folder with weights, or a hub id.",
+    ),
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
-DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Number format of the weights; auto is float32 on CPU.")]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Images in one pass through the model.")]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
+]
+DtypeOption = Annotated[
+    Dtype, typer.Option("--dtype", help="Number format of the weights; auto is float32 on CPU.")
+]
+BatchSizeOption = Annotated[
+    int, typer.Option("--batch-size", "-b", min=1, help="Images in one pass through the model.")
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Stop after this many inputs.")]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes that read and decode inputs; 0 reads in the main process.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where to write.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Stop after this many inputs.")
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that read and decode inputs; 0 reads in the main process.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="PATH", help="Where to write.")
+]
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be read, written and downloaded; do nothing.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue where an interrupted run stopped.")]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be read, written and downloaded; do nothing."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Continue where an interrupted run stopped.")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Go on where a check would refuse.")]
 
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a shipped recipe (seed recipes ls).")]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="A TOML file, or the name of a shipped recipe (seed recipes ls)."
+    ),
+]
 OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's, e.g. optimization.learning_rate=1e-4.")
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Values that replace the recipe's, e.g. optimization.learning_rate=1e-4.",
+    ),
 ]
 
-RunFolderOption = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Run folder; default runs/RECIPE.")]
-NumProcessesOption = Annotated[int, typer.Option("--nproc", min=1, help="Processes to start on this machine; under torchrun leave it out.")]
-NumNodesOption = Annotated[int, typer.Option("--nnodes", min=1, help="Machines; run the same command on each.")]
-NodeRankOption = Annotated[int, typer.Option("--node-rank", min=0, help="Which of the machines this is.")]
+RunFolderOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="Run folder; default runs/RECIPE."),
+]
+NumProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--nproc", min=1, help="Processes to start on this machine; under torchrun leave it out."
+    ),
+]
+NumNodesOption = Annotated[
+    int, typer.Option("--nnodes", min=1, help="Machines; run the same command on each.")
+]
+NodeRankOption = Annotated[
+    int, typer.Option("--node-rank", min=0, help="Which of the machines this is.")
+]
 RendezvousOption = Annotated[
-    str | None, typer.Option("--rdzv", metavar="HOST:PORT", help="Address of machine 0; for more than one machine.")
+    str | None,
+    typer.Option(
+        "--rdzv", metavar="HOST:PORT", help="Address of machine 0; for more than one machine."
+    ),
 ]

@@ -12,13 +12,23 @@ def plan(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
     gpus: Annotated[
-        str, typer.Option("--gpus", metavar="KIND:NUMBER", help="Devices, e.g. a100-40g:64, h100-80g:8, rtx4090-24g:1, cpu:2 (cores).")
+        str,
+        typer.Option(
+            "--gpus",
+            metavar="KIND:NUMBER",
+            help="Devices, e.g. a100-40g:64, h100-80g:8, rtx4090-24g:1, cpu:2 (cores).",
+        ),
     ] = "a100-40g:8",
     utilisation: Annotated[
-        float, typer.Option("--utilisation", help="Share of the devices' peak that the arithmetic gets; an assumption.")
+        float,
+        typer.Option(
+            "--utilisation",
+            help="Share of the devices' peak that the arithmetic gets; an assumption.",
+        ),
     ] = 0.4,
 ) -> None:
-    """Parameters, memory by ZeRO stage, tokens, padding and hours of a recipe of seed pretrain or seed instruct; loads no weights.
+    """Parameters, memory by ZeRO stage, tokens, padding and hours of a recipe of seed pretrain or
+    seed instruct; loads no weights.
 
     \b
     Example:
@@ -28,7 +38,15 @@ def plan(
     from seedcli.recipe.read import load_recipe
     from seedcli.workflows.train.plan import run
 
-    console.result(run(load_recipe(recipe, overrides or ()), gpus=gpus, utilisation=utilisation, reporter=console), human=_show)
+    console.result(
+        run(
+            load_recipe(recipe, overrides or ()),
+            gpus=gpus,
+            utilisation=utilisation,
+            reporter=console,
+        ),
+        human=_show,
+    )
 
 
 def _show(plan: dict[str, Any]) -> str:
@@ -36,57 +54,90 @@ def _show(plan: dict[str, Any]) -> str:
     where = f"{devices['count']} x {devices['kind']}"
     lines = [
         f"seed {plan['command']} {plan['recipe']} on {where}",
-        f"at {devices['utilisation']:.0%} of their {devices['peak_tflops'] * devices['count']:g} TFLOP/s, an assumption",
-        f"{model['start']}: {model['parameters']:,} parameters with {model['vocab_size']} tokens, {model['num_layers']} layers of "
-        f"{model['hidden_size']}",
+        (
+            f"at {devices['utilisation']:.0%} of their "
+            f"{devices['peak_tflops'] * devices['count']:g} TFLOP/s, an assumption"
+        ),
+        f"{model['start']}: {model['parameters']:,} parameters with {model['vocab_size']} tokens, "
+        f"{model['num_layers']} layers of {model['hidden_size']}",
     ]
     shown: set[str] = set()
     for phase in plan["phases"]:
         mixture = phase["mixture"]
         if (key := repr(mixture)) not in shown:
             shown.add(key)
-            lines += ["", f"Documents of phase {phase['phase']}: {mixture['mean_tokens']:.0f} tokens on average"]
+            lines += [
+                "",
+                (
+                    f"Documents of phase {phase['phase']}: {mixture['mean_tokens']:.0f} "
+                    "tokens on average"
+                ),
+            ]
             width = max(len(one["source"]) for one in mixture["sources"])
             lines += [
-                f"  {one['share']:6.1%}  {one['source']:<{width}}  {one['form']:<14} {one['mean_tokens']:5.0f} of {one['max_tokens']:<5}"
-                f" {one['lengths']}"
+                f"  {one['share']:6.1%}  {one['source']:<{width}}  {one['form']:<14} "
+                f"{one['mean_tokens']:5.0f} of {one['max_tokens']:<5} {one['lengths']}"
                 for one in mixture["sources"]
             ]
             lines.append(
-                f"  padding: {mixture['padding_unpacked']:.1%} with each document padded to its longest, {mixture['padding_packed']:.1%} "
-                f"packed to {plan['context_length']}"
+                f"  padding: {mixture['padding_unpacked']:.1%} with each document padded to its "
+                f"longest, {mixture['padding_packed']:.1%} packed to {plan['context_length']}"
             )
     lines += [
         "",
-        f"{'phase':<6} {'trainable':>14} {'frozen':>14} {'steps':>7} {'tokens':>9} {'documents':>10} {'hours':>9} {'unpacked':>9}",
+        (
+            f"{'phase':<6} {'trainable':>14} {'frozen':>14} {'steps':>7} {'tokens':>9} "
+            f"{'documents':>10} {'hours':>9} {'unpacked':>9}"
+        ),
     ]
     for phase in plan["phases"]:
         lines.append(
-            f"{phase['phase']:<6} {phase['trainable']:>14,} {phase['frozen']:>14,} {phase['steps']:>7} {_count(phase['tokens']):>9} "
-            f"{_count(phase['documents']):>10} {phase['hours']:>7.2f} h {phase['hours_unpacked']:>7.2f} h"
+            f"{phase['phase']:<6} {phase['trainable']:>14,} {phase['frozen']:>14,} "
+            f"{phase['steps']:>7} {_count(phase['tokens']):>9} {_count(phase['documents']):>10} "
+            f"{phase['hours']:>7.2f} h {phase['hours_unpacked']:>7.2f} h"
         )
     limit = f" of {devices['memory_gb']:g}" if devices["memory_gb"] else ""
     lines += ["", f"GB on each device{limit}; * is the recipe's ZeRO stage"]
     lines.append(
-        f"{'phase':<6} {'ZeRO':<6} {'weights':>8} {'gradients':>10} {'optimizer':>10} {'activations':>12} {'other':>6} {'total':>7}"
+        f"{'phase':<6} {'ZeRO':<6} {'weights':>8} {'gradients':>10} {'optimizer':>10} "
+        f"{'activations':>12} {'other':>6} {'total':>7}"
     )
     for phase in plan["phases"]:
         for one in phase["memory_per_device"]:
             mark = "*" if one["chosen"] else ""
             away = f"  and {one['host_gb']:.1f} in the host's memory" if one["host_gb"] else ""
-            full = "  too much" if devices["memory_gb"] and one["device_gb"] > devices["memory_gb"] else ""
-            parts = zip(("weights", "gradients", "optimizer", "activations", "framework", "device"), (8, 10, 10, 12, 6, 7), strict=True)
+            full = (
+                "  too much"
+                if devices["memory_gb"] and one["device_gb"] > devices["memory_gb"]
+                else ""
+            )
+            parts = zip(
+                ("weights", "gradients", "optimizer", "activations", "framework", "device"),
+                (8, 10, 10, 12, 6, 7),
+                strict=True,
+            )
             figures = " ".join(f"{one[f'{part}_gb']:>{width}.1f}" for part, width in parts)
-            lines.append(f"{phase['phase']:<6} {str(one['zero_stage']) + mark:<6} {figures}{away}{full}")
-    lines.append(f"While loading, each process holds {plan['host_gb_per_rank_while_loading']:.1f} GB in the host's memory (fp32).")
-    lines += ["", f"In all {plan['hours']:.2f} h on {where}: {plan['device_hours']:,.1f} device hours."]
+            lines.append(
+                f"{phase['phase']:<6} {str(one['zero_stage']) + mark:<6} {figures}{away}{full}"
+            )
+    lines.append(
+        f"While loading, each process holds {plan['host_gb_per_rank_while_loading']:.1f} GB in the "
+        "host's memory (fp32)."
+    )
+    lines += [
+        "",
+        f"In all {plan['hours']:.2f} h on {where}: {plan['device_hours']:,.1f} device hours.",
+    ]
     if published := plan.get("published"):
         lines.append(
-            f"Published: {published['run']}, {published['devices']} x {published['hours']} h: {published['device_hours']:,} device hours."
+            f"Published: {published['run']}, {published['devices']} x {published['hours']} h: "
+            f"{published['device_hours']:,} device hours."
         )
     return "\n".join(lines)
 
 
 def _count(number: float) -> str:
-    scale, unit = next((pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if number >= pair[0]), (1.0, ""))
+    scale, unit = next(
+        (pair for pair in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if number >= pair[0]), (1.0, "")
+    )
     return f"{number / scale:.2f} {unit}".rstrip()

@@ -25,11 +25,23 @@ def pretrain(
     resume: ResumeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Pretrain a language model on text and codes: words only (where the recipe asks for it), LoRA, merge, everything but the embedding.
+    """Pretrain a language model on text and codes: words only (where the recipe asks for it), LoRA,
+    merge, everything but the embedding.
 
     \b
     Example:
       seed pretrain nano-pretrain -o runs/nano-pretrain text.optimization.steps=100
       seed pretrain nano-pretrain -o runs/nano-pretrain --resume
     """
-    train_recipe("pretrain", recipe, overrides, output, num_processes, num_nodes, node_rank, rendezvous, resume=resume, dry_run=dry_run)
+    train_recipe(
+        "pretrain",
+        recipe,
+        overrides,
+        output,
+        num_processes,
+        num_nodes,
+        node_rank,
+        rendezvous,
+        resume=resume,
+        dry_run=dry_run,
+    )

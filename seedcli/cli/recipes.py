@@ -26,17 +26,33 @@ def ls() -> None:
     for name in shipped_recipes():
         path = find_recipe(name)
         recipe = load_recipe(path)
-        rows.append({"name": name, "command": recipe.command, "stage": recipe.stage, "about": _about(path), "path": str(path)})
+        rows.append(
+            {
+                "name": name,
+                "command": recipe.command,
+                "stage": recipe.stage,
+                "about": _about(path),
+                "path": str(path),
+            }
+        )
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        console.result(row, human=lambda row: f"{row['name']:<{width}}  seed {row['command']} {row['name']}\n{'':<{width}}  {row['about']}")
+        console.result(
+            row,
+            human=lambda row: (
+                f"{row['name']:<{width}}  seed {row['command']} {row['name']}\n"
+                f"{'':<{width}}  {row['about']}"
+            ),
+        )
 
 
 @app.command("show")
 def show(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    resolved: Annotated[bool, typer.Option("--resolved", help="Every value with the file and line it comes from.")] = False,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="Every value with the file and line it comes from.")
+    ] = False,
 ) -> None:
     """Show a recipe as it is written, or resolved: with its base, its defaults and your overrides.
 
@@ -48,7 +64,10 @@ def show(
     from seedcli.recipe.read import dump_resolved, find_recipe, leaves, load_recipe
 
     if overrides and not resolved:
-        raise UsageError("overrides only show in a resolved recipe", remedy=f"seed recipes show {recipe} --resolved {' '.join(overrides)}")
+        raise UsageError(
+            "overrides only show in a resolved recipe",
+            remedy=f"seed recipes show {recipe} --resolved {' '.join(overrides)}",
+        )
     if not resolved:
         console.text(find_recipe(recipe).read_text(encoding="utf-8").rstrip("\n"))
         return
@@ -61,7 +80,11 @@ def show(
 
 
 @app.command("keys")
-def keys(stage: Annotated[str, typer.Argument(metavar="STAGE", help="The stage of a recipe, e.g. codebook.")]) -> None:
+def keys(
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="The stage of a recipe, e.g. codebook.")
+    ],
+) -> None:
     """List what a recipe of a stage may say: each key with its meaning, unit, type and default.
 
     \b
@@ -115,17 +138,25 @@ def diff(
     """
     from seedcli.recipe.read import leaves, load_recipe
 
-    one, two = ({path: value for path, _, value in leaves(load_recipe(name).model_dump(mode="json"))} for name in (first, second))
+    one, two = (
+        {path: value for path, _, value in leaves(load_recipe(name).model_dump(mode="json"))}
+        for name in (first, second)
+    )
     for key in [*one, *(key for key in two if key not in one)]:
         if (key in one) != (key in two) or one[key] != two[key]:
             row: dict[str, Any] = {"key": key, "first": one.get(key), "second": two.get(key)}
-            console.result(row, human=lambda row: f"{row['key']}: {row['first']!r} -> {row['second']!r}")
+            console.result(
+                row, human=lambda row: f"{row['key']}: {row['first']!r} -> {row['second']!r}"
+            )
 
 
 def _about(path: Path) -> str:
     """First line of the recipe's head that is no command."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    head = [line.removeprefix("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    head = [
+        line.removeprefix("#").strip()
+        for line in itertools.takewhile(lambda line: line.startswith("#"), lines)
+    ]
     return next((line for line in head if line and not line.startswith("seed ")), "")
 
 

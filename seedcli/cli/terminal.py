@@ -11,11 +11,17 @@ ANSWER_WITHIN_S = 0.2
 
 
 def picture_protocol() -> str | None:
-    """`kitty`, `iterm`, `sixel`, or None: by what the terminal says of itself, sixel by asking it (primary device attributes)."""
+    """`kitty`, `iterm`, `sixel`, or None: by what the terminal says of itself, sixel by asking it
+    (primary device attributes).
+    """
     name, program = os.environ.get("TERM", ""), os.environ.get("TERM_PROGRAM", "")
     if "TMUX" in os.environ or name.startswith(("screen", "tmux")):
         return None  # multiplexers swallow pictures
-    if "KITTY_WINDOW_ID" in os.environ or name in ("xterm-kitty", "xterm-ghostty") or program == "ghostty":
+    if (
+        "KITTY_WINDOW_ID" in os.environ
+        or name in ("xterm-kitty", "xterm-ghostty")
+        or program == "ghostty"
+    ):
         return "kitty"
     if program in ("iTerm.app", "WezTerm", "mintty") or os.environ.get("LC_TERMINAL") == "iTerm2":
         return "iterm"
@@ -23,7 +29,9 @@ def picture_protocol() -> str | None:
 
 
 def _device_attributes() -> list[str]:
-    """The terminal's answer to DA1; 4 among the numbers means sixel. Empty where nobody answers in time."""
+    """The terminal's answer to DA1; 4 among the numbers means sixel. Empty where
+    nobody answers in time.
+    """
     if os.environ.get("TERM", "dumb") == "dumb" or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return []
     try:
@@ -56,5 +64,6 @@ def read_line(prompt: str) -> str:
     """
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - from here on `input` edits lines
-    with contextlib.redirect_stdout(sys.__stdout__):  # `input` edits lines only where stdout is the terminal's own
+    # `input` edits lines only where stdout is the terminal's own
+    with contextlib.redirect_stdout(sys.__stdout__):
         return input(prompt)

@@ -25,36 +25,80 @@ InputsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Images, folders, globs, - for paths on stdin, .tar shards with {000..127} ranges, parquet, or a folder saved by datasets.",
+        help="Images, folders, globs, - for paths on stdin, .tar shards with {000..127} ranges, "
+        "parquet, or a folder saved by datasets.",
     ),
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="OUT", help="A .jsonl or .parquet file (.txt for token text), or a folder of token shards."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUT",
+        help="A .jsonl or .parquet file (.txt for token text), or a folder of token shards.",
+    ),
 ]
-FormatOption = Annotated[Literal["json", "tokens"], typer.Option("--format", help="JSON Lines, or token text: <img><img_01335>...</img>.")]
+FormatOption = Annotated[
+    Literal["json", "tokens"],
+    typer.Option("--format", help="JSON Lines, or token text: <img><img_01335>...</img>."),
+]
 HandlingOption = Annotated[
     Literal["seed", "official"],
     typer.Option(
         "--image-handling",
-        help="official ignores EXIF, drops alpha and saturates 16-bit, as the official code; for matching its codes.",
+        help="official ignores EXIF, drops alpha and saturates 16-bit, as the official code; for "
+        "matching its codes.",
     ),
 ]
 NumericsOption = Annotated[
     Literal["default", "official-fp16"],
-    typer.Option("--numerics", help="official-fp16 computes as the official script does on a GPU; not run on a GPU so far."),
+    typer.Option(
+        "--numerics",
+        help="official-fp16 computes as the official script does on a GPU; not run "
+        "on a GPU so far.",
+    ),
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=0, help="Processes that read and decode images, 0 for none; by default as many as cores, at most 8."),
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that read and decode images, 0 for none; by default as many as "
+        "cores, at most 8.",
+    ),
 ]
-ShardSizeOption = Annotated[int, typer.Option("--shard-size", min=1, help="Images in a token shard, where the input is no shard itself.")]
+ShardSizeOption = Annotated[
+    int,
+    typer.Option(
+        "--shard-size", min=1, help="Images in a token shard, where the input is no shard itself."
+    ),
+]
 RetryOption = Annotated[
-    bool, typer.Option("--retry-failed", help="Only what errors.jsonl in -o DIR names; what succeeds goes to NAME.retry-001.parquet.")
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Only what errors.jsonl in -o DIR names; what succeeds goes to "
+        "NAME.retry-001.parquet.",
+    ),
 ]
-ProcessesOption = Annotated[int, typer.Option("--nproc", min=1, help="Processes with a model each, which share out the shards of -o DIR.")]
-ImageColumnOption = Annotated[str | None, typer.Option("--image-column", help="Column of a table that holds the image; found by its type.")]
-TextColumnOption = Annotated[str | None, typer.Option("--text-column", help="Column of a table that holds the caption; found by its name.")]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--nproc", min=1, help="Processes with a model each, which share out the shards of -o DIR."
+    ),
+]
+ImageColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--image-column", help="Column of a table that holds the image; found by its type."
+    ),
+]
+TextColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column", help="Column of a table that holds the caption; found by its name."
+    ),
+]
 
 
 def tokenize(
@@ -119,7 +163,8 @@ def tokenize(
             console.result(summary.as_result())
         if summary.failed:
             raise PartialFailure(
-                f"{summary.failed} of {summary.images + summary.failed} images failed; {summary.errors} names them",
+                f"{summary.failed} of {summary.images + summary.failed} images failed; "
+                f"{summary.errors} names them",
                 remedy="Try them again with --retry-failed." if request.writes_shards else None,
             )
         return
@@ -145,4 +190,6 @@ def _listing(record: dict[str, Any]) -> str:
     """For people: the name, and the codes beneath."""
     codes = record["codes"]
     rows = [codes[start : start + 16] for start in range(0, len(codes), 16)]
-    return "\n".join([record["source"], *("  " + " ".join(f"{code:5d}" for code in row) for row in rows)])
+    return "\n".join(
+        [record["source"], *("  " + " ".join(f"{code:5d}" for code in row) for row in rows)]
+    )

@@ -5,36 +5,81 @@ from typing import Annotated
 
 import typer
 
-from seedcli.cli.options import BatchSizeOption, DeviceOption, DryRunOption, DtypeOption, LimitOption, ModelOption, ResumeOption
+from seedcli.cli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    DryRunOption,
+    DtypeOption,
+    LimitOption,
+    ModelOption,
+    ResumeOption,
+)
 from seedcli.console import console
 from seedcli.errors import DataError, PartialFailure
 
-ShardsArgument = Annotated[list[Path], typer.Argument(metavar="SHARDS...", help="Token shards (.parquet), or folders of them.")]
+ShardsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="SHARDS...", help="Token shards (.parquet), or folders of them."),
+]
 
-FormatArgument = Annotated[str, typer.Argument(metavar="FORMAT", help="Layout of a published set, or messages: see seed tokens formats.")]
+FormatArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FORMAT", help="Layout of a published set, or messages: see seed tokens formats."
+    ),
+]
 AnnotationsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="INPUT...", help="Its annotation files: .json, .jsonl, .csv, .parquet, .txt; also .gz, .zip."),
+    typer.Argument(
+        metavar="INPUT...",
+        help="Its annotation files: .json, .jsonl, .csv, .parquet, .txt; also .gz, .zip.",
+    ),
 ]
-ShardsFolderOption = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of token shards.")]
+ShardsFolderOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of token shards.")
+]
 ImagesOption = Annotated[
     list[Path] | None,
-    typer.Option("--images", metavar="DIR", help="Where pictures and folders of frames lie; may be given again. Default: beside INPUT."),
+    typer.Option(
+        "--images",
+        metavar="DIR",
+        help="Where pictures and folders of frames lie; may be given again. Default: beside INPUT.",
+    ),
 ]
 CodesOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--codes", metavar="SHARDS", help="Token shards of pictures (seed tokenize) that need no second time; may be given again."
+        "--codes",
+        metavar="SHARDS",
+        help="Token shards of pictures (seed tokenize) that need no second time; may "
+        "be given again.",
     ),
 ]
-FramesOption = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of each video; by default 4 or 8, as its set has it.")]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=0, help="Processes that decode pictures, 0 for none; by default as many as cores, at most 8.")
+FramesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--frames", min=1, help="Frames of each video; by default 4 or 8, as its set has it."
+    ),
 ]
-ProcessesOption = Annotated[int, typer.Option("--nproc", min=1, help="Processes with a model each.")]
-ShardSizeOption = Annotated[int, typer.Option("--shard-size", min=1, help="Documents in a token shard.")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that decode pictures, 0 for none; by default as many as cores, at most 8.",
+    ),
+]
+ProcessesOption = Annotated[
+    int, typer.Option("--nproc", min=1, help="Processes with a model each.")
+]
+ShardSizeOption = Annotated[
+    int, typer.Option("--shard-size", min=1, help="Documents in a token shard.")
+]
 
-app = typer.Typer(help="Build token shards of documents, look into shards, check them, join them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Build token shards of documents, look into shards, check them, join them.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -59,9 +104,10 @@ def build(
 ) -> None:
     """Turn a published data set, or your own conversations, into token shards that training reads.
 
-    Every picture is tokenised once, however many documents name it; where several sets share pictures, as COCO's, tokenise these first and
-    name their shards with --codes. A document with a picture that cannot be read is left out and named in
-    errors.jsonl (exit code 4); pages of mmc4 and obelics go on without the picture.
+    Every picture is tokenised once, however many documents name it; where several sets share
+    pictures, as COCO's, tokenise these first and name their shards with --codes. A document with a
+    picture that cannot be read is left out and named in errors.jsonl (exit code 4); pages of mmc4
+    and obelics go on without the picture.
 
     \b
     Examples:
@@ -71,7 +117,7 @@ def build(
       seed tokenize train2017 --model seed-2 -o tokens/train2017
       seed tokens build llava conversation_58k.json --images train2017 --codes tokens/train2017 --model seed-2 \\
           -o tokens/llava-conversation
-    """
+    """  # noqa: E501
     from seedcli.workflows.documents.build import BuildRequest, plan, run
 
     request = BuildRequest(
@@ -98,15 +144,17 @@ def build(
     console.result(summary.as_result())
     if summary.errors:
         raise PartialFailure(
-            f"{summary.failed} of {summary.rows + summary.failed} documents could not be made, others go without {summary.left_out} "
-            f"pictures; {summary.errors} names them",
-            remedy="Train on what there is; or fetch what is missing and build again into another folder.",
+            f"{summary.failed} of {summary.rows + summary.failed} documents could not be made, "
+            f"others go without {summary.left_out} pictures; {summary.errors} names them",
+            remedy="Train on what there is; or fetch what is missing and build again into "
+            "another folder.",
         )
 
 
 @app.command()
 def formats() -> None:
-    """List the layouts that `seed tokens build` reads: sets, files to name, forms of a recipe's source, and where each is described.
+    """List the layouts that `seed tokens build` reads: sets, files to name, forms of a recipe's
+    source, and where each is described.
 
     \b
     Example:
@@ -133,7 +181,10 @@ def info(shards: ShardsArgument) -> None:
 
 @app.command()
 def head(
-    shards: ShardsArgument, number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many images to show.")] = 5
+    shards: ShardsArgument,
+    number: Annotated[
+        int, typer.Option("--number", "-n", min=1, help="How many images to show.")
+    ] = 5,
 ) -> None:
     """Show the first images: source, codes, caption.
 
@@ -162,7 +213,8 @@ def verify(shards: ShardsArgument) -> None:
     console.result(report)
     if report["problems"]:
         raise DataError(
-            "; ".join(report["problems"][:10]), remedy="Make the shards again with seed tokenize, or leave the damaged ones out."
+            "; ".join(report["problems"][:10]),
+            remedy="Make the shards again with seed tokenize, or leave the damaged ones out.",
         )
 
 
@@ -182,8 +234,15 @@ def stats(shards: ShardsArgument) -> None:
 @app.command()
 def merge(
     shards: ShardsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="A .parquet file, or a folder with --shard-size.")],
-    shard_size: Annotated[int | None, typer.Option("--shard-size", min=1, help="Images in each shard of the folder.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="A .parquet file, or a folder with --shard-size."
+        ),
+    ],
+    shard_size: Annotated[
+        int | None, typer.Option("--shard-size", min=1, help="Images in each shard of the folder.")
+    ] = None,
 ) -> None:
     """Join shards of one tokenizer; two fingerprints are refused.
 

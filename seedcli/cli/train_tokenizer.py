@@ -25,7 +25,8 @@ def train_tokenizer(
     resume: ResumeOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Train one stage: target, causal-qformer, codebook, autoencoder or unclip, as the recipe's `stage` says.
+    """Train one stage: target, causal-qformer, codebook, autoencoder or unclip, as the
+    recipe's `stage` says.
 
     \b
     Example:
@@ -33,5 +34,14 @@ def train_tokenizer(
       seed train-tokenizer nano-target -o runs/nano-target --resume
     """
     train_recipe(
-        "train-tokenizer", recipe, overrides, output, num_processes, num_nodes, node_rank, rendezvous, resume=resume, dry_run=dry_run
+        "train-tokenizer",
+        recipe,
+        overrides,
+        output,
+        num_processes,
+        num_nodes,
+        node_rank,
+        rendezvous,
+        resume=resume,
+        dry_run=dry_run,
     )

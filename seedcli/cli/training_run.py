@@ -1,4 +1,6 @@
-"""What the commands that train share: they start this machine's ranks, or are one of them, and rank 0 shows the result."""
+"""What the commands that train share: they start this machine's ranks, or are one of them, and
+rank 0 shows the result.
+"""
 
 import importlib
 import shlex
@@ -31,8 +33,16 @@ def train_recipe(
 
     processes = ["--nproc", str(num_processes)] if num_processes > 1 else []
     if num_nodes > 1:
-        processes += ["--nnodes", str(num_nodes), "--node-rank", str(node_rank), *(["--rdzv", rendezvous] if rendezvous else [])]
-    resume_command = shlex.join(["seed", command, recipe, *(overrides or ()), "-o", str(folder), *processes, "--resume"])
+        processes += [
+            "--nnodes",
+            str(num_nodes),
+            "--node-rank",
+            str(node_rank),
+            *(["--rdzv", rendezvous] if rendezvous else []),
+        ]
+    resume_command = shlex.join(
+        ["seed", command, recipe, *(overrides or ()), "-o", str(folder), *processes, "--resume"]
+    )
     if must_launch(num_processes, num_nodes) and not dry_run:
         launch(
             num_processes,
@@ -45,8 +55,17 @@ def train_recipe(
         return
     workflow = importlib.import_module(f"seedcli.workflows.train.{command.removeprefix('train-')}")
     try:
-        result = workflow.run(loaded, folder, resume=resume, dry_run=dry_run, resume_command=resume_command, reporter=console)
+        result = workflow.run(
+            loaded,
+            folder,
+            resume=resume,
+            dry_run=dry_run,
+            resume_command=resume_command,
+            reporter=console,
+        )
     except KeyboardInterrupt:  # before the first update, or while a finished phase was saved
-        raise Interrupted("interrupted; checkpoints and finished phases are kept", remedy=resume_command) from None
+        raise Interrupted(
+            "interrupted; checkpoints and finished phases are kept", remedy=resume_command
+        ) from None
     if Ranks.from_environment().rank == 0:
         console.result(result)

@@ -1,6 +1,8 @@
-"""The bundled emoji set -> pictures with words and splits: what `seed-nano` is trained on and what every command can run on offline.
+"""The bundled emoji set -> pictures with words and splits: what `seed-nano` is trained on and what
+every command can run on offline.
 
-The file is built by `tools.nano.build_emoji`; licences lie beside it. Pictures stay PNG bytes here; `data.images` opens them.
+The file is built by `tools.nano.build_emoji`; licences lie beside it. Pictures stay PNG bytes here;
+`data.images` opens them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from seedcli.errors import DataError, UsageError
 EMOJI_FOLDER = Path(str(files("seedcli"))) / "bundled" / "emoji"
 SPLITS = ("train", "validation", "unseen", "vendor")
 EmojiSplit = Literal["train", "validation", "unseen", "vendor"]
-NUM_CAPTION_TAGS = 6  # a label of up to a dozen words and six tags stay within the 35 tokens of the retrieval protocol
+# a label of up to a dozen words and six tags stay within the 35 tokens of the retrieval protocol
+NUM_CAPTION_TAGS = 6
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,12 @@ class EmojiPicture:
         skin_tones: 1 (light) to 5 (dark), one a person; empty for the default.
         gender: `man`, `woman` or None.
         direction: `left` or `right` for emoji that exist in both directions, else None.
-        twin_of: the concept that man, woman, person and direction variants share; None where there are none.
-        is_flag: whether it is in the group of flags, whose names cannot be guessed from other flags.
-        split: `train`, `validation` or `unseen`; one for all vendors, skin tones and twins of a base emoji.
+        twin_of: the concept that man, woman, person and direction variants share;
+            None where there are none.
+        is_flag: whether it is in the group of flags, whose names cannot be
+            guessed from other flags.
+        split: `train`, `validation` or `unseen`; one for all vendors, skin tones and
+            twins of a base emoji.
         vendor_held_out: in split `train`, but this vendor's picture is kept out of training.
     """
 
@@ -67,9 +73,11 @@ class EmojiPicture:
         return self.label, _join(self.label, self.tags[:NUM_CAPTION_TAGS])
 
     def sample_caption(self, rng: random.Random) -> str:
-        """Draws a training caption: four in ten the label, four the label and a random choice of tags, two the tags in front of it.
+        """Draws a training caption: four in ten the label, four the label and a random choice of
+        tags, two the tags in front of it.
 
-        The label is always there, since tags alone fit many emoji and would make false negatives of a contrastive batch.
+        The label is always there, since tags alone fit many emoji and would make false negatives
+        of a contrastive batch.
         """
         draw = rng.random()
         if draw < 0.4 or not self.tags:
@@ -86,17 +94,24 @@ def _join(label: str, tags: tuple[str, ...] | list[str]) -> str:
 def _read_all() -> tuple[EmojiPicture, ...]:
     path = EMOJI_FOLDER / "emoji.parquet"
     if not path.is_file():
-        raise DataError(f"The bundled emoji set is missing: {path}.", "Reinstall seedcli; the file is part of the package.")
+        raise DataError(
+            f"The bundled emoji set is missing: {path}.",
+            "Reinstall seedcli; the file is part of the package.",
+        )
     rows = pq.read_table(path).to_pylist()
-    return tuple(EmojiPicture(**{**row, "tags": tuple(row["tags"]), "skin_tones": tuple(row["skin_tones"])}) for row in rows)
+    return tuple(
+        EmojiPicture(**{**row, "tags": tuple(row["tags"]), "skin_tones": tuple(row["skin_tones"])})
+        for row in rows
+    )
 
 
 def read_emoji(split: EmojiSplit | None = None) -> list[EmojiPicture]:
     """Split name -> its pictures in a fixed order.
 
     Args:
-        split: `train` (without the held-out vendor pictures), `validation`, `unseen` (base emoji never trained on), `vendor` (pictures of
-            trained emoji by a vendor whose pictures of them were never trained on), or None for all.
+        split: `train` (without the held-out vendor pictures), `validation`, `unseen` (base emoji
+            never trained on), `vendor` (pictures of trained emoji by a vendor whose pictures of
+            them were never trained on), or None for all.
 
     Raises:
         UsageError: no such split.
@@ -104,11 +119,17 @@ def read_emoji(split: EmojiSplit | None = None) -> list[EmojiPicture]:
     """
     if split is not None and split not in SPLITS:
         raise UsageError(f"The emoji set has no split {split!r}; it has {', '.join(SPLITS)}.")
-    return [picture for picture in _read_all() if split is None or split == ("vendor" if picture.vendor_held_out else picture.split)]
+    return [
+        picture
+        for picture in _read_all()
+        if split is None or split == ("vendor" if picture.vendor_held_out else picture.split)
+    ]
 
 
 def train_texts() -> list[str]:
-    """Every distinct text of the train split (labels, tags, group and subgroup names), sorted: what vocabularies may be learned from."""
+    """Every distinct text of the train split (labels, tags, group and subgroup names), sorted: what
+    vocabularies may be learned from.
+    """
     return _texts(read_emoji("train"))
 
 

@@ -1,7 +1,9 @@
-"""Emoji pictures -> what a small language model reads: captions, sentences, and conversations about pictures, with wording as data.
+"""Emoji pictures -> what a small language model reads: captions, sentences, and conversations about
+pictures, with wording as data.
 
-A conversation's user turns hold pictures as they are (or an augmented view), the assistant's answers hold the picture itself. The same
-tasks on another split are the evaluation: `edit_pairs`, `questions` and `drawing_requests` ask in the first wording of each list.
+A conversation's user turns hold pictures as they are (or an augmented view), the assistant's
+answers hold the picture itself. The same tasks on another split are the evaluation: `edit_pairs`,
+`questions` and `drawing_requests` ask in the first wording of each list.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from seedcli.data.emoji_structure import Change, EmojiStructure, name_picture, w
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
-TASK_WEIGHTS = {"draw": 20, "edit": 26, "describe": 22, "question": 12, "dialogue": 14, "difference": 3, "series": 3}
+TASK_WEIGHTS = {
+    "draw": 20,
+    "edit": 26,
+    "describe": 22,
+    "question": 12,
+    "dialogue": 14,
+    "difference": 3,
+    "series": 3,
+}
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 
 
@@ -32,12 +42,16 @@ def read_prompts() -> dict[str, Any]:
 
 @cache
 def read_structure(split: EmojiSplit) -> EmojiStructure:
-    """A split's pictures and how they belong together; `train` is without the held-out vendor pictures."""
+    """A split's pictures and how they belong together; `train` is without the
+    held-out vendor pictures.
+    """
     return EmojiStructure(read_emoji(split), read_prompts()["styles"])
 
 
 def words_of(picture: EmojiPicture) -> dict[str, str]:
-    """What wording may say of a picture: its name with and without article, style, group and first tags."""
+    """What wording may say of a picture: its name with and without article,
+    style, group and first tags.
+    """
     name = name_picture(picture)
     thing = with_article(name)
     return {
@@ -52,18 +66,24 @@ def words_of(picture: EmojiPicture) -> dict[str, str]:
 
 
 def draw_caption(picture: EmojiPicture, rng: random.Random) -> str:
-    """A caption for pretraining: the set's own (label and tags), its running words, and in a fifth of the cases the style."""
+    """A caption for pretraining: the set's own (label and tags), its running words, and in a fifth
+    of the cases the style.
+    """
     caption = picture.sample_caption(rng) if rng.random() < 0.7 else words_of(picture)["thing"]
     return f"{caption}, {words_of(picture)['style']} style" if rng.random() < _STYLED else caption
 
 
 class EmojiSpeaker:
-    """Draws conversations and texts about the pictures of one split; everything random comes from the caller's generator."""
+    """Draws conversations and texts about the pictures of one split; everything random comes from
+    the caller's generator.
+    """
 
     def __init__(self, structure: EmojiStructure):
         self._structure = structure
         self._prompts = read_prompts()
-        self._tasks: dict[str, Callable[[EmojiPicture, random.Random], list[PictureTurn] | None]] = {
+        self._tasks: dict[
+            str, Callable[[EmojiPicture, random.Random], list[PictureTurn] | None]
+        ] = {
             "draw": self._draw,
             "edit": self._edit,
             "describe": self._describe,
@@ -74,7 +94,9 @@ class EmojiSpeaker:
         }
 
     def converse(self, picture: EmojiPicture, rng: random.Random) -> tuple[str, list[PictureTurn]]:
-        """Picture -> task and turns, user and assistant alternating; a task that the picture does not allow gives way to another."""
+        """Picture -> task and turns, user and assistant alternating; a task that the picture does
+        not allow gives way to another.
+        """
         while True:
             task = rng.choices(list(TASK_WEIGHTS), list(TASK_WEIGHTS.values()))[0]
             turns = self._tasks[task](picture, rng)
@@ -88,7 +110,9 @@ class EmojiSpeaker:
             return draw_caption(picture, rng)
         if draw < 0.45 and picture.tags:
             return ", ".join(rng.sample(picture.tags, len(picture.tags)))
-        return rng.choice(self._prompts["text"]["facts"]).format_map(self._drawn_words(picture, rng))
+        return rng.choice(self._prompts["text"]["facts"]).format_map(
+            self._drawn_words(picture, rng)
+        )
 
     def converse_in_text(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn]:
         """A short conversation whose every question can be answered from words alone."""
@@ -98,25 +122,36 @@ class EmojiSpeaker:
             options += [("ask_tags", "{tags}"), ("ask_name", "{name}")]
         turns: list[PictureTurn] = []
         for ask, answer in rng.sample(options, rng.choice((1, 1, 2))):
-            turns += [("user", (rng.choice(text[ask]).format_map(words),)), ("assistant", (answer.format_map(words),))]
+            turns += [
+                ("user", (rng.choice(text[ask]).format_map(words),)),
+                ("assistant", (answer.format_map(words),)),
+            ]
         return turns
 
     def _drawn_words(self, picture: EmojiPicture, rng: random.Random) -> dict[str, str]:
         words = words_of(picture)
         if picture.tags:
-            words["tags"] = ", ".join(rng.sample(picture.tags, rng.randint(1, min(NUM_CAPTION_TAGS, len(picture.tags)))))
+            words["tags"] = ", ".join(
+                rng.sample(picture.tags, rng.randint(1, min(NUM_CAPTION_TAGS, len(picture.tags))))
+            )
         return words
 
     def _any_picture(self, rng: random.Random) -> EmojiPicture:
         return rng.choice(rng.choice(self._structure.by_emoji))
 
-    def _reply(self, replies: Sequence[str], picture: EmojiPicture, rng: random.Random) -> PictureTurn:
-        """The assistant's turn that ends in a picture. Most replies say first what is drawn, which ties the codes to near words."""
+    def _reply(
+        self, replies: Sequence[str], picture: EmojiPicture, rng: random.Random
+    ) -> PictureTurn:
+        """The assistant's turn that ends in a picture. Most replies say first what is drawn, which
+        ties the codes to near words.
+        """
         reply = replies[0] if rng.random() < 0.6 else rng.choice(replies)
         text = reply.format_map(words_of(picture))
         return ("assistant", (text, picture) if text else (picture,))
 
-    def _asked(self, text: str, pictures: Sequence[EmojiPicture], rng: random.Random) -> PictureTurn:
+    def _asked(
+        self, text: str, pictures: Sequence[EmojiPicture], rng: random.Random
+    ) -> PictureTurn:
         """The user's turn: pictures before the words, or in a quarter of the cases after them."""
         if not text:
             return ("user", tuple(pictures))
@@ -127,21 +162,35 @@ class EmojiSpeaker:
         said = dict(words)
         if rng.random() < _STYLED:
             style = rng.choice(draw["in_style"])
-            said |= {name: style.format(thing=words[name], style=words["style"]) for name in ("name", "thing")}
+            said |= {
+                name: style.format(thing=words[name], style=words["style"])
+                for name in ("name", "thing")
+            }
         elif rng.random() < 0.25:
             said |= dict.fromkeys(("name", "thing"), picture.sample_caption(rng))
-        return [("user", (rng.choice(draw["ask"]).format_map(said),)), self._reply(draw["reply"], picture, rng)]
+        return [
+            ("user", (rng.choice(draw["ask"]).format_map(said),)),
+            self._reply(draw["reply"], picture, rng),
+        ]
 
     def _describe(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn]:
         describe = self._prompts["describe"]
         if picture.tags and rng.random() < 0.2:
             ask, reply = rng.choice(describe["ask_detail"]), rng.choice(describe["reply_detail"])
         else:
-            ask, reply = rng.choice(describe["ask"]), describe["reply"][0] if rng.random() < 0.6 else rng.choice(describe["reply"])
-        return [self._asked(ask, [picture], rng), ("assistant", (reply.format_map(words_of(picture)),))]
+            ask, reply = (
+                rng.choice(describe["ask"]),
+                describe["reply"][0] if rng.random() < 0.6 else rng.choice(describe["reply"]),
+            )
+        return [
+            self._asked(ask, [picture], rng),
+            ("assistant", (reply.format_map(words_of(picture)),)),
+        ]
 
     def _draw_change(self, picture: EmojiPicture, rng: random.Random) -> Change | None:
-        """A change of the picture; each kind that it allows is as likely as the others, style half as much."""
+        """A change of the picture; each kind that it allows is as likely as the
+        others, style half as much.
+        """
         changes = self._structure.changes(picture)
         kinds = sorted({change.kind for change in changes})
         if not kinds:
@@ -160,7 +209,11 @@ class EmojiSpeaker:
     def _ask(self, picture: EmojiPicture, rng: random.Random) -> tuple[str, str]:
         """A question about the picture and its answer."""
         facts, asks = self._structure.facts(picture), self._prompts["question"]["ask"]
-        kinds = [*(kind for kind in facts if kind != "flag" or picture.is_flag or rng.random() < 0.3), "identity", "choice"]
+        kinds = [
+            *(kind for kind in facts if kind != "flag" or picture.is_flag or rng.random() < 0.3),
+            "identity",
+            "choice",
+        ]
         kind = rng.choice(kinds)
         ask = rng.choice(asks[kind])
         if kind == "identity":
@@ -168,7 +221,10 @@ class EmojiSpeaker:
             answer = "yes" if name_picture(other) == name_picture(picture) else "no"
             return ask.format(thing=words_of(other)["thing"]), answer
         if kind == "choice":
-            things = [words_of(one)["thing"] for one in (picture, self._any_picture(rng), self._any_picture(rng))]
+            things = [
+                words_of(one)["thing"]
+                for one in (picture, self._any_picture(rng), self._any_picture(rng))
+            ]
             first, second, third = rng.sample(things, 3)
             return ask.format(first=first, second=second, third=third), things[0]
         return ask + rng.choice(self._prompts["question"]["brief"]), facts[kind]
@@ -178,7 +234,9 @@ class EmojiSpeaker:
         return [self._asked(ask, [picture], rng), ("assistant", (answer,))]
 
     def _dialogue(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn]:
-        """Two or three turns: describe, ask or draw first; then ask, or change what was seen last."""
+        """Two or three turns: describe, ask or draw first; then ask, or
+        change what was seen last.
+        """
         turns = rng.choice((self._describe, self._question, self._draw, self._draw))(picture, rng)
         for _ in range(rng.choice((1, 1, 1, 2))):
             change = self._draw_change(picture, rng)
@@ -198,13 +256,19 @@ class EmojiSpeaker:
         change = self._draw_change(picture, rng) if rng.random() < 0.7 else None
         other = change.target if change else self._any_picture(rng)
         if change is None:
-            answer = rng.choice(difference["other"]).format(first=words_of(picture)["thing"], second=words_of(other)["thing"])
+            answer = rng.choice(difference["other"]).format(
+                first=words_of(picture)["thing"], second=words_of(other)["thing"]
+            )
         elif change.kind == "style":
-            answer = rng.choice(difference["style"]).format(old=change.old["style"], new=change.new["style"])
+            answer = rng.choice(difference["style"]).format(
+                old=change.old["style"], new=change.new["style"]
+            )
         else:
             aspects = {"tone": "skin tone"}
             parts = [
-                difference["change"][0].format(aspect=aspects.get(name, name), old=change.old[name], new=change.new[name])
+                difference["change"][0].format(
+                    aspect=aspects.get(name, name), old=change.old[name], new=change.new[name]
+                )
                 for name in sorted(change.new)
             ]
             answer = " ".join(parts)
@@ -219,7 +283,9 @@ class EmojiSpeaker:
         return [("user", asked), ("assistant", (answer,))]
 
     def _series(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn] | None:
-        """In-context examples: a list of pictures with their names or groups, or a change shown once and asked again."""
+        """In-context examples: a list of pictures with their names or groups, or a change
+        shown once and asked again.
+        """
         series = self._prompts["series"]
         change = self._draw_change(picture, rng)
         if change is not None and rng.random() < 0.6:
@@ -231,13 +297,19 @@ class EmojiSpeaker:
                     ("user", (*shown, text) if rng.random() < 0.5 else (text, *shown)),
                     self._reply(series["reply"], change.target, rng),
                 ]
-        kind = rng.choice(("names", "groups", "count") if "people" in self._structure.facts(picture) else ("names", "groups"))
+        kind = rng.choice(
+            ("names", "groups", "count")
+            if "people" in self._structure.facts(picture)
+            else ("names", "groups")
+        )
         answer_of = {
             "names": lambda one: words_of(one)["name"],
             "groups": lambda one: one.group,
             "count": lambda one: self._structure.facts(one).get("people"),
         }[kind]
-        examples = [one for one in (self._any_picture(rng) for _ in range(30)) if answer_of(one) is not None][: rng.choice((2, 2, 3))]
+        examples = [
+            one for one in (self._any_picture(rng) for _ in range(30)) if answer_of(one) is not None
+        ][: rng.choice((2, 2, 3))]
         intro = rng.choice(series[kind])
         asked: list[PictureSegment] = [intro] if intro else []
         for one in examples:
@@ -250,7 +322,11 @@ class EmojiSpeaker:
             other = self._any_picture(rng)
             if other.base_hexcode == change.source.base_hexcode:
                 continue
-            same = [one for one in self._structure.changes(other) if one.kind == change.kind and one.new == change.new]
+            same = [
+                one
+                for one in self._structure.changes(other)
+                if one.kind == change.kind and one.new == change.new
+            ]
             if same:
                 return rng.choice(same)
         return None
@@ -258,7 +334,9 @@ class EmojiSpeaker:
 
 @dataclass(frozen=True)
 class EditRequest:
-    """A change to ask for: `instruction` with the picture `change.source`; the answer is right if it shows `change.target`."""
+    """A change to ask for: `instruction` with the picture `change.source`; the answer is right if
+    it shows `change.target`.
+    """
 
     change: Change
     instruction: str
@@ -266,7 +344,9 @@ class EditRequest:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a picture; `choices` are the answers that occur for its kind in the split, for the chance level."""
+    """A question about a picture; `choices` are the answers that occur for its kind in the
+    split, for the chance level.
+    """
 
     picture: EmojiPicture
     kind: str
@@ -292,15 +372,29 @@ def edit_pairs(split: EmojiSplit) -> list[EditRequest]:
 
 
 def questions(split: EmojiSplit) -> list[Question]:
-    """Every question of fact about the pictures of a split, in a fixed order, asked in the first wording."""
+    """Every question of fact about the pictures of a split, in a fixed order,
+    asked in the first wording.
+    """
     structure, asks = read_structure(split), read_prompts()["question"]["ask"]
-    facts = [(picture, kind, answer) for picture in structure.pictures for kind, answer in structure.facts(picture).items()]
-    choices = {kind: tuple(sorted({answer for _, other, answer in facts if other == kind})) for _, kind, _ in facts}
-    return [Question(picture, kind, asks[kind][0], answer, choices[kind]) for picture, kind, answer in facts]
+    facts = [
+        (picture, kind, answer)
+        for picture in structure.pictures
+        for kind, answer in structure.facts(picture).items()
+    ]
+    choices = {
+        kind: tuple(sorted({answer for _, other, answer in facts if other == kind}))
+        for _, kind, _ in facts
+    }
+    return [
+        Question(picture, kind, asks[kind][0], answer, choices[kind])
+        for picture, kind, answer in facts
+    ]
 
 
 def drawing_requests(split: EmojiSplit, *, styled: bool = False) -> list[DrawingRequest]:
-    """One request for each picture (`styled`: in its vendor's style) or, unstyled, for each emoji with its first vendor's picture."""
+    """One request for each picture (`styled`: in its vendor's style) or, unstyled, for each emoji
+    with its first vendor's picture.
+    """
     structure, draw = read_structure(split), read_prompts()["draw"]
     found, seen = [], set()
     for picture in structure.pictures:
@@ -319,7 +413,12 @@ def description_request() -> str:
 
 
 def train_documents_text() -> Iterator[str]:
-    """Every name, label, tag and group of the train split once: a vocabulary learned from these and from `emoji-text` lacks no word."""
+    """Every name, label, tag and group of the train split once: a vocabulary learned from these and
+    from `emoji-text` lacks no word.
+    """
     for picture in read_structure("train").pictures:
         words = words_of(picture)
-        yield f"{words['Thing']}. {picture.label}. {', '.join(picture.tags)}. {picture.group}, {picture.subgroup}. {words['style']}"
+        yield (
+            f"{words['Thing']}. {picture.label}. {', '.join(picture.tags)}. {picture.group}, "
+            f"{picture.subgroup}. {words['style']}"
+        )

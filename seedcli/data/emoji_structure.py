@@ -1,7 +1,9 @@
-"""What the emoji set knows about its pictures beside their names: which picture is another one changed, and what can be asked of one.
+"""What the emoji set knows about its pictures beside their names: which picture is another one
+changed, and what can be asked of one.
 
-Skin tone, gender, direction, colour and drawing style make pairs of pictures that differ in one thing; groups, tones and numbers of people
-make questions with one answer. Pure functions of the bundled table, without wording: `data.emoji_documents` speaks.
+Skin tone, gender, direction, colour and drawing style make pairs of pictures that differ in one
+thing; groups, tones and numbers of people make questions with one answer. Pure functions of the
+bundled table, without wording: `data.emoji_documents` speaks.
 """
 
 from __future__ import annotations
@@ -16,10 +18,31 @@ from seedcli.data.emoji import EmojiPicture
 
 SKIN_TONES = {1: "light", 2: "medium-light", 3: "medium", 4: "medium-dark", 5: "dark"}
 NO_TONE = "yellow"  # what an emoji without skin tone looks like
-CHANGES = ("skin tone", "gender", "direction", "colour", "style", "gender and skin tone", "direction and skin tone")
-FACTS = ("group", "subgroup", "skin tone", "gender", "people", "direction", "colour", "style", "flag", "person")
+CHANGES = (
+    "skin tone",
+    "gender",
+    "direction",
+    "colour",
+    "style",
+    "gender and skin tone",
+    "direction and skin tone",
+)
+FACTS = (
+    "group",
+    "subgroup",
+    "skin tone",
+    "gender",
+    "people",
+    "direction",
+    "colour",
+    "style",
+    "flag",
+    "person",
+)
 
-_COLOURS = re.compile(r"\b(light blue|red|orange|yellow|green|blue|purple|brown|black|white|grey|pink)\b")
+_COLOURS = re.compile(
+    r"\b(light blue|red|orange|yellow|green|blue|purple|brown|black|white|grey|pink)\b"
+)
 _TWO_PEOPLE = re.compile(r"^(kiss|couple with heart)\b|holding hands|with bunny ears|wrestling")
 _UNCOUNTED_SUBGROUPS = {
     "people symbols",
@@ -54,9 +77,11 @@ class Change:
 
 
 def name_picture(picture: EmojiPicture) -> str:
-    """Label -> the same in running words: `woman kneeling: dark skin tone, facing right` -> `woman kneeling with dark skin, facing right`.
+    """Label -> the same in running words: `woman kneeling: dark skin tone, facing right` ->
+    `woman kneeling with dark skin, facing right`.
 
-    Labels of two people stay as they are; other labels map one to one, so that an answer can be checked.
+    Labels of two people stay as they are; other labels map one to one, so that an
+    answer can be checked.
     """
     head, separator, rest = picture.label.partition(": ")
     if not separator:
@@ -86,7 +111,9 @@ def name_picture(picture: EmojiPicture) -> str:
 
 
 def with_article(name: str) -> str:
-    """`waving hand` -> `a waving hand`; plurals, names that begin with a capital or a number and names of several people get none."""
+    """`waving hand` -> `a waving hand`; plurals, names that begin with a capital or a number and
+    names of several people get none.
+    """
     first, last = name.split()[0], name.split(" with ")[0].split(",")[0].split()[-1]
     if name.startswith("flag of "):
         return f"the {name}"
@@ -97,18 +124,25 @@ def with_article(name: str) -> str:
         or first in ("men", "women", "people")
     ):
         return name
-    return f"{'an' if first[0] in 'aeiou' and not first.startswith(('uni', 'one', 'eu')) else 'a'} {name}"
+    return (
+        f"{'an' if first[0] in 'aeiou' and not first.startswith(('uni', 'one', 'eu')) else 'a'} "
+        f"{name}"
+    )
 
 
 def skin_tone(picture: EmojiPicture) -> str | None:
-    """Name of the one skin tone, `yellow` for none, None for pictures of two people with a tone each."""
+    """Name of the one skin tone, `yellow` for none, None for pictures of two
+    people with a tone each.
+    """
     if len(picture.skin_tones) > 1:
         return None
     return SKIN_TONES[picture.skin_tones[0]] if picture.skin_tones else NO_TONE
 
 
 def count_people(picture: EmojiPicture) -> int | None:
-    """Number of people in a picture, None where that is a matter of opinion (hands, symbols, things)."""
+    """Number of people in a picture, None where that is a matter of opinion
+    (hands, symbols, things).
+    """
     if picture.group != "people & body" or picture.subgroup in _UNCOUNTED_SUBGROUPS:
         return None
     if picture.label.startswith("family: "):
@@ -121,7 +155,9 @@ def count_people(picture: EmojiPicture) -> int | None:
 
 
 class EmojiStructure:
-    """Pictures -> what each can be turned into and what can be asked of it, among these pictures alone."""
+    """Pictures -> what each can be turned into and what can be asked of it,
+    among these pictures alone.
+    """
 
     def __init__(self, pictures: Sequence[EmojiPicture], styles: Mapping[str, str]):
         self.pictures = list(pictures)
@@ -138,12 +174,20 @@ class EmojiStructure:
 
     @cached_property
     def _of_tone(self) -> dict[tuple, list[EmojiPicture]]:
-        return _grouped((one for one in self.pictures if skin_tone(one)), lambda one: (one.vendor, one.base_hexcode))
+        return _grouped(
+            (one for one in self.pictures if skin_tone(one)),
+            lambda one: (one.vendor, one.base_hexcode),
+        )
 
     @cached_property
     def _of_concept(self) -> dict[tuple, list[EmojiPicture]]:
-        """Vendor and concept -> its variants, unless two of them have the same gender, direction and skin tone (kisses, families)."""
-        groups = _grouped((one for one in self.pictures if one.twin_of and skin_tone(one)), lambda one: (one.vendor, one.twin_of))
+        """Vendor and concept -> its variants, unless two of them have the same gender, direction
+        and skin tone (kisses, families).
+        """
+        groups = _grouped(
+            (one for one in self.pictures if one.twin_of and skin_tone(one)),
+            lambda one: (one.vendor, one.twin_of),
+        )
         return {
             key: members
             for key, members in groups.items()
@@ -152,12 +196,17 @@ class EmojiStructure:
 
     @cached_property
     def _colour_of(self) -> dict[str, tuple[str, str]]:
-        """Picture key -> (label without its colour, colour), where another colour of the same exists."""
+        """Picture key -> (label without its colour, colour), where another
+        colour of the same exists.
+        """
         found = {}
         for one in self.pictures:
             match = _COLOURS.search(one.label)
             if match and "hair" not in one.label and not one.is_flag:
-                found[one.key] = (one.label[: match.start()] + "{}" + one.label[match.end() :], match[0])
+                found[one.key] = (
+                    one.label[: match.start()] + "{}" + one.label[match.end() :],
+                    match[0],
+                )
         colours: dict[str, set[str]] = defaultdict(set)
         for pattern, colour in found.values():
             colours[pattern].add(colour)
@@ -174,7 +223,11 @@ class EmojiStructure:
         tone = skin_tone(source)
         for other in self._of_tone.get((source.vendor, source.base_hexcode), ()):
             if tone and other.hexcode != source.hexcode:
-                found.append(Change("skin tone", source, other, {"tone": tone}, {"tone": skin_tone(other) or ""}))
+                found.append(
+                    Change(
+                        "skin tone", source, other, {"tone": tone}, {"tone": skin_tone(other) or ""}
+                    )
+                )
         variants = self._of_concept.get((source.vendor, source.twin_of), ()) if tone else ()
         for other in variants:
             found += _twin_change(source, other)
@@ -182,21 +235,47 @@ class EmojiStructure:
             pattern, colour = self._colour_of[source.key]
             for other in self._of_colour[source.vendor, pattern]:
                 if other.key != source.key:
-                    found.append(Change("colour", source, other, {"colour": colour}, {"colour": self._colour_of[other.key][1]}))
+                    found.append(
+                        Change(
+                            "colour",
+                            source,
+                            other,
+                            {"colour": colour},
+                            {"colour": self._colour_of[other.key][1]},
+                        )
+                    )
         for other in self._of_hexcode[source.hexcode]:
             if other.vendor != source.vendor:
-                found.append(Change("style", source, other, {"style": self._styles[source.vendor]}, {"style": self._styles[other.vendor]}))
+                found.append(
+                    Change(
+                        "style",
+                        source,
+                        other,
+                        {"style": self._styles[source.vendor]},
+                        {"style": self._styles[other.vendor]},
+                    )
+                )
         return found
 
     def facts(self, picture: EmojiPicture) -> dict[str, str]:
         """What can be asked of a picture and has one answer: kind (of `FACTS`) -> answer."""
         people, tone = count_people(picture), skin_tone(picture)
-        has_tones = len({one.skin_tones for one in self._of_tone.get((picture.vendor, picture.base_hexcode), ())}) > 1
+        has_tones = (
+            len(
+                {
+                    one.skin_tones
+                    for one in self._of_tone.get((picture.vendor, picture.base_hexcode), ())
+                }
+            )
+            > 1
+        )
         answers = {
             "group": picture.group,
             "subgroup": picture.subgroup,
             "skin tone": tone if has_tones else None,
-            "gender": picture.gender if (picture.vendor, picture.twin_of) in self._of_concept else None,
+            "gender": picture.gender
+            if (picture.vendor, picture.twin_of) in self._of_concept
+            else None,
             "people": None if people is None else str(people),
             "direction": picture.direction,
             "colour": self._colour_of[picture.key][1] if picture.key in self._colour_of else None,

@@ -1,7 +1,9 @@
-"""Which row of which source is sample `n` of a weighted mixture: a pure function of (seed, n), without a table of rows.
+"""Which row of which source is sample `n` of a weighted mixture: a pure function of (seed, n),
+without a table of rows.
 
-So a run's position is one integer, any number of processes reads the same samples, and a resume replays nothing. Each pass over a source
-is shuffled anew. Sources on disk are shuffled by blocks (row groups of shards), a few blocks at a time, so that reading stays local.
+So a run's position is one integer, any number of processes reads the same samples, and a resume
+replays nothing. Each pass over a source is shuffled anew. Sources on disk are shuffled by blocks
+(row groups of shards), a few blocks at a time, so that reading stays local.
 """
 
 from __future__ import annotations
@@ -15,15 +17,17 @@ import numpy as np
 from seedcli.errors import DataError
 
 _PATTERN_LENGTH = 1000  # a mixture's shares are exact to a tenth of a percent
-BLOCKS_AT_ONCE = 4  # blocks whose rows are mixed; a reader that keeps twice as many reads each block once a pass, but at the seams
+# blocks whose rows are mixed; a reader that keeps twice as many reads each block once a pass, but
+# at the seams
+BLOCKS_AT_ONCE = 4
 
 
 class SampleOrder:
     """Sample number -> (source number, row).
 
     Args:
-        sources: Rows and weight of each source; weights are shares of samples, relative. Rows are a number, or the sizes of the source's
-            blocks in order where reading should be local.
+        sources: Rows and weight of each source; weights are shares of samples, relative. Rows are a
+            number, or the sizes of the source's blocks in order where reading should be local.
         seed: Everything follows from it.
 
     Raises:
@@ -34,14 +38,24 @@ class SampleOrder:
         if not sources or any(weight <= 0 for _, weight in sources):
             raise DataError("a mixture needs at least one source, each with a weight above 0")
         self._seed = seed
-        self._blocks = [None if isinstance(rows, int) else np.asarray(rows, dtype=np.int64) for rows, _ in sources]
-        self._starts = [None if blocks is None else np.cumsum(blocks) - blocks for blocks in self._blocks]
+        self._blocks = [
+            None if isinstance(rows, int) else np.asarray(rows, dtype=np.int64)
+            for rows, _ in sources
+        ]
+        self._starts = [
+            None if blocks is None else np.cumsum(blocks) - blocks for blocks in self._blocks
+        ]
         self._sizes = [rows if isinstance(rows, int) else sum(rows) for rows, _ in sources]
         if 0 in self._sizes:
             raise DataError(f"training source {self._sizes.index(0) + 1} holds no rows")
         total = sum(weight for _, weight in sources)
-        bounds = [round(_PATTERN_LENGTH * sum(w for _, w in sources[: i + 1]) / total) for i in range(len(sources))]
-        pattern = [next(i for i, bound in enumerate(bounds) if n < bound) for n in range(_PATTERN_LENGTH)]
+        bounds = [
+            round(_PATTERN_LENGTH * sum(w for _, w in sources[: i + 1]) / total)
+            for i in range(len(sources))
+        ]
+        pattern = [
+            next(i for i, bound in enumerate(bounds) if n < bound) for n in range(_PATTERN_LENGTH)
+        ]
         random.Random(seed).shuffle(pattern)
         self._pattern = pattern
         self._earlier = [pattern[:n].count(source) for n, source in enumerate(pattern)]
@@ -56,9 +70,13 @@ class SampleOrder:
         """Sample number -> (source number, row), shuffled anew on each pass over a source."""
         cycle, place = divmod(n, _PATTERN_LENGTH)
         number = self._pattern[place]
-        passes, position = divmod(cycle * self._counts[number] + self._earlier[place], self._sizes[number])
+        passes, position = divmod(
+            cycle * self._counts[number] + self._earlier[place], self._sizes[number]
+        )
         if self._blocks[number] is None:
-            return number, shuffled_index(position, self._sizes[number], seed=hash((self._seed, number, passes)))
+            return number, shuffled_index(
+                position, self._sizes[number], seed=hash((self._seed, number, passes))
+            )
         return number, self._row_in_blocks(number, passes, position)
 
     def _row_in_blocks(self, number: int, passes: int, position: int) -> int:
@@ -67,20 +85,32 @@ class SampleOrder:
         assert sizes is not None and starts is not None
         if (number, passes) not in self._passes:
             order = np.random.default_rng([self._seed, number, passes]).permutation(len(sizes))
-            self._passes = {key: value for key, value in self._passes.items() if key[0] != number or key[1] == passes - 1}
+            self._passes = {
+                key: value
+                for key, value in self._passes.items()
+                if key[0] != number or key[1] == passes - 1
+            }
             self._passes[number, passes] = order, np.cumsum(sizes[order])
         order, ends = self._passes[number, passes]
-        first = int(np.searchsorted(ends, position, side="right")) // BLOCKS_AT_ONCE * BLOCKS_AT_ONCE
+        first = (
+            int(np.searchsorted(ends, position, side="right")) // BLOCKS_AT_ONCE * BLOCKS_AT_ONCE
+        )
         start = int(ends[first - 1]) if first else 0
         last = min(first + BLOCKS_AT_ONCE, len(order)) - 1
-        mixed = start + shuffled_index(position - start, int(ends[last]) - start, seed=hash((self._seed, number, passes, first)))
+        mixed = start + shuffled_index(
+            position - start,
+            int(ends[last]) - start,
+            seed=hash((self._seed, number, passes, first)),
+        )
         place = int(np.searchsorted(ends, mixed, side="right"))
         within = mixed - (int(ends[place - 1]) if place else 0)
         return int(starts[order[place]]) + within
 
 
 def shuffled_index(position: int, size: int, *, seed: int) -> int:
-    """Position -> row, a permutation of 0..size-1 for each seed, in constant memory: a Feistel network with cycle walking."""
+    """Position -> row, a permutation of 0..size-1 for each seed, in constant memory: a Feistel
+    network with cycle walking.
+    """
     half = max(1, math.ceil(math.log2(max(2, size)) / 2))
     mask = (1 << half) - 1
     keys = random.Random(seed).sample(range(1, 1 << 30), 4)

@@ -1,4 +1,6 @@
-"""Random access to rows that others wrote: whatever `datasets` reads without code from the hub, and large files by an index of offsets."""
+"""Random access to rows that others wrote: whatever `datasets` reads without code from the hub, and
+large files by an index of offsets.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,17 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
             return datasets.load_dataset("imagefolder", data_dir=path, split=split)
         return datasets.load_dataset(path, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(f"training source {path} cannot be read: {error}", remedy="see `data.sources` of the recipe") from error
+        raise DataError(
+            f"training source {path} cannot be read: {error}",
+            remedy="see `data.sources` of the recipe",
+        ) from error
 
 
-def cached_index(path: Path, kind: str, cache: Path, build: Callable[[Path], list[tuple[int, ...]]]) -> np.ndarray:
-    """File -> index of its rows [rows, 4] int64, made once by `build`, kept in the cache folder and memory-mapped.
+def cached_index(
+    path: Path, kind: str, cache: Path, build: Callable[[Path], list[tuple[int, ...]]]
+) -> np.ndarray:
+    """File -> index of its rows [rows, 4] int64, made once by `build`, kept in the cache
+    folder and memory-mapped.
 
     Raises:
         DataError: There is no such file, or `build` cannot read it.
@@ -47,7 +55,10 @@ def cached_index(path: Path, kind: str, cache: Path, build: Callable[[Path], lis
     try:
         facts = path.stat()
     except OSError as error:
-        raise DataError(f"training source {path} cannot be read: {error.strerror}", remedy="see `data.sources` of the recipe") from None
+        raise DataError(
+            f"training source {path} cannot be read: {error.strerror}",
+            remedy="see `data.sources` of the recipe",
+        ) from None
     stamp = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {kind}"
     index = cache / "tar-index" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:24]}.npy"
     if not index.is_file():

@@ -1,4 +1,6 @@
-"""What a model runs on: device, dtype, and glibc's allocator, set for large tensors that come and go on a CPU."""
+"""What a model runs on: device, dtype, and glibc's allocator, set for large tensors
+that come and go on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,22 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep large freed blocks instead of handing them back to the kernel and faulting them in again at every step.
+    """Makes glibc keep large freed blocks instead of handing them back to the kernel and faulting
+    them in again at every step.
 
-    Stage I of seed-nano took 3.90 CPU seconds a step without and 3.14 with it (128 pictures, one thread; page faults 110,618, 3,744); one
-    picture through seed-2, whose weights are cast at use, 8.6 and 7.3 (page faults 622,634 and 50,828).
-    Elsewhere than on Linux with glibc nothing happens. Source of the constants: mallopt(3).
+    Stage I of seed-nano took 3.90 CPU seconds a step without and 3.14 with it (128 pictures, one
+    thread; page faults 110,618, 3,744); one picture through seed-2, whose weights are cast at use,
+    8.6 and 7.3 (page faults 622,634 and 50,828). Elsewhere than on Linux with glibc nothing
+    happens. Source of the constants: mallopt(3).
     """
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    for parameter, value in ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, (1 << 31) - 1), (_M_TOP_PAD, 1 << 28)):
+    for parameter, value in (
+        (_M_MMAP_THRESHOLD, 1 << 30),
+        (_M_TRIM_THRESHOLD, (1 << 31) - 1),
+        (_M_TOP_PAD, 1 << 28),
+    ):
         libc.mallopt(parameter, value)
 
 
@@ -37,13 +45,20 @@ def pick_device(device: str) -> torch.device:
     import torch
 
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device(
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     try:
         picked = torch.device(device)
         torch.empty(0, device=picked)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"--device {device}: {str(error).splitlines()[0]}", remedy="--device auto, cpu, cuda or mps; seed doctor shows what is here"
+            f"--device {device}: {str(error).splitlines()[0]}",
+            remedy="--device auto, cpu, cuda or mps; seed doctor shows what is here",
         ) from None
     return picked
 
@@ -61,4 +76,6 @@ def decoder_dtype(dtype: str, device_type: str) -> Any:
     """`auto` is float16 on a GPU, as in the official code, and float32 on the CPU."""
     import torch
 
-    return getattr(torch, ("float16" if device_type == "cuda" else "float32") if dtype == "auto" else dtype)
+    return getattr(
+        torch, ("float16" if device_type == "cuda" else "float32") if dtype == "auto" else dtype
+    )

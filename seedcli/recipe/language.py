@@ -1,4 +1,6 @@
-"""Recipe sections of the language model: `seed pretrain` and `seed instruct`. Torch-free; the rules of `schema` hold here too."""
+"""Recipe sections of the language model: `seed pretrain` and `seed instruct`. Torch-free; the rules
+of `schema` hold here too.
+"""
 
 from __future__ import annotations
 
@@ -23,30 +25,59 @@ Form = Literal[
     "difference",
     "story",
 ]
-PLAIN_FORMS: frozenset[Form] = frozenset({"text", "caption", "interleaved", "video-caption", "retrieval-augmented"})  # no conversations
+# no conversations
+PLAIN_FORMS: frozenset[Form] = frozenset(
+    {"text", "caption", "interleaved", "video-caption", "retrieval-augmented"}
+)
 
 
 class DocumentSourceSection(Strict):
     """One source of training documents: where rows lie, and what document a row becomes."""
 
     kind: Literal["tokens", "table", "tar", "emoji", "emoji-text", "emoji-instructions"] = setting(
-        "tokens: token shards of seed tokenize; table: whatever `datasets` reads (parquet, JSON lines, hub id); tar: webdataset shards of "
-        "rows with codes; emoji: the bundled pictures with their captions; emoji-text: their words and sentences made of them; "
+        "tokens: token shards of seed tokenize; table: whatever `datasets` reads (parquet, JSON "
+        "lines, hub id); tar: webdataset shards of rows with codes; emoji: the bundled pictures "
+        "with their captions; emoji-text: their words and sentences made of them; "
         "emoji-instructions: conversations made of their structure"
     )
-    path: str = setting("file, folder, hub id or tar pattern; for the emoji kinds the split, which is `train`")
+    path: str = setting(
+        "file, folder, hub id or tar pattern; for the emoji kinds the split, which is `train`"
+    )
     form: Form = setting("what document a row becomes, see data/documents/forms.py")
     weight: float = setting("share of samples, relative to the other sources", gt=0)
-    max_tokens: int = setting("longest document, tokens; whole images that do not fit are dropped", ge=8)
-    image_first: float | None = comfort(None, "form caption: share of documents with the picture before its words", ge=0, le=1)
-    mask_first: bool | None = comfort(None, "form caption: only what comes second is learned; published: no")
-    swap: float | None = comfort(None, "form interleaved: share of documents whose pictures swap with the text after them", ge=0, le=1)
-    max_images: int | None = comfort(None, "form interleaved: the document ends before the next image", ge=1)
+    max_tokens: int = setting(
+        "longest document, tokens; whole images that do not fit are dropped", ge=8
+    )
+    image_first: float | None = comfort(
+        None, "form caption: share of documents with the picture before its words", ge=0, le=1
+    )
+    mask_first: bool | None = comfort(
+        None, "form caption: only what comes second is learned; published: no"
+    )
+    swap: float | None = comfort(
+        None,
+        "form interleaved: share of documents whose pictures swap with the text after them",
+        ge=0,
+        le=1,
+    )
+    max_images: int | None = comfort(
+        None, "form interleaved: the document ends before the next image", ge=1
+    )
     split: str = comfort("train", "split of a table that has several")
-    text_column: str = comfort("text", "column of a table or key of a tar's JSON that holds the words")
-    images: str | None = comfort(None, "folder that picture paths in the rows are relative to; default: beside the file")
-    views: int = comfort(1, "emoji kinds: codes of this many augmented views of each picture; 1 is the picture itself", ge=1)
-    code_noise: float = comfort(0.0, "share of the codes that are read, not learned, which other codes replace", ge=0, lt=1)
+    text_column: str = comfort(
+        "text", "column of a table or key of a tar's JSON that holds the words"
+    )
+    images: str | None = comfort(
+        None, "folder that picture paths in the rows are relative to; default: beside the file"
+    )
+    views: int = comfort(
+        1,
+        "emoji kinds: codes of this many augmented views of each picture; 1 is the picture itself",
+        ge=1,
+    )
+    code_noise: float = comfort(
+        0.0, "share of the codes that are read, not learned, which other codes replace", ge=0, lt=1
+    )
 
     @model_validator(mode="after")
     def _fields_of_the_form(self) -> Self:
@@ -55,14 +86,22 @@ class DocumentSourceSection(Strict):
             for field in fields:
                 stated = getattr(self, field) is not None
                 if stated != (self.form == form):
-                    raise ValueError(f"form {self.form!r} " + (f"has no field `{field}`" if stated else f"needs the field `{field}`"))
+                    raise ValueError(
+                        f"form {self.form!r} "
+                        + (f"has no field `{field}`" if stated else f"needs the field `{field}`")
+                    )
         if self.code_noise and self.form in PLAIN_FORMS and not self.mask_first:
-            raise ValueError(f"`code_noise` replaces codes that are not learned, and form {self.form!r} without mask_first learns all")
+            raise ValueError(
+                f"`code_noise` replaces codes that are not learned, and form {self.form!r} without "
+                "mask_first learns all"
+            )
         return self
 
 
 class DocumentDataSection(Strict):
-    """A weighted mixture, packed to the context length; sample n is a pure function of (seed, n)."""
+    """A weighted mixture, packed to the context length; sample n is a pure
+    function of (seed, n).
+    """
 
     sources: list[DocumentSourceSection] = setting("at least one source", min_length=1)
 
@@ -76,11 +115,15 @@ class TokenOptimizationSection(Strict):
     """AdamW over packed rows, its schedule and its length."""
 
     steps: int = setting("number of optimizer updates", ge=1)
-    batch_tokens: int = setting("tokens per update, all processes together: a multiple of the context length", ge=1)
+    batch_tokens: int = setting(
+        "tokens per update, all processes together: a multiple of the context length", ge=1
+    )
     learning_rate: float = setting("peak learning rate", gt=0)
     min_learning_rate: float = setting("where the cosine ends", ge=0)
     warmup_steps: int = setting("updates of linear warm-up", ge=0)
-    schedule: Literal["cosine", "constant"] = setting("course of the learning rate after the warm-up")
+    schedule: Literal["cosine", "constant"] = setting(
+        "course of the learning rate after the warm-up"
+    )
     weight_decay: float = setting("AdamW's weight decay", ge=0)
     decay_norms: bool = setting("decay RMSNorm weights and embeddings too, as the official run did")
     betas: tuple[float, float] = setting("AdamW's moment decay rates")
@@ -94,7 +137,9 @@ class AdapterSection(Strict):
     rank: int = setting("rank of the update of each linear layer", ge=1)
     alpha: float = setting("scale of the update times rank", gt=0)
     dropout: float = setting("on the adapter's input", ge=0, lt=1)
-    targets: list[str] = setting("linear layers that get one, by the end of their name", min_length=1)
+    targets: list[str] = setting(
+        "linear layers that get one, by the end of their name", min_length=1
+    )
     trained_whole: list[str] = setting("modules trained as they are, by the end of their name")
 
 
@@ -107,14 +152,21 @@ class LlamaShapeSection(Strict):
     num_heads: int = setting("attention heads", ge=1)
     max_positions: int = setting("longest sequence that it is made for, tokens", ge=64)
     rope_theta: float = setting("base of the rotary positions", gt=0)
-    text_vocab_size: int = setting("pieces of the text vocabulary, learned from the text phase's sources", ge=300)
+    text_vocab_size: int = setting(
+        "pieces of the text vocabulary, learned from the text phase's sources", ge=300
+    )
 
 
 class LanguageModelSection(Strict):
     """The language model that learns to read and write pictures."""
 
-    start: str = setting("`scratch`, or a folder, hub id or preset with a causal language model of the Llama family and its tokenizer")
-    template: Literal["vicuna", "llama-2", "own"] = setting("how conversations are written; own: the base model's chat template")
+    start: str = setting(
+        "`scratch`, or a folder, hub id or preset with a causal language model of the Llama family "
+        "and its tokenizer"
+    )
+    template: Literal["vicuna", "llama-2", "own"] = setting(
+        "how conversations are written; own: the base model's chat template"
+    )
     shape: LlamaShapeSection | None = comfort(None, "with start = scratch only")
 
     @model_validator(mode="after")
@@ -127,14 +179,31 @@ class LanguageModelSection(Strict):
 class LlmParallelSection(Strict):
     """How one update is spread over processes and memory; changes no result beyond rounding."""
 
-    engine: Literal["ddp", "deepspeed"] = comfort("ddp", "what averages gradients; one process needs neither")
-    zero_stage: Literal[0, 1, 2, 3] = comfort(0, "DeepSpeed ZeRO: 1 shards optimizer moments, 2 gradients too, 3 parameters too")
-    offload_optimizer: bool = comfort(False, "DeepSpeed keeps optimizer moments in the host's memory")
-    offload_parameters: bool = comfort(False, "DeepSpeed ZeRO 3 keeps parameters in the host's memory")
-    precision: Literal["fp32", "bf16", "fp16"] = comfort("fp32", "arithmetic of the forward pass; master weights stay fp32")
-    gradient_checkpointing: bool = comfort(False, "recompute each layer in the backward pass: a quarter more arithmetic, far less memory")
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = comfort("auto", "attention kernel; auto: the fastest installed")
-    micro_batch_rows: int = comfort(1, "packed rows a process computes at once; must divide its share of an update", ge=1)
+    engine: Literal["ddp", "deepspeed"] = comfort(
+        "ddp", "what averages gradients; one process needs neither"
+    )
+    zero_stage: Literal[0, 1, 2, 3] = comfort(
+        0, "DeepSpeed ZeRO: 1 shards optimizer moments, 2 gradients too, 3 parameters too"
+    )
+    offload_optimizer: bool = comfort(
+        False, "DeepSpeed keeps optimizer moments in the host's memory"
+    )
+    offload_parameters: bool = comfort(
+        False, "DeepSpeed ZeRO 3 keeps parameters in the host's memory"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = comfort(
+        "fp32", "arithmetic of the forward pass; master weights stay fp32"
+    )
+    gradient_checkpointing: bool = comfort(
+        False,
+        "recompute each layer in the backward pass: a quarter more arithmetic, far less memory",
+    )
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = comfort(
+        "auto", "attention kernel; auto: the fastest installed"
+    )
+    micro_batch_rows: int = comfort(
+        1, "packed rows a process computes at once; must divide its share of an update", ge=1
+    )
     device: Literal["auto", "cpu"] = comfort("auto", "auto takes a GPU where there is one")
 
 
@@ -144,7 +213,9 @@ class LlmRunSection(Strict):
     log_every_steps: int = comfort(10, "updates between lines of metrics.jsonl", ge=1)
     checkpoint_every_steps: int = comfort(500, "updates between checkpoints", ge=1)
     keep_checkpoints: int = comfort(2, "newest checkpoints to keep", ge=1)
-    loader_workers: int = comfort(0, "processes a rank that read and tokenise ahead; 0: in the training process", ge=0)
+    loader_workers: int = comfort(
+        0, "processes a rank that read and tokenise ahead; 0: in the training process", ge=0
+    )
     shard_size: str = comfort("5GB", "largest file of the saved model")
 
 
@@ -156,7 +227,9 @@ class TextPhaseSection(Strict):
 
 
 class LoraPhaseSection(Strict):
-    """Phase 1: LoRA with embeddings, head and norms; merged afterwards, and the merge is verified."""
+    """Phase 1: LoRA with embeddings, head and norms; merged afterwards, and
+    the merge is verified.
+    """
 
     adapter: AdapterSection
     optimization: TokenOptimizationSection
@@ -169,20 +242,30 @@ class FullPhaseSection(Strict):
 
 
 class PretrainRecipe(Recipe):
-    """A language model learns the codes: words only (optional), LoRA, merge, everything but the input embedding."""
+    """A language model learns the codes: words only (optional), LoRA, merge, everything
+    but the input embedding.
+    """
 
     command: ClassVar[str] = "pretrain"
 
     stage: Literal["pretrain"] = setting("what is trained")
     seed: int = setting("of new weights, samples and dropout", ge=0)
-    tokenizer: str = setting("visual tokenizer whose codes are learned: a preset, a folder or a hub id")
+    tokenizer: str = setting(
+        "visual tokenizer whose codes are learned: a preset, a folder or a hub id"
+    )
     context_length: int = setting("tokens of a packed row", ge=64)
     language_model: LanguageModelSection
     data: DocumentDataSection
-    text: TextPhaseSection | None = comfort(None, "phase 0; needed with start = scratch, whose text vocabulary it learns")
+    text: TextPhaseSection | None = comfort(
+        None, "phase 0; needed with start = scratch, whose text vocabulary it learns"
+    )
     lora: LoraPhaseSection | None = comfort(None, "phase 1 and its merge; left out: none")
-    full: FullPhaseSection | None = comfort(None, "phase 3; left out: the merged model is the result")
-    parallel: LlmParallelSection = comfort(LlmParallelSection(), "how an update is spread over processes")
+    full: FullPhaseSection | None = comfort(
+        None, "phase 3; left out: the merged model is the result"
+    )
+    parallel: LlmParallelSection = comfort(
+        LlmParallelSection(), "how an update is spread over processes"
+    )
     run: LlmRunSection = comfort(LlmRunSection(), "what is written, and when")
 
     @model_validator(mode="after")
@@ -190,33 +273,52 @@ class PretrainRecipe(Recipe):
         if self.lora is None and self.full is None:
             raise ValueError("neither `lora` nor `full`: there is nothing to train")
         if self.language_model.start == "scratch" and self.text is None:
-            raise ValueError('start = "scratch" needs the phase `text`, which learns the text vocabulary')
+            raise ValueError(
+                'start = "scratch" needs the phase `text`, which learns the text vocabulary'
+            )
         shape = self.language_model.shape
         if shape is not None and shape.max_positions < self.context_length:
-            raise ValueError(f"language_model.shape.max_positions {shape.max_positions} is less than context_length {self.context_length}")
+            raise ValueError(
+                f"language_model.shape.max_positions {shape.max_positions} is less than "
+                f"context_length {self.context_length}"
+            )
         for phase in (self.text, self.lora, self.full):
             if phase is not None and phase.optimization.batch_tokens % self.context_length:
-                raise ValueError(f"batch_tokens {phase.optimization.batch_tokens} is no multiple of context_length {self.context_length}")
+                raise ValueError(
+                    f"batch_tokens {phase.optimization.batch_tokens} is no multiple of "
+                    f"context_length {self.context_length}"
+                )
         return self
 
 
 class InstructRecipe(Recipe):
-    """A pretrained model learns to follow instructions: LoRA on the merged model, merged at the end."""
+    """A pretrained model learns to follow instructions: LoRA on the merged
+    model, merged at the end.
+    """
 
     command: ClassVar[str] = "instruct"
 
     stage: Literal["instruct"] = setting("what is trained")
     seed: int = setting("of new weights, samples and dropout", ge=0)
-    start: str = setting("folder, hub id or preset of the pretrained model (what seed pretrain wrote)")
-    template: Literal["vicuna", "llama-2", "own"] = setting("how conversations are written; own: the model's chat template")
+    start: str = setting(
+        "folder, hub id or preset of the pretrained model (what seed pretrain wrote)"
+    )
+    template: Literal["vicuna", "llama-2", "own"] = setting(
+        "how conversations are written; own: the model's chat template"
+    )
     context_length: int = setting("tokens of a packed row", ge=64)
     data: DocumentDataSection
     lora: LoraPhaseSection
-    parallel: LlmParallelSection = comfort(LlmParallelSection(), "how an update is spread over processes")
+    parallel: LlmParallelSection = comfort(
+        LlmParallelSection(), "how an update is spread over processes"
+    )
     run: LlmRunSection = comfort(LlmRunSection(), "what is written, and when")
 
     @model_validator(mode="after")
     def _batch_fits(self) -> Self:
         if self.lora.optimization.batch_tokens % self.context_length:
-            raise ValueError(f"batch_tokens {self.lora.optimization.batch_tokens} is no multiple of context_length {self.context_length}")
+            raise ValueError(
+                f"batch_tokens {self.lora.optimization.batch_tokens} is no multiple of "
+                f"context_length {self.context_length}"
+            )
         return self

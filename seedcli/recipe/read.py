@@ -1,4 +1,5 @@
-"""TOML -> validated recipe: `base`, command-line overrides, the origin of every value, did-you-mean. Torch-free.
+"""TOML -> validated recipe: `base`, command-line overrides, the origin of every value,
+did-you-mean. Torch-free.
 
 Order: command line > recipe > `base` > schema default. The environment never changes a value.
 """
@@ -27,20 +28,29 @@ DEFAULT = "default"
 
 
 def recipes_folder() -> Path:
-    """The folder of the shipped recipes: `recipes/` of a checkout, else the copy inside the installed package."""
+    """The folder of the shipped recipes: `recipes/` of a checkout, else the copy inside
+    the installed package.
+    """
     package = Path(__file__).resolve().parents[1]
     checkout = package.parent / "recipes"
-    return checkout if checkout.is_dir() and (package.parent / "pyproject.toml").is_file() else package / "recipes"
+    return (
+        checkout
+        if checkout.is_dir() and (package.parent / "pyproject.toml").is_file()
+        else package / "recipes"
+    )
 
 
 def shipped_recipes() -> list[str]:
     """Names of the shipped recipes, sorted: paths below the recipes folder, without suffix."""
     folder = recipes_folder()
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml")
+    )
 
 
 def find_recipe(name: str | Path) -> Path:
-    """Path of a recipe given as a path, else as the name of a shipped one (`recipes/vicuna7b.toml`, `vicuna7b.toml`, `vicuna7b`).
+    """Path of a recipe given as a path, else as the name of a shipped one (`recipes/vicuna7b.toml`,
+    `vicuna7b.toml`, `vicuna7b`).
 
     Raises:
         RecipeError: no such file and no such name; names the nearest ones.
@@ -54,16 +64,22 @@ def find_recipe(name: str | Path) -> Path:
         return recipes_folder() / f"{shipped}.toml"
     near = difflib.get_close_matches(shipped, shipped_recipes(), n=3, cutoff=0.5)
     guess = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise RecipeError(f"no recipe {str(name)!r}: not a file, not a shipped name{guess}", remedy="list the shipped ones: seed recipes ls")
+    raise RecipeError(
+        f"no recipe {str(name)!r}: not a file, not a shipped name{guess}",
+        remedy="list the shipped ones: seed recipes ls",
+    )
 
 
-def load_recipe(name: str | Path, overrides: Sequence[str] = (), *, command: str | None = None) -> Recipe:
+def load_recipe(
+    name: str | Path, overrides: Sequence[str] = (), *, command: str | None = None
+) -> Recipe:
     """Read, merge and validate a recipe.
 
     Args:
         name: Path or shipped name.
         overrides: `dotted.key=value` in TOML's value syntax; a bare word is a string.
-        command: The subcommand that asks, e.g. "train-tokenizer"; a recipe of another command is refused.
+        command: The subcommand that asks, e.g. "train-tokenizer"; a recipe of
+            another command is refused.
 
     Raises:
         RecipeError: lists every fault at once, each with file, line, dotted path and nearest name.
@@ -76,12 +92,16 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), *, command: str
     kind = _stage_of(layers, path, STAGES, command)
     recipe = _validate(kind, layers, path)
     recipe._name = path.stem
-    recipe._origins = {leaf: layers.origin(loc) for leaf, loc, _ in leaves(recipe.model_dump(mode="json"))}
+    recipe._origins = {
+        leaf: layers.origin(loc) for leaf, loc, _ in leaves(recipe.model_dump(mode="json"))
+    }
     return recipe
 
 
 def dump_resolved(recipe: Recipe, *, origins: bool = False) -> str:
-    """The recipe as TOML with every value in it, which loads again without `base`; `origins` adds comments with the place of each."""
+    """The recipe as TOML with every value in it, which loads again without `base`; `origins` adds
+    comments with the place of each.
+    """
     import tomlkit
 
     def fill(container: Any, data: Mapping[str, Any], path: str) -> Any:
@@ -97,12 +117,16 @@ def dump_resolved(recipe: Recipe, *, origins: bool = False) -> str:
             container.add(key, fill(tomlkit.table(), value, f"{path}{key}."))
         return container
 
-    text = tomlkit.dumps(fill(tomlkit.document(), recipe.model_dump(mode="json", exclude_none=True), ""))
+    text = tomlkit.dumps(
+        fill(tomlkit.document(), recipe.model_dump(mode="json", exclude_none=True), "")
+    )
     return text if text.endswith("\n") else text + "\n"
 
 
 def leaves(data: Any, loc: Loc = ()) -> Iterator[tuple[str, Loc, Any]]:
-    """Every value that is not a table, as (dotted path, location, value); lists of tables are walked, other lists are leaves."""
+    """Every value that is not a table, as (dotted path, location, value); lists of tables are
+    walked, other lists are leaves.
+    """
     if isinstance(data, Mapping):
         for key, value in data.items():
             yield from leaves(value, (*loc, key))
@@ -129,34 +153,51 @@ class _Layers:
     def read(cls, path: Path, ancestors: tuple[Path, ...] = ()) -> _Layers:
         """Read a file and, below it, the chain of its `base` files."""
         if path.resolve() in ancestors:
-            raise RecipeError(f"{_shown(path)}: `base` leads back to this file", remedy="break the circle of `base` keys")
+            raise RecipeError(
+                f"{_shown(path)}: `base` leads back to this file",
+                remedy="break the circle of `base` keys",
+            )
         try:
             text = path.read_text(encoding="utf-8")
             own = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from error
         except tomllib.TOMLDecodeError as error:
-            raise RecipeError(f"{_shown(path)}: not valid TOML: {error}", remedy="strings need quotes, tables look like [name]") from error
+            raise RecipeError(
+                f"{_shown(path)}: not valid TOML: {error}",
+                remedy="strings need quotes, tables look like [name]",
+            ) from error
         places = {loc: f"{_shown(path)}:{line}" for loc, line in lines_of(text).items()}
         base = own.pop("base", None)
         layers = cls({}, {})
         if base is not None:
             if not isinstance(base, str):
-                raise RecipeError(f"{places['base',]}: base: expected the path or name of one recipe, found {base!r}")
+                raise RecipeError(
+                    f"{places['base',]}: base: expected the path or name of one recipe, "
+                    f"found {base!r}"
+                )
             beside = path.parent / base
-            layers = cls.read(beside if beside.is_file() else find_recipe(base), (*ancestors, path.resolve()))
+            layers = cls.read(
+                beside if beside.is_file() else find_recipe(base), (*ancestors, path.resolve())
+            )
         layers._merge(layers.values, own, (), places)
         return layers
 
-    def _merge(self, below: dict[str, Any], above: Mapping[str, Any], loc: Loc, places: Mapping[Loc, str]) -> None:
+    def _merge(
+        self, below: dict[str, Any], above: Mapping[str, Any], loc: Loc, places: Mapping[Loc, str]
+    ) -> None:
         for key, value in above.items():
             here = (*loc, key)
             if isinstance(value, Mapping) and isinstance(below.get(key), dict):
                 self.places[here] = places.get(here, self.places.get(here, ""))
                 self._merge(below[key], value, here, places)
             else:
-                self.places = {old: place for old, place in self.places.items() if old[: len(here)] != here}
-                self.places |= {new: place for new, place in places.items() if new[: len(here)] == here}
+                self.places = {
+                    old: place for old, place in self.places.items() if old[: len(here)] != here
+                }
+                self.places |= {
+                    new: place for new, place in places.items() if new[: len(here)] == here
+                }
                 below[key] = copy.deepcopy(value)
 
     def override(self, overrides: Sequence[str]) -> None:
@@ -168,7 +209,9 @@ class _Layers:
             except ValueError as error:
                 faults.append(f"{COMMAND_LINE}: {error}")
         if faults:
-            raise RecipeError("\n".join(faults), remedy="an override looks like optimization.learning_rate=1e-4")
+            raise RecipeError(
+                "\n".join(faults), remedy="an override looks like optimization.learning_rate=1e-4"
+            )
 
     def _override_one(self, text: str) -> None:
         key, equals, raw = text.partition("=")
@@ -180,11 +223,14 @@ class _Layers:
             if isinstance(node, list):
                 if not str(part).isdigit() or int(part) >= len(node):
                     raise ValueError(
-                        f"{text!r}: {dotted(tuple(parts[:depth]))} is a list of {len(node)}, expected 0..{len(node) - 1}, found {part!r}"
+                        f"{text!r}: {dotted(tuple(parts[:depth]))} is a list of {len(node)}, "
+                        f"expected 0..{len(node) - 1}, found {part!r}"
                     )
                 parts[depth] = part = int(part)
             elif not isinstance(node, dict):
-                raise ValueError(f"{text!r}: {dotted(tuple(parts[:depth]))} is {node!r}, not a table")
+                raise ValueError(
+                    f"{text!r}: {dotted(tuple(parts[:depth]))} is {node!r}, not a table"
+                )
             if depth == len(parts) - 1:
                 node[part] = _parse_value(raw)
             elif isinstance(node, dict):
@@ -192,7 +238,9 @@ class _Layers:
             else:
                 node = node[part]
         loc = tuple(parts)
-        self.places = {old: place for old, place in self.places.items() if old[: len(loc)] != loc} | {loc: COMMAND_LINE}
+        self.places = {
+            old: place for old, place in self.places.items() if old[: len(loc)] != loc
+        } | {loc: COMMAND_LINE}
 
     def origin(self, loc: Loc) -> str:
         """Where the value at `loc` was written; "default" where it was not."""
@@ -202,12 +250,18 @@ class _Layers:
                 node = node[part]
             except (KeyError, IndexError, TypeError):
                 return DEFAULT
-        if any(place == COMMAND_LINE for below, place in self.places.items() if below[: len(loc)] == loc):
+        if any(
+            place == COMMAND_LINE
+            for below, place in self.places.items()
+            if below[: len(loc)] == loc
+        ):
             return COMMAND_LINE  # one element of a list was overridden
         return self.place(loc) or DEFAULT
 
     def place(self, loc: Loc) -> str | None:
-        """The place of `loc`, else of what was first written below it, else of the nearest table around it."""
+        """The place of `loc`, else of what was first written below it, else of the
+        nearest table around it.
+        """
         below = (place for other, place in self.places.items() if other[: len(loc)] == loc)
         if loc not in self.places and (place := next(below, None)):
             return place
@@ -227,20 +281,29 @@ def _parse_value(raw: str) -> Any:
         return raw
 
 
-def _stage_of(layers: _Layers, path: Path, stages: Mapping[str, type[Recipe]], command: str | None) -> type[Recipe]:
+def _stage_of(
+    layers: _Layers, path: Path, stages: Mapping[str, type[Recipe]], command: str | None
+) -> type[Recipe]:
     wanted = {name: kind for name, kind in stages.items() if command in (None, kind.command)}
     stage = layers.values.get("stage")
     choices = ", ".join(wanted)
     if stage is None:
-        raise RecipeError(f"{_shown(path)}: stage: missing", remedy=f"state what to train, stage = one of: {choices}")
+        raise RecipeError(
+            f"{_shown(path)}: stage: missing",
+            remedy=f"state what to train, stage = one of: {choices}",
+        )
     place = layers.place(("stage",)) or _shown(path)
     if not isinstance(stage, str) or stage not in stages:
         near = difflib.get_close_matches(str(stage), wanted, n=1)
         guess = f"; did you mean {near[0]!r}?" if near else ""
-        raise RecipeError(f"{place}: stage: found {stage!r}{guess}", remedy=f"expected one of: {choices}")
+        raise RecipeError(
+            f"{place}: stage: found {stage!r}{guess}", remedy=f"expected one of: {choices}"
+        )
     if stage not in wanted:
         owner = stages[stage].command
-        raise RecipeError(f"{place}: stage {stage!r} belongs to `seed {owner}`", remedy=f"seed {owner} {path}")
+        raise RecipeError(
+            f"{place}: stage {stage!r} belongs to `seed {owner}`", remedy=f"seed {owner} {path}"
+        )
     return stages[stage]
 
 
@@ -253,7 +316,8 @@ def _validate(kind: type[Recipe], layers: _Layers, path: Path) -> Recipe:
         details = error.errors(include_url=False)
     faults = sorted((_fault(kind, layers, path, detail) for detail in details), key=_by_line)
     raise RecipeError(
-        f"{_shown(path)}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(f"  {fault}" for fault in faults),
+        f"{_shown(path)}: {len(faults)} fault{'s' * (len(faults) > 1)}\n"
+        + "\n".join(f"  {fault}" for fault in faults),
         remedy=f"what each key means: seed recipes keys {layers.values['stage']}",
     )
 
@@ -271,8 +335,14 @@ def _fault(kind: type[Recipe], layers: _Layers, path: Path, detail: Mapping[str,
     name = dotted(loc)
     match detail["type"]:
         case "missing":
-            field = next((fields[loc[-1]] for fields in _fields_at(kind, loc[:-1]) if loc[-1] in fields), None)
-            return f"{place}: {name}: missing{f' ({field.description})' if field and field.description else ''}"
+            field = next(
+                (fields[loc[-1]] for fields in _fields_at(kind, loc[:-1]) if loc[-1] in fields),
+                None,
+            )
+            return (
+                f"{place}: {name}: "
+                f"missing{f' ({field.description})' if field and field.description else ''}"
+            )
         case "extra_forbidden":
             return f"{place}: {name}: unknown key{_suggestion(kind, loc)}"
         case _:
@@ -314,7 +384,13 @@ def _suggestion(kind: type[Recipe], loc: Loc) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     elsewhere = [path for path in known_keys(kind) if path.rpartition(".")[2] == loc[-1]]
-    return f"; {loc[-1]!r} belongs in {elsewhere[0]!r}" if elsewhere else f"; known here: {', '.join(siblings)}" if siblings else ""
+    return (
+        f"; {loc[-1]!r} belongs in {elsewhere[0]!r}"
+        if elsewhere
+        else f"; known here: {', '.join(siblings)}"
+        if siblings
+        else ""
+    )
 
 
 def known_keys(kind: Any, prefix: str = "") -> dict[str, Any]:
@@ -323,12 +399,20 @@ def known_keys(kind: Any, prefix: str = "") -> dict[str, Any]:
     for fields in _fields_at(kind, ()):
         for name, field in fields.items():
             keys.setdefault(f"{prefix}{name}", field)
-            keys |= {path: inner for path, inner in known_keys(_element(field.annotation), f"{prefix}{name}.").items() if path not in keys}
+            keys |= {
+                path: inner
+                for path, inner in known_keys(
+                    _element(field.annotation), f"{prefix}{name}."
+                ).items()
+                if path not in keys
+            }
     return keys
 
 
 def describe_keys(kind: type[Recipe]) -> list[dict[str, Any]]:
-    """What a recipe of this kind may say: one row a key with type, default and description; sections appear through their keys."""
+    """What a recipe of this kind may say: one row a key with type, default and description;
+    sections appear through their keys.
+    """
     return [
         {
             "key": path,
@@ -345,7 +429,9 @@ def describe_keys(kind: type[Recipe]) -> list[dict[str, Any]]:
 
 
 def copy_text(source: Path, target: Path) -> str:
-    """Text of `source` for a copy at `target`: comments kept, `base` rewritten so that it still names the same file."""
+    """Text of `source` for a copy at `target`: comments kept, `base` rewritten so that it
+    still names the same file.
+    """
     text = source.read_text(encoding="utf-8")
     base = tomllib.loads(text).get("base")
     beside = source.parent / base if base is not None else None
@@ -359,15 +445,23 @@ def copy_text(source: Path, target: Path) -> str:
 
 
 def _element(annotation: Any) -> Any:
-    return typing.get_args(annotation)[0] if typing.get_origin(annotation) in (list, tuple) else annotation
+    return (
+        typing.get_args(annotation)[0]
+        if typing.get_origin(annotation) in (list, tuple)
+        else annotation
+    )
 
 
 def _origin_of(origins: Mapping[str, str], path: str) -> str:
-    return origins.get(path) or next((place for leaf, place in origins.items() if leaf.startswith(f"{path}.")), DEFAULT)
+    return origins.get(path) or next(
+        (place for leaf, place in origins.items() if leaf.startswith(f"{path}.")), DEFAULT
+    )
 
 
 def _shown(path: Path) -> str:
-    """A short name for messages: below the recipes folder as `recipes/...`, else as it was given."""
+    """A short name for messages: below the recipes folder as
+    `recipes/...`, else as it was given.
+    """
     try:
         return f"recipes/{path.resolve().relative_to(recipes_folder().resolve()).as_posix()}"
     except ValueError:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from seedcli.recipe.language import InstructRecipe, PretrainRecipe
-from seedcli.recipe.tokenizer import AutoencoderRecipe, CausalQFormerRecipe, CodebookRecipe, JudgeRecipe, Recipe, TargetRecipe, UnclipRecipe
+from seedcli.recipe.tokenizer import (
+    AutoencoderRecipe,
+    CausalQFormerRecipe,
+    CodebookRecipe,
+    JudgeRecipe,
+    Recipe,
+    TargetRecipe,
+    UnclipRecipe,
+)
 
 STAGES: dict[str, type[Recipe]] = {
     "target": TargetRecipe,

@@ -2,13 +2,16 @@
 
 How to add a stage:
 
-1. A section is a class derived from `Strict`. A field that changes results has no default: `learning_rate: float = setting("...", gt=0)`.
-   A comfort field (how often to log, how many workers) says so: `log_every_steps: int = comfort(10, "...", ge=1)`. Every field has a
+1. A section is a class derived from `Strict`. A field that changes results has no default:
+   `learning_rate: float = setting("...", gt=0)`. A comfort field (how often to log, how many
+   workers) says so: `log_every_steps: int = comfort(10, "...", ge=1)`. Every field has a
    description, with its unit. A choice is a `Literal`.
-2. A stage is a class derived from `Recipe`, with `stage: Literal["its-name"] = setting("...")`, the command that runs it as a class
-   variable (`command: ClassVar[str] = "train-tokenizer"`), and its sections as fields. Shared sections are shared classes.
-3. Name it in `STAGES` of `recipe/stages.py`. Rules that span fields are pydantic `model_validator(mode="after")` methods that raise
-   ValueError with what was found and what was expected.
+2. A stage is a class derived from `Recipe`, with `stage: Literal["its-name"] = setting("...")`, the
+   command that runs it as a class variable (`command: ClassVar[str] = "train-tokenizer"`), and its
+   sections as fields. Shared sections are shared classes.
+3. Name it in `STAGES` of `recipe/stages.py`. Rules that span fields are pydantic
+   `model_validator(mode="after")` methods that raise ValueError with what was found
+   and what was expected.
 """
 
 from __future__ import annotations
@@ -19,13 +22,19 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 
 class Strict(BaseModel):
-    """A recipe section: unknown keys and wrong types are errors, nothing is coerced, nothing changes afterwards."""
+    """A recipe section: unknown keys and wrong types are errors, nothing is coerced,
+    nothing changes afterwards.
+    """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class Recipe(Strict):
-    """A whole recipe: one stage of one command. `origins` says for every leaf where its value came from."""
+    """A whole recipe: one stage of one command. `origins` says for every leaf
+    where its value came from.
+    """
 
     command: ClassVar[str]
 
@@ -46,13 +55,17 @@ class Recipe(Strict):
 
 
 def setting(description: str, **constraints: Any) -> Any:
-    """A required field: it changes results, so each recipe states it. `constraints` are pydantic's (gt, ge, lt, le, min_length, ...)."""
+    """A required field: it changes results, so each recipe states it. `constraints` are pydantic's
+    (gt, ge, lt, le, min_length, ...).
+    """
     return Field(description=description, **constraints)
 
 
 def comfort(default: Any, description: str, **constraints: Any) -> Any:
     """A field that changes no result and therefore may have a default."""
-    return Field(default=default, description=description, json_schema_extra={"comfort": True}, **constraints)
+    return Field(
+        default=default, description=description, json_schema_extra={"comfort": True}, **constraints
+    )
 
 
 class OptimizationSection(Strict):
@@ -63,8 +76,12 @@ class OptimizationSection(Strict):
     learning_rate: float = setting("peak learning rate", gt=0)
     min_learning_rate: float = setting("where the cosine ends", ge=0)
     warmup_steps: int = setting("updates of linear warm-up", ge=0)
-    schedule: Literal["cosine", "constant"] = setting("course of the learning rate after the warm-up")
-    weight_decay: float = setting("AdamW's weight decay; biases, norms and vectors are exempt", ge=0)
+    schedule: Literal["cosine", "constant"] = setting(
+        "course of the learning rate after the warm-up"
+    )
+    weight_decay: float = setting(
+        "AdamW's weight decay; biases, norms and vectors are exempt", ge=0
+    )
     betas: tuple[float, float] = setting("AdamW's moment decay rates")
     adam_epsilon: float = setting("AdamW's epsilon", gt=0)
     gradient_clip: float = setting("largest gradient norm; 0 turns clipping off", ge=0)
@@ -73,14 +90,24 @@ class OptimizationSection(Strict):
 class ParallelSection(Strict):
     """How one update is spread over processes."""
 
-    engine: Literal["ddp", "deepspeed"] = comfort("ddp", "what averages gradients; one process needs neither")
-    zero_stage: Literal[0, 1, 2] = comfort(
-        0, "DeepSpeed ZeRO: 1 shards optimizer moments, 2 gradients too; 3 is not offered, for no part here is too large for one device"
+    engine: Literal["ddp", "deepspeed"] = comfort(
+        "ddp", "what averages gradients; one process needs neither"
     )
-    offload_optimizer: bool = comfort(False, "DeepSpeed keeps optimizer moments in the host's memory")
-    precision: Literal["fp32", "bf16", "fp16"] = comfort("fp32", "autocast type of the forward pass; master weights stay fp32")
+    zero_stage: Literal[0, 1, 2] = comfort(
+        0,
+        "DeepSpeed ZeRO: 1 shards optimizer moments, 2 gradients too; 3 is not offered, for no "
+        "part here is too large for one device",
+    )
+    offload_optimizer: bool = comfort(
+        False, "DeepSpeed keeps optimizer moments in the host's memory"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = comfort(
+        "fp32", "autocast type of the forward pass; master weights stay fp32"
+    )
     device: Literal["auto", "cpu"] = comfort("auto", "auto takes a GPU where there is one")
-    find_unused_parameters: bool = comfort(False, "ddp only: allow parameters that a step's loss does not reach")
+    find_unused_parameters: bool = comfort(
+        False, "ddp only: allow parameters that a step's loss does not reach"
+    )
 
 
 class RunSection(Strict):
@@ -89,7 +116,9 @@ class RunSection(Strict):
     log_every_steps: int = comfort(20, "updates between lines of metrics.jsonl", ge=1)
     checkpoint_every_steps: int = comfort(500, "updates between checkpoints", ge=1)
     keep_checkpoints: int = comfort(2, "newest checkpoints to keep", ge=1)
-    loader_workers: int = comfort(0, "processes a rank that read and augment ahead; 0: in the training process", ge=0)
+    loader_workers: int = comfort(
+        0, "processes a rank that read and augment ahead; 0: in the training process", ge=0
+    )
 
 
 class AugmentationSection(Strict):
@@ -114,21 +143,36 @@ class ClipSection(Strict):
 
     embedding_dim: int = setting("width of the shared space and of the generation target", ge=8)
     patch_size_px: int = setting("side of a patch, pixels", ge=1)
-    vision_width: int = setting("width of the vision tower, a multiple of 32", ge=32, multiple_of=32)
+    vision_width: int = setting(
+        "width of the vision tower, a multiple of 32", ge=32, multiple_of=32
+    )
     vision_depth: int = setting("layers of the vision tower", ge=1)
     text_width: int = setting("width of the text tower, a multiple of 32", ge=32, multiple_of=32)
     text_depth: int = setting("layers of the text tower", ge=1)
-    vocab_size: int = setting("pieces of the text vocabulary, learned from the train split's words", ge=514)
+    vocab_size: int = setting(
+        "pieces of the text vocabulary, learned from the train split's words", ge=514
+    )
     max_text_tokens: int = setting("longest caption, tokens", ge=4)
-    painter_width: int = setting("channels of the head that paints the picture from the embedding; a multiple of 32", ge=32, multiple_of=32)
+    painter_width: int = setting(
+        "channels of the head that paints the picture from the embedding; a multiple of 32",
+        ge=32,
+        multiple_of=32,
+    )
 
 
 class TargetLossSection(Strict):
     """Weights of the target's losses."""
 
-    contrastive_weight: float = setting("CLIP's symmetric cross entropy; pictures of one emoji count as each other's match", ge=0)
-    painting_weight: float = setting("squared error of the 32 px picture painted from the un-normalised image embedding", ge=0)
-    embedding_noise: float = setting("deviation of the noise on the embedding before painting, in units of its own deviation", ge=0)
+    contrastive_weight: float = setting(
+        "CLIP's symmetric cross entropy; pictures of one emoji count as each other's match", ge=0
+    )
+    painting_weight: float = setting(
+        "squared error of the 32 px picture painted from the un-normalised image embedding", ge=0
+    )
+    embedding_noise: float = setting(
+        "deviation of the noise on the embedding before painting, in units of its own deviation",
+        ge=0,
+    )
 
 
 class TargetRecipe(Recipe):
@@ -182,13 +226,17 @@ class JudgeRecipe(Recipe):
 class AutoencoderSection(Strict):
     """Shape of diffusers' AutoencoderKL."""
 
-    channels: tuple[int, ...] = setting("channels per level, multiples of 8; each level but the first halves the side", min_length=1)
+    channels: tuple[int, ...] = setting(
+        "channels per level, multiples of 8; each level but the first halves the side", min_length=1
+    )
     layers_per_level: int = setting("residual blocks per level", ge=1)
     latent_channels: int = setting("channels of the latents", ge=1)
 
 
 class CropSection(Strict):
-    """Updates on random crops, which cost less than whole pictures; the updates after them see whole pictures."""
+    """Updates on random crops, which cost less than whole pictures; the updates after
+    them see whole pictures.
+    """
 
     size_px: int = setting("side of a crop, pixels, a multiple of 4", ge=16, multiple_of=4)
     steps: int = setting("updates on crops, from the first", ge=0)
@@ -199,9 +247,15 @@ class AutoencoderLossSection(Strict):
 
     l1_weight: float = setting("mean absolute error", ge=0)
     mse_weight: float = setting("mean squared error", ge=0)
-    edge_weight: float = setting("mean absolute error of the differences between neighbouring pixels", ge=0)
-    chroma_weight: float = setting("mean absolute error of red - green and of blue - yellow, which RGB errors hardly see", ge=0)
-    kl_weight: float = setting("divergence of the latents from a standard normal, mean per latent value", ge=0)
+    edge_weight: float = setting(
+        "mean absolute error of the differences between neighbouring pixels", ge=0
+    )
+    chroma_weight: float = setting(
+        "mean absolute error of red - green and of blue - yellow, which RGB errors hardly see", ge=0
+    )
+    kl_weight: float = setting(
+        "divergence of the latents from a standard normal, mean per latent value", ge=0
+    )
 
 
 class AutoencoderRecipe(Recipe):
@@ -221,23 +275,37 @@ class AutoencoderRecipe(Recipe):
 
 
 class UnetSection(Strict):
-    """Shape of the denoising UNet, and the text states it attends to (those of the empty prompt)."""
+    """Shape of the denoising UNet, and the text states it attends to
+    (those of the empty prompt).
+    """
 
-    channels: tuple[int, ...] = setting("channels per level, multiples of 16 and of the head width where it attends", min_length=1)
+    channels: tuple[int, ...] = setting(
+        "channels per level, multiples of 16 and of the head width where it attends", min_length=1
+    )
     layers_per_level: int = setting("residual blocks per level", ge=1)
     attention_levels: tuple[bool, ...] = setting("per level, whether it attends", min_length=1)
     attention_head_dim: int = setting("width of an attention head", ge=8)
-    condition_width: int = setting("width in which the embedding and the time reach every block", ge=16)
+    condition_width: int = setting(
+        "width in which the embedding and the time reach every block", ge=16
+    )
 
 
 class DiffusionSection(Strict):
     """Noise, prediction and guidance."""
 
     prediction: Literal["v_prediction", "epsilon"] = setting("what the UNet predicts")
-    dropped_condition: float = setting("share of samples with zeroed class labels; without it guidance means nothing", ge=0, lt=1)
-    embedding_noise: float = setting("deviation of unlabelled noise on the embeddings, in units of their own deviation", ge=0)
-    max_noise_level: int = setting("embeddings are noised to a random labelled level below this, of 1000", ge=1, le=1000)
-    average_decay: float = setting("decay of the moving average of the weights, which is what is saved", ge=0, lt=1)
+    dropped_condition: float = setting(
+        "share of samples with zeroed class labels; without it guidance means nothing", ge=0, lt=1
+    )
+    embedding_noise: float = setting(
+        "deviation of unlabelled noise on the embeddings, in units of their own deviation", ge=0
+    )
+    max_noise_level: int = setting(
+        "embeddings are noised to a random labelled level below this, of 1000", ge=1, le=1000
+    )
+    average_decay: float = setting(
+        "decay of the moving average of the weights, which is what is saved", ge=0, lt=1
+    )
     views: int = setting("augmented views of each picture, encoded once before training", ge=1)
 
 
@@ -262,15 +330,25 @@ class PairSourceSection(Strict):
     """One source of image-text pairs."""
 
     kind: Literal["emoji", "table", "tar"] = setting(
-        "emoji: the bundled set; table: whatever `datasets` reads (parquet, JSON lines, image folder, hub id); tar: webdataset shards"
+        "emoji: the bundled set; table: whatever `datasets` reads (parquet, JSON lines, image "
+        "folder, hub id); tar: webdataset shards"
     )
     weight: float = setting("share of samples, relative to the other sources", gt=0)
-    path: str = setting("file, folder, hub id or tar pattern like cc3m/{00000..00331}.tar; for emoji the split, which is `train`")
+    path: str = setting(
+        "file, folder, hub id or tar pattern like cc3m/{00000..00331}.tar; for emoji the split, "
+        "which is `train`"
+    )
     split: str = comfort("train", "split of a table that has several")
-    image_column: str = comfort("image", "column of a table that holds the picture: a path or encoded bytes")
-    caption_column: str = comfort("caption", "column of a table that holds the caption, or a list of captions")
+    image_column: str = comfort(
+        "image", "column of a table that holds the picture: a path or encoded bytes"
+    )
+    caption_column: str = comfort(
+        "caption", "column of a table that holds the caption, or a list of captions"
+    )
     caption_key: str = comfort("txt", "suffix of a tar's caption member: txt or json")
-    by_picture: bool = comfort(False, "emoji only: a row is a picture, not an emoji with all its pictures")
+    by_picture: bool = comfort(
+        False, "emoji only: a row is a picture, not an emoji with all its pictures"
+    )
 
 
 class PairDataSection(Strict):
@@ -283,21 +361,39 @@ class TokenizerModelSection(Strict):
     """Which tokenizer is trained, and from what it starts."""
 
     preset: Literal["seed-2", "seed-nano"] = setting("shape and preprocessing")
-    mask: Literal["causal", "bilateral"] = setting("mask over the queries; bilateral is the ablation's twin")
-    start: str = setting("`scratch`; `blip2`: the published BLIP-2 stage 1 weights; or a folder that holds a tokenizer")
-    vocab: str = setting("`train`: learn a WordPiece vocabulary from the emoji's train split; `bert`: bert-base-uncased's; or a file")
+    mask: Literal["causal", "bilateral"] = setting(
+        "mask over the queries; bilateral is the ablation's twin"
+    )
+    start: str = setting(
+        "`scratch`; `blip2`: the published BLIP-2 stage 1 weights; or a folder that "
+        "holds a tokenizer"
+    )
+    vocab: str = setting(
+        "`train`: learn a WordPiece vocabulary from the emoji's train split; `bert`: "
+        "bert-base-uncased's; or a file"
+    )
     train_vision: bool = setting("train the ViT too; published: no")
-    shape: dict[str, dict[str, int | float | str]] = comfort({}, "overrides of the preset, e.g. {vision = {depth = 2}}")
+    shape: dict[str, dict[str, int | float | str]] = comfort(
+        {}, "overrides of the preset, e.g. {vision = {depth = 2}}"
+    )
 
 
 class CausalQFormerLossSection(Strict):
     """Stage I. Published: contrastive only, on the last query."""
 
     label_smoothing: float = setting("of both cross entropies; published 0.1", ge=0, lt=1)
-    gather_gradient: bool = setting("whether features gathered from all ranks carry gradient; published: no")
-    temperature: float = setting("similarities are divided by it; learned from here on. 0 keeps the start weights' own", ge=0)
-    prefix_weight: float = setting("contrast of one random earlier query a picture; published 0", ge=0)
-    tile_weight: float = setting("squared error of query k painting tile k of the picture; published 0", ge=0)
+    gather_gradient: bool = setting(
+        "whether features gathered from all ranks carry gradient; published: no"
+    )
+    temperature: float = setting(
+        "similarities are divided by it; learned from here on. 0 keeps the start weights' own", ge=0
+    )
+    prefix_weight: float = setting(
+        "contrast of one random earlier query a picture; published 0", ge=0
+    )
+    tile_weight: float = setting(
+        "squared error of query k painting tile k of the picture; published 0", ge=0
+    )
 
 
 class CausalQFormerRecipe(Recipe):
@@ -319,39 +415,67 @@ class FeaturesSection(Strict):
     """The frozen half of stage II is computed once, or streamed."""
 
     source: Literal["cache", "stream"] = setting(
-        "cache: a fixed number of augmented views is computed before training; stream: every step computes its own"
+        "cache: a fixed number of augmented views is computed before training; stream: every step "
+        "computes its own"
     )
     views: int = setting("augmented views of each pair in the cache; unused when streaming", ge=1)
-    batch_size: int = comfort(64, "pictures a forward pass of the frozen half while the cache is written", ge=1)
+    batch_size: int = comfort(
+        64, "pictures a forward pass of the frozen half while the cache is written", ge=1
+    )
 
 
 class CodebookLearningSection(Strict):
     """How code vectors start and move."""
 
-    start: Literal["uniform", "k-means"] = setting("uniform: +-1/K as published; k-means: centres of the first code inputs")
+    start: Literal["uniform", "k-means"] = setting(
+        "uniform: +-1/K as published; k-means: centres of the first code inputs"
+    )
     start_vectors: int = setting("code inputs that k-means sees", ge=1)
-    rule: Literal["gradient", "ema"] = setting("gradient: the codebook loss, as published; ema: moving averages of assigned code inputs")
+    rule: Literal["gradient", "ema"] = setting(
+        "gradient: the codebook loss, as published; ema: moving averages of assigned code inputs"
+    )
     ema_decay: float = setting("of the moving averages; unused with gradient", ge=0, lt=1)
     revival_usage: float = setting(
-        "a code used less than this share of an even use is moved to a random code input; 0 never. ema only", ge=0, lt=1
+        "a code used less than this share of an even use is moved to a random code input; 0 "
+        "never. ema only",
+        ge=0,
+        lt=1,
     )
-    collapse_perplexity: float = setting("error below this perplexity, as a share of the codebook's size", ge=0, lt=1)
+    collapse_perplexity: float = setting(
+        "error below this perplexity, as a share of the codebook's size", ge=0, lt=1
+    )
     collapse_after_steps: int = setting("updates before the collapse check begins", ge=0)
 
 
 class CodebookLossSection(Strict):
-    """Stage II. Published: 5 and 1.25 for the codebook, cosine x 2, 0.5 for the generation embedding."""
+    """Stage II. Published: 5 and 1.25 for the codebook, cosine x 2, 0.5 for
+    the generation embedding.
+    """
 
-    commitment_weight: float = setting("code inputs towards their code vectors; published 5 x 1", ge=0)
-    codebook_weight: float = setting("code vectors towards code inputs; published 5 x 0.25; unused with ema", ge=0)
-    reconstruction: Literal["cosine", "mse"] = setting("error of the reconstructed causal embeddings; published cosine")
+    commitment_weight: float = setting(
+        "code inputs towards their code vectors; published 5 x 1", ge=0
+    )
+    codebook_weight: float = setting(
+        "code vectors towards code inputs; published 5 x 0.25; unused with ema", ge=0
+    )
+    reconstruction: Literal["cosine", "mse"] = setting(
+        "error of the reconstructed causal embeddings; published cosine"
+    )
     reconstruction_weight: float = setting("of that error; published 2", ge=0)
-    generation_weight: float = setting("squared error of the generation embedding; published 0.5", ge=0)
-    prefix_share: float = setting("share of pictures whose last codes are replaced by their position's mean; published 0", ge=0, lt=1)
+    generation_weight: float = setting(
+        "squared error of the generation embedding; published 0.5", ge=0
+    )
+    prefix_share: float = setting(
+        "share of pictures whose last codes are replaced by their position's mean; published 0",
+        ge=0,
+        lt=1,
+    )
 
 
 class CodebookRecipe(Recipe):
-    """Stage II: codebook, reconstruction and generation embedding over the frozen causal Q-Former."""
+    """Stage II: codebook, reconstruction and generation embedding over the
+    frozen causal Q-Former.
+    """
 
     command: ClassVar[str] = "train-tokenizer"
 
@@ -359,7 +483,8 @@ class CodebookRecipe(Recipe):
     seed: int = setting("of weights, batches and views", ge=0)
     tokenizer: str = setting("folder of the finished stage `causal-qformer`")
     target: str = setting(
-        "the CLIP whose image embedding is the generation target: a folder, `clip-h` (published) or `seed-nano` (bundled)"
+        "the CLIP whose image embedding is the generation target: a folder, `clip-h` (published) "
+        "or `seed-nano` (bundled)"
     )
     data: PairDataSection
     features: FeaturesSection

@@ -1,4 +1,6 @@
-"""Where each key of a TOML text stands, for messages and origins: `tomllib` gives values, but no line numbers. Torch-free."""
+"""Where each key of a TOML text stands, for messages and origins: `tomllib` gives values, but no
+line numbers. Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ Loc = tuple[str | int, ...]  # ("sources", 0, "path"): keys, and indices in list
 
 
 def lines_of(text: str) -> dict[Loc, int]:
-    """Line number of every key of a valid TOML text; each statement is parsed on its own to learn which keys it sets."""
+    """Line number of every key of a valid TOML text; each statement is parsed on its own to
+    learn which keys it sets.
+    """
     lines: dict[Loc, int] = {}
     table: Loc = ()
     counts: dict[Loc, int] = {}
@@ -48,7 +52,13 @@ def _table_loc(parsed: dict[str, Any], counts: dict[Loc, int]) -> Loc:
 
 
 def _all_locs(data: Any, loc: Loc = ()) -> Iterator[Loc]:
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    items = (
+        data.items()
+        if isinstance(data, dict)
+        else enumerate(data)
+        if isinstance(data, list)
+        else ()
+    )
     for key, value in items:
         yield (*loc, key)
         yield from _all_locs(value, (*loc, key))

@@ -1,4 +1,6 @@
-"""Checkpoints of a run: what training changes, written whole or not at all, and read back exactly."""
+"""Checkpoints of a run: what training changes, written whole or not at all,
+and read back exactly.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from seedcli.errors import DataError, UsageError
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """Folder of the newest complete checkpoint, or None; incomplete ones carry another name and are never seen."""
+    """Folder of the newest complete checkpoint, or None; incomplete ones carry another
+    name and are never seen.
+    """
     found = sorted(checkpoints.glob("step-*"))
     return found[-1] if found else None
 
@@ -45,7 +49,8 @@ def save_checkpoint(
     keep: int,
     position: dict[str, Any] | None = None,
 ) -> None:
-    """Writes `checkpoints/step-NNNNNNNN` (every rank calls this) and deletes all but the newest `keep`.
+    """Writes `checkpoints/step-NNNNNNNN` (every rank calls this) and deletes all
+    but the newest `keep`.
 
     `position` is what else the run must know to go on, as JSON: where it stands in its data.
     """
@@ -60,11 +65,16 @@ def save_checkpoint(
     elif accelerator.is_main_process:
         state = changing_state(accelerator.unwrap_model(module))
         # Cloned, because safetensors refuses tensors that share memory (tied weights).
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, partial / "state.safetensors")
+        save_file(
+            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()},
+            partial / "state.safetensors",
+        )
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        (partial / "progress.json").write_text(json.dumps({"step": step, "world": accelerator.num_processes} | (position or {})) + "\n")
+        (partial / "progress.json").write_text(
+            json.dumps({"step": step, "world": accelerator.num_processes} | (position or {})) + "\n"
+        )
         for file in partial.rglob("*"):
             if file.is_file():
                 with open(file, "rb") as handle:
@@ -77,12 +87,14 @@ def save_checkpoint(
     accelerator.wait_for_everyone()
 
 
-def load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def load_checkpoint(
+    folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
     """Puts a checkpoint's weights and moments in place; returns its step.
 
     Raises:
-        UsageError: Written by another number of processes under DeepSpeed, which was not configured for that, or by DeepSpeed when this
-            run does not use it.
+        UsageError: Written by another number of processes under DeepSpeed, which was not configured
+            for that, or by DeepSpeed when this run does not use it.
         DataError: It belongs to another model.
     """
     progress = read_progress(folder)
@@ -91,7 +103,8 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, o
         if progress["world"] != accelerator.num_processes and module.zero_optimization_stage():
             if not module.load_universal_checkpoint():
                 raise UsageError(
-                    f"{folder} was written by {progress['world']} processes under DeepSpeed, this run has {accelerator.num_processes}",
+                    f"{folder} was written by {progress['world']} processes under DeepSpeed, this "
+                    f"run has {accelerator.num_processes}",
                     remedy=f"resume with --nproc {progress['world']}",
                 )
             tag = "universal"
@@ -103,28 +116,55 @@ def load_checkpoint(folder: Path, accelerator: Accelerator, module: nn.Module, o
                 shutil.rmtree(folder / tag)
         return progress["step"]
     if not (folder / "state.safetensors").is_file():
-        raise UsageError(f"{folder} was written by DeepSpeed", remedy="resume with parallel.engine=deepspeed, as the run began")
+        raise UsageError(
+            f"{folder} was written by DeepSpeed",
+            remedy="resume with parallel.engine=deepspeed, as the run began",
+        )
     target = accelerator.unwrap_model(module)
     state = load_file(folder / "state.safetensors")
-    missing, unexpected = set(changing_state(target)) - set(state), set(state) - set(changing_state(target))
+    missing, unexpected = (
+        set(changing_state(target)) - set(state),
+        set(state) - set(changing_state(target)),
+    )
     if missing or unexpected:
-        raise DataError(f"{folder} does not fit this recipe: missing {sorted(missing)[:3]}, unknown {sorted(unexpected)[:3]}")
+        raise DataError(
+            f"{folder} does not fit this recipe: missing {sorted(missing)[:3]}, unknown "
+            f"{sorted(unexpected)[:3]}"
+        )
     target.load_state_dict(state, strict=False)
-    optimizer.load_state_dict(torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu"))
+    optimizer.load_state_dict(
+        torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
+    )
     return progress["step"]
 
 
 def _write_universal(folder: Path, accelerator: Accelerator) -> None:
-    """DeepSpeed's checkpoint of some number of ranks -> `universal` beside it, which any number of ranks reads."""
+    """DeepSpeed's checkpoint of some number of ranks -> `universal` beside it, which any
+    number of ranks reads.
+    """
     if accelerator.is_main_process:
         from deepspeed.checkpoint import ds_to_universal
 
         shutil.rmtree(folder / "universal", ignore_errors=True)
-        wishes = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True, "inject_missing_state": True}
-        ds_to_universal.main(argparse.Namespace(input_folder=str(folder / "deepspeed"), output_folder=str(folder / "universal"), **wishes))
+        wishes = {
+            "num_extract_workers": 1,
+            "num_merge_workers": 1,
+            "keep_temp_folder": False,
+            "strict": True,
+            "inject_missing_state": True,
+        }
+        ds_to_universal.main(
+            argparse.Namespace(
+                input_folder=str(folder / "deepspeed"),
+                output_folder=str(folder / "universal"),
+                **wishes,
+            )
+        )
     accelerator.wait_for_everyone()
 
 
 def uses_deepspeed(accelerator: Accelerator) -> bool:
-    """Whether the recipe's engine is DeepSpeed, which writes its own checkpoints and clips gradients itself."""
+    """Whether the recipe's engine is DeepSpeed, which writes its own checkpoints and
+    clips gradients itself.
+    """
     return accelerator.distributed_type == DistributedType.DEEPSPEED

@@ -24,8 +24,9 @@ class _GatherWithGradient(torch.autograd.Function):
 def gather_rows(rows: Tensor, *, with_gradient: bool) -> Tensor:
     """Rows [B,...] of every rank -> [world * B,...] in rank order.
 
-    With gradient, each rank's rows receive the gradients of every rank's loss; averaged over ranks, as data parallelism does, that is the
-    gradient of the mean loss over the global batch. Without, as in the official code, even a rank's own slice carries none.
+    With gradient, each rank's rows receive the gradients of every rank's loss; averaged over ranks,
+    as data parallelism does, that is the gradient of the mean loss over the global batch. Without,
+    as in the official code, even a rank's own slice carries none.
     """
     if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
         return rows if with_gradient else rows.detach()

@@ -22,7 +22,8 @@ from seedcli.models.weights.tensors import read_tensors
 
 @torch.no_grad()
 def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int) -> None:
-    """BERT's and ViT's usual start: matrices and tables from N(0, 0.02), biases 0, norms 1; queries from N(0, 1), so that they start apart.
+    """BERT's and ViT's usual start: matrices and tables from N(0, 0.02), biases 0, norms 1; queries
+    from N(0, 1), so that they start apart.
 
     The codebook's and code decoder's matrices keep PyTorch's own start, as published for stage II.
     """
@@ -40,9 +41,11 @@ def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int) -> None:
 
 @torch.no_grad()
 def start_from_blip2(tokenizer: SeedTokenizer, *, vision: Path, blip2: Path) -> None:
-    """Published start of stage I: EVA-CLIP-g's ViT, and BLIP-2's stage 1 Q-Former, `ln_vision`, text branch, projections and temperature.
+    """Published start of stage I: EVA-CLIP-g's ViT, and BLIP-2's stage 1 Q-Former, `ln_vision`,
+    text branch, projections and temperature.
 
-    The BLIP-2 file names its tensors as the released tokenizer does, so the same table reads it; codebook and code decoder keep theirs.
+    The BLIP-2 file names its tensors as the released tokenizer does, so the same table reads it;
+    codebook and code decoder keep theirs.
 
     Raises:
         DataError: A file is damaged, or a tensor is missing or has another shape.
@@ -55,20 +58,27 @@ def start_from_blip2(tokenizer: SeedTokenizer, *, vision: Path, blip2: Path) -> 
     }
     found = read_tensors(blip2)
     state = tokenizer.state_dict()
-    faults = [name for name, ours in table.items() if name not in found or found[name].shape != state[ours].shape]
+    faults = [
+        name
+        for name, ours in table.items()
+        if name not in found or found[name].shape != state[ours].shape
+    ]
     if faults:
         raise DataError(
             f"{blip2} is no BLIP-2 stage 1 checkpoint for {config.name}: "
             f"{', '.join(faults[:5])} missing or misshapen ({len(faults)} in all)"
         )
-    start = convert_vision(read_tensors(vision), config, file=vision) | {ours: found[name] for name, ours in table.items()}
+    start = convert_vision(read_tensors(vision), config, file=vision) | {
+        ours: found[name] for name, ours in table.items()
+    }
     for name, tensor in start.items():
         state[name].copy_(tensor)
 
 
 @torch.no_grad()
 def start_from_folder(tokenizer: SeedTokenizer, model: str, *, reporter: Reporter) -> None:
-    """Starts from another tokenizer of the same shape: a folder of ours, the released files, or a hub id.
+    """Starts from another tokenizer of the same shape: a folder of ours, the
+    released files, or a hub id.
 
     Raises:
         DataError: It cannot be read, or its shape is another one.
@@ -77,7 +87,10 @@ def start_from_folder(tokenizer: SeedTokenizer, model: str, *, reporter: Reporte
     state, found = tokenizer.state_dict(), other.state_dict()
     faults = [name for name in state if name not in found or found[name].shape != state[name].shape]
     if faults:
-        raise DataError(f"model.start = {model!r} has another shape: {', '.join(faults[:5])} ({len(faults)} in all)")
+        raise DataError(
+            f"model.start = {model!r} has another shape: {', '.join(faults[:5])} "
+            f"({len(faults)} in all)"
+        )
     for name, tensor in found.items():
         state[name].copy_(tensor)
 
@@ -85,20 +98,35 @@ def start_from_folder(tokenizer: SeedTokenizer, model: str, *, reporter: Reporte
 def train_wordpiece(texts: Sequence[str], *, vocab_size: int) -> list[str]:
     """Texts -> WordPiece vocabulary, `vocab_size` pieces at most; the same in every process.
 
-    The trainer numbers letters in the order of a hash table, another one in each process, and ties between merges go by number. So the
-    letters get their numbers beforehand; ranks and resumed runs then learn the same vocabulary.
+    The trainer numbers letters in the order of a hash table, another one in each process, and ties
+    between merges go by number. So the letters get their numbers beforehand; ranks and resumed runs
+    then learn the same vocabulary.
     """
     cleaned = [clean_caption(text) for text in texts]
     tokenizer = BertWordPieceTokenizer(lowercase=True)
     normalize = tokenizer._tokenizer.normalizer.normalize_str
-    letters = sorted({letter for text in cleaned for letter in normalize(text) if not letter.isspace()})
-    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
-    tokenizer.train_from_iterator(cleaned, vocab_size=vocab_size, min_frequency=2, special_tokens=known, show_progress=False)
+    letters = sorted(
+        {letter for text in cleaned for letter in normalize(text) if not letter.isspace()}
+    )
+    known = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *(f"##{letter}" for letter in letters),
+    ]
+    tokenizer.train_from_iterator(
+        cleaned, vocab_size=vocab_size, min_frequency=2, special_tokens=known, show_progress=False
+    )
     ids = tokenizer.get_vocab()
     return sorted(ids, key=ids.__getitem__)
 
 
-def overlay_shape(config: SeedTokenizerConfig, shape: Mapping[str, Mapping[str, Any]]) -> SeedTokenizerConfig:
+def overlay_shape(
+    config: SeedTokenizerConfig, shape: Mapping[str, Mapping[str, Any]]
+) -> SeedTokenizerConfig:
     """Preset and overrides by section, e.g. {"vision": {"depth": 2}} -> configuration.
 
     Raises:
@@ -110,4 +138,6 @@ def overlay_shape(config: SeedTokenizerConfig, shape: Mapping[str, Mapping[str, 
             values[section] = values[section] | dict(overrides)
         return config_from_dict(SeedTokenizerConfig, values)
     except (KeyError, TypeError, ValueError) as error:
-        raise RecipeError(f"model.shape: {error}", remedy=f"sections are {', '.join(values)}") from None
+        raise RecipeError(
+            f"model.shape: {error}", remedy=f"sections are {', '.join(values)}"
+        ) from None

@@ -1,4 +1,6 @@
-"""Many processes without typing `torchrun`: the command starts this machine's ranks and waits for them."""
+"""Many processes without typing `torchrun`: the command starts this machine's
+ranks and waits for them.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,13 @@ def launch(
     stdout: TextIO | None = None,
     resume_command: str = "the same command with --resume",
 ) -> None:
-    """Starts `python -m seedcli ARGUMENTS` as this machine's ranks and waits; only rank 0 keeps stdout.
+    """Starts `python -m seedcli ARGUMENTS` as this machine's ranks and waits;
+    only rank 0 keeps stdout.
 
     Args:
         num_processes: Ranks on this machine.
-        arguments: By default those of this process, `--nproc` included: ranks see RANK and do not launch again.
+        arguments: By default those of this process, `--nproc` included: ranks see RANK
+            and do not launch again.
         num_nodes: Machines; each runs the same command with its own `node_rank`, 0..num_nodes-1.
         rendezvous: HOST:PORT of machine 0, which all machines reach; needed for more than one.
         stdout: Where rank 0 writes its result.
@@ -60,9 +64,16 @@ def launch(
         }
         output = stdout if rank == 0 else subprocess.DEVNULL
         ranks.append(
-            subprocess.Popen([sys.executable, "-m", "seedcli", *arguments], env=environment, start_new_session=True, stdout=output)
+            subprocess.Popen(
+                [sys.executable, "-m", "seedcli", *arguments],
+                env=environment,
+                start_new_session=True,
+                stdout=output,
+            )
         )
-    before = {number: signal.signal(number, _pass_on(ranks)) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {
+        number: signal.signal(number, _pass_on(ranks)) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         first, code = _wait(ranks)
     finally:
@@ -71,22 +82,35 @@ def launch(
     if code == Interrupted.exit_code:
         raise Interrupted("stopped; the ranks wrote a checkpoint", remedy=resume_command)
     if code < 0:
-        raise SeedError(f"local rank {first} of {num_processes} was killed by signal {-code}", remedy=f"continue with: {resume_command}")
+        raise SeedError(
+            f"local rank {first} of {num_processes} was killed by signal {-code}",
+            remedy=f"continue with: {resume_command}",
+        )
     if code:
-        error = SeedError(f"local rank {first} of {num_processes} ended with exit code {code}; its message is above")
+        error = SeedError(
+            f"local rank {first} of {num_processes} ended with exit code {code}; its "
+            "message is above"
+        )
         error.exit_code = code
         raise error
 
 
 def _meeting_point(num_nodes: int, node_rank: int, rendezvous: str | None) -> tuple[str, str]:
-    """Host and port where the ranks meet: a free port of this machine, or the given one of machine 0."""
+    """Host and port where the ranks meet: a free port of this machine, or the
+    given one of machine 0.
+    """
     if not 0 <= node_rank < num_nodes:
-        raise UsageError(f"--node-rank {node_rank} of --nnodes {num_nodes}: expected 0..{num_nodes - 1}")
+        raise UsageError(
+            f"--node-rank {node_rank} of --nnodes {num_nodes}: expected 0..{num_nodes - 1}"
+        )
     if num_nodes > 1:
         host, _, port = (rendezvous or "").rpartition(":")
         if not host or not port.isdigit():
             found = f"found {rendezvous!r}" if rendezvous else "it is missing"
-            raise UsageError(f"--nnodes {num_nodes} needs --rdzv HOST:PORT of machine 0; {found}", remedy="--rdzv node0.example.org:29500")
+            raise UsageError(
+                f"--nnodes {num_nodes} needs --rdzv HOST:PORT of machine 0; {found}",
+                remedy="--rdzv node0.example.org:29500",
+            )
         return host, port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -105,12 +129,20 @@ def _pass_on(ranks: list[subprocess.Popen]):
 def _wait(ranks: list[subprocess.Popen]) -> tuple[int, int]:
     """Which rank failed first, and its exit code; (0, 0) where none did.
 
-    When one fails, the others (which wait for it forever) are asked to end, then killed; what they say then is not why the run ended.
+    When one fails, the others (which wait for it forever) are asked to end, then killed; what they
+    say then is not why the run ended.
     """
     first, code, deadline = 0, 0, 0.0
     while any(process.poll() is None for process in ranks):
         if not code:
-            first, code = next(((rank, process.returncode) for rank, process in enumerate(ranks) if process.poll()), (0, 0))
+            first, code = next(
+                (
+                    (rank, process.returncode)
+                    for rank, process in enumerate(ranks)
+                    if process.poll()
+                ),
+                (0, 0),
+            )
             deadline = time.monotonic() + GRACE_S
             if code and code != Interrupted.exit_code:
                 _pass_on(ranks)(signal.SIGTERM, None)
@@ -119,4 +151,15 @@ def _wait(ranks: list[subprocess.Popen]) -> tuple[int, int]:
             for process in ranks:
                 process.kill()
         time.sleep(0.1)
-    return (first, code) if code else next(((rank, process.returncode) for rank, process in enumerate(ranks) if process.returncode), (0, 0))
+    return (
+        (first, code)
+        if code
+        else next(
+            (
+                (rank, process.returncode)
+                for rank, process in enumerate(ranks)
+                if process.returncode
+            ),
+            (0, 0),
+        )
+    )

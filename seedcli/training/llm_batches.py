@@ -1,7 +1,9 @@
-"""Packed rows of lanes -> micro-batches of one rank, in the order of the updates, with the position after them.
+"""Packed rows of lanes -> micro-batches of one rank, in the order of the updates, with
+the position after them.
 
-A lane is a row of every update and reads its own samples, so rows depend neither on the number of processes nor on how many of them a
-process computes at once. Micro-batch k of a rank holds the rows of k-th share of its lanes; a reading process serves whole micro-batches.
+A lane is a row of every update and reads its own samples, so rows depend neither on the number of
+processes nor on how many of them a process computes at once. Micro-batch k of a rank holds the rows
+of k-th share of its lanes; a reading process serves whole micro-batches.
 """
 
 from __future__ import annotations
@@ -29,9 +31,13 @@ class Row(Protocol):
 
 
 class RowSource(Protocol):
-    """Opens the endless rows of one share of the lanes, from the positions in `states` or from the start."""
+    """Opens the endless rows of one share of the lanes, from the positions in
+    `states` or from the start.
+    """
 
-    def __call__(self, *, lanes: int, share: int, shares: int, states: LaneStates | None) -> Iterator[Row]: ...
+    def __call__(
+        self, *, lanes: int, share: int, shares: int, states: LaneStates | None
+    ) -> Iterator[Row]: ...
 
 
 class PackedBatches(IterableDataset):
@@ -46,22 +52,51 @@ class PackedBatches(IterableDataset):
         state: Positions of all lanes, as `all_lanes` gave them.
     """
 
-    def __init__(self, rows: RowSource, *, lanes: int, rank: int, world: int, accumulation: int, state: Sequence[dict] | None = None):
-        self._rows, self._lanes, self._rank, self._world, self._accumulation = rows, lanes, rank, world, accumulation
+    def __init__(
+        self,
+        rows: RowSource,
+        *,
+        lanes: int,
+        rank: int,
+        world: int,
+        accumulation: int,
+        state: Sequence[dict] | None = None,
+    ):
+        self._rows, self._lanes, self._rank, self._world, self._accumulation = (
+            rows,
+            lanes,
+            rank,
+            world,
+            accumulation,
+        )
         self._positions: dict[int, dict[str, Any]] = dict(enumerate(state)) if state else {}
         self._start = dict(self._positions) or None
 
     def loader(self, *, workers: int, pin_memory: bool) -> DataLoader:
-        """A loader with at most `workers` processes that read ahead; each serves whole micro-batches, so their number divides them."""
-        processes = max((count for count in range(1, workers + 1) if self._accumulation % count == 0), default=0)
+        """A loader with at most `workers` processes that read ahead; each serves whole
+        micro-batches, so their number divides them.
+        """
+        processes = max(
+            (count for count in range(1, workers + 1) if self._accumulation % count == 0), default=0
+        )
         return DataLoader(self, batch_size=None, num_workers=processes, pin_memory=pin_memory)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
-        mine = range(worker.id if worker else 0, self._accumulation, worker.num_workers if worker else 1)
-        shares, size = self._world * self._accumulation, self._lanes // (self._world * self._accumulation)
+        mine = range(
+            worker.id if worker else 0, self._accumulation, worker.num_workers if worker else 1
+        )
+        shares, size = (
+            self._world * self._accumulation,
+            self._lanes // (self._world * self._accumulation),
+        )
         streams = [
-            self._rows(lanes=self._lanes, share=self._rank * self._accumulation + number, shares=shares, states=self._start)
+            self._rows(
+                lanes=self._lanes,
+                share=self._rank * self._accumulation + number,
+                shares=shares,
+                states=self._start,
+            )
             for number in mine
         ]
         while True:

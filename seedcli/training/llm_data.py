@@ -1,4 +1,6 @@
-"""A weighted mixture of documents -> token sequences by number, and the rows that are packed from them."""
+"""A weighted mixture of documents -> token sequences by number, and the rows
+that are packed from them.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,21 @@ class DocumentSamples:
         seed: Of the order and of everything that a source or form leaves open.
     """
 
-    def __init__(self, data: DocumentDataSection, sources: Sequence[DocumentSource], *, template: ConversationTemplate, seed: int):
+    def __init__(
+        self,
+        data: DocumentDataSection,
+        sources: Sequence[DocumentSource],
+        *,
+        template: ConversationTemplate,
+        seed: int,
+    ):
         self.sections, self.template, self._seed = data.sources, template, seed
         self._mixture = DocumentMixture(
-            [(source, section.weight) for source, section in zip(sources, data.sources, strict=True)], seed=seed
+            [
+                (source, section.weight)
+                for source, section in zip(sources, data.sources, strict=True)
+            ],
+            seed=seed,
         )
 
     def __len__(self) -> int:
@@ -46,7 +59,9 @@ class DocumentSamples:
     def document(self, n: int) -> tuple[int, Document | None]:
         """Sample number -> (source number, document); None where the row makes none."""
         number, sample = self._mixture.sample(n)
-        return number, build_document(sample, self.sections[number], self.rng(n, _WORDING), self.template)
+        return number, build_document(
+            sample, self.sections[number], self.rng(n, _WORDING), self.template
+        )
 
     def rng(self, n: int, purpose: int) -> random.Random:
         """Random numbers of a sample, for one purpose."""
@@ -64,17 +79,30 @@ class TokenSamples:
     """The same as token sequences; what `data.packing` reads."""
 
     def __init__(
-        self, documents: DocumentSamples, text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary | None, *, context_length: int
+        self,
+        documents: DocumentSamples,
+        text_tokenizer: PreTrainedTokenizerBase,
+        vocabulary: CodeVocabulary | None,
+        *,
+        context_length: int,
     ):
-        self._documents, self._text_tokenizer, self._vocabulary = documents, text_tokenizer, vocabulary
+        self._documents, self._text_tokenizer, self._vocabulary = (
+            documents,
+            text_tokenizer,
+            vocabulary,
+        )
         self._limits = [min(section.max_tokens, context_length) for section in documents.sections]
 
     def sample(self, n: int) -> TokenSequence | None:
-        """Sample number -> ids and labels; None for a row without a document, or without a label."""
+        """Sample number -> ids and labels; None for a row without a
+        document, or without a label.
+        """
         number, document = self._documents.document(n)
         if document is None:
             return None
-        sequence = build_sequence(document, self._text_tokenizer, self._vocabulary, self._limits[number])
+        sequence = build_sequence(
+            document, self._text_tokenizer, self._vocabulary, self._limits[number]
+        )
         noise = self._documents.sections[number].code_noise
         if sequence is None or self._vocabulary is None or not noise:
             return sequence
@@ -87,5 +115,16 @@ class PackedRows:
     def __init__(self, samples: TokenSamples, *, context_length: int):
         self._samples, self._context_length = samples, context_length
 
-    def __call__(self, *, lanes: int, share: int, shares: int, states: LaneStates | None) -> Iterator[PackedRow]:
-        return iter(PackedStream(self._samples, context_length=self._context_length, lanes=lanes, rank=share, world=shares, state=states))
+    def __call__(
+        self, *, lanes: int, share: int, shares: int, states: LaneStates | None
+    ) -> Iterator[PackedRow]:
+        return iter(
+            PackedStream(
+                self._samples,
+                context_length=self._context_length,
+                lanes=lanes,
+                rank=share,
+                world=shares,
+                state=states,
+            )
+        )

@@ -1,8 +1,9 @@
-"""The one training loop of `seed train-tokenizer`: every stage runs through `train`, on one process or many, with or without DeepSpeed.
+"""The one training loop of `seed train-tokenizer`: every stage runs through `train`, on one process
+or many, with or without DeepSpeed.
 
-Exactness comes from having little state. A batch, a learning rate and all random numbers of a step are pure functions of (seed, step, rank,
-world), so a checkpoint holds only what training changes: trainable parameters, buffers (moving averages live there), optimizer moments and
-the step.
+Exactness comes from having little state. A batch, a learning rate and all random numbers of a step
+are pure functions of (seed, step, rank, world), so a checkpoint holds only what training changes:
+trainable parameters, buffers (moving averages live there), optimizer moments and the step.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ from seedcli.console import Reporter
 from seedcli.errors import Interrupted, NumericalError, UsageError
 from seedcli.models.device import keep_freed_memory
 from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
-from seedcli.training.checkpoints import load_checkpoint, newest_checkpoint, save_checkpoint, uses_deepspeed
+from seedcli.training.checkpoints import (
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+    uses_deepspeed,
+)
 from seedcli.training.optimizer import build_optimizer, learning_rate_at
 from seedcli.training.process import memory_mb, seed_step, stop_signals
 from seedcli.training.run_folder import MetricsLog
@@ -33,14 +39,17 @@ from seedcli.training.run_folder import MetricsLog
 class Stage(Protocol):
     """What a stage of the training gives to the loop.
 
-    `model` holds trainable and frozen parts (requires_grad False); state that changes without gradients (moving averages) must be buffers.
+    `model` holds trainable and frozen parts (requires_grad False); state that changes without
+    gradients (moving averages) must be buffers.
     """
 
     name: str
     model: nn.Module
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """This rank's part of global batch `step`; a pure function of (seed, step, rank, world). The global RNGs are seeded by the loop."""
+        """This rank's part of global batch `step`; a pure function of (seed, step, rank, world).
+        The global RNGs are seeded by the loop.
+        """
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss` (scalar, differentiable) and named parts, each a detached scalar."""
@@ -54,7 +63,9 @@ class Stage(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a finished run reports. `losses` are those of the last step; `images_per_s` is the mean over this process's steps."""
+    """What a finished run reports. `losses` are those of the last step; `images_per_s` is the mean
+    over this process's steps.
+    """
 
     folder: Path
     model_folder: Path
@@ -65,7 +76,9 @@ class TrainingResult:
 
 
 class _LossModule(nn.Module):
-    """Puts `stage.losses` behind `forward`, which is where data parallelism and DeepSpeed hook in."""
+    """Puts `stage.losses` behind `forward`, which is where data parallelism
+    and DeepSpeed hook in.
+    """
 
     def __init__(self, stage: Stage):
         super().__init__()
@@ -92,7 +105,8 @@ def train(
 
     Args:
         folder: The run folder; gets `metrics.jsonl` and `checkpoints/step-NNNNNNNN/`.
-        resume: Continue from the newest checkpoint of the folder; without one the run starts at step 0.
+        resume: Continue from the newest checkpoint of the folder; without one
+            the run starts at step 0.
         resume_command: Shown when the run is interrupted.
 
     Raises:
@@ -110,7 +124,8 @@ def train(
     done = newest_checkpoint(checkpoints)
     if done and not resume:
         raise UsageError(
-            f"{folder} already holds a run ({done.name})", remedy="continue it with --resume, or choose another folder with -o"
+            f"{folder} already holds a run ({done.name})",
+            remedy="continue it with --resume, or choose another folder with -o",
         )
     step = load_checkpoint(done, accelerator, module, optimizer) if done else 0
     started_at = step
@@ -119,20 +134,32 @@ def train(
     began = last_log = time.perf_counter()
     with stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
         progress.resume(step)
-        for loaded in _batches(stage, seed, range(step, optimization.steps), accelerator.process_index, run.loader_workers):
+        for loaded in _batches(
+            stage,
+            seed,
+            range(step, optimization.steps),
+            accelerator.process_index,
+            run.loader_workers,
+        ):
             seed_step(seed + 1, step, accelerator.process_index)
             _set_modes(stage.model)
             learning_rate = learning_rate_at(step, optimization)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
-            batch = {name: tensor.to(accelerator.device, non_blocking=True) for name, tensor in loaded.items()}
+            batch = {
+                name: tensor.to(accelerator.device, non_blocking=True)
+                for name, tensor in loaded.items()
+            }
             losses = module(batch)
             accelerator.backward(losses["loss"])
             if optimization.gradient_clip and not uses_deepspeed(accelerator):
                 accelerator.clip_grad_norm_(module.parameters(), optimization.gradient_clip)
             parts, stop_now = _agree(accelerator, losses, stop["requested"])
             if not math.isfinite(parts["loss"]):
-                raise NumericalError(_not_finite(stage.name, step, parts, newest_checkpoint(checkpoints)), remedy=_CURE)
+                raise NumericalError(
+                    _not_finite(stage.name, step, parts, newest_checkpoint(checkpoints)),
+                    remedy=_CURE,
+                )
             optimizer.step()
             optimizer.zero_grad()
             step += 1
@@ -156,10 +183,14 @@ def train(
                 last_log = now
             if stop_now or step % run.checkpoint_every_steps == 0 or step == optimization.steps:
                 _refuse_broken_weights(stage, step, checkpoints)
-                save_checkpoint(checkpoints, step, accelerator, module, optimizer, keep=run.keep_checkpoints)
+                save_checkpoint(
+                    checkpoints, step, accelerator, module, optimizer, keep=run.keep_checkpoints
+                )
             if stop_now and step < optimization.steps:
                 raise Interrupted(
-                    f"stopped after step {step} of {optimization.steps}; a checkpoint is in {checkpoints}", remedy=resume_command
+                    f"stopped after step {step} of {optimization.steps}; a checkpoint is "
+                    f"in {checkpoints}",
+                    remedy=resume_command,
                 )
     model_folder = folder / "model"
     if accelerator.is_main_process:
@@ -168,12 +199,19 @@ def train(
     elapsed_s = time.perf_counter() - began
     images_per_s = (step - started_at) * optimization.batch_size / elapsed_s
     return TrainingResult(
-        folder=folder, model_folder=model_folder, steps=step, losses=parts, images_per_s=images_per_s, elapsed_s=elapsed_s
+        folder=folder,
+        model_folder=model_folder,
+        steps=step,
+        losses=parts,
+        images_per_s=images_per_s,
+        elapsed_s=elapsed_s,
     )
 
 
 def build_accelerator(parallel: ParallelSection, optimization: OptimizationSection) -> Accelerator:
-    """Accelerate set up from the recipe; joins the process group that torchrun or `launcher` describes in the environment."""
+    """Accelerate set up from the recipe; joins the process group that torchrun or `launcher`
+    describes in the environment.
+    """
     plugin = None
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if parallel.engine == "deepspeed":
@@ -189,9 +227,13 @@ def build_accelerator(parallel: ParallelSection, optimization: OptimizationSecti
         if parallel.offload_optimizer:
             config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
         plugin = DeepSpeedPlugin(hf_ds_config=config)
-    # Moving averages are buffers that the stage itself keeps equal on all ranks; broadcasting them every step would only cost time.
-    data_parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=parallel.find_unused_parameters)
-    # Without a GPU, Accelerate joins the process group only when it is told that the CPU is meant; else each rank would train on its own.
+    # Moving averages are buffers that the stage itself keeps equal on all ranks; broadcasting them
+    # every step would only cost time.
+    data_parallel = DistributedDataParallelKwargs(
+        broadcast_buffers=False, find_unused_parameters=parallel.find_unused_parameters
+    )
+    # Without a GPU, Accelerate joins the process group only when it is told that the CPU is meant;
+    # else each rank would train on its own.
     accelerator = Accelerator(
         cpu=parallel.device == "cpu" or (world > 1 and not torch.cuda.is_available()),
         mixed_precision={"fp32": "no"}.get(parallel.precision, parallel.precision),
@@ -199,21 +241,31 @@ def build_accelerator(parallel: ParallelSection, optimization: OptimizationSecti
         kwargs_handlers=[data_parallel],
     )
     if accelerator.num_processes != world:
-        raise UsageError(f"{world} ranks were started, but Accelerate joined {accelerator.num_processes}", remedy="parallel.device=cpu")
+        raise UsageError(
+            f"{world} ranks were started, but Accelerate joined {accelerator.num_processes}",
+            remedy="parallel.device=cpu",
+        )
     return accelerator
 
 
-def _agree(accelerator: Accelerator, losses: dict[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
-    """Mean losses over ranks and whether any rank was asked to stop, in one collective, so that all ranks act alike."""
+def _agree(
+    accelerator: Accelerator, losses: dict[str, Tensor], stop: bool
+) -> tuple[dict[str, float], bool]:
+    """Mean losses over ranks and whether any rank was asked to stop, in one collective, so
+    that all ranks act alike.
+    """
     values = torch.stack(
-        [value.detach().float().reshape(()) for value in losses.values()] + [torch.tensor(float(stop), device=accelerator.device)]
+        [value.detach().float().reshape(()) for value in losses.values()]
+        + [torch.tensor(float(stop), device=accelerator.device)]
     )
     *means, stopping = accelerator.reduce(values, reduction="mean").tolist()
     return dict(zip(losses, means, strict=True)), stopping > 0
 
 
 class _Steps(torch.utils.data.Dataset):
-    """Step number -> this rank's batch; seeds what augmentation draws from, so it does not matter which process runs it."""
+    """Step number -> this rank's batch; seeds what augmentation draws from, so it does not matter
+    which process runs it.
+    """
 
     def __init__(self, stage: Stage, seed: int, rank: int):
         self._stage, self._seed, self._rank = stage, seed, rank
@@ -223,14 +275,22 @@ class _Steps(torch.utils.data.Dataset):
         return self._stage.batch(step)
 
 
-def _batches(stage: Stage, seed: int, steps: range, rank: int, workers: int) -> Iterable[dict[str, Tensor]]:
+def _batches(
+    stage: Stage, seed: int, steps: range, rank: int, workers: int
+) -> Iterable[dict[str, Tensor]]:
     return torch.utils.data.DataLoader(
-        _Steps(stage, seed, rank), batch_size=None, sampler=steps, num_workers=workers, pin_memory=torch.cuda.is_available()
+        _Steps(stage, seed, rank),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
     )
 
 
 def _set_modes(model: nn.Module) -> None:
-    """Training mode for what trains; frozen parts stay in eval mode, so that their dropout never runs."""
+    """Training mode for what trains; frozen parts stay in eval mode, so that
+    their dropout never runs.
+    """
     model.train()
     for part in model.modules():
         parameters = list(part.parameters())
@@ -239,12 +299,23 @@ def _set_modes(model: nn.Module) -> None:
 
 
 def _refuse_broken_weights(stage: Stage, step: int, checkpoints: Path) -> None:
-    if not all(parameter.isfinite().all() for parameter in stage.model.parameters() if parameter.requires_grad):
+    if not all(
+        parameter.isfinite().all()
+        for parameter in stage.model.parameters()
+        if parameter.requires_grad
+    ):
         good = newest_checkpoint(checkpoints)
-        raise NumericalError(f"weights are not finite after update {step}; last good checkpoint: {good or 'none yet'}", remedy=_CURE)
+        raise NumericalError(
+            f"weights are not finite after update {step}; last good checkpoint: "
+            f"{good or 'none yet'}",
+            remedy=_CURE,
+        )
 
 
-_CURE = "lower optimization.learning_rate or set optimization.gradient_clip, then continue with --resume"
+_CURE = (
+    "lower optimization.learning_rate or set optimization.gradient_clip, then "
+    "continue with --resume"
+)
 
 
 def _not_finite(name: str, step: int, parts: dict[str, float], good: Path | None) -> str:

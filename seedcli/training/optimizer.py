@@ -11,7 +11,8 @@ from seedcli.recipe.tokenizer import OptimizationSection
 
 
 def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:
-    """AdamW with weight decay only on matrices: parameters with fewer than two dimensions, biases and norms are exempt.
+    """AdamW with weight decay only on matrices: parameters with fewer than two dimensions,
+    biases and norms are exempt.
 
     Source: LAVIS runner_base, which SEED trains with (ndim < 2, or bias, ln or bn in the name).
     Differs from source: "norm" in the name counts too.
@@ -22,15 +23,27 @@ def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torc
             continue
         plain = parameter.ndim < 2 or any(word in name for word in ("bias", "norm", "ln_", "bn"))
         (exempt if plain else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": optimization.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": optimization.weight_decay},
+        {"params": exempt, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=optimization.learning_rate, betas=optimization.betas, eps=optimization.adam_epsilon
+        [g for g in groups if g["params"]],
+        lr=optimization.learning_rate,
+        betas=optimization.betas,
+        eps=optimization.adam_epsilon,
     )
 
 
 def learning_rate_at(step: int, optimization: OptimizationSection) -> float:
-    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine; by step, never by the clock."""
-    peak, floor, warmup = optimization.learning_rate, optimization.min_learning_rate, optimization.warmup_steps
+    """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine; by
+    step, never by the clock.
+    """
+    peak, floor, warmup = (
+        optimization.learning_rate,
+        optimization.min_learning_rate,
+        optimization.warmup_steps,
+    )
     if step < warmup:
         return peak * (step + 1) / warmup
     match optimization.schedule:

@@ -1,4 +1,6 @@
-"""What a training loop asks of its process: to stop politely, to draw the same random numbers again, and how much memory it takes."""
+"""What a training loop asks of its process: to stop politely, to draw the same random numbers
+again, and how much memory it takes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import torch
 
 @contextmanager
 def stop_signals() -> Iterator[dict[str, bool]]:
-    """First SIGTERM or Ctrl-C asks for a checkpoint after the step (`requested`); a second one ends at once."""
+    """First SIGTERM or Ctrl-C asks for a checkpoint after the step (`requested`); a
+    second one ends at once.
+    """
     asked = {"requested": False}
 
     def ask(number, frame):
@@ -34,7 +38,9 @@ def stop_signals() -> Iterator[dict[str, bool]]:
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seeds every generator for one update of one rank, so that a resumed run draws what the killed one would have drawn."""
+    """Seeds every generator for one update of one rank, so that a resumed run draws what the
+    killed one would have drawn.
+    """
     mixed = int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)

@@ -1,4 +1,6 @@
-"""What a process must know about its siblings: its rank, its rows of a batch, and how it ends. Torch-free."""
+"""What a process must know about its siblings: its rank, its rows of a batch, and
+how it ends. Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +34,23 @@ class Ranks:
         """
         if batch_size % self.world:
             raise UsageError(
-                f"batch size {batch_size} does not split over {self.world} processes", remedy="set optimization.batch_size to a multiple"
+                f"batch size {batch_size} does not split over {self.world} processes",
+                remedy="set optimization.batch_size to a multiple",
             )
         share = batch_size // self.world
         return slice(self.rank * share, (self.rank + 1) * share)
 
 
 def end_rank(code: int = 0) -> NoReturn:
-    """Ends this rank's process with an exit code as Python would, but without taking the interpreter apart.
+    """Ends this rank's process with an exit code as Python would, but without taking
+    the interpreter apart.
 
-    gloo's worker threads free their last work when they come to it and need the interpreter for that. One that asks while Python is being
-    taken apart aborts the process (torch 2.14: about one rank in ten), and a finished run would count as killed.
+    gloo's worker threads free their last work when they come to it and need the interpreter for
+    that. One that asks while Python is being taken apart aborts the process (torch 2.14: about one
+    rank in ten), and a finished run would count as killed.
     """
-    threading._shutdown()  # tells idle pools to end and waits for threads that write, as Python does first of all
+    # tells idle pools to end and waits for threads that write, as Python does first of all
+    threading._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -7,8 +7,9 @@ losses.png             the same as curves
 checkpoints/           what --resume continues from
 model/                 the finished part
 
-A language model is trained in phases; each has its own folder (`text`, `lora`, `full`) with metrics, curves and checkpoints, and, but
-for the last one, the model that the next phase starts from.
+A language model is trained in phases; each has its own folder (`text`, `lora`, `full`)
+with metrics, curves and checkpoints, and, but for the last one, the model that the
+next phase starts from.
 """
 
 from __future__ import annotations
@@ -27,10 +28,21 @@ from seedcli.errors import RecipeError
 from seedcli.recipe.read import dump_resolved, leaves
 from seedcli.recipe.tokenizer import Recipe
 
-PACKAGES = ("torch", "transformers", "diffusers", "accelerate", "deepspeed", "tokenizers", "safetensors", "numpy")
-# What may differ when a run is resumed: the length, because runs are cut short or prolonged, and what tames a run whose loss became NaN.
-# The schedule bends there, and run.json says so.
-FREE_TO_CHANGE = re.compile(r"(run|parallel)\.|(\w+\.)?optimization\.(steps|learning_rate|min_learning_rate|gradient_clip)$")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "diffusers",
+    "accelerate",
+    "deepspeed",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
+# What may differ when a run is resumed: the length, because runs are cut short or prolonged, and
+# what tames a run whose loss became NaN. The schedule bends there, and run.json says so.
+FREE_TO_CHANGE = re.compile(
+    r"(run|parallel)\.|(\w+\.)?optimization\.(steps|learning_rate|min_learning_rate|gradient_clip)$"
+)
 
 
 def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
@@ -69,7 +81,9 @@ def read_metrics(folder: Path) -> list[dict]:
 
 
 class MetricsLog:
-    """`metrics.jsonl`; on resume, lines after the checkpoint are dropped, because their steps run again."""
+    """`metrics.jsonl`; on resume, lines after the checkpoint are dropped, because
+    their steps run again.
+    """
 
     def __init__(self, path: Path, step: int):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,15 +110,22 @@ class MetricsLog:
         """Appends a line, floats to six digits."""
         self._last = line["step"]
         self._sums = {}
-        rounded = {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in line.items()}
+        rounded = {
+            name: float(f"{value:.6g}") if isinstance(value, float) else value
+            for name, value in line.items()
+        }
         with open(self._path, "a") as file:
             file.write(json.dumps(rounded) + "\n")
 
 
 def plot_metrics(folder: Path) -> Path | None:
-    """`metrics.jsonl` -> `losses.png`: one small chart for each figure; None where nothing was logged yet."""
+    """`metrics.jsonl` -> `losses.png`: one small chart for each figure; None where
+    nothing was logged yet.
+    """
     lines = read_metrics(folder)
-    names = [name for name in (lines[-1] if lines else {}) if name not in ("step", "eta_s", "memory_mb")]
+    names = [
+        name for name in (lines[-1] if lines else {}) if name not in ("step", "eta_s", "memory_mb")
+    ]
     if not names:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -134,9 +155,19 @@ def _changes(resolved: Path, recipe: Recipe) -> dict[str, list]:
     import tomllib
 
     before = {name: value for name, _, value in leaves(tomllib.loads(resolved.read_text()))}
-    now = {name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))}
-    changed = {name: [before.get(name), now.get(name)] for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)}
-    refused = [f"{name}: was {was!r}, is {new!r}" for name, (was, new) in changed.items() if not FREE_TO_CHANGE.match(name)]
+    now = {
+        name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))
+    }
+    changed = {
+        name: [before.get(name), now.get(name)]
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    }
+    refused = [
+        f"{name}: was {was!r}, is {new!r}"
+        for name, (was, new) in changed.items()
+        if not FREE_TO_CHANGE.match(name)
+    ]
     if refused:
         raise RecipeError(
             f"{resolved.parent} was started with other values: {'; '.join(refused)}",
@@ -149,7 +180,11 @@ def _steps(recipe: Recipe) -> int | dict[str, int]:
     """Updates of the one stage, or of each phase."""
     if hasattr(recipe, "optimization"):
         return recipe.optimization.steps
-    return {name: section.optimization.steps for name, section in recipe if hasattr(section, "optimization")}
+    return {
+        name: section.optimization.steps
+        for name, section in recipe
+        if hasattr(section, "optimization")
+    }
 
 
 def _version(package: str) -> str | None:
@@ -160,13 +195,21 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """Commit of the checkout that the package lies in, `+changes` where files differ from it; None outside a checkout."""
+    """Commit of the checkout that the package lies in, `+changes` where files differ from it;
+    None outside a checkout.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        ).stdout.strip()
 
     commit = git("rev-parse", "HEAD")
-    return f"{commit}+changes" if commit and git("status", "--porcelain", "--", "seedcli") else commit or None
+    return (
+        f"{commit}+changes"
+        if commit and git("status", "--porcelain", "--", "seedcli")
+        else commit or None
+    )

@@ -1,4 +1,6 @@
-"""How fast a device multiplies matrices, and what a token costs: together the share of the machine that a training uses."""
+"""How fast a device multiplies matrices, and what a token costs: together the share of the
+machine that a training uses.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from torch import nn
 
 
 def matmul_rate(device: torch.device, precision: str) -> float:
-    """Floating-point operations a second of square matrix products, best of five, as this process gets them now."""
+    """Floating-point operations a second of square matrix products, best of five, as this
+    process gets them now.
+    """
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     size, repeats = (4096, 10) if device.type == "cuda" else (1024, 2)
     matrix = torch.ones(size, size, dtype=dtype, device=device)
@@ -27,7 +31,9 @@ def matmul_rate(device: torch.device, precision: str) -> float:
 
 @dataclass(frozen=True)
 class TrainingFlops:
-    """Operations of a forward and a backward pass: of the layers for a token, of the output layer for a token that is learned."""
+    """Operations of a forward and a backward pass: of the layers for a token, of the output layer
+    for a token that is learned.
+    """
 
     layers: float
     head: float
@@ -38,15 +44,23 @@ class TrainingFlops:
 
 
 def training_flops(model: nn.Module) -> TrainingFlops:
-    """What a token of a language model costs, linear layers only; recomputation is not counted, attention scores neither.
+    """What a token of a language model costs, linear layers only; recomputation is not counted,
+    attention scores neither.
 
-    Two for every weight forward, two for the gradient of its input, two for its own gradient where it is trained. Of an output layer that
-    PEFT trains whole, the frozen original is not run and not counted.
+    Two for every weight forward, two for the gradient of its input, two for its own gradient
+    where it is trained. Of an output layer that PEFT trains whole, the frozen original is
+    not run and not counted.
     """
     head = model.get_output_embeddings()
     in_head = {id(module) for module in head.modules()}
-    layers = sum(_flops(module) for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in in_head)
-    return TrainingFlops(layers, max(_flops(module) for module in head.modules() if isinstance(module, nn.Linear)))
+    layers = sum(
+        _flops(module)
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and id(module) not in in_head
+    )
+    return TrainingFlops(
+        layers, max(_flops(module) for module in head.modules() if isinstance(module, nn.Linear))
+    )
 
 
 def _flops(layer: nn.Linear) -> float:

@@ -13,15 +13,38 @@ from typing import Any
 import seedcli
 from seedcli.recipe.read import recipes_folder, shipped_recipes
 
-PACKAGES = ("torch", "torchvision", "transformers", "diffusers", "peft", "accelerate", "deepspeed", "datasets", "open_clip_torch", "timm")
-PACKAGES += ("tokenizers", "sentencepiece", "safetensors", "huggingface_hub", "pyarrow", "webdataset", "pycocotools", "numpy", "pillow")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "diffusers",
+    "peft",
+    "accelerate",
+    "deepspeed",
+    "datasets",
+    "open_clip_torch",
+    "timm",
+)
+PACKAGES += (
+    "tokenizers",
+    "sentencepiece",
+    "safetensors",
+    "huggingface_hub",
+    "pyarrow",
+    "webdataset",
+    "pycocotools",
+    "numpy",
+    "pillow",
+)
 PACKAGES += ("pydantic", "typer", "rich", "gradio")
 SHOWN_ENVIRONMENT = ("HF_", "OMP_", "CUDA_", "TORCH_", "NCCL_")
 BUNDLED = Path(seedcli.__file__).parent / "bundled"
 
 
 def examine() -> dict[str, Any]:
-    """Everything a bug report needs: versions, the torch build, cores, memory, disk, bundled parts, cache folders, relevant environment."""
+    """Everything a bug report needs: versions, the torch build, cores, memory, disk, bundled parts,
+    cache folders, relevant environment.
+    """
     return {
         "seed": seedcli.__version__,
         "python": platform.python_version(),
@@ -37,7 +60,11 @@ def examine() -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(SHOWN_ENVIRONMENT) and "TOKEN" not in name}
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(SHOWN_ENVIRONMENT) and "TOKEN" not in name
+    }
 
 
 def _version(package: str) -> str | None:
@@ -56,7 +83,9 @@ def _torch() -> dict[str, Any]:
         "usable": True,
         "build": torch.__version__,
         "cuda_build": torch.version.cuda,
-        "cuda_devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "cuda_devices": [
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        ],
         "mps": torch.backends.mps.is_available(),
         "threads": torch.get_num_threads(),
     }
@@ -77,7 +106,11 @@ def _machine() -> dict[str, Any]:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         return names[0] if names else platform.machine()
     return platform.processor() or platform.machine()
 
@@ -86,8 +119,15 @@ def _memory() -> dict[str, float]:
     info = Path("/proc/meminfo")
     if not info.is_file():
         return {}
-    kib = {line.partition(":")[0]: int(line.split()[1]) for line in info.read_text().splitlines() if ":" in line}
-    return {"memory_gib": round(kib["MemTotal"] / 2**20, 1), "memory_available_gib": round(kib["MemAvailable"] / 2**20, 1)}
+    kib = {
+        line.partition(":")[0]: int(line.split()[1])
+        for line in info.read_text().splitlines()
+        if ":" in line
+    }
+    return {
+        "memory_gib": round(kib["MemTotal"] / 2**20, 1),
+        "memory_available_gib": round(kib["MemAvailable"] / 2**20, 1),
+    }
 
 
 def _bundled() -> dict[str, Any]:
@@ -107,4 +147,8 @@ def _caches() -> dict[str, Any]:
 
     ours = cache_folder()
     nearest = next(folder for folder in (ours, *ours.parents) if folder.exists())
-    return {"huggingface": str(ours.parent), "seed": str(ours), "writable": os.access(nearest, os.W_OK)}
+    return {
+        "huggingface": str(ours.parent),
+        "seed": str(ours),
+        "writable": os.access(nearest, os.W_OK),
+    }

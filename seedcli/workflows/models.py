@@ -17,11 +17,18 @@ from seedcli.models.weights.locate import BUNDLED_NANO, locate
 from seedcli.models.weights.published import PRESET_ROLES, PRESET_TITLES, ROLES, UNCLIP, Role
 
 # Name of a role's file or folder in a folder that `--model` takes.
-_PLACES = {"vit-g": "eva_vit_g", "quantizer": "seed_quantizer", "bert-vocabulary": "vocab", "unclip": "decoder"}
+_PLACES = {
+    "vit-g": "eva_vit_g",
+    "quantizer": "seed_quantizer",
+    "bert-vocabulary": "vocab",
+    "unclip": "decoder",
+}
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Presets and roles, each with its sources in order and where it lies on this disk; torch-free, asks nobody."""
+    """Presets and roles, each with its sources in order and where it lies on this disk;
+    torch-free, asks nobody.
+    """
     from seedcli.models.weights.download import find_local
 
     rows: list[dict[str, Any]] = []
@@ -30,7 +37,16 @@ def list_models() -> list[dict[str, Any]]:
             here = str(BUNDLED_NANO) if (BUNDLED_NANO / "seed_tokenizer.json").is_file() else None
         else:
             here = "complete" if all(find_local(ROLES[role]) for role in roles) else None
-        rows.append({"name": name, "kind": "preset", "about": PRESET_TITLES[name], "parts": list(roles), "here": here, "sources": []})
+        rows.append(
+            {
+                "name": name,
+                "kind": "preset",
+                "about": PRESET_TITLES[name],
+                "parts": list(roles),
+                "here": here,
+                "sources": [],
+            }
+        )
     for role in ROLES.values():
         found = find_local(role)
         sources = [
@@ -45,17 +61,28 @@ def list_models() -> list[dict[str, Any]]:
             for source in role.sources
         ]
         rows.append(
-            {"name": role.name, "kind": role.kind, "about": role.title, "parts": [], "here": found and str(found[1]), "sources": sources}
+            {
+                "name": role.name,
+                "kind": role.kind,
+                "about": role.title,
+                "parts": [],
+                "here": found and str(found[1]),
+                "sources": sources,
+            }
         )
     return rows
 
 
-def pull(name: str, *, to: Path | None = None, dry_run: bool = False, reporter: Reporter | None = None) -> Iterator[dict[str, Any]]:
-    """Gets a role, all roles of a preset, or a hub repository with a tokenizer; yields one row a role as it arrives.
+def pull(
+    name: str, *, to: Path | None = None, dry_run: bool = False, reporter: Reporter | None = None
+) -> Iterator[dict[str, Any]]:
+    """Gets a role, all roles of a preset, or a hub repository with a tokenizer; yields one
+    row a role as it arrives.
 
     Args:
         name: `seed models ls` shows them; or owner/name on the hub.
-        to: Lay the files out here, as `--model FOLDER` takes them: hard links where the file system allows it.
+        to: Lay the files out here, as `--model FOLDER` takes them: hard links where the
+            file system allows it.
         dry_run: Only say where each would come from.
         reporter: Hears which source answered and which failed.
 
@@ -72,7 +99,8 @@ def pull(name: str, *, to: Path | None = None, dry_run: bool = False, reporter: 
     if name not in PRESET_ROLES and name not in ROLES:
         if "/" not in name:
             raise UsageError(
-                f"nothing is called {name!r}", remedy=f"expected {', '.join([*PRESET_ROLES, *ROLES])}, or a hub id (owner/name)"
+                f"nothing is called {name!r}",
+                remedy=f"expected {', '.join([*PRESET_ROLES, *ROLES])}, or a hub id (owner/name)",
             )
         files = locate(name, reporter=reporter)
         yield {"role": name, "path": str(files.folder or files.weights[-1].parent), "source": name}
@@ -82,10 +110,20 @@ def pull(name: str, *, to: Path | None = None, dry_run: bool = False, reporter: 
         if dry_run:
             found = find_local(role)
             source = found[0] if found else role.sources[0]
-            yield {"role": role.name, "path": found and str(found[1]), "source": source.name, "size_bytes": source.size_bytes}
+            yield {
+                "role": role.name,
+                "path": found and str(found[1]),
+                "source": source.name,
+                "size_bytes": source.size_bytes,
+            }
             continue
         source, path = obtain(role, reporter=reporter, check=_decoder_check(role))
-        row: dict[str, Any] = {"role": role.name, "path": str(path), "source": source.name, "commit": commit_of(path)}
+        row: dict[str, Any] = {
+            "role": role.name,
+            "path": str(path),
+            "source": source.name,
+            "commit": commit_of(path),
+        }
         if path.is_file():
             row |= {"size_bytes": path.stat().st_size, "sha256": file_sha256(path)}
         if to is not None:
@@ -94,7 +132,11 @@ def pull(name: str, *, to: Path | None = None, dry_run: bool = False, reporter: 
 
 
 def _decoder_check(role: Role) -> Any:
-    return (lambda folder: check_decoder(folder, PRESETS["seed-2"].generation.generation_dim)) if role is UNCLIP else None
+    return (
+        (lambda folder: check_decoder(folder, PRESETS["seed-2"].generation.generation_dim))
+        if role is UNCLIP
+        else None
+    )
 
 
 def _lay_out(role: Role, path: Path, folder: Path) -> Path:
@@ -121,7 +163,8 @@ def _link(source: Path, target: Path) -> None:
 
 
 def verify(model: str, *, reporter: Reporter | None = None) -> list[dict[str, Any]]:
-    """Reads every weight of a model again: published hashes of its files, fit of its keys, and its fingerprint computed anew.
+    """Reads every weight of a model again: published hashes of its files, fit of its keys, and its
+    fingerprint computed anew.
 
     Raises:
         DataError: A file is damaged or does not fit, or the fingerprint is not the stated one.
@@ -135,34 +178,62 @@ def verify(model: str, *, reporter: Reporter | None = None) -> list[dict[str, An
     files = locate(model, reporter=reporter)
     rows = []
     for path in files.weights:
-        found, recorded, published = file_sha256(path), recorded_sha256(path), published_sha256(path.name)
+        found, recorded, published = (
+            file_sha256(path),
+            recorded_sha256(path),
+            published_sha256(path.name),
+        )
         if recorded and found != recorded:
             raise DataError(
-                f"{path} has sha256 {found}, its source stated {recorded}: damaged", remedy=f"delete {path.resolve()} and pull it again"
+                f"{path} has sha256 {found}, its source stated {recorded}: damaged",
+                remedy=f"delete {path.resolve()} and pull it again",
             )
-        note = "as published" if found in (recorded, published) else "not the published file" if published else "no published hash is known"
-        rows.append({"file": str(path), "size_bytes": path.stat().st_size, "sha256": found, "note": note})
+        note = (
+            "as published"
+            if found in (recorded, published)
+            else "not the published file"
+            if published
+            else "no published hash is known"
+        )
+        rows.append(
+            {"file": str(path), "size_bytes": path.stat().st_size, "sha256": found, "note": note}
+        )
     config, tensors = read_model(files, text_branch=True)
     with_text = any(key.startswith("text_branch.") for key in tensors)
     build_with(config, tensors, text_branch=with_text, file=files.folder or files.weights[-1])
     stored, digest = stored_digest(files), weights_digest(tensors)
-    stated = read_model_facts(files.folder)[1].get("fingerprint") if files.described and files.folder is not None else None
-    for before, now, title in ((stored, digest, "digest of the weights"), (stated, fingerprint(config, digest), "fingerprint")):
+    stated = (
+        read_model_facts(files.folder)[1].get("fingerprint")
+        if files.described and files.folder is not None
+        else None
+    )
+    for before, now, title in (
+        (stored, digest, "digest of the weights"),
+        (stated, fingerprint(config, digest), "fingerprint"),
+    ):
         if before and before != now:
             raise DataError(
                 f"{model}: stored is the {title} {before}, what is on the disk makes {now}",
-                remedy="weights or configuration were changed or damaged after they were saved; take them from their source again",
+                remedy="weights or configuration were changed or damaged after they were saved; "
+                "take them from their source again",
             )
     if files.released:
         store_digest(files, digest, fingerprint(config, digest))
     rows.append(
-        {"model": model, "fingerprint": fingerprint(config, digest), "tensors": len(tensors), "text_branch": with_text, "note": "fits"}
+        {
+            "model": model,
+            "fingerprint": fingerprint(config, digest),
+            "tensors": len(tensors),
+            "text_branch": with_text,
+            "note": "fits",
+        }
     )
     return rows
 
 
 def audit(model: str, *, reporter: Reporter | None = None) -> list[dict[str, Any]]:
-    """Sorts every key of a model's files: used, accounted for, unknown, missing, misshapen; one row a file, nothing is refused.
+    """Sorts every key of a model's files: used, accounted for, unknown, missing, misshapen; one row
+    a file, nothing is refused.
 
     Raises:
         DataError: A file is unreadable.
@@ -177,26 +248,54 @@ def audit(model: str, *, reporter: Reporter | None = None) -> list[dict[str, Any
     if not files.released:
         tensors, expected = read_tensors(files.weights[0]), expected_shapes(config)
         if not any(key.startswith("text_branch.") for key in tensors):
-            expected = {key: shape for key, shape in expected.items() if not key.startswith("text_branch.")}
+            expected = {
+                key: shape for key, shape in expected.items() if not key.startswith("text_branch.")
+            }
         shapes = [
-            f"{key}: {list(t.shape)}, expected {list(expected[key])}" for key, t in tensors.items() if t.shape != expected.get(key, t.shape)
+            f"{key}: {list(t.shape)}, expected {list(expected[key])}"
+            for key, t in tensors.items()
+            if t.shape != expected.get(key, t.shape)
         ]
         used: dict[str, int] = {}
         for key in tensors:
             if key in expected:
                 used[key.split(".")[0]] = used.get(key.split(".")[0], 0) + 1
-        unknown, missing = sorted(set(tensors) - set(expected)), sorted(set(expected) - set(tensors))
+        unknown, missing = (
+            sorted(set(tensors) - set(expected)),
+            sorted(set(expected) - set(tensors)),
+        )
         return [_audit_row(files.weights[0], len(tensors), used, {}, unknown, missing, shapes)]
     for path, role in zip(files.weights, ("vision", "quantizer"), strict=True):
         tensors = read_tensors(path)
-        found = census(tensors, fit_vocabulary(config, tensors) if role == "quantizer" else config, role=role)
-        counts = [{group: len(keys) for group, keys in groups.items()} for groups in (found.used, found.accounted_for)]
-        rows.append(_audit_row(path, len(tensors), counts[0], counts[1], found.unknown, found.missing, found.misshapen))
+        found = census(
+            tensors, fit_vocabulary(config, tensors) if role == "quantizer" else config, role=role
+        )
+        counts = [
+            {group: len(keys) for group, keys in groups.items()}
+            for groups in (found.used, found.accounted_for)
+        ]
+        rows.append(
+            _audit_row(
+                path,
+                len(tensors),
+                counts[0],
+                counts[1],
+                found.unknown,
+                found.missing,
+                found.misshapen,
+            )
+        )
     return rows
 
 
 def _audit_row(
-    path: Path, keys: int, used: dict[str, int], accounted_for: dict[str, int], unknown: list[str], missing: list[str], misshapen: list[str]
+    path: Path,
+    keys: int,
+    used: dict[str, int],
+    accounted_for: dict[str, int],
+    unknown: list[str],
+    missing: list[str],
+    misshapen: list[str],
 ) -> dict[str, Any]:
     return {
         "file": str(path),

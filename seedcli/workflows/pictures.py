@@ -1,4 +1,6 @@
-"""Pictures of training documents -> codes, by a visual tokenizer that is loaded when the first picture comes."""
+"""Pictures of training documents -> codes, by a visual tokenizer that is loaded when
+the first picture comes.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class PictureCodes:
                 padded = np.zeros((_MICRO_BATCH, *squares.shape[1:]), dtype=np.uint8)
                 padded[: len(chunk)] = squares
                 with torch.inference_mode():
-                    codes = self.tokenizer.encode(preprocess.normalize(torch.from_numpy(padded).to(place)))
+                    codes = self.tokenizer.encode(
+                        preprocess.normalize(torch.from_numpy(padded).to(place))
+                    )
                 found += [tuple(row) for row in codes[: len(chunk)].tolist()]
                 progress.advance(len(chunk))
         return found

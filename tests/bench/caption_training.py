@@ -1,6 +1,8 @@
-"""Two ways to train on the same captions, an update each in turn: packed rows by our trainer, padded rows by Hugging Face's.
+"""Two ways to train on the same captions, an update each in turn: packed rows by our trainer,
+padded rows by Hugging Face's.
 
-The padded way is the official run's: a caption and its picture a row, BOS and EOS around them, padded to `max_length` with labels of -100.
+The padded way is the official run's: a caption and its picture a row, BOS and EOS around them,
+padded to `max_length` with labels of -100.
 """
 
 from __future__ import annotations
@@ -15,7 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Sample
@@ -24,7 +32,11 @@ from seedcli.data.documents.sequences import IGNORED, TokenSequence
 from seedcli.data.emoji import train_texts
 from seedcli.data.emoji_sources import EmojiCaptions
 from seedcli.models.language.seed_llama import build_language_model
-from seedcli.models.language.text_tokenizer import CodeVocabulary, extend_text_tokenizer, train_text_tokenizer
+from seedcli.models.language.text_tokenizer import (
+    CodeVocabulary,
+    extend_text_tokenizer,
+    train_text_tokenizer,
+)
 from seedcli.recipe.language import (
     DocumentDataSection,
     DocumentSourceSection,
@@ -49,7 +61,9 @@ class Vocabulary:
 
     @classmethod
     def of_emoji(cls, *, pieces: int, num_codes: int) -> Vocabulary:
-        text_tokenizer = extend_text_tokenizer(train_text_tokenizer(train_texts(), pieces), num_codes)
+        text_tokenizer = extend_text_tokenizer(
+            train_text_tokenizer(train_texts(), pieces), num_codes
+        )
         return cls(text_tokenizer, CodeVocabulary.of(text_tokenizer, NUM_QUERIES))
 
     def build_model(self, shape: LlamaShapeSection) -> LlamaForCausalLM:
@@ -58,7 +72,9 @@ class Vocabulary:
 
 
 class AnyCodes:
-    """Codes drawn at random in place of a picture's own: speed does not depend on which they are."""
+    """Codes drawn at random in place of a picture's own: speed does not
+    depend on which they are.
+    """
 
     def __init__(self, num_codes: int):
         self._num_codes = num_codes
@@ -68,11 +84,28 @@ class AnyCodes:
 
 
 class DrawnCaptions:
-    """Rows are pictures with captions of one-piece words, whose number follows a normal distribution that is cut off at both ends."""
+    """Rows are pictures with captions of one-piece words, whose number follows a normal
+    distribution that is cut off at both ends.
+    """
 
-    def __init__(self, vocabulary: Vocabulary, *, mean: float, deviation: float, shortest: int, longest: int, rows: int = 4096):
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        mean: float,
+        deviation: float,
+        shortest: int,
+        longest: int,
+        rows: int = 4096,
+    ):
         self._codes = AnyCodes(vocabulary.codes.num_codes)
-        self._mean, self._deviation, self._shortest, self._longest, self._rows = mean, deviation, shortest, longest, rows
+        self._mean, self._deviation, self._shortest, self._longest, self._rows = (
+            mean,
+            deviation,
+            shortest,
+            longest,
+            rows,
+        )
         words = sorted({word for text in train_texts() for word in text.split() if word.isalpha()})
         pieces = vocabulary.text_tokenizer(words, add_special_tokens=False)["input_ids"]
         self._words = [word for word, ids in zip(words, pieces, strict=True) if len(ids) == 1]
@@ -86,13 +119,28 @@ class DrawnCaptions:
         return Sample(str(row), (self._codes.draw(None, rng), " ".join(words)))
 
 
-def caption_samples(source: EmojiCaptions | DrawnCaptions, vocabulary: Vocabulary, *, context_length: int) -> TokenSamples:
+def caption_samples(
+    source: EmojiCaptions | DrawnCaptions, vocabulary: Vocabulary, *, context_length: int
+) -> TokenSamples:
     """Captions before or after their picture, one half each, everything learned: as published."""
     section = DocumentSourceSection(
-        kind="emoji", path="train", form="caption", weight=1, max_tokens=context_length, image_first=0.5, mask_first=False
+        kind="emoji",
+        path="train",
+        form="caption",
+        weight=1,
+        max_tokens=context_length,
+        image_first=0.5,
+        mask_first=False,
     )
-    documents = DocumentSamples(DocumentDataSection(sources=[section]), [source], template=conversation_template("vicuna"), seed=0)
-    return TokenSamples(documents, vocabulary.text_tokenizer, vocabulary.codes, context_length=context_length)
+    documents = DocumentSamples(
+        DocumentDataSection(sources=[section]),
+        [source],
+        template=conversation_template("vicuna"),
+        seed=0,
+    )
+    return TokenSamples(
+        documents, vocabulary.text_tokenizer, vocabulary.codes, context_length=context_length
+    )
 
 
 class PaddedCaptions(Dataset):
@@ -113,11 +161,20 @@ class PaddedCaptions(Dataset):
         length = self._max_length or max(len(sequence.ids) for sequence in sequences)
         rows = {
             "input_ids": [(sequence.ids[:length], PADDING) for sequence in sequences],
-            "attention_mask": [(np.ones(len(sequence.ids[:length]), np.int32), 0) for sequence in sequences],
+            "attention_mask": [
+                (np.ones(len(sequence.ids[:length]), np.int32), 0) for sequence in sequences
+            ],
             "labels": [(sequence.labels[:length], IGNORED) for sequence in sequences],
         }
         return {
-            name: torch.from_numpy(np.stack([np.pad(ids, (0, length - len(ids)), constant_values=fill) for ids, fill in pairs])).long()
+            name: torch.from_numpy(
+                np.stack(
+                    [
+                        np.pad(ids, (0, length - len(ids)), constant_values=fill)
+                        for ids, fill in pairs
+                    ]
+                )
+            ).long()
             for name, pairs in rows.items()
         }
 
@@ -159,7 +216,9 @@ class Training:
         tokens, wall, cpu = self.tokens, time.perf_counter(), time.process_time()
         self._given.release()
         self._wait()
-        self.turns.append(Turn(self.tokens - tokens, time.perf_counter() - wall, time.process_time() - cpu))
+        self.turns.append(
+            Turn(self.tokens - tokens, time.perf_counter() - wall, time.process_time() - cpu)
+        )
 
     def end(self) -> None:
         if self._thread.ident is not None:
@@ -240,7 +299,9 @@ def padded_training(
     rows: int,
     folder: Path,
 ) -> Training:
-    """Hugging Face's Trainer on `rows` captions an update, with the same optimizer; `max_length` None pads to the longest of the batch."""
+    """Hugging Face's Trainer on `rows` captions an update, with the same optimizer; `max_length`
+    None pads to the longest of the batch.
+    """
     captions = PaddedCaptions(samples, max_length=max_length)
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -265,19 +326,28 @@ def padded_training(
 
     class Turns(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
-            # Counted when a batch is fetched, so the count is ahead by the batch that is trained on next, at all times.
+            # Counted when a batch is fetched, so the count is ahead by the batch that is trained
+            # on next, at all times.
             training.tokens = state.num_input_tokens_seen
             training.before_update()
 
     training = Training(
         name,
-        lambda _: Trainer(model=model, args=arguments, train_dataset=captions, data_collator=captions.collate, callbacks=[Turns()]).train(),
+        lambda _: Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=captions,
+            data_collator=captions.collate,
+            callbacks=[Turns()],
+        ).train(),
     )
     return training
 
 
 def take_turns(trainings: Sequence[Training], *, rounds: int, warm_up: int = 1) -> None:
-    """Gives every training one update a round, so that what else the machine does falls on all of them alike."""
+    """Gives every training one update a round, so that what else the machine does
+    falls on all of them alike.
+    """
     try:
         for training in trainings:
             training.begin()

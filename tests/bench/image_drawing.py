@@ -1,4 +1,6 @@
-"""Two ways to draw images of Q codes with one language model: our token loop, and `generate` of Hugging Face with its cache."""
+"""Two ways to draw images of Q codes with one language model: our token loop, and `generate` of
+Hugging Face with its cache.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,17 @@ from seedcli.models.language.token_loop import pad_left
 Grammar = Literal["bare", "processor", "prefix function"]
 
 
-def drawing_prompts(vocabulary: CodeVocabulary, *, batch: int, shortest: int = 20, step: int = 3) -> list[list[int]]:
+def drawing_prompts(
+    vocabulary: CodeVocabulary, *, batch: int, shortest: int = 20, step: int = 3
+) -> list[list[int]]:
     """Rows of BOS, words, BOI, each a little longer than the one before."""
     rng = random.Random(0)
     return [
-        [vocabulary.bos, *(rng.randrange(259, vocabulary.first_code) for _ in range(shortest + step * row)), vocabulary.boi]
+        [
+            vocabulary.bos,
+            *(rng.randrange(259, vocabulary.first_code) for _ in range(shortest + step * row)),
+            vocabulary.boi,
+        ]
         for row in range(batch)
     ]
 
@@ -36,13 +44,17 @@ class OnlyCodes(LogitsProcessor):
 
     def __init__(self, vocabulary: CodeVocabulary, width: int):
         self._forbidden = torch.ones(width, dtype=torch.bool)
-        self._forbidden[vocabulary.first_code : vocabulary.first_code + vocabulary.num_codes] = False
+        self._forbidden[vocabulary.first_code : vocabulary.first_code + vocabulary.num_codes] = (
+            False
+        )
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         return scores.masked_fill(self._forbidden, -torch.inf)
 
 
-def draw_by_generate(model: PreTrainedModel, vocabulary: CodeVocabulary, prompts: list[list[int]], grammar: Grammar) -> list[list[int]]:
+def draw_by_generate(
+    model: PreTrainedModel, vocabulary: CodeVocabulary, prompts: list[list[int]], grammar: Grammar
+) -> list[list[int]]:
     """Greedy, Q tokens; `bare` writes whatever is likeliest but EOS."""
     input_ids, mask = pad_left(prompts, vocabulary.pad)
     config = GenerationConfig(
@@ -57,7 +69,9 @@ def draw_by_generate(model: PreTrainedModel, vocabulary: CodeVocabulary, prompts
     steering = {}
     match grammar:
         case "processor":
-            steering["logits_processor"] = LogitsProcessorList([OnlyCodes(vocabulary, model.config.vocab_size)])
+            steering["logits_processor"] = LogitsProcessorList(
+                [OnlyCodes(vocabulary, model.config.vocab_size)]
+            )
         case "prefix function":
             codes = list(range(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes))
             steering["prefix_allowed_tokens_fn"] = lambda row, ids: codes

@@ -1,7 +1,9 @@
-"""`make bench`: time and memory at full size, on seeded weights in the layout of the release (3.3 GB in build/, made once, about a minute).
+"""`make bench`: time and memory at full size, on seeded weights in the layout of the release (3.3
+GB in build/, made once, about a minute).
 
-The official code, on two cores and with its downloads done, takes 31.5 s and 7.5 GB for one picture, of which 2.2 s is arithmetic. Targets:
-at most 8 s warm, 15 s the first time, 5 GB; 3.7 GB is the prize. Wall times are printed and not asserted: they are the machine's too.
+The official code, on two cores and with its downloads done, takes 31.5 s and 7.5 GB for one
+picture, of which 2.2 s is arithmetic. Targets: at most 8 s warm, 15 s the first time, 5 GB; 3.7 GB
+is the prize. Wall times are printed and not asserted: they are the machine's too.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from seedcli.models.weights.load import load_seed_tokenizer
 from tests.released_weights import write_released_weights
 
 SEED_2 = PRESETS["seed-2"]
-WEIGHTS = Path(os.environ.get("SEED_BENCH_WEIGHTS", Path(__file__).parents[2] / "build" / "bench-weights"))
+WEIGHTS = Path(
+    os.environ.get("SEED_BENCH_WEIGHTS", Path(__file__).parents[2] / "build" / "bench-weights")
+)
 BATCH = 16
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -53,7 +57,12 @@ def measure(*arguments: str) -> Run:
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stdout.close()
     assert process.returncode == 0
-    return Run(stdout, time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9)
+    return Run(
+        stdout,
+        time.perf_counter() - start,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss * 1024 / 1e9,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,9 @@ def folder() -> Path:
 
 @pytest.fixture
 def picture(tmp_path) -> Path:
-    pixels = torch.randint(0, 256, (480, 640, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (480, 640, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     Image.fromarray(pixels.numpy()).save(tmp_path / "picture.png")
     return tmp_path / "picture.png"
 
@@ -87,13 +98,25 @@ def timed(flops: float, rates: list[tuple[float, float]]) -> Iterator[None]:
 
 
 def test_one_picture_as_a_whole_process(folder, picture):
-    command = ("-m", "seedcli", "tokenize", str(picture), "--model", str(folder), "--json", "--quiet")
+    command = (
+        "-m",
+        "seedcli",
+        "tokenize",
+        str(picture),
+        "--model",
+        str(folder),
+        "--json",
+        "--quiet",
+    )
     print(f"\nimport torch          {measure('-c', 'import torch')}")
     (folder / "seed_fingerprint.json").unlink(missing_ok=True)
     for path in folder.iterdir():
         forget(path)
     first = measure(*command)
-    print(f"first time            {first}   (target 15 s; nothing in the page cache, fingerprint computed)")
+    print(
+        f"first time            {first}   (target 15 s; nothing in the page cache, "
+        "fingerprint computed)"
+    )
     warm = min((measure(*command) for _ in range(2)), key=lambda run: run.wall_s)
     print(f"warm                  {warm}   (target 8 s, 5 GB; prize 3.7 GB)")
     assert json.loads(first.stdout)["codes"] == json.loads(warm.stdout)["codes"]
@@ -109,7 +132,9 @@ def test_codes_are_those_of_weights_converted_to_fp32(folder):
 
 
 def test_steady_state(folder):
-    """Pictures a second against plain fp32 matrix products of the ViT's shapes, taken in turns in one process."""
+    """Pictures a second against plain fp32 matrix products of the ViT's shapes, taken
+    in turns in one process.
+    """
     tokenizer = load_seed_tokenizer(str(folder))
     pixels = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     vision = SEED_2.vision
@@ -138,6 +163,7 @@ def test_steady_state(folder):
     print(f"\nsteady state, batch {BATCH}: {wall / flops * BATCH:.2f} pictures/s")
     print(f"ours {wall / 1e9:.0f} GFLOP/s, plain products {plain_wall / 1e9:.0f} GFLOP/s")
     print(
-        f"share of plain products: {100 * wall / plain_wall:.0f} % by the wall, {100 * cpu / plain_cpu:.0f} % by CPU time   (target 90 %)"
+        f"share of plain products: {100 * wall / plain_wall:.0f} % by the wall, "
+        f"{100 * cpu / plain_cpu:.0f} % by CPU time   (target 90 %)"
     )
     assert cpu / plain_cpu > 0.7

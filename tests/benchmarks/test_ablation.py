@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from seedcli.benchmarks.ablation import WrittenSpan, mean_curve, paired_differences, score_groups, span_histogram, written_span
+from seedcli.benchmarks.ablation import (
+    WrittenSpan,
+    mean_curve,
+    paired_differences,
+    score_groups,
+    span_histogram,
+    written_span,
+)
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 
-WORDS = CodeVocabulary(first_code=100, num_codes=8, num_queries=4, boi=108, eoi=109, bos=1, eos=2, pad=0)
+WORDS = CodeVocabulary(
+    first_code=100, num_codes=8, num_queries=4, boi=108, eoi=109, bos=1, eos=2, pad=0
+)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +41,11 @@ def test_a_span_ends_where_something_else_than_a_code_comes(ids, ended, span):
 
 
 def test_histogram():
-    spans = [WrittenSpan(4, "closed")] * 3 + [WrittenSpan(12, "closed"), WrittenSpan(4, "unfinished"), WrittenSpan(0, "interrupted")]
+    spans = [WrittenSpan(4, "closed")] * 3 + [
+        WrittenSpan(12, "closed"),
+        WrittenSpan(4, "unfinished"),
+        WrittenSpan(0, "interrupted"),
+    ]
     assert span_histogram(spans) == {
         "ends": {"closed": 4, "interrupted": 1, "unfinished": 1},
         "lengths_of_closed": {"4": 3, "12": 1},

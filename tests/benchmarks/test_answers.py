@@ -7,7 +7,12 @@ from seedcli.benchmarks.answers import cut_answer, drop_final_period, first_line
     ("answer", "phrase", "line", "whole"),
     [
         ("yes.", "yes", "yes.", "yes."),
-        ("\n  a red bus. \nQuestion: what next?", "a red bus", "a red bus.", "a red bus. \nQuestion: what next?"),
+        (
+            "\n  a red bus. \nQuestion: what next?",
+            "a red bus",
+            "a red bus.",
+            "a red bus. \nQuestion: what next?",
+        ),
         ("3.5", "3.5", "3.5", "3.5"),
         ("wait...", "wait", "wait...", "wait..."),
         (" \n ", "", "", ""),

@@ -4,10 +4,12 @@ import pytest
 
 from seedcli.benchmarks.caption import score_captions, words_of
 
-# Captions -> what Stanford's PTB tokenizer 3.4.1 makes of them, lower-cased and without punctuation, as coco-caption calls it.
+# Captions -> what Stanford's PTB tokenizer 3.4.1 makes of them, lower-cased and without
+# punctuation, as coco-caption calls it.
 PTB = {
     "A man's dog isn't barking, it's 3 o'clock.": "a man 's dog is n't barking it 's 3 o'clock",
-    "Two people (a man and a woman) ride a black-and-white horse.": "two people -lrb- a man and a woman -rrb- ride a black-and-white horse",
+    "Two people (a man and a woman) ride a black-and-white horse.": "two people -lrb- a man and a "
+    "woman -rrb- ride a black-and-white horse",
     "A $5.00 bill & a 50% off sign.": "a $ 5.00 bill & a 50 % off sign",
     "The U.S. flag waves.": "the u.s. flag waves",
     "a T-shirt/jeans on a bed": "a t-shirt/jeans on a bed",
@@ -29,11 +31,17 @@ def test_words(caption, words):
 @pytest.mark.skipif(shutil.which("java") is None, reason="the PTB tokenizer is a Java program")
 def test_ptb_says_the_same():
     captions, references = list(PTB), [["a man and a dog on a bed"]] * len(PTB)
-    assert score_captions(captions, references, tokenisation="ptb") == score_captions(captions, references)
+    assert score_captions(captions, references, tokenisation="ptb") == score_captions(
+        captions, references
+    )
 
 
 def test_a_perfect_caption_and_an_empty_one():
-    references = [["a red bus on the street"], ["two birds in the blue sky"], ["a boat on a quiet river"]]
+    references = [
+        ["a red bus on the street"],
+        ["two birds in the blue sky"],
+        ["a boat on a quiet river"],
+    ]
     scores = score_captions(["A red bus on the street.", "", "a cat"], references)
     assert scores.cider[0] == pytest.approx(1000)  # CIDEr-D of a caption that is the reference
     assert scores.cider[1] == scores.rouge_l[1] == 0

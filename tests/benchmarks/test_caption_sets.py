@@ -29,7 +29,10 @@ def test_a_file(tmp_path):
     ]
     (tmp_path / "mine.json").write_text(json.dumps({"images": images}))
     found = load_caption_set(str(tmp_path / "mine.json"))
-    assert [(key, one.references) for key, one in found.pictures.items()] == [("000000", ("one", "two")), ("000002", ("three",))]
+    assert [(key, one.references) for key, one in found.pictures.items()] == [
+        ("000000", ("one", "two")),
+        ("000002", ("three",)),
+    ]
     before = found.digest
     images[2]["sentences"] = [{"raw": "four"}]
     (tmp_path / "mine.json").write_text(json.dumps({"images": images}))

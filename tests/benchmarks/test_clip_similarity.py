@@ -3,14 +3,23 @@
 import numpy as np
 import pytest
 
-from seedcli.benchmarks.clip_similarity import pack_feature, pair_similarity, shuffled_similarity, similarity_scores, unpack_features
+from seedcli.benchmarks.clip_similarity import (
+    pack_feature,
+    pair_similarity,
+    shuffled_similarity,
+    similarity_scores,
+    unpack_features,
+)
 
 DRAWN = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]])
 TRUTH = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
 
 
 def line(drawn, truth, caption):
-    packed = {name: pack_feature(np.array(each)) for name, each in (("truth", truth), ("caption", caption))}
+    packed = {
+        name: pack_feature(np.array(each))
+        for name, each in (("truth", truth), ("caption", caption))
+    }
     return packed | {"drawn": None if drawn is None else pack_feature(np.array(drawn))}
 
 
@@ -36,7 +45,11 @@ def test_features_survive_a_line_of_json():
 
 
 def test_answers_without_a_picture_are_left_out():
-    lines = [line([1, 0], [1, 0], [0, 1]), line(None, [1, 0], [1, 0]), line([0.6, 0.8], [0, 1], [0.8, 0.6])]
+    lines = [
+        line([1, 0], [1, 0], [0, 1]),
+        line(None, [1, 0], [1, 0]),
+        line([0.6, 0.8], [0, 1], [0.8, 0.6]),
+    ]
     scores, chance = similarity_scores(lines)
     # features are kept in fp16: 2^-11 of 100
     assert scores["clip_i"] == pytest.approx([100, 80], abs=0.05)

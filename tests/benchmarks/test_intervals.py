@@ -15,7 +15,9 @@ def test_a_share_has_the_interval_of_its_standard_error():
 def test_copies_of_a_sample_are_no_evidence():
     scores = np.random.default_rng(0).random(50)
     alone = bootstrap_interval(scores.tolist())
-    copied = bootstrap_interval(np.repeat(scores, 20).tolist(), np.repeat(np.arange(50), 20).tolist())
+    copied = bootstrap_interval(
+        np.repeat(scores, 20).tolist(), np.repeat(np.arange(50), 20).tolist()
+    )
     assert copied == pytest.approx(alone, abs=1e-12)
 
 

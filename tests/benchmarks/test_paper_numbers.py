@@ -1,4 +1,6 @@
-"""The published numbers as data: typed here a second time, each with its evidence, and under conditions that results can state."""
+"""The published numbers as data: typed here a second time, each with its evidence, and under
+conditions that results can state.
+"""
 
 import re
 from collections import Counter
@@ -46,7 +48,10 @@ SPOT = {
 
 
 def cells():
-    return {(number.model, number.measurement.dataset, number.metric): number for number in read_paper_numbers().published}
+    return {
+        (number.model, number.measurement.dataset, number.metric): number
+        for number in read_paper_numbers().published
+    }
 
 
 def test_values_are_the_published_ones():
@@ -77,28 +82,42 @@ def test_every_row_has_its_evidence_and_source():
 
 
 def test_conditions_are_what_the_code_does():
-    numbers = {number.measurement.protocol.name: number.measurement for number in read_paper_numbers().published}
+    numbers = {
+        number.measurement.protocol.name: number.measurement
+        for number in read_paper_numbers().published
+    }
     retrieval, caption, vqa = (numbers[name].conditions for name in ("retrieval", "caption", "vqa"))
     assert retrieval["settings.max_text_tokens"] == RETRIEVAL_TEXT_TOKENS
     assert retrieval["query"] == SEED_2.qformer.num_queries - 1
     for uses, conditions in (("retrieval", retrieval), ("codes", caption)):
         for name in ("image_size_px", "geometry", "interpolation"):
-            assert conditions[f"settings.preprocessing.{name}"] == getattr(getattr(SEED_2.preprocess, uses), name)
+            assert conditions[f"settings.preprocessing.{name}"] == getattr(
+                getattr(SEED_2.preprocess, uses), name
+            )
     assert caption["settings.prompt"] == read_prompts()["question"]["describe_image"]
     assert vqa["settings.prompt"] == "{question} " + read_prompts()["question"]["short_answer"]
     assert numbers["drawing"].conditions["settings.decoder.guidance"] == SEED_2.detokenize.guidance
     for number in read_paper_numbers().published:
         named = NAMED_SETS.get(number.measurement.dataset)
-        assert named is None or number.measurement.conditions["num_images"] == named.published["test"][0]
+        assert (
+            named is None
+            or number.measurement.conditions["num_images"] == named.published["test"][0]
+        )
 
 
 def test_commands_and_folders_of_measurements():
     numbers = read_paper_numbers()
     codes = cells()["SEED-2, causal codes", "coco", "i2t_r1"].measurement
-    assert codes.command("seed-2") == "seed eval retrieval --dataset coco --feature codes --model seed-2"
+    assert (
+        codes.command("seed-2")
+        == "seed eval retrieval --dataset coco --feature codes --model seed-2"
+    )
     assert codes.name == "retrieval-coco-test-codes"
     own = {each.name: each.command("seed-nano") for each in numbers.own}
-    assert own["retrieval-emoji-vendor-causal"] == "seed eval retrieval --dataset emoji --split vendor --feature causal --model seed-nano"
+    assert (
+        own["retrieval-emoji-vendor-causal"]
+        == "seed eval retrieval --dataset emoji --split vendor --feature causal --model seed-nano"
+    )
     assert len(own) == len(numbers.own)
     assert all(re.fullmatch(r"[\w.-]+", each.name) for each in numbers.own)
 
@@ -108,7 +127,11 @@ def test_commands_and_folders_of_measurements():
     [
         (r'mark = "P"\n', "", "BLIP-2, ITC: mark None, expected one of S, P, T, M"),
         (r'mark = "P"', 'mark = "X"', "mark 'X'"),
-        (r'absent = "another system, for scale"\n', "", "either `weights` or why they are `absent`"),
+        (
+            r'absent = "another system, for scale"\n',
+            "",
+            "either `weights` or why they are `absent`",
+        ),
         (r'protocol = "retrieval"', 'protocol = "guess"', "no set or protocol called 'guess'"),
         (r'assumed = \["judge.name"', 'assumed = ["jduge"', "assumes jduge, which is no condition"),
     ],

@@ -1,4 +1,6 @@
-"""Sets by name and by file: three layouts of caption files, tars, the hub's cache, and what is refused."""
+"""Sets by name and by file: three layouts of caption files, tars, the hub's
+cache, and what is refused.
+"""
 
 import io
 import json
@@ -44,7 +46,12 @@ def write(path: Path, content: object) -> Path:
 def karpathy(dataset: str | None = None) -> dict:
     splits = ["train", "test", "test", "val"]
     images = [
-        {"filename": f"{n}.png", "filepath": "val2014", "split": split, "sentences": [{"raw": f"{n} a"}, {"raw": f"{n} b"}]}
+        {
+            "filename": f"{n}.png",
+            "filepath": "val2014",
+            "split": split,
+            "sentences": [{"raw": f"{n} a"}, {"raw": f"{n} b"}],
+        }
         for n, split in enumerate(splits)
     ]
     return {"images": images, "dataset": dataset}
@@ -57,17 +64,24 @@ def test_karpathy_file(tmp_path, pictures):
     assert found.captions == ("1 a", "1 b", "2 a", "2 b")
     assert found.txt2img == (0, 0, 1, 1)
     assert is_published_split(found) is None
-    assert colours(load_retrieval_set(str(tmp_path / "mine.json"), split="val", images=pictures)) == [30]
+    assert colours(
+        load_retrieval_set(str(tmp_path / "mine.json"), split="val", images=pictures)
+    ) == [30]
 
 
 def test_unknown_split_lists_the_splits_of_the_file(tmp_path, pictures):
     path = write(tmp_path / "mine.json", karpathy())
-    with pytest.raises(UsageError, match=r"no split 'tset'; it has train \(1\), test \(2\), val \(1\)"):
+    with pytest.raises(
+        UsageError, match=r"no split 'tset'; it has train \(1\), test \(2\), val \(1\)"
+    ):
         load_retrieval_set(str(path), split="tset", images=pictures)
 
 
 def test_blip_file(tmp_path, pictures):
-    rows = [{"image": "val2014/3.png", "caption": ["x", "y"]}, {"image": "val2014/0.png", "caption": "z"}]
+    rows = [
+        {"image": "val2014/3.png", "caption": ["x", "y"]},
+        {"image": "val2014/0.png", "caption": "z"},
+    ]
     found = load_retrieval_set(str(write(pictures / "coco_karpathy_test.json", rows)))
     assert (colours(found), found.captions, found.txt2img) == ([30, 0], ("x", "y", "z"), (0, 0, 1))
 
@@ -82,11 +96,19 @@ def test_cocos_own_file_is_not_the_published_split(tmp_path, pictures):
         ],
     }
     path = str(write(tmp_path / "annotations" / "captions_val2014.json", content))
-    with pytest.raises(DataError, match=r"split val2014 of coco has 2 images and 3 captions; .* 5,000 images, 25,010 captions") as refused:
+    with pytest.raises(
+        DataError,
+        match=r"split val2014 of coco has 2 images and 3 captions; .* 5,000 images, "
+        r"25,010 captions",
+    ) as refused:
         load_retrieval_set(path, images=pictures)
     assert "--allow-split" in refused.value.remedy
     found = load_retrieval_set(path, images=pictures, allow_split=True)
-    assert (colours(found), found.captions, found.txt2img) == ([20, 10], ("two", "one", "uno"), (0, 1, 1))
+    assert (colours(found), found.captions, found.txt2img) == (
+        [20, 10],
+        ("two", "one", "uno"),
+        (0, 1, 1),
+    )
     assert is_published_split(found) is False
     with pytest.raises(UsageError, match="has no splits"):
         load_retrieval_set(path, images=pictures, split="test", allow_split=True)
@@ -98,19 +120,31 @@ def test_a_file_that_says_it_is_coco_must_have_cocos_size(tmp_path, pictures):
 
 
 def test_published_size_is_accepted(tmp_path, pictures):
-    item = {"filename": "1.png", "filepath": "val2014", "split": "test", "sentences": [{"raw": str(n)} for n in range(5)]}
-    found = load_retrieval_set(str(write(tmp_path / "full.json", {"dataset": "flickr30k", "images": [item] * 1000})), images=pictures)
+    item = {
+        "filename": "1.png",
+        "filepath": "val2014",
+        "split": "test",
+        "sentences": [{"raw": str(n)} for n in range(5)],
+    }
+    found = load_retrieval_set(
+        str(write(tmp_path / "full.json", {"dataset": "flickr30k", "images": [item] * 1000})),
+        images=pictures,
+    )
     assert is_published_split(found) is True
 
 
 def test_missing_pictures_are_counted_and_the_folders_named(tmp_path, pictures):
     path = write(tmp_path / "mine.json", karpathy())
-    with pytest.raises(DataError, match=r"2 of 2 pictures .* first val2014/1.png; looked in .*elsewhere") as missing:
+    with pytest.raises(
+        DataError, match=r"2 of 2 pictures .* first val2014/1.png; looked in .*elsewhere"
+    ) as missing:
         load_retrieval_set(str(path), images=tmp_path / "elsewhere")
     assert "--images" in missing.value.remedy
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"pictures": []}', '{"images": [{"filename": "a.png"}]}', "[1]", "3"])
+@pytest.mark.parametrize(
+    "content", ["", "{", '{"pictures": []}', '{"images": [{"filename": "a.png"}]}', "[1]", "3"]
+)
 def test_files_of_no_known_layout_are_refused(tmp_path, content):
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(DataError):
@@ -133,7 +167,10 @@ def write_tar(path: Path, numbers: list[int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for number in numbers:
-            for name, data in ((f"s{number}.jpg", encoded(10 * number)), (f"s{number}.txt", f"{number} a\n{number} b\n".encode())):
+            for name, data in (
+                (f"s{number}.jpg", encoded(10 * number)),
+                (f"s{number}.txt", f"{number} a\n{number} b\n".encode()),
+            ):
                 member = tarfile.TarInfo(name)
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
@@ -179,7 +216,10 @@ def test_the_next_hub_source_is_tried(hub_cache, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     folder = hub_snapshot(hub_cache, 1) / "data"
     folder.mkdir(parents=True)
-    rows = [{"image": {"bytes": encoded(10 * n), "path": f"{n}.jpg"}, "text": [f"{n} a", f"{n} b"]} for n in (1, 2, 3)]
+    rows = [
+        {"image": {"bytes": encoded(10 * n), "path": f"{n}.jpg"}, "text": [f"{n} a", f"{n} b"]}
+        for n in (1, 2, 3)
+    ]
     pq.write_table(pa.Table.from_pylist(rows), folder / "test-00000-of-00001.parquet")
     expect_two_then_one(load_retrieval_set("flickr30k", allow_split=True))
 
@@ -187,7 +227,11 @@ def test_the_next_hub_source_is_tried(hub_cache, monkeypatch, tmp_path):
 def test_a_set_that_is_nowhere_says_what_was_tried(hub_cache, tmp_path):
     with pytest.raises(DataError) as missing:
         load_retrieval_set("flickr30k", data_root=tmp_path)
-    for tried in ("dataset_flickr30k.json", "flickr30k/test/*.tar", *(hub.repo for hub in NAMED_SETS["flickr30k"].hub)):
+    for tried in (
+        "dataset_flickr30k.json",
+        "flickr30k/test/*.tar",
+        *(hub.repo for hub in NAMED_SETS["flickr30k"].hub),
+    ):
         assert tried in missing.value.message
     assert "--data-root" in missing.value.remedy
 
@@ -195,8 +239,14 @@ def test_a_set_that_is_nowhere_says_what_was_tried(hub_cache, tmp_path):
 def test_emoji_has_one_picture_per_emoji_and_vendor():
     found = load_retrieval_set("emoji")
     assert found.split == "unseen"
-    assert (sum(found.subsets["main"]), sum(found.subsets["no_flags"]), sum(found.subsets["no_flags_no_twins"])) == (177, 152, 122)
-    main = [image.name for image, flag in zip(found.images, found.subsets["main"], strict=True) if flag]
+    assert (
+        sum(found.subsets["main"]),
+        sum(found.subsets["no_flags"]),
+        sum(found.subsets["no_flags_no_twins"]),
+    ) == (177, 152, 122)
+    main = [
+        image.name for image, flag in zip(found.images, found.subsets["main"], strict=True) if flag
+    ]
     assert all(name.endswith("-google") for name in main)
     assert len(found.first(5).images) == 5
     assert len(load_retrieval_set("emoji", split="vendor").images) == 153

@@ -15,7 +15,10 @@ from seedcli.benchmarks.vqa_files import (
 
 
 def annotator(*answers):
-    return [{"answer": answer, "answer_confidence": "yes", "answer_id": number} for number, answer in enumerate(answers, 1)]
+    return [
+        {"answer": answer, "answer_confidence": "yes", "answer_id": number}
+        for number, answer in enumerate(answers, 1)
+    ]
 
 
 VQA_QUESTIONS = {
@@ -27,8 +30,18 @@ VQA_QUESTIONS = {
 }
 VQA_ANNOTATIONS = {
     "annotations": [
-        {"question_id": 9001, "image_id": 9, "answer_type": "number", "answers": annotator("2", "2", "3")},
-        {"question_id": 262148000, "image_id": 262148, "answer_type": "other", "answers": annotator("down", "at table", "down")},
+        {
+            "question_id": 9001,
+            "image_id": 9,
+            "answer_type": "number",
+            "answers": annotator("2", "2", "3"),
+        },
+        {
+            "question_id": 262148000,
+            "image_id": 262148,
+            "answer_type": "other",
+            "answers": annotator("down", "at table", "down"),
+        },
     ]
 }
 
@@ -36,7 +49,11 @@ VQA_ANNOTATIONS = {
 def test_vqa_pairs_questions_with_their_annotations():
     first, second = read_vqa(VQA_QUESTIONS, VQA_ANNOTATIONS, picture="COCO_val2014_{:012d}.jpg")
     assert first == QuestionRow(
-        "262148000", "COCO_val2014_000000262148.jpg", "Where is he looking?", ("down", "at table", "down"), kind="other"
+        "262148000",
+        "COCO_val2014_000000262148.jpg",
+        "Where is he looking?",
+        ("down", "at table", "down"),
+        kind="other",
     )
     assert (second.kind, second.answers, second.scoring) == ("number", ("2", "2", "3"), "vqa")
 
@@ -52,7 +69,11 @@ def test_a_question_without_its_annotation():
 
 
 def test_okvqa_takes_the_answers_that_its_evaluation_takes():
-    note = {"question_id": 1, "answer_type": "other", "answers": [{"answer_id": 1, "raw_answer": "racing", "answer": "race"}]}
+    note = {
+        "question_id": 1,
+        "answer_type": "other",
+        "answers": [{"answer_id": 1, "raw_answer": "racing", "answer": "race"}],
+    }
     questions = {"questions": [{"image_id": 5, "question": "What sport?", "question_id": 1}]}
     (row,) = read_vqa(questions, {"annotations": [note]}, picture="{}")
     assert row.answers == ("race",)
@@ -80,9 +101,27 @@ def test_keys_that_repeat_are_numbered():
 SEED_BENCH = {
     "question_type": {"Instances Counting": 5, "Action Recognition": 10},
     "questions": [
-        {"question_id": "101669", "data_id": "1454426_2591111986", "data_type": "image", "question_type_id": 5, "answer": "C"}
-        | {"question": "How many towels?", "choice_a": "One", "choice_b": "Two", "choice_c": "Three", "choice_d": "Four"},
-        {"question_id": "v1", "data_id": "video.mp4", "data_type": "video", "question_type_id": 10, "answer": "A"}
+        {
+            "question_id": "101669",
+            "data_id": "1454426_2591111986",
+            "data_type": "image",
+            "question_type_id": 5,
+            "answer": "C",
+        }
+        | {
+            "question": "How many towels?",
+            "choice_a": "One",
+            "choice_b": "Two",
+            "choice_c": "Three",
+            "choice_d": "Four",
+        },
+        {
+            "question_id": "v1",
+            "data_id": "video.mp4",
+            "data_type": "video",
+            "question_type_id": 10,
+            "answer": "A",
+        }
         | {"question": "What?", "choice_a": "a", "choice_b": "b", "choice_c": "c", "choice_d": "d"},
     ],
 }
@@ -91,7 +130,12 @@ SEED_BENCH = {
 def test_seed_bench_is_its_picture_dimensions():
     (row,) = read_seed_bench(SEED_BENCH)
     assert row == QuestionRow(
-        "101669", "1454426_2591111986", "How many towels?", ("Three",), "Instances Counting", ("One", "Two", "Three", "Four")
+        "101669",
+        "1454426_2591111986",
+        "How many towels?",
+        ("Three",),
+        "Instances Counting",
+        ("One", "Two", "Three", "Four"),
     )
     assert row.scoring == "choice"
 
@@ -102,24 +146,57 @@ def test_a_letter_that_is_none():
 
 
 def test_video_questions_have_their_first_word_as_kind():
-    (row,) = read_video_qa([{"answer": "someone", "id": 35084, "question": "who is slicing?", "video_id": 1451}])
+    (row,) = read_video_qa(
+        [{"answer": "someone", "id": 35084, "question": "who is slicing?", "video_id": 1451}]
+    )
     assert row == QuestionRow("35084", "1451", "who is slicing?", ("someone",), "who")
     assert row.scoring == "exact"
 
 
 def test_nextqa_in_both_layouts():
-    common = {"video": "4010069381", "question": "how do the two men play", "qid": "6", "type": "CH"}
-    (choice,) = read_nextqa([common | {"answer": "2", "a0": "roll", "a1": "tap", "a2": "strum", "a3": "hit", "a4": "pat"}])
-    assert (choice.question, choice.answers, choice.choices[2]) == ("how do the two men play?", ("strum",), "strum")
-    (open_question,) = read_nextqa([common | {"answer": "strum the guitar", "additional_ref_answer": "play"}])
-    assert (open_question.answers, open_question.choices, open_question.key) == (("strum the guitar",), (), "4010069381_6")
+    common = {
+        "video": "4010069381",
+        "question": "how do the two men play",
+        "qid": "6",
+        "type": "CH",
+    }
+    (choice,) = read_nextqa(
+        [
+            common
+            | {"answer": "2", "a0": "roll", "a1": "tap", "a2": "strum", "a3": "hit", "a4": "pat"}
+        ]
+    )
+    assert (choice.question, choice.answers, choice.choices[2]) == (
+        "how do the two men play?",
+        ("strum",),
+        "strum",
+    )
+    (open_question,) = read_nextqa(
+        [common | {"answer": "strum the guitar", "additional_ref_answer": "play"}]
+    )
+    assert (open_question.answers, open_question.choices, open_question.key) == (
+        ("strum the guitar",),
+        (),
+        "4010069381_6",
+    )
 
 
 def test_our_own_layout():
     rows = read_question_list(
         [
-            {"image": "a.png", "question": "Which?", "answer": "red", "choices": ["red", "blue"], "kind": "colour"},
-            {"images": ["a.png", "b.png"], "question": "Same?", "answers": ["no", "no", "yes"], "key": "q"},
+            {
+                "image": "a.png",
+                "question": "Which?",
+                "answer": "red",
+                "choices": ["red", "blue"],
+                "kind": "colour",
+            },
+            {
+                "images": ["a.png", "b.png"],
+                "question": "Same?",
+                "answers": ["no", "no", "yes"],
+                "key": "q",
+            },
             {"image": "a.png", "question": "Open?"},
         ]
     )
@@ -131,8 +208,17 @@ def test_our_own_layout():
 @pytest.mark.parametrize(
     ("items", "error"),
     [
-        ([{"image": "a", "question": "?", "answer": "green", "choices": ["red"]}], "not among the choices"),
-        ([{"image": "a", "question": "?", "key": "q"}, {"image": "a", "question": "?", "key": "q"}], "two questions"),
+        (
+            [{"image": "a", "question": "?", "answer": "green", "choices": ["red"]}],
+            "not among the choices",
+        ),
+        (
+            [
+                {"image": "a", "question": "?", "key": "q"},
+                {"image": "a", "question": "?", "key": "q"},
+            ],
+            "two questions",
+        ),
         ([{"question": "?"}], "images"),
     ],
 )

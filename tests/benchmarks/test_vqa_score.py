@@ -12,7 +12,8 @@ CHOICE = QuestionRow("3", "a.png", "?", ("a long answer",), "what", ("cat", "a l
 
 def test_words_are_scored_by_what_the_set_has():
     assert score_answer(EXACT, "Dark brown!") == 1.0
-    assert score_answer(MANY, "2.") == 0.25  # one of four wrote 2: a third of a match unless that one is left out
+    # one of four wrote 2: a third of a match unless that one is left out
+    assert score_answer(MANY, "2.") == 0.25
     assert score_answer(QuestionRow("4", "a.png", "?"), "anything") is None
 
 
@@ -35,6 +36,11 @@ def test_blind_answers():
     )]  # fmt: skip
     assert majority_scores(rows, by_choice=False) == [0, 1, 1, 1]
     annotators = QuestionRow("5", "b.png", "?", ("red", "red", "blue", "red"))
-    assert majority_scores([annotators, QuestionRow("6", "b.png", "?")], by_choice=False) == [pytest.approx((3 * 2 / 3 + 1) / 4), None]
-    choices = [QuestionRow(str(n), "a.png", "?", (right,), "", ("x", "y")) for n, right in enumerate("yyx")]
+    assert majority_scores([annotators, QuestionRow("6", "b.png", "?")], by_choice=False) == [
+        pytest.approx((3 * 2 / 3 + 1) / 4),
+        None,
+    ]
+    choices = [
+        QuestionRow(str(n), "a.png", "?", (right,), "", ("x", "y")) for n, right in enumerate("yyx")
+    ]
     assert majority_scores(choices, by_choice=True) == [1, 1, 0]

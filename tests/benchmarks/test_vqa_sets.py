@@ -21,13 +21,22 @@ def draw(path):
 @pytest.fixture
 def root(tmp_path):
     vqa = tmp_path / "vqav2"
-    for part, name in (("val2014", "COCO_val2014_{:012d}.jpg"), ("test2015", "COCO_test2015_{:012d}.jpg")):
+    for part, name in (
+        ("val2014", "COCO_val2014_{:012d}.jpg"),
+        ("test2015", "COCO_test2015_{:012d}.jpg"),
+    ):
         for number in (262148, 9):
             draw(vqa / part / name.format(number))
-    (vqa / "v2_OpenEndedQuestions_mscoco_val2014_questions.json").write_text(json.dumps(VQA_QUESTIONS))
-    (vqa / "v2_OpenEndedQuestions_mscoco_test-dev2015_questions.json").write_text(json.dumps(VQA_QUESTIONS))
+    (vqa / "v2_OpenEndedQuestions_mscoco_val2014_questions.json").write_text(
+        json.dumps(VQA_QUESTIONS)
+    )
+    (vqa / "v2_OpenEndedQuestions_mscoco_test-dev2015_questions.json").write_text(
+        json.dumps(VQA_QUESTIONS)
+    )
     (vqa / "annotations").mkdir()
-    (vqa / "annotations" / "v2_mscoco_val2014_annotations.json").write_text(json.dumps(VQA_ANNOTATIONS))
+    (vqa / "annotations" / "v2_mscoco_val2014_annotations.json").write_text(
+        json.dumps(VQA_ANNOTATIONS)
+    )
     (tmp_path / "seed-bench").mkdir()
     (tmp_path / "seed-bench" / "SEED-Bench.json").write_text(json.dumps(SEED_BENCH))
     draw(tmp_path / "seed-bench" / "SEED-Bench-image" / "picture.png")
@@ -50,17 +59,25 @@ def test_a_split_of_another_size_is_refused(root):
     assert "--allow-split" in caught.value.remedy
     found = load_question_set("vqav2", data_root=root, allow_split=True)
     assert found.published_split is False and found.split == "val"
-    assert [one.pictures[0].name for one in found.questions.values()][1].endswith("vqav2/val2014/COCO_val2014_000000000009.jpg")
+    assert [one.pictures[0].name for one in found.questions.values()][1].endswith(
+        "vqav2/val2014/COCO_val2014_000000000009.jpg"
+    )
     assert (found.answered_by, found.num_frames) == ("generation", None)
 
 
 def test_the_published_split_is_a_whole_one(root, monkeypatch):
     named = NAMED_QUESTIONS["vqav2"]
-    smaller = {name: dataclasses.replace(named.splits[name], sizes=(2,)) for name in ("val", "test-dev")}
+    smaller = {
+        name: dataclasses.replace(named.splits[name], sizes=(2,)) for name in ("val", "test-dev")
+    }
     monkeypatch.setitem(NAMED_QUESTIONS, "vqav2", dataclasses.replace(named, splits=smaller))
-    assert load_question_set("vqav2", data_root=root).published_split is False  # published figures are of test-dev
+    # published figures are of test-dev
+    assert load_question_set("vqav2", data_root=root).published_split is False
     assert load_question_set("vqav2", split="test-dev", data_root=root).published_split is True
-    assert load_question_set("vqav2", split="test-dev", data_root=root, limit=1).published_split is False
+    assert (
+        load_question_set("vqav2", split="test-dev", data_root=root, limit=1).published_split
+        is False
+    )
 
 
 def test_limit_asks_for_the_first_pictures_only_and_is_the_same_set(root):
@@ -86,15 +103,26 @@ def test_seed_bench_is_answered_by_likelihood(root):
 def test_frames_of_a_video(root):
     write_videos(root)
     (question,) = load_question_set("msvd", data_root=root, allow_split=True).questions.values()
-    assert [ref.name.rpartition("/")[2] for ref in question.pictures] == ["1.jpg", "3.jpg", "6.jpg", "8.jpg"]
-    (two,) = load_question_set("msvd", data_root=root, allow_split=True, num_frames=2).questions.values()
+    assert [ref.name.rpartition("/")[2] for ref in question.pictures] == [
+        "1.jpg",
+        "3.jpg",
+        "6.jpg",
+        "8.jpg",
+    ]
+    (two,) = load_question_set(
+        "msvd", data_root=root, allow_split=True, num_frames=2
+    ).questions.values()
     assert [ref.name.rpartition("/")[2] for ref in two.pictures] == ["2.jpg", "7.jpg"]
 
 
 def test_frames_sort_by_number_and_short_videos_repeat(root):
     write_videos(root, num_frames=12)
-    (question,) = load_question_set("msvd", data_root=root, allow_split=True, num_frames=12).questions.values()
-    assert [ref.name.rpartition("/")[2] for ref in question.pictures] == [f"{number}.jpg" for number in range(12)]
+    (question,) = load_question_set(
+        "msvd", data_root=root, allow_split=True, num_frames=12
+    ).questions.values()
+    assert [ref.name.rpartition("/")[2] for ref in question.pictures] == [
+        f"{number}.jpg" for number in range(12)
+    ]
     assert pick_frames(["a", "b"], 4) == ["a", "a", "b", "b"]
 
 
@@ -110,11 +138,47 @@ def test_nextqa_is_a_table(root):
     draw(root / "nextqa" / "frames" / "401" / "0.jpg")
     with open(root / "nextqa" / "test.csv", "w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["video", "frame_count", "width", "height", "question", "answer", "qid", "type", "a0", "a1", "a2", "a3", "a4"])
-        writer.writerow(["401", "369", "640", "480", 'why "so"', "1", "6", "CH", "no, one", "two", "x", "y", "z"])
+        writer.writerow(
+            [
+                "video",
+                "frame_count",
+                "width",
+                "height",
+                "question",
+                "answer",
+                "qid",
+                "type",
+                "a0",
+                "a1",
+                "a2",
+                "a3",
+                "a4",
+            ]
+        )
+        writer.writerow(
+            [
+                "401",
+                "369",
+                "640",
+                "480",
+                'why "so"',
+                "1",
+                "6",
+                "CH",
+                "no, one",
+                "two",
+                "x",
+                "y",
+                "z",
+            ]
+        )
     found = load_question_set("nextqa", data_root=root, allow_split=True)
     (question,) = found.questions.values()
-    assert (question.row.question, question.row.choices[0], question.row.answers) == ('why "so"?', "no, one", ("two",))
+    assert (question.row.question, question.row.choices[0], question.row.answers) == (
+        'why "so"?',
+        "no, one",
+        ("two",),
+    )
     assert len(question.pictures) == found.num_frames == 8
 
 
@@ -132,7 +196,10 @@ def test_what_is_missing_is_named_with_how_to_lay_it_out(dataset, tmp_path):
 def test_a_file_of_our_own(tmp_path):
     draw(tmp_path / "images" / "a.png")
     draw(tmp_path / "video" / "0.png")
-    rows = [{"image": "a.png", "question": "?", "answer": "red"}, {"image": "video", "question": "?", "answer": "red"}]
+    rows = [
+        {"image": "a.png", "question": "?", "answer": "red"},
+        {"image": "video", "question": "?", "answer": "red"},
+    ]
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
     found = load_question_set(str(path))
@@ -141,7 +208,13 @@ def test_a_file_of_our_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "error"), [("{}", "no questions"), ("[]", "holds no questions"), ("[1", "no questions"), ('[{"question": "?"}]', "images")]
+    ("content", "error"),
+    [
+        ("{}", "no questions"),
+        ("[]", "holds no questions"),
+        ("[1", "no questions"),
+        ('[{"question": "?"}]', "images"),
+    ],
 )
 def test_a_damaged_file(tmp_path, content, error):
     path = tmp_path / "mine.json"
@@ -164,4 +237,7 @@ def test_emoji_by_every_kind_early(root):
     found = load_question_set("emoji", limit=60)
     assert len({one.row.kind for one in found.questions.values()}) >= 7
     assert found.answered_by == "generation" and found.digest == load_question_set("emoji").digest
-    assert all(one.row.choices and one.row.answers[0] in one.row.choices for one in found.questions.values())
+    assert all(
+        one.row.choices and one.row.answers[0] in one.row.choices
+        for one in found.questions.values()
+    )

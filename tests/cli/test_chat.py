@@ -17,14 +17,29 @@ from typer.testing import CliRunner
 from seedcli.cli.main import app
 from tests.contracts.source_tree import ROOT
 
-QUICK = ["--temperature", "1.5", "--top-p", "1", "--max-new-tokens", "40", "--picture-steps", "2", "--device", "cpu"]
+QUICK = [
+    "--temperature",
+    "1.5",
+    "--top-p",
+    "1",
+    "--max-new-tokens",
+    "40",
+    "--picture-steps",
+    "2",
+    "--device",
+    "cpu",
+]
 EXAMPLE = str(ROOT / "examples" / "face.png")
 
 
 @pytest.fixture
 def run(tiny_llm_folder, tmp_path):
     def call(*words: str, stdin: str = ""):
-        return CliRunner().invoke(app, ["chat", "--model", str(tiny_llm_folder), "-o", str(tmp_path / "out"), *QUICK, *words], input=stdin)
+        return CliRunner().invoke(
+            app,
+            ["chat", "--model", str(tiny_llm_folder), "-o", str(tmp_path / "out"), *QUICK, *words],
+            input=stdin,
+        )
 
     return call
 
@@ -34,15 +49,27 @@ def test_once_answers_one_turn_as_json(run, tmp_path, picture) -> None:
     assert result.exit_code == 0, result.output
     (answer,) = [json.loads(line) for line in result.stdout.splitlines()]
     assert answer["text"].startswith("<image>")
-    assert answer["images"] == [str(tmp_path / "out" / f"{n}.png") for n in range(len(answer["codes"]))]
-    assert all(len(codes) == 32 and all(0 <= code < 64 for code in codes) for codes in answer["codes"])
+    assert answer["images"] == [
+        str(tmp_path / "out" / f"{n}.png") for n in range(len(answer["codes"]))
+    ]
+    assert all(
+        len(codes) == 32 and all(0 <= code < 64 for code in codes) for codes in answer["codes"]
+    )
     assert all(Path(path).is_file() for path in answer["images"])
     assert "answers by tiny-llm" in result.stderr
 
 
 def test_piped_lines_are_turns_and_commands(run, tmp_path, picture) -> None:
     transcript = tmp_path / "talk.jsonl"
-    lines = [f"/image {picture}", "what is it", "/draw a dog", f'/save "{transcript}"', "/seed 5", "/quit", "never said"]
+    lines = [
+        f"/image {picture}",
+        "what is it",
+        "/draw a dog",
+        f'/save "{transcript}"',
+        "/seed 5",
+        "/quit",
+        "never said",
+    ]
     result = run("--codes", stdin="\n".join(lines) + "\n")
     assert result.exit_code == 0, result.output
     answers = [json.loads(line) for line in result.stdout.splitlines()]
@@ -68,13 +95,32 @@ def test_paths_are_written_as_a_terminal_drops_them(run, tmp_path, picture) -> N
     literal = tmp_path / "back\\slash.png"
     literal.write_bytes(picture.read_bytes())
     paths = [str(spaced), str(spaced).replace(" ", "\\ "), f"'{spaced}'", str(literal)]
-    result = run("--codes", stdin="".join(f"/image {path}\n" for path in paths) + "<image><image><image><image> what\n")
+    result = run(
+        "--codes",
+        stdin="".join(f"/image {path}\n" for path in paths) + "<image><image><image><image> what\n",
+    )
     assert result.exit_code == 0, result.output
 
 
 def test_piped_bytes_that_are_no_text_are_refused(tiny_llm_folder) -> None:
-    command = [sys.executable, "-m", "seedcli", "chat", "--model", str(tiny_llm_folder), "--codes", *QUICK]
-    done = subprocess.run(command, input=b"caf\xe9\n", capture_output=True, cwd=ROOT, timeout=100, env={**os.environ, "PYTHONUTF8": "1"})
+    command = [
+        sys.executable,
+        "-m",
+        "seedcli",
+        "chat",
+        "--model",
+        str(tiny_llm_folder),
+        "--codes",
+        *QUICK,
+    ]
+    done = subprocess.run(
+        command,
+        input=b"caf\xe9\n",
+        capture_output=True,
+        cwd=ROOT,
+        timeout=100,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
     assert done.returncode == 2, done.stderr
     assert b"no UTF-8 at its character 4" in done.stderr
 
@@ -96,12 +142,32 @@ def test_the_same_seed_gives_the_same_answers(run) -> None:
         (["--once", "hi", "--image", "missing.png"], "", 3, "missing.png"),
         (["--once", "look: <image>"], "", 2, "0 images are attached"),
         (["--once", "hi", "--draw", "--max-new-tokens", "20"], "", 2, "an image takes 34 tokens"),
-        (["--once", "look: <image>", "--image", EXAMPLE, "--image", EXAMPLE], "", 2, "say <image> once for each, or not at all"),
-        (["--once", "hi", "--seed", "99999999999999999999"], "", 2, "seed is 99999999999999999999, expected 0 to 2^53"),
+        (
+            ["--once", "look: <image>", "--image", EXAMPLE, "--image", EXAMPLE],
+            "",
+            2,
+            "say <image> once for each, or not at all",
+        ),
+        (
+            ["--once", "hi", "--seed", "99999999999999999999"],
+            "",
+            2,
+            "seed is 99999999999999999999, expected 0 to 2^53",
+        ),
         (["--once", "hi", "--temperature", "1e-45"], "", 2, "expected 0, or 0.001 to 1000"),
         (["--once", "hi", "--guidance", "inf"], "", 2, "guidance is inf, expected 1 to 1000"),
-        (["--once", "hi", "--picture-guidance", "inf"], "", 2, "--picture-guidance is inf, expected 1 to 1000"),
-        (["--once", "what is <img> good for"], "", 2, "attaches a picture, <image> marks its place"),
+        (
+            ["--once", "hi", "--picture-guidance", "inf"],
+            "",
+            2,
+            "--picture-guidance is inf, expected 1 to 1000",
+        ),
+        (
+            ["--once", "what is <img> good for"],
+            "",
+            2,
+            "attaches a picture, <image> marks its place",
+        ),
         (["--once", "caf\udce9"], "", 2, "no UTF-8 at its character 4"),
         (["--once", "hi", "-o", EXAMPLE], "", 3, "is no folder"),
         (["--once", "hi", "--negative", "missing.jsonl"], "", 3, "missing.jsonl"),
@@ -130,7 +196,16 @@ def test_unknown_models_are_named(tmp_path) -> None:
 
 
 def test_without_the_grammar_the_answer_says_what_was_malformed(run) -> None:
-    result = run("--once", "a dog", "--unconstrained", "--codes", "--temperature", "3", "--max-new-tokens", "120")
+    result = run(
+        "--once",
+        "a dog",
+        "--unconstrained",
+        "--codes",
+        "--temperature",
+        "3",
+        "--max-new-tokens",
+        "120",
+    )
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
     assert answer["malformed"] > 0 and answer["codes"] == []
@@ -177,7 +252,9 @@ class TerminalChat:
 
 
 def _own_terminal() -> None:
-    """Makes standard input the terminal whose Ctrl-C reaches this process, also where the tests run in the background and ignore it."""
+    """Makes standard input the terminal whose Ctrl-C reaches this process, also where the tests run
+    in the background and ignore it.
+    """
     import fcntl
     import termios
 
@@ -190,7 +267,9 @@ def terminal_chat(tiny_llm_folder, tmp_path):
     chats: list[TerminalChat] = []
 
     def start(*words: str) -> TerminalChat:
-        chats.append(TerminalChat("--model", str(tiny_llm_folder), "-o", str(tmp_path / "out"), *words))
+        chats.append(
+            TerminalChat("--model", str(tiny_llm_folder), "-o", str(tmp_path / "out"), *words)
+        )
         return chats[-1]
 
     yield start

@@ -1,4 +1,6 @@
-"""`seed chat --web`: the page of a real server, driven as a browser drives it; and what `--web` does not go with."""
+"""`seed chat --web`: the page of a real server, driven as a browser drives it; and what
+`--web` does not go with.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from seedcli.cli.main import app
 from seedcli.data.images.facts import read_picture_facts
 from tests.contracts.source_tree import ROOT
 
-needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="gradio is not installed: make test-web")
+needs_gradio = pytest.mark.skipif(
+    importlib.util.find_spec("gradio") is None, reason="gradio is not installed: make test-web"
+)
 WATCHED = """
 import sys
 def watch(event, arguments):
@@ -36,7 +40,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 from seedcli.cli.main import main
 main()
-"""
+"""  # noqa: E501
 
 
 class Server(NamedTuple):
@@ -55,11 +59,35 @@ class Server(NamedTuple):
 
 def start(folder: Path, llm: Path, *words: str) -> Server:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GRADIO_")}
-    environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-    command = [sys.executable, "-c", WATCHED, "chat", "--web", "--model", str(llm), "-o", str(folder / "out"), "--device", "cpu"]
+    environment |= {
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(folder),
+    }
+    command = [
+        sys.executable,
+        "-c",
+        WATCHED,
+        "chat",
+        "--web",
+        "--model",
+        str(llm),
+        "-o",
+        str(folder / "out"),
+        "--device",
+        "cpu",
+    ]
     command += ["--temperature", "1.5", "--top-p", "1", "--max-new-tokens", "40", *words]
     with open(folder / "stderr", "w") as stderr:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=environment, cwd=folder)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+            cwd=folder,
+        )
     line = process.stdout.readline()
     assert line, (folder / "stderr").read_text()
     return Server(process, json.loads(line)["url"], folder)
@@ -67,7 +95,8 @@ def start(folder: Path, llm: Path, *words: str) -> Server:
 
 def end(server: Server) -> int:
     if server.process.poll() is None:
-        server.process.send_signal(signal.SIGTERM)  # as Ctrl-C, which processes in the background ignore
+        # as Ctrl-C, which processes in the background ignore
+        server.process.send_signal(signal.SIGTERM)
     try:
         return server.process.wait(timeout=30)
     finally:
@@ -90,20 +119,27 @@ def picture(tmp_path) -> Path:
 
 
 class Tab:
-    """A page as a browser has it open: a session of its own, what it uploads, the buttons that it presses."""
+    """A page as a browser has it open: a session of its own, what it uploads, the
+    buttons that it presses.
+    """
 
     def __init__(self, server: Server):
         self.url, self._session = f"{server.url}/gradio_api", uuid.uuid4().hex
 
     def upload(self, path: Path) -> dict[str, Any]:
         edge = uuid.uuid4().hex
-        head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"\r\n\r\n'
+        head = (
+            f'--{edge}\r\nContent-Disposition: form-data; name="files"; '
+            f'filename="{path.name}"\r\n\r\n'
+        )
         body = head.encode() + path.read_bytes() + f"\r\n--{edge}--\r\n".encode()
         (place,) = json.loads(self._ask("/upload", body, f"multipart/form-data; boundary={edge}"))
         return {"path": place, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
     def say(self, text: str, *pictures: Path, draw: bool = False, seed: int | None = None) -> Page:
-        return self.press("say", {"text": text, "files": [self.upload(path) for path in pictures]}, draw, seed)
+        return self.press(
+            "say", {"text": text, "files": [self.upload(path) for path in pictures]}, draw, seed
+        )
 
     def press(self, button: str, *values: Any) -> Page:
         *_, last = self.watch(self.begin(button, *values))
@@ -111,7 +147,7 @@ class Tab:
 
     def begin(self, button: str, *values: Any) -> str:
         body = json.dumps({"data": [None, *values], "session_hash": self._session})
-        return f"/call/{button}/{json.loads(self._ask(f'/call/{button}', body.encode(), 'application/json'))['event_id']}"
+        return f"/call/{button}/{json.loads(self._ask(f'/call/{button}', body.encode(), 'application/json'))['event_id']}"  # noqa: E501
 
     def watch(self, place: str) -> Iterator[Page]:
         """What the page shows while it grows."""
@@ -147,7 +183,11 @@ class Page(NamedTuple):
     @property
     def parts(self) -> list:
         """Role, then words or the bytes of a picture, of each part of each message."""
-        return [(message["role"], part.get("text") or self.read(part["file"])) for message in self.shown for part in message["content"]]
+        return [
+            (message["role"], part.get("text") or self.read(part["file"]))
+            for message in self.shown
+            for part in message["content"]
+        ]
 
     @property
     def saved(self) -> dict:
@@ -179,12 +219,20 @@ def test_a_conversation_in_a_browser(server, tmp_path, picture) -> None:
     again = tab.press("again", False, None)
     assert again.parts[:4] == page.parts[:4] and again.seed == 7
     assert len(again.saved["messages"]) == 2 and again.saved["key"] == once["key"]
-    assert again.saved["images"][:2] == once["images"][:2] and again.saved["images"][2] != once["images"][2]
+    assert (
+        again.saved["images"][:2] == once["images"][:2]
+        and again.saved["images"][2] != once["images"][2]
+    )
     assert tab.press("again", False, 5).saved["images"] == once["images"]
 
     empty = tab.press("reset")
     assert empty.shown == [] and not empty.transcript["interactive"]
-    assert tab.say("this <image> and <b>that</b> <image>", picture, picture, draw=True, seed=5).saved["messages"] == once["messages"]
+    assert (
+        tab.say("this <image> and <b>that</b> <image>", picture, picture, draw=True, seed=5).saved[
+            "messages"
+        ]
+        == once["messages"]
+    )
 
 
 @needs_gradio
@@ -193,7 +241,10 @@ def test_tabs_do_not_hear_each_other(server) -> None:
     alone = [tab.say("a dog", seed=number) for number, tab in enumerate(tabs)]
     for tab in tabs:
         tab.press("reset")
-    running = [tab.begin("say", {"text": f"bus {number}", "files": []}, False, None) for number, tab in enumerate(tabs)]
+    running = [
+        tab.begin("say", {"text": f"bus {number}", "files": []}, False, None)
+        for number, tab in enumerate(tabs)
+    ]
     pages = [list(tab.watch(place))[-1] for tab, place in zip(tabs, running, strict=True)]
     for number, page in enumerate(pages):
         assert page.parts[0] == ("user", f"bus {number}")
@@ -217,7 +268,9 @@ def test_what_goes_wrong_is_said_and_the_turn_is_given_back(server, tmp_path, pi
     ):
         page = tab.say(words, *pictures, draw=True)
         assert message in page.status
-        assert page.words["value"]["text"] == words and len(page.words["value"]["files"]) == len(pictures)
+        assert page.words["value"]["text"] == words and len(page.words["value"]["files"]) == len(
+            pictures
+        )
         assert page.draw and page.shown == [] and page.seed == 0
     good = tab.say("a <image>", picture, draw=True)
     assert len(good.saved["images"]) >= 2 and "Traceback" not in server.stderr
@@ -237,14 +290,21 @@ def test_the_page_is_for_this_machine_and_asks_nothing_elsewhere(server) -> None
     assert response.status == 200
     policy = response.headers["content-security-policy"]
     assert "default-src 'self'" in policy and "http" not in policy
-    assert not re.findall(r"""<(?:script|link)[^>]+(?:src|href)=["']?(?:https?:)?//(?!127\.0\.0\.1)[^>]*>""", text)
+    assert not re.findall(
+        r"""<(?:script|link)[^>]+(?:src|href)=["']?(?:https?:)?//(?!127\.0\.0\.1)[^>]*>""", text
+    )
     assert "fonts.g" not in get("/theme.css")[1]
     assert get("/", Host="elsewhere.example")[0].status == 400
-    with pytest.raises(OSError), socket.create_connection((_other_address(), server.port), timeout=2):
+    with (
+        pytest.raises(OSError),
+        socket.create_connection((_other_address(), server.port), timeout=2),
+    ):
         pass
     assert "OUTSIDE" not in server.stderr
     result = CliRunner().invoke(app, ["chat", "--web", "--port", str(server.port)])
-    assert result.exit_code == 2 and f"port {server.port} of 127.0.0.1 cannot be had" in result.stderr
+    assert (
+        result.exit_code == 2 and f"port {server.port} of 127.0.0.1 cannot be had" in result.stderr
+    )
 
 
 def _other_address() -> str:
@@ -259,7 +319,9 @@ def _other_address() -> str:
 
 @needs_gradio
 @pytest.mark.slow
-def test_an_answer_is_stopped_and_the_server_ends_cleanly(tiny_llm_folder, tmp_path, picture) -> None:
+def test_an_answer_is_stopped_and_the_server_ends_cleanly(
+    tiny_llm_folder, tmp_path, picture
+) -> None:
     server = start(tmp_path, tiny_llm_folder, "--picture-steps", "150")
     try:
         tab = Tab(server)
@@ -267,7 +329,12 @@ def test_an_answer_is_stopped_and_the_server_ends_cleanly(tiny_llm_folder, tmp_p
         assert next(pages).stop["interactive"]
         tab.begin("stop")
         *_, page = pages
-        assert "Stopped" in page.status and page.shown == [] and page.draw and page.words["value"]["text"] == "a dog"
+        assert (
+            "Stopped" in page.status
+            and page.shown == []
+            and page.draw
+            and page.words["value"]["text"] == "a dog"
+        )
         assert len(tab.say("a dog", seed=0).saved["messages"]) == 2
     finally:
         code = end(server)
@@ -298,12 +365,19 @@ def test_piped_turns_and_web_do_not_go_together(tmp_path) -> None:
     with open(tmp_path / "turns") as turns:
         for options in ({"input": "hello\n"}, {"stdin": turns}):
             command = [sys.executable, "-m", "seedcli", "chat", "--web"]
-            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, **options)
-            assert done.returncode == 2 and "--web and piped input do not go together" in done.stderr
+            done = subprocess.run(
+                command, capture_output=True, text=True, cwd=ROOT, timeout=60, **options
+            )
+            assert (
+                done.returncode == 2 and "--web and piped input do not go together" in done.stderr
+            )
 
 
 def test_without_gradio_the_error_names_the_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     result = CliRunner().invoke(app, ["chat", "--web"])
     assert result.exit_code == 2
-    assert "gradio, which is not installed" in result.stderr and "pip install 'seedcli[web]'" in result.stderr
+    assert (
+        "gradio, which is not installed" in result.stderr
+        and "pip install 'seedcli[web]'" in result.stderr
+    )

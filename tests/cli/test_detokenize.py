@@ -1,4 +1,6 @@
-"""`seed detokenize` as typed: exit codes, what goes to stdout, the pipe of the README, nothing heavy before codes are checked."""
+"""`seed detokenize` as typed: exit codes, what goes to stdout, the pipe of the README, nothing
+heavy before codes are checked.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,29 @@ def test_integers_on_the_command_line(tiny_model_folder: Path, tmp_path: Path) -
     result = _seed(*_numbers(), "-o", tmp_path / "out.png", "-m", tiny_model_folder, *QUICK)
     assert result.exit_code == 0, result.stderr
     row = json.loads(result.stdout)
-    assert list(row) == ["source", "output", "codes", "model", "fingerprint", "steps", "guidance", "seed"]
+    assert list(row) == [
+        "source",
+        "output",
+        "codes",
+        "model",
+        "fingerprint",
+        "steps",
+        "guidance",
+        "seed",
+    ]
     assert (row["codes"], row["steps"], row["guidance"], row["seed"]) == (CODES, 1, 2.0, 0)
     assert "pictures by tiny" in result.stderr
 
-    words = ["detokenize", *_numbers(), "-o", str(tmp_path / "out.png"), "-m", str(tiny_model_folder), "--resume", *QUICK]
+    words = [
+        "detokenize",
+        *_numbers(),
+        "-o",
+        str(tmp_path / "out.png"),
+        "-m",
+        str(tiny_model_folder),
+        "--resume",
+        *QUICK,
+    ]
     kept, loaded = (json.loads(line) for line in _fresh(words, stdin="").stdout.splitlines())
     assert kept == row | {"kept": True}
     assert "torch" not in loaded
@@ -47,7 +67,12 @@ def test_integers_on_the_command_line(tiny_model_folder: Path, tmp_path: Path) -
 
 def test_a_file_and_a_folder_with_quiet(tiny_model_folder: Path, tmp_path: Path) -> None:
     lines = tmp_path / "codes.jsonl"
-    lines.write_text("".join(json.dumps({"source": f"x/{name}.jpg", "codes": CODES}) + "\n" for name in ("cat", "dog")))
+    lines.write_text(
+        "".join(
+            json.dumps({"source": f"x/{name}.jpg", "codes": CODES}) + "\n"
+            for name in ("cat", "dog")
+        )
+    )
     result = _seed(lines, "-o", tmp_path / "out", "-m", tiny_model_folder, "--quiet", *QUICK)
     assert (result.exit_code, result.stderr) == (0, "")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
@@ -58,18 +83,34 @@ def test_a_file_and_a_folder_with_quiet(tiny_model_folder: Path, tmp_path: Path)
 
 
 def test_token_text_on_stdin(tiny_model_folder: Path, tmp_path: Path) -> None:
-    result = _seed("-o", tmp_path / "out.png", "-m", tiny_model_folder, *QUICK, stdin=format_span(CODES) + "\n")
+    result = _seed(
+        "-o", tmp_path / "out.png", "-m", tiny_model_folder, *QUICK, stdin=format_span(CODES) + "\n"
+    )
     assert result.exit_code == 0, result.stderr
     assert read_picture_facts(tmp_path / "out.png")["codes"] == CODES
 
 
 def test_dry_run_draws_nothing_and_loads_nothing(tiny_model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["detokenize", "-o", str(out), "-m", str(tiny_model_folder), "--dry-run", "--limit", "2"]
+    words = [
+        "detokenize",
+        "-o",
+        str(out),
+        "-m",
+        str(tiny_model_folder),
+        "--dry-run",
+        "--limit",
+        "2",
+    ]
     done = _fresh(words, stdin=f"{json.dumps(CODES)}\n" * 3)
     assert done.returncode == 0, done.stderr
     row, loaded = (json.loads(line) for line in done.stdout.splitlines())
-    assert (row["dry_run"], row["images"], row["kept"], row["first_output"]) == (True, 2, 0, str(out / "000000.png"))
+    assert (row["dry_run"], row["images"], row["kept"], row["first_output"]) == (
+        True,
+        2,
+        0,
+        str(out / "000000.png"),
+    )
     assert (row["steps"], row["guidance"]) == (20, 10.0)
     assert loaded == []
     assert not out.exists()
@@ -86,7 +127,9 @@ def _fresh(words: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
         "finally:\n"
         "    print(json.dumps([name for name in heavy if name in sys.modules]))\n"
     )
-    return subprocess.run([sys.executable, "-c", code], input=stdin, capture_output=True, text=True, timeout=100)
+    return subprocess.run(
+        [sys.executable, "-c", code], input=stdin, capture_output=True, text=True, timeout=100
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +140,9 @@ def _fresh(words: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
         ("[0.5" + ", 0" * 31 + "]", "stdin, line 1: code 0 is 0.5, expected an integer"),
     ],
 )
-def test_malformed_codes_exit_2_before_anything_heavy_is_loaded(tmp_path: Path, codes: str, says: str) -> None:
+def test_malformed_codes_exit_2_before_anything_heavy_is_loaded(
+    tmp_path: Path, codes: str, says: str
+) -> None:
     done = _fresh(["detokenize", "-m", "seed-2", "-o", str(tmp_path / "out.png")], stdin=codes)
     assert done.returncode == 2
     assert says in done.stderr
@@ -116,9 +161,17 @@ def test_exit_codes_of_what_a_user_can_do_wrong(tiny_model_folder: Path, tmp_pat
         (2, _seed(*_numbers(), *model), "-o"),
         (2, _seed(*_numbers(), *out, *model, "--fill", "mean"), "--codes-only"),
         (2, _seed(*_numbers(), *out, *model, "--fill", "llm"), "--codes-only"),
-        (2, _seed(*_numbers(), *out, *model, "--codes-only", "8", "--llm", "seed-nano"), "--fill llm"),
+        (
+            2,
+            _seed(*_numbers(), *out, *model, "--codes-only", "8", "--llm", "seed-nano"),
+            "--fill llm",
+        ),
         (2, _seed(*_numbers(), *out, *model, "--codes-only", "8", "--fill", "lmm"), "lmm"),
-        (3, _seed(*_numbers(), *out, *model, "--codes-only", "8", "--fill", "llm"), "--llm names one"),
+        (
+            3,
+            _seed(*_numbers(), *out, *model, "--codes-only", "8", "--fill", "llm"),
+            "--llm names one",
+        ),
         (2, _seed(*_numbers(), *out, *model, "--guidance", "0.5"), "--guidance"),
         (2, _seed(*_numbers(), *out, "-m", "sead-nano"), "seed-nano"),
         (2, _seed(*out, *model, stdin=""), "stdin holds no codes"),
@@ -137,19 +190,31 @@ def test_exit_codes_of_what_a_user_can_do_wrong(tiny_model_folder: Path, tmp_pat
 
 def test_force_draws_codes_of_another_model(tiny_model_folder: Path, tmp_path: Path) -> None:
     foreign = json.dumps({"codes": CODES, "model": "seed-2", "fingerprint": "f00"})
-    result = _seed("-o", tmp_path / "out.png", "-m", tiny_model_folder, "--force", *QUICK, stdin=foreign)
+    result = _seed(
+        "-o", tmp_path / "out.png", "-m", tiny_model_folder, "--force", *QUICK, stdin=foreign
+    )
     assert result.exit_code == 0
     assert "warning: stdin, line 1: these codes were made by seed-2 (f00)" in result.stderr
 
 
 def test_the_readme_pipe(tiny_model_folder: Path, tmp_path: Path) -> None:
-    """`seed tokenize img.jpg | seed detokenize -o out.png`, two processes and a pipe; the codes come through."""
+    """`seed tokenize img.jpg | seed detokenize -o out.png`, two processes and a pipe;
+    the codes come through.
+    """
     Image.effect_mandelbrot((80, 60), (-2, -1, 1, 1), 50).convert("RGB").save(tmp_path / "img.jpg")
     seed, model = f"{sys.executable} -m seedcli", f"--model {tiny_model_folder}"
-    command = f"{seed} tokenize img.jpg {model} | tee codes.jsonl | {seed} detokenize -o out.png {model} --steps 1"
+    command = (
+        f"{seed} tokenize img.jpg {model} | tee codes.jsonl | {seed} detokenize -o out.png "
+        f"{model} --steps 1"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
     made, drawn = json.loads((tmp_path / "codes.jsonl").read_text()), json.loads(done.stdout)
@@ -163,9 +228,24 @@ def test_the_readme_pipe(tiny_model_folder: Path, tmp_path: Path) -> None:
 def test_interrupted_it_keeps_what_is_done(tiny_model_folder: Path, tmp_path: Path) -> None:
     out, lines = tmp_path / "out", tmp_path / "codes.jsonl"
     lines.write_text((json.dumps(CODES) + "\n") * 2000)
-    words = [sys.executable, "-m", "seedcli", "detokenize", str(lines), "-o", str(out), "-m", str(tiny_model_folder), "-b", "1", *QUICK]
+    words = [
+        sys.executable,
+        "-m",
+        "seedcli",
+        "detokenize",
+        str(lines),
+        "-o",
+        str(out),
+        "-m",
+        str(tiny_model_folder),
+        "-b",
+        "1",
+        *QUICK,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
     first = process.stdout.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGTERM)

@@ -13,7 +13,9 @@ from seedcli.recipe.read import shipped_recipes
 
 
 def test_doctor_reports_what_a_bug_report_needs() -> None:
-    result = CliRunner().invoke(app, ["doctor", "--json"], env={"HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "1"})
+    result = CliRunner().invoke(
+        app, ["doctor", "--json"], env={"HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "1"}
+    )
     assert result.exit_code == 0
     report = json.loads(result.stdout)
     assert report["seed"] == __version__

@@ -31,9 +31,15 @@ def caption_file(tmp_path):
     rng = np.random.default_rng(0)
     images = []
     for number in range(6):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
         images.append(
-            {"filename": f"{number}.png", "split": "test", "sentences": [{"raw": "red cat " * (number + 1)}, {"raw": chr(97 + number)}]}
+            {
+                "filename": f"{number}.png",
+                "split": "test",
+                "sentences": [{"raw": "red cat " * (number + 1)}, {"raw": chr(97 + number)}],
+            }
         )
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"images": images}))
@@ -48,8 +54,10 @@ def test_envelope(tiny_tokenizer_folder, caption_file):
     outcome = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file, "--json")
     assert outcome.exit_code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
-    assert {key: result[key] for key in ("benchmark", "dataset", "split", "num_images", "num_captions", "feature", "query", "model")} == {
-        "benchmark": "retrieval", "dataset": "mine", "split": "test", "num_images": 6, "num_captions": 12, "feature": "causal", "query": 31,
+    assert {key: result[key] for key in ("benchmark", "dataset", "split", "num_images",
+                                         "num_captions", "feature", "query", "model")} == {
+        "benchmark": "retrieval", "dataset": "mine", "split": "test", "num_images": 6,
+        "num_captions": 12, "feature": "causal", "query": 31,
         "model": "tiny",
     }  # fmt: skip
     assert result["fingerprint"] == load_seed_tokenizer(str(tiny_tokenizer_folder)).fingerprint
@@ -60,7 +68,9 @@ def test_envelope(tiny_tokenizer_folder, caption_file):
 def test_emoji_on_tiny_weights_says_what_flags_and_twins_do(tiny_tokenizer_folder):
     result = run_retrieval("emoji", model=str(tiny_tokenizer_folder), batch_size=128)
     assert (result["num_images"], result["published_split"]) == (177, None)
-    assert {"no_flags", "no_flags_no_twins", "vendor_fluent", "vendor_twitter"} == set(result["subsets"])
+    assert {"no_flags", "no_flags_no_twins", "vendor_fluent", "vendor_twitter"} == set(
+        result["subsets"]
+    )
     assert result["chance"]["t2i_r10"] == pytest.approx(1000 / 177)
 
 
@@ -70,12 +80,16 @@ def test_features_equal_the_official_ones(tiny_tokenizer_folder, tiny_arrays):
     features = evaluate._image_features(tokenizer, causal, "causal", [31], 3)[:, 0]
     texts = tokenizer.text_features(tiny_arrays["in.text_ids"], tiny_arrays["in.text_mask"])
     # measured worst differences: 2.4e-7 and 3e-7
-    torch.testing.assert_close(features @ texts.T, tiny_arrays["out.similarity_image_text"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        features @ texts.T, tiny_arrays["out.similarity_image_text"], atol=1e-5, rtol=0
+    )
     by_codes = evaluate._image_features(tokenizer, causal, "codes", range(32), 3)
     torch.testing.assert_close(by_codes, tiny_arrays["out.image_feats_recon"], atol=1e-5, rtol=0)
 
 
-def test_a_second_figure_costs_no_second_pass(tiny_tokenizer_folder, caption_file, own_cache, monkeypatch):
+def test_a_second_figure_costs_no_second_pass(
+    tiny_tokenizer_folder, caption_file, own_cache, monkeypatch
+):
     first = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
     assert first["cached"] == {"images": False, "texts": False}
     assert len(list(own_cache.glob("*.npy"))) == 2
@@ -87,7 +101,9 @@ def test_a_second_figure_costs_no_second_pass(tiny_tokenizer_folder, caption_fil
     second = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), batch_size=2)
     assert second["cached"] == {"images": True, "texts": True}
     assert second["metrics"] == first["metrics"]
-    assert run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), feature="codes")["cached"]["images"]
+    assert run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), feature="codes")[
+        "cached"
+    ]["images"]
     with pytest.raises(AssertionError, match="read again"):
         run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), cache=False)
 
@@ -95,7 +111,10 @@ def test_a_second_figure_costs_no_second_pass(tiny_tokenizer_folder, caption_fil
 def test_changed_pictures_are_read_again(tiny_tokenizer_folder, caption_file):
     run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
     Image.new("RGB", (33, 44), "red").save(caption_file.parent / "3.png")
-    assert run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))["cached"] == {"images": False, "texts": True}
+    assert run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))["cached"] == {
+        "images": False,
+        "texts": True,
+    }
 
 
 def test_a_damaged_cache_is_made_anew(tiny_tokenizer_folder, caption_file, own_cache):
@@ -118,10 +137,25 @@ def test_by_query(tiny_tokenizer_folder, caption_file):
 
 
 def test_what_a_person_sees(tiny_tokenizer_folder, caption_file):
-    lines = _show_retrieval(run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), by_query=True)).splitlines()
+    lines = _show_retrieval(
+        run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), by_query=True)
+    ).splitlines()
     assert lines[0].startswith("mine test, 6 images, 12 captions; tiny")
-    assert len({len(line) for line in lines if line.startswith(("recall", "all", "chance", "query", "mean"))}) == 1
-    assert sum(line.startswith("query ") for line in lines) == sum(line.startswith("mean of queries 0-") for line in lines) == 32
+    assert (
+        len(
+            {
+                len(line)
+                for line in lines
+                if line.startswith(("recall", "all", "chance", "query", "mean"))
+            }
+        )
+        == 1
+    )
+    assert (
+        sum(line.startswith("query ") for line in lines)
+        == sum(line.startswith("mean of queries 0-") for line in lines)
+        == 32
+    )
 
 
 def test_limit_takes_the_first_pictures(tiny_tokenizer_folder, caption_file):
@@ -148,28 +182,54 @@ def test_wrong_split_exits_with_3(tiny_tokenizer_folder, caption_file):
     outcome = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file)
     assert outcome.exit_code == 3
     assert "--allow-split" in outcome.stderr
-    allowed = seed("--model", tiny_tokenizer_folder, "--dataset", caption_file, "--allow-split", "--json")
+    allowed = seed(
+        "--model", tiny_tokenizer_folder, "--dataset", caption_file, "--allow-split", "--json"
+    )
     assert json.loads(allowed.stdout)["published_split"] is False
 
 
-def test_ranks_of_each_picture_are_kept_with_the_result(tiny_tokenizer_folder, caption_file, tmp_path):
-    command = ("--model", tiny_tokenizer_folder, "--dataset", caption_file, "-o", tmp_path / "run", "--json")
+def test_ranks_of_each_picture_are_kept_with_the_result(
+    tiny_tokenizer_folder, caption_file, tmp_path
+):
+    command = (
+        "--model",
+        tiny_tokenizer_folder,
+        "--dataset",
+        caption_file,
+        "-o",
+        tmp_path / "run",
+        "--json",
+    )
     outcome = seed(*command)
     assert outcome.exit_code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
     assert set(result["intervals"]) == RECALLS
-    assert all(low <= result["metrics"][name] <= high for name, (low, high) in result["intervals"].items())
-    lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    assert all(
+        low <= result["metrics"][name] <= high for name, (low, high) in result["intervals"].items()
+    )
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    ]
     assert [line["image"] for line in lines] == [f"{number}.png" for number in range(6)]
     assert [len(line["captions"]) for line in lines] == [2] * 6
-    assert result["metrics"]["i2t_r5"] == pytest.approx(100 * sum(line["rank"] < 5 for line in lines) / 6)
-    assert result["metrics"]["t2i_r1"] == pytest.approx(100 * sum(each["rank"] < 1 for line in lines for each in line["captions"]) / 12)
+    assert result["metrics"]["i2t_r5"] == pytest.approx(
+        100 * sum(line["rank"] < 5 for line in lines) / 6
+    )
+    assert result["metrics"]["t2i_r1"] == pytest.approx(
+        100 * sum(each["rank"] < 1 for line in lines for each in line["captions"]) / 12
+    )
     again = json.loads(seed(*command).stdout)
-    assert (again["num_reused"], again["metrics"], again["intervals"]) == (6, result["metrics"], result["intervals"])
+    assert (again["num_reused"], again["metrics"], again["intervals"]) == (
+        6,
+        result["metrics"],
+        result["intervals"],
+    )
 
 
-def test_ranks_among_other_candidates_are_other_ranks(tiny_tokenizer_folder, caption_file, tmp_path):
+def test_ranks_among_other_candidates_are_other_ranks(
+    tiny_tokenizer_folder, caption_file, tmp_path
+):
     command = ("--model", tiny_tokenizer_folder, "--dataset", caption_file, "-o", tmp_path / "run")
     assert seed(*command).exit_code == 0
     for change in (("--limit", 4), ("--feature", "codes")):
@@ -182,14 +242,30 @@ def test_the_bundled_model_on_a_few_emoji(tmp_path):
     outcome = seed("--limit", 12, "-o", tmp_path / "run", "--json")
     assert outcome.exit_code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
-    assert (result["dataset"], result["split"], result["num_images"], result["model"]) == ("emoji", "unseen", 12, "seed-nano")
+    assert (result["dataset"], result["split"], result["num_images"], result["model"]) == (
+        "emoji",
+        "unseen",
+        12,
+        "seed-nano",
+    )
     assert result["metrics"]["r_mean"] > result["chance"]["r_mean"]
     assert result["settings"]["preprocessing"]["interpolation"] == "bicubic"
 
 
-def test_a_result_states_what_published_numbers_are_compared_by(tiny_tokenizer_folder, caption_file):
-    result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), feature="codes") | {"dataset": "coco"}
-    number = next(number for number in read_paper_numbers().published if number.weights == "seed-2" and belongs(number.measurement, result))
+def test_a_result_states_what_published_numbers_are_compared_by(
+    tiny_tokenizer_folder, caption_file
+):
+    result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), feature="codes") | {
+        "dataset": "coco"
+    }
+    number = next(
+        number
+        for number in read_paper_numbers().published
+        if number.weights == "seed-2" and belongs(number.measurement, result)
+    )
     found = differences(number, result)
     assert "preprocessing.image_size_px is 56, published: 224" in found
-    assert not any("not stated" in each or "reranking" in each or "max_text_tokens" in each or "query" in each for each in found)
+    assert not any(
+        "not stated" in each or "reranking" in each or "max_text_tokens" in each or "query" in each
+        for each in found
+    )

@@ -1,4 +1,6 @@
-"""`seed eval ablation` as typed: what goes to stdout, what a person sees, what is refused before anything is loaded."""
+"""`seed eval ablation` as typed: what goes to stdout, what a person sees, what is refused
+before anything is loaded.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,43 @@ def call(*words, code=0):
 @pytest.fixture
 def quick(tiny_judge_folder, tmp_path):
     def options(output="run"):
-        words = ["--judge", tiny_judge_folder, "--picture-steps", 1, "--picture-guidance", 1, "--limit", 2, "--device", "cpu", "--json"]
+        words = [
+            "--judge",
+            tiny_judge_folder,
+            "--picture-steps",
+            1,
+            "--picture-guidance",
+            1,
+            "--limit",
+            2,
+            "--device",
+            "cpu",
+            "--json",
+        ]
         return [*words, "-o", tmp_path / output]
 
     return options
 
 
 def test_prefix_prints_one_envelope(quick, tiny_model_folder, tmp_path):
-    result = json.loads(call("--prefix", "--causal", tiny_model_folder, "--lengths", "8,32", *quick()).stdout)
-    assert (result["benchmark"], result["dataset"], result["split"], result["num_images"]) == ("ablation", "emoji", "unseen", 2)
+    result = json.loads(
+        call("--prefix", "--causal", tiny_model_folder, "--lengths", "8,32", *quick()).stdout
+    )
+    assert (result["benchmark"], result["dataset"], result["split"], result["num_images"]) == (
+        "ablation",
+        "emoji",
+        "unseen",
+        2,
+    )
     assert list(result["metrics"]) == ["causal_mean_8", "causal_all"]
     assert result["seeds"] == [0]
     shown = _show_prefix(result)
-    assert "causal_mean_8" in shown and "prefixes.svg" in shown and "prefixes-strip.png" in shown and "chance" in shown
+    assert (
+        "causal_mean_8" in shown
+        and "prefixes.svg" in shown
+        and "prefixes-strip.png" in shown
+        and "chance" in shown
+    )
     every = json.loads(call("--prefix", "--causal", tiny_model_folder, "--every", *quick()).stdout)
     assert every["lengths"] == list(range(1, 33))
     assert every["num_reused"] == 4
@@ -56,7 +82,10 @@ def test_twins_and_phases(quick, tiny_model_folder, tiny_llm_folder, tmp_path):
     result = json.loads(call("--lora", lora, "--full", full, *quick("phases")).stdout)
     assert result["metrics"]["difference_text_loss"] == 0
     assert result["seeds"] == [0, 1, 2]
-    assert call("--causal", tmp_path / "llm", "--bilateral", tiny_llm_folder, *quick(), code=2).stdout == ""
+    assert (
+        call("--causal", tmp_path / "llm", "--bilateral", tiny_llm_folder, *quick(), code=2).stdout
+        == ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +97,10 @@ def test_twins_and_phases(quick, tiny_model_folder, tiny_llm_folder, tmp_path):
         (["--lora", "a"], "--full MODEL"),
         (["--full", "a"], "--lora MODEL"),
         (["--lora", "a", "--full", "b", "--prefix"], "one of them at a time"),
-        (["--causal", "a", "--bilateral", "b", "--lora", "c", "--full", "d"], "one of them at a time"),
+        (
+            ["--causal", "a", "--bilateral", "b", "--lora", "c", "--full", "d"],
+            "one of them at a time",
+        ),
         (["--causal", "a", "--bilateral", "b", "--every"], "--every has no effect"),
         (["--causal", "a", "--bilateral", "b", "--lengths", "3"], "--lengths has no effect"),
         (["--prefix", "--every", "--lengths", "3"], "--every is every K"),
@@ -87,5 +119,9 @@ def test_options_that_do_not_go_together(words, says):
 
 def test_sampling_is_the_official_scripts_by_default():
     settings = AblationSettings()
-    assert (settings.choice().temperature, settings.choice().top_p, settings.choice().max_new_tokens) == (1.0, 0.5, 120)
+    assert (
+        settings.choice().temperature,
+        settings.choice().top_p,
+        settings.choice().max_new_tokens,
+    ) == (1.0, 0.5, 120)
     assert settings.seeds == (0, 1, 2)

@@ -31,9 +31,17 @@ def caption_file(tmp_path):
     rng = np.random.default_rng(0)
     images = []
     for number, texts in enumerate([*CAPTIONS, ["a field"], ["a bridge"], ["the bus"]]):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
         split = "test" if number < len(CAPTIONS) else "train"
-        images.append({"filename": f"{number}.png", "split": split, "sentences": [{"raw": text} for text in texts]})
+        images.append(
+            {
+                "filename": f"{number}.png",
+                "split": split,
+                "sentences": [{"raw": text} for text in texts],
+            }
+        )
     path = tmp_path / "mine.json"
     path.write_text(json.dumps({"images": images}))
     return path
@@ -42,8 +50,13 @@ def caption_file(tmp_path):
 @pytest.fixture
 def run(tiny_llm_folder, caption_file, tmp_path):
     def start(folder="run", dataset=None, **changes):
-        ask = AskSettings(**{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 10} | changes.pop("ask", {}))
-        return run_caption(dataset or str(caption_file), ask=ask, output=tmp_path / folder, **changes)
+        ask = AskSettings(
+            **{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 10}
+            | changes.pop("ask", {})
+        )
+        return run_caption(
+            dataset or str(caption_file), ask=ask, output=tmp_path / folder, **changes
+        )
 
     return start
 
@@ -53,23 +66,42 @@ def lines_of(folder):
 
 
 def test_the_command(tiny_llm_folder, caption_file, tmp_path):
-    arguments = ["eval", "caption", "--model", str(tiny_llm_folder), "--dataset", str(caption_file), "--max-new-tokens", "10"]
+    arguments = [
+        "eval",
+        "caption",
+        "--model",
+        str(tiny_llm_folder),
+        "--dataset",
+        str(caption_file),
+        "--max-new-tokens",
+        "10",
+    ]
     outcome = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "run"), "--json"])
     assert outcome.exit_code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
-    assert (result["benchmark"], result["dataset"], result["split"], result["num_images"], result["num_captions"]) == (
+    assert (result["benchmark"], result["dataset"], result["split"], result["num_images"],
+            result["num_captions"]) == (
         "caption", "mine", "test", 4, 7
     )  # fmt: skip
     assert list(result["metrics"]) == ["cider", "bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"]
     assert set(result["intervals"]) == {"cider", "rouge_l"}
     settings = result["settings"]
-    assert settings["prompt"] == read_prompts()["question"]["describe_image"] and settings["shots"] == {"num": 0}
+    assert settings["prompt"] == read_prompts()["question"]["describe_image"] and settings[
+        "shots"
+    ] == {"num": 0}
     assert settings["decoding"] == {"temperature": 0.0, "num_beams": 5, "max_new_tokens": 10}
-    assert result["scoring"] == {"cut": "phrase", "words": "words"} and result["published_split"] is None
+    assert (
+        result["scoring"] == {"cut": "phrase", "words": "words"}
+        and result["published_split"] is None
+    )
     assert "tiny-llm answers" in outcome.stderr
     lines = lines_of(tmp_path / "run")
-    scored = score_captions([line["answer"].splitlines()[0].rstrip(". ") if line["answer"] else "" for line in lines], CAPTIONS)
-    assert result["metrics"]["cider"] == pytest.approx(scored.metrics["cider"], abs=1e-3)  # rounded to four digits
+    scored = score_captions(
+        [line["answer"].splitlines()[0].rstrip(". ") if line["answer"] else "" for line in lines],
+        CAPTIONS,
+    )
+    # rounded to four digits
+    assert result["metrics"]["cider"] == pytest.approx(scored.metrics["cider"], abs=1e-3)
 
 
 def test_right_captions_score_and_another_cut_asks_nobody(run, tmp_path, monkeypatch):
@@ -78,11 +110,15 @@ def test_right_captions_score_and_another_cut_asks_nobody(run, tmp_path, monkeyp
     monkeypatch.setattr(
         eval_asking.AskedModel,
         "write",
-        lambda self, prompts, keys: [{"answer": next(answers), "ended": True, "pictures": 0} for _ in prompts],
+        lambda self, prompts, keys: [
+            {"answer": next(answers), "ended": True, "pictures": 0} for _ in prompts
+        ],
     )
     result = run()
     # BLEU's scorer keeps its ratio from zero by 1e-9
-    assert result["metrics"]["rouge_l"] == 100 and result["metrics"]["bleu_1"] == pytest.approx(100, abs=1e-3)
+    assert result["metrics"]["rouge_l"] == 100 and result["metrics"]["bleu_1"] == pytest.approx(
+        100, abs=1e-3
+    )
     whole = run(cut="whole")
     assert whole["metrics"]["rouge_l"] < 100 and whole["num_reused"] == 4
     assert whole["scoring"]["cut"] == "whole"
@@ -93,7 +129,9 @@ def test_limit_then_all_is_what_all_at_once_is(run, tmp_path):
     assert first["num_images"] == 1
     again = run(batch_size=2)
     assert (again["num_images"], again["num_reused"]) == (4, 1)
-    assert lines_of(tmp_path / "run") == sorted(lines_of(tmp_path / "run"), key=lambda line: line["key"])
+    assert lines_of(tmp_path / "run") == sorted(
+        lines_of(tmp_path / "run"), key=lambda line: line["key"]
+    )
     run("other", batch_size=4)
     assert lines_of(tmp_path / "run") == lines_of(tmp_path / "other")
 
@@ -101,11 +139,18 @@ def test_limit_then_all_is_what_all_at_once_is(run, tmp_path):
 def test_a_pretrained_model_completes_after_the_picture(run, monkeypatch, tiny_llm):
     prompts = []
     generate = SeedLlama.generate
-    monkeypatch.setattr(SeedLlama, "generate", lambda self, asked, *a, **k: prompts.extend(asked) or generate(self, asked, *a, **k))
+    monkeypatch.setattr(
+        SeedLlama,
+        "generate",
+        lambda self, asked, *a, **k: prompts.extend(asked) or generate(self, asked, *a, **k),
+    )
     result = run(ask={"template": "plain"})
     assert result["settings"]["prompt"] == "" and result["settings"]["template"] == "plain"
     vocabulary = tiny_llm.vocabulary
-    assert all(len(prompt) == 1 + 34 and prompt[1] == vocabulary.boi and prompt[-1] == vocabulary.eoi for prompt in prompts)
+    assert all(
+        len(prompt) == 1 + 34 and prompt[1] == vocabulary.boi and prompt[-1] == vocabulary.eoi
+        for prompt in prompts
+    )
     prompts.clear()
     shown = run("shots", ask={"template": "plain"}, shots=2, limit=2)
     assert all(prompt.count(vocabulary.boi) == 3 for prompt in prompts)
@@ -129,10 +174,22 @@ def test_shots_come_from_another_split_that_is_there(run):
 def test_emoji_have_names_to_be_ranked(run, tmp_path):
     result = run(dataset="emoji", limit=3, ask={"max_new_tokens": 4})
     assert list(result["metrics"])[-3:] == ["name_top1", "name_top5", "name_exact"]
-    assert result["num_names"] == 177 and result["chance"]["name_top1"] == pytest.approx(100 / 177, abs=0.01)
+    assert result["num_names"] == 177 and result["chance"]["name_top1"] == pytest.approx(
+        100 / 177, abs=0.01
+    )
     names = candidate_names(load_caption_set("emoji"), plain=False)
-    assert all(0 <= line["name_rank"] < 177 and line["likeliest_name"] in names for line in lines_of(tmp_path / "run"))
-    assert sum(part["num_images"] for name, part in result["subsets"].items() if name.startswith("vendor")) == 3
+    assert all(
+        0 <= line["name_rank"] < 177 and line["likeliest_name"] in names
+        for line in lines_of(tmp_path / "run")
+    )
+    assert (
+        sum(
+            part["num_images"]
+            for name, part in result["subsets"].items()
+            if name.startswith("vendor")
+        )
+        == 3
+    )
     shown = _show_caption(result)
     assert "name_top5" in shown and "no_flags (" in shown
 
@@ -149,7 +206,9 @@ def test_a_name_that_is_the_likeliest_is_first(run, tmp_path, monkeypatch):
     monkeypatch.setattr("seedcli.workflows.evaluate.caption.choice_log_likelihoods", likelihoods)
     result = run(dataset="emoji", limit=2, ask={"max_new_tokens": 2})
     assert result["metrics"]["name_top1"] == 100
-    assert [line["likeliest_name"] for line in lines_of(tmp_path / "run")] == [one.name for one in found.pictures.values()][:2]
+    assert [line["likeliest_name"] for line in lines_of(tmp_path / "run")] == [
+        one.name for one in found.pictures.values()
+    ][:2]
 
 
 def test_java_is_missed_before_anything_is_asked(run, monkeypatch, tmp_path):
@@ -161,8 +220,19 @@ def test_java_is_missed_before_anything_is_asked(run, monkeypatch, tmp_path):
 def test_the_published_split_is_checked(tiny_llm_folder, caption_file, tmp_path):
     content = json.loads(caption_file.read_text()) | {"dataset": "coco"}
     caption_file.write_text(json.dumps(content))
-    arguments = ["eval", "caption", "--model", str(tiny_llm_folder), "--dataset", str(caption_file), "-o", str(tmp_path / "run")]
+    arguments = [
+        "eval",
+        "caption",
+        "--model",
+        str(tiny_llm_folder),
+        "--dataset",
+        str(caption_file),
+        "-o",
+        str(tmp_path / "run"),
+    ]
     outcome = CliRunner().invoke(app, arguments)
     assert outcome.exit_code == 3 and "--allow-split" in outcome.stderr
-    allowed = CliRunner().invoke(app, [*arguments, "--allow-split", "--max-new-tokens", "4", "--beams", "1", "--json"])
+    allowed = CliRunner().invoke(
+        app, [*arguments, "--allow-split", "--max-new-tokens", "4", "--beams", "1", "--json"]
+    )
     assert json.loads(allowed.stdout)["published_split"] is False

@@ -21,7 +21,9 @@ def caption_file(tmp_path):
     rng = np.random.default_rng(0)
     images = []
     for number in range(5):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
         sentences = [{"raw": f"the red bus {number} <b>waits</b>."}, {"raw": "never asked"}]
         images.append({"filename": f"{number}.png", "split": "test", "sentences": sentences})
     path = tmp_path / "mine.json"
@@ -32,7 +34,16 @@ def caption_file(tmp_path):
 @pytest.fixture
 def run(caption_file, tiny_judge_folder, tmp_path):
     def call(*arguments, output="run", code=0):
-        words = ["eval", "clip-similarity", "--dataset", caption_file, "--judge", tiny_judge_folder, "--picture-steps", 2]
+        words = [
+            "eval",
+            "clip-similarity",
+            "--dataset",
+            caption_file,
+            "--judge",
+            tiny_judge_folder,
+            "--picture-steps",
+            2,
+        ]
         words += ["-b", 2, "-o", tmp_path / output, "--json", *arguments]
         outcome = CliRunner().invoke(app, list(map(str, words)))
         assert outcome.exit_code == code, outcome.stderr
@@ -47,16 +58,31 @@ def lines(folder):
 
 def test_picture_to_codes_to_picture(run, tiny_model_folder, tmp_path):
     result = run("--task", "image", "--model", tiny_model_folder, "--ceiling")
-    expected = {"benchmark": "clip-similarity", "dataset": "mine", "split": "test", "num_images": 5, "num_drawn": 5, "model": "tiny"}
-    assert {key: result[key] for key in (*expected, "task", "published_split")} == expected | {"task": "image", "published_split": None}
+    expected = {
+        "benchmark": "clip-similarity",
+        "dataset": "mine",
+        "split": "test",
+        "num_images": 5,
+        "num_drawn": 5,
+        "model": "tiny",
+    }
+    assert {key: result[key] for key in (*expected, "task", "published_split")} == expected | {
+        "task": "image",
+        "published_split": None,
+    }
     assert result["fingerprint"] == load_seed_tokenizer(str(tiny_model_folder)).fingerprint
     names = {"clip_i", "clip_t", "truth_clip_t", "valid", "ceiling_clip_i", "ceiling_clip_t"}
     assert set(result["metrics"]) == set(result["intervals"]) == names
     assert set(result["chance"]) == {"clip_i", "clip_t", "truth_clip_t"}
     assert result["metrics"]["valid"] == 100
-    assert all(low - 1e-3 <= result["metrics"][name] <= high + 1e-3 for name, (low, high) in result["intervals"].items())
+    assert all(
+        low - 1e-3 <= result["metrics"][name] <= high + 1e-3
+        for name, (low, high) in result["intervals"].items()
+    )
     assert result["judge"]["name"] == "tiny-judge" and len(result["judge"]["weights"]) == 16
-    assert result["settings"]["decoder"]["steps"] == 2 and "language_model" not in result["settings"]
+    assert (
+        result["settings"]["decoder"]["steps"] == 2 and "language_model" not in result["settings"]
+    )
 
     first = lines(tmp_path / "run")[0]
     facts = read_picture_facts(tmp_path / "run" / first["picture"])
@@ -70,16 +96,33 @@ def test_picture_to_codes_to_picture(run, tiny_model_folder, tmp_path):
 
 def test_codes_are_those_of_seed_tokenize(run, tiny_model_folder, caption_file, tmp_path):
     run("--task", "image", "--model", tiny_model_folder, "--limit", 1)
-    done = CliRunner().invoke(app, ["tokenize", str(caption_file.parent / "0.png"), "--model", str(tiny_model_folder), "--json"])
+    done = CliRunner().invoke(
+        app,
+        [
+            "tokenize",
+            str(caption_file.parent / "0.png"),
+            "--model",
+            str(tiny_model_folder),
+            "--json",
+        ],
+    )
     assert lines(tmp_path / "run")[0]["codes"] == json.loads(done.stdout)["codes"]
 
 
 def test_caption_to_codes_to_picture(run, tiny_llm_folder, tmp_path):
     result = run("--model", tiny_llm_folder, "--prompt", "caption", "--beams", 2)
-    assert (result["model"], result["num_drawn"], result["metrics"]["valid"]) == ("tiny-llm", 5, 100)
+    assert (result["model"], result["num_drawn"], result["metrics"]["valid"]) == (
+        "tiny-llm",
+        5,
+        100,
+    )
     assert result["settings"]["prompt"] == {"kind": "caption", "text": "<s>{caption}<img>"}
     decoding = result["settings"]["decoding"]
-    assert (decoding["num_beams"], decoding["temperature"], decoding["max_new_tokens"]) == (2, 0, 33)
+    assert (decoding["num_beams"], decoding["temperature"], decoding["max_new_tokens"]) == (
+        2,
+        0,
+        33,
+    )
     assert {line["words"] for line in lines(tmp_path / "run")} == {""}
     assert all(len(line["codes"]) == 32 for line in lines(tmp_path / "run"))
 
@@ -87,39 +130,84 @@ def test_caption_to_codes_to_picture(run, tiny_llm_folder, tmp_path):
 def test_a_model_of_conversations_is_sent_a_request(run, tiny_llm_folder, monkeypatch):
     asked = []
     ids = CaptionDrawer._ids
-    monkeypatch.setattr(CaptionDrawer, "_ids", lambda self, caption: asked.append((self, ids(self, caption))) or asked[-1][1])
+    monkeypatch.setattr(
+        CaptionDrawer,
+        "_ids",
+        lambda self, caption: asked.append((self, ids(self, caption))) or asked[-1][1],
+    )
     result = run("--model", tiny_llm_folder, "--limit", 2, "--beams", 1)
-    assert result["settings"]["prompt"] == {"kind": "request", "text": "Draw a picture of {caption}.", "template": "vicuna"}
+    assert result["settings"]["prompt"] == {
+        "kind": "request",
+        "text": "Draw a picture of {caption}.",
+        "template": "vicuna",
+    }
     assert result["settings"]["decoding"]["max_new_tokens"] == 120
     drawer, prompt = asked[0]
     text = drawer.llm.text_tokenizer.decode(prompt, skip_special_tokens=True)
-    assert "USER: Draw a picture of the red bus 0 <b>waits</b>." in text and text.rstrip().endswith("ASSISTANT:")
+    assert "USER: Draw a picture of the red bus 0 <b>waits</b>." in text and text.rstrip().endswith(
+        "ASSISTANT:"
+    )
     assert result["metrics"]["valid"] == 100
 
-    result = run("--model", tiny_llm_folder, "--limit", 1, "--beams", 1, "--request", "Paint {thing}, please.", output="other")
+    result = run(
+        "--model",
+        tiny_llm_folder,
+        "--limit",
+        1,
+        "--beams",
+        1,
+        "--request",
+        "Paint {thing}, please.",
+        output="other",
+    )
     assert "Paint the red bus" not in result["settings"]["prompt"]["text"]
-    assert "USER: Paint a the red bus 0 <b>waits</b>, please." in drawer.llm.text_tokenizer.decode(asked[-1][1], skip_special_tokens=True)
+    assert "USER: Paint a the red bus 0 <b>waits</b>, please." in drawer.llm.text_tokenizer.decode(
+        asked[-1][1], skip_special_tokens=True
+    )
 
 
 def test_pictures_move_away_from_what_is_drawn_unasked(run, tiny_llm_folder, tmp_path):
-    options = ("--model", tiny_llm_folder, "--limit", 1, "--beams", 1, "--prompt", "caption", "--picture-guidance", 5)
+    options = (
+        "--model",
+        tiny_llm_folder,
+        "--limit",
+        1,
+        "--beams",
+        1,
+        "--prompt",
+        "caption",
+        "--picture-guidance",
+        5,
+    )
     result = run(*options, "--negative", "unconditional")
     assert result["settings"]["negative"] == "unconditional"
     facts = read_picture_facts(tmp_path / "run" / "pictures" / "000000.png")
-    drawer = CaptionDrawer(CaptionSettings(model=str(tiny_llm_folder), prompt="caption", sampling={"num_beams": 1}))
+    drawer = CaptionDrawer(
+        CaptionSettings(model=str(tiny_llm_folder), prompt="caption", sampling={"num_beams": 1})
+    )
     assert tuple(facts["negative"]) == drawer.unconditional()
     run(*options, output="plain")
-    pixels = [np.asarray(Image.open(tmp_path / folder / "pictures" / "000000.png")) for folder in ("run", "plain")]
+    pixels = [
+        np.asarray(Image.open(tmp_path / folder / "pictures" / "000000.png"))
+        for folder in ("run", "plain")
+    ]
     assert not np.array_equal(*pixels)
     assert lines(tmp_path / "run")[0]["codes"] == lines(tmp_path / "plain")[0]["codes"]
 
 
 def test_without_the_grammar_answers_may_hold_no_image(run, tiny_llm_folder, tmp_path):
     result = run("--model", tiny_llm_folder, "--prompt", "caption", "--beams", 1, "--unconstrained")
-    assert result["settings"]["constrained"] is False and result["settings"]["decoding"]["max_new_tokens"] == 120
+    assert (
+        result["settings"]["constrained"] is False
+        and result["settings"]["decoding"]["max_new_tokens"] == 120
+    )
     # a language model with random weights never writes exactly 32 codes
     assert result["metrics"]["valid"] == 0 and result["num_drawn"] == 0
-    assert result["metrics"]["clip_i"] is None and result["intervals"]["clip_i"] is None and result["chance"] == {}
+    assert (
+        result["metrics"]["clip_i"] is None
+        and result["intervals"]["clip_i"] is None
+        and result["chance"] == {}
+    )
     assert not (tmp_path / "run" / "pictures").exists()
     assert (tmp_path / "run" / "index.html").read_text().count("no picture") == 5
 
@@ -145,7 +233,9 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(run, tiny_llm_folder, monk
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
-def test_a_limit_draws_the_first_and_another_judge_costs_no_drawing(run, tiny_model_folder, tiny_judge_folder, monkeypatch, tmp_path):
+def test_a_limit_draws_the_first_and_another_judge_costs_no_drawing(
+    run, tiny_model_folder, tiny_judge_folder, monkeypatch, tmp_path
+):
     options = ("--task", "image", "--model", tiny_model_folder)
     assert run(*options, "--limit", 3)["num_images"] == 3
     whole = run(*options)
@@ -163,7 +253,9 @@ def test_a_limit_draws_the_first_and_another_judge_costs_no_drawing(run, tiny_mo
 
 def test_sampled_beams_do_not_depend_on_the_batch(tiny_llm_folder):
     settings = CaptionSettings(
-        model=str(tiny_llm_folder), sampling={"temperature": 1.0, "num_beams": 2, "max_new_tokens": 50}, device="cpu"
+        model=str(tiny_llm_folder),
+        sampling={"temperature": 1.0, "num_beams": 2, "max_new_tokens": 50},
+        device="cpu",
     )
     drawer = CaptionDrawer(settings)
     captions = {"a": "a small dog", "b": "the red bus waits near the bridge"}
@@ -171,14 +263,22 @@ def test_sampled_beams_do_not_depend_on_the_batch(tiny_llm_folder):
 
 
 def test_emoji_are_judged_by_one_vendor_and_in_subsets(run, tiny_model_folder, tmp_path):
-    result = run("--task", "image", "--model", tiny_model_folder, "--dataset", "emoji", "--limit", 4)
+    result = run(
+        "--task", "image", "--model", tiny_model_folder, "--dataset", "emoji", "--limit", 4
+    )
     assert (result["dataset"], result["split"], result["num_images"]) == ("emoji", "unseen", 4)
-    assert set(result["subsets"]) <= {"no_flags", "no_flags_no_twins"} and result["subsets"]["no_flags"]["num_images"] == 4
+    assert (
+        set(result["subsets"]) <= {"no_flags", "no_flags_no_twins"}
+        and result["subsets"]["no_flags"]["num_images"] == 4
+    )
     assert all("google" in line["source"] for line in lines(tmp_path / "run"))
 
 
 def test_emoji_are_asked_for_as_nano_was_taught(tiny_llm_folder):
-    assert CaptionDrawer(CaptionSettings(model=str(tiny_llm_folder)), emoji=True).request == "Draw {thing}."
+    assert (
+        CaptionDrawer(CaptionSettings(model=str(tiny_llm_folder)), emoji=True).request
+        == "Draw {thing}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +286,11 @@ def test_emoji_are_asked_for_as_nano_was_taught(tiny_llm_folder):
     [
         (["--task", "image", "--beams", 2], 2, "no effect on --task image"),
         (["--task", "image", "--negative", "unconditional"], 2, "no effect on --task image"),
-        (["--negative", "unconditional", "--picture-guidance", 1], 2, "no effect with picture guidance 1"),
+        (
+            ["--negative", "unconditional", "--picture-guidance", 1],
+            2,
+            "no effect with picture guidance 1",
+        ),
         (["--request", "Draw it."], 2, "no place for the caption"),
         (["--request", "Draw {caption}.", "--prompt", "caption"], 2, "caption alone"),
         (["--top-p", 0], 2, "top_p is 0.0"),
@@ -200,7 +304,9 @@ def test_wrong_inputs(run, tiny_llm_folder, arguments, code, said):
     assert said in run("--model", tiny_llm_folder, *arguments, code=code)
 
 
-def test_other_settings_and_broken_pictures_are_refused(run, tiny_model_folder, caption_file, tmp_path):
+def test_other_settings_and_broken_pictures_are_refused(
+    run, tiny_model_folder, caption_file, tmp_path
+):
     options = ("--task", "image", "--model", tiny_model_folder)
     run(*options)
     assert "seed was 0, is 1" in run(*options, "--seed", 1, code=3)
@@ -221,7 +327,9 @@ def test_a_judge_that_trained_the_model_is_named(monkeypatch, tiny_judge_folder)
 
     class Published:
         name = "seed-2"
-        visual = EvalPictures("seed-2", steps=None, guidance=None, device="cpu", dtype="auto", reporter=None).visual
+        visual = EvalPictures(
+            "seed-2", steps=None, guidance=None, device="cpu", dtype="auto", reporter=None
+        ).visual
 
     monkeypatch.setattr(eval_judge, "load_judge", lambda name, device: name)
     options = {"emoji": False, "device": "cpu", "reporter": Hearing()}

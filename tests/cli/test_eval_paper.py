@@ -1,4 +1,6 @@
-"""`seed eval paper` from end to end: made-up results in a folder, and measurements that it starts itself."""
+"""`seed eval paper` from end to end: made-up results in a folder, and measurements
+that it starts itself.
+"""
 
 import json
 
@@ -36,7 +38,13 @@ def card_of(*arguments: object):
 
 def write_result(folder, name, **result):
     (folder / name).mkdir(parents=True)
-    base = {"split": "test", "model": "seed-llama-8b-sft", "fingerprint": None, "published_split": True, "folder": "where it was made"}
+    base = {
+        "split": "test",
+        "model": "seed-llama-8b-sft",
+        "fingerprint": None,
+        "published_split": True,
+        "folder": "where it was made",
+    }
     (folder / name / "result.json").write_text(json.dumps(base | result))
 
 
@@ -51,12 +59,14 @@ def results(tmp_path):
         "preprocessing": SQUASH,
     }
     write_result(
-        folder, "caption", benchmark="caption", dataset="coco", num_images=5000, settings=caption, scoring={"words": "ptb"},
+        folder, "caption", benchmark="caption", dataset="coco", num_images=5000, settings=caption,
+        scoring={"words": "ptb"},
         metrics={"cider": 123.9}, intervals={"cider": [122.0, 125.8]},
     )  # fmt: skip
     vqa = caption | {"by": "generation", "prompt": "{question} Answer briefly."}
     write_result(
-        folder, "deep/vqa", benchmark="vqa", dataset="okvqa", split="val", settings=vqa, metrics={"accuracy": 37.1},
+        folder, "deep/vqa", benchmark="vqa", dataset="okvqa", split="val", settings=vqa,
+        metrics={"accuracy": 37.1},
         intervals={"accuracy": [36.0, 38.0]},
     )  # fmt: skip
     memory = {
@@ -66,12 +76,16 @@ def results(tmp_path):
         "preprocessing": SQUASH | {"interpolation": "bicubic", "mean": [0.5]},
     }
     write_result(
-        folder, "retrieval", benchmark="retrieval", dataset="flickr30k", model="seed-2", num_images=1000, feature="codes", query=31,
-        settings=memory, metrics=dict.fromkeys(RECALLS, 85.0), intervals={name: [84.0, 86.0] for name in RECALLS},
+        folder, "retrieval", benchmark="retrieval", dataset="flickr30k", model="seed-2",
+        num_images=1000, feature="codes", query=31,
+        settings=memory, metrics=dict.fromkeys(RECALLS, 85.0),
+        intervals={name: [84.0, 86.0] for name in RECALLS},
     )  # fmt: skip
     write_result(
-        folder, "nano", benchmark="retrieval", dataset="emoji", split="unseen", model="seed-nano", feature="causal", query=31,
-        fingerprint=describe("seed-nano").fingerprint, metrics={"i2t_r10": 35.0}, intervals={"i2t_r10": [28.0, 42.0]},
+        folder, "nano", benchmark="retrieval", dataset="emoji", split="unseen", model="seed-nano",
+        feature="causal", query=31,
+        fingerprint=describe("seed-nano").fingerprint, metrics={"i2t_r10": 35.0},
+        intervals={"i2t_r10": [28.0, 42.0]},
         chance={"i2t_r10": 5.6}, published_split=None,
     )  # fmt: skip
     return folder
@@ -85,44 +99,81 @@ def test_results_stand_beside_what_was_published(results, tmp_path):
     card = card_of("--results", results, "-o", tmp_path / "out")
     assert card["num_results"] == 4 and not card["failed"]
     (cider,) = rows_of(card, metric="cider", dataset="coco")
-    assert (cider["verdict"], cider["published"], cider["mark"], cider["interval"]) == ("within", 124.5, "T", [122.0, 125.8])
+    assert (cider["verdict"], cider["published"], cider["mark"], cider["interval"]) == (
+        "within",
+        124.5,
+        "T",
+        [122.0, 125.8],
+    )
     assert cider["folder"] == str(results / "caption") and "prompt" in cider["assumed"]
     (okvqa,) = rows_of(card, dataset="okvqa")
     assert okvqa["verdict"] == "not comparable"
-    published = "{question} Please provide an accurate answer consisting of only one word or phrase."
+    published = (
+        "{question} Please provide an accurate answer consisting of only one word or phrase."
+    )
     assert okvqa["reasons"] == [f"prompt is {{question}} Answer briefly., published: {published}"]
     first, *others = rows_of(card, model="SEED-2, causal codes", dataset="flickr30k")
-    assert (first["verdict"], first["reasons"], first["mark"]) == ("unverified", ["it would be: within"], "M")
+    assert (first["verdict"], first["reasons"], first["mark"]) == (
+        "unverified",
+        ["it would be: within"],
+        "M",
+    )
     assert {row["verdict"] for row in others} == {"unverified"}
-    (nano,) = [row for row in rows_of(card, dataset="emoji", split="unseen") if row["ours"] is not None]
+    (nano,) = [
+        row for row in rows_of(card, dataset="emoji", split="unseen") if row["ours"] is not None
+    ]
     assert (nano["table"], nano["published"], nano["chance"]) == ("Retrieval, zero-shot", None, 5.6)
     assert (nano["verdict"], nano["reasons"]) == ("not comparable", ["trained on emoji"])
     (vqav2,) = rows_of(card, dataset="vqav2", model="SEED-LLaMA-I 8B")
-    assert vqav2["verdict"] == "not run" and "seed models pull seed-llama-8b-sft" in vqav2["reasons"][0]
-    assert vqav2["command"] == "seed eval vqa --dataset vqav2 --model seed-llama-8b-sft --data-root DIR"
+    assert (
+        vqav2["verdict"] == "not run"
+        and "seed models pull seed-llama-8b-sft" in vqav2["reasons"][0]
+    )
+    assert (
+        vqav2["command"]
+        == "seed eval vqa --dataset vqav2 --model seed-llama-8b-sft --data-root DIR"
+    )
     assert card["verdicts"]["within"] == 1 and sum(card["verdicts"].values()) == len(card["rows"])
 
 
 def test_page_and_plot(results, tmp_path):
     card = card_of("--results", results, "-o", tmp_path / "out")
-    assert card["files"] == [str(tmp_path / "out" / name) for name in ("paper.json", "paper.md", "paper.png")]
+    assert card["files"] == [
+        str(tmp_path / "out" / name) for name in ("paper.json", "paper.md", "paper.png")
+    ]
     assert json.loads((tmp_path / "out" / "paper.json").read_text()) == card
     assert (tmp_path / "out" / "paper.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "out" / "paper.md").read_text()
-    assert "| cider | coco test | SEED-LLaMA-I 8B | 124.5 [T] | 123.9 | 122.0 .. 125.8 | within |" in page
-    assert "| i2t_r1 .. r_mean | coco test | SEED-1, causal codes | 65.7 88.1 93.8 52.5 78.0 86.0 77.4 [P] |" in page
+    assert (
+        "| cider | coco test | SEED-LLaMA-I 8B | 124.5 [T] | 123.9 | 122.0 .. 125.8 | within |"
+        in page
+    )
+    assert (
+        "| i2t_r1 .. r_mean | coco test | SEED-1, causal codes | 65.7 88.1 93.8 52.5 78.0 "
+        "86.0 77.4 [P] |"
+    ) in page
     assert "`seed eval vqa --dataset vqav2 --model seed-llama-8b-sft --data-root DIR`" in page
     assert "* [M]: from memory, unverified" in page
-    assert all(line.count("|") - line.count("\\|") == 8 for line in page.splitlines() if line.startswith("|"))
+    assert all(
+        line.count("|") - line.count("\\|") == 8
+        for line in page.splitlines()
+        if line.startswith("|")
+    )
 
 
 def test_what_a_person_sees(results):
     shown = _show_card(card_of("--results", results)).splitlines()
     assert shown[0].startswith(f"4 results in {results}; numbers: ")
     place = next(number for number, line in enumerate(shown) if line.startswith("cider"))
-    assert " ".join(shown[place].split()) == "cider coco test SEED-LLaMA-I 8B 124.5 [T] 123.9 122.0 .. 125.8 within"
+    assert (
+        " ".join(shown[place].split())
+        == "cider coco test SEED-LLaMA-I 8B 124.5 [T] 123.9 122.0 .. 125.8 within"
+    )
     assert "    trained on emoji" in shown
-    assert any(line.startswith("assumed, since it was not published: SEED-LLaMA-I 8B, cider: prompt") for line in shown)
+    assert any(
+        line.startswith("assumed, since it was not published: SEED-LLaMA-I 8B, cider: prompt")
+        for line in shown
+    )
 
 
 def test_only_a_model_or_a_set(results):
@@ -135,7 +186,9 @@ def test_only_a_model_or_a_set(results):
 
 def test_results_of_other_weights_and_damaged_ones_are_left_out(results):
     content = json.loads((results / "nano" / "result.json").read_text())
-    (results / "nano" / "result.json").write_text(json.dumps(content | {"fingerprint": "0123456789abcdef"}))
+    (results / "nano" / "result.json").write_text(
+        json.dumps(content | {"fingerprint": "0123456789abcdef"})
+    )
     (results / "deep" / "vqa" / "result.json").write_text('{"metrics": [1]}')
     outcome = seed("--results", results, "--model", "seed-nano", "--json")
     assert "is of other weights of seed-nano (0123456789abcdef, now" in outcome.stderr
@@ -178,14 +231,27 @@ def test_wrong_inputs(arguments, code, words, tmp_path):
 def test_run_measures_what_can_be_measured_here(tiny_tokenizer_folder, tmp_path, monkeypatch):
     numbers = read_paper_numbers()
     retrieval = tuple(each for each in numbers.own if each.name == "retrieval-emoji-unseen-codes")
-    monkeypatch.setattr(eval_paper, "read_paper_numbers", lambda: type(numbers)(numbers.published, retrieval))
-    command = ("--model", tiny_tokenizer_folder, "--results", tmp_path / "results", "--dataset", "emoji", "--run")
+    monkeypatch.setattr(
+        eval_paper, "read_paper_numbers", lambda: type(numbers)(numbers.published, retrieval)
+    )
+    command = (
+        "--model",
+        tiny_tokenizer_folder,
+        "--results",
+        tmp_path / "results",
+        "--dataset",
+        "emoji",
+        "--run",
+    )
     outcome = seed(*command, "--json")
     assert outcome.exit_code == 0, outcome.stderr
     card = json.loads(outcome.stdout)
     assert {row["metric"] for row in card["rows"]} == set(RECALLS)
     assert all(
-        row["reasons"] == ["nothing was published on emoji, 177 images"] and row["interval"] and row["chance"] for row in card["rows"]
+        row["reasons"] == ["nothing was published on emoji, 177 images"]
+        and row["interval"]
+        and row["chance"]
+        for row in card["rows"]
     )
     made = tmp_path / "results" / "tiny-retrieval-emoji-unseen-codes" / "result.json"
     before = made.stat().st_mtime_ns
@@ -196,7 +262,10 @@ def test_run_measures_what_can_be_measured_here(tiny_tokenizer_folder, tmp_path,
 def test_a_part_of_the_samples_is_no_measurement_yet(results):
     def missing_commands():
         scope = eval_paper._scope(None, ("flickr30k",))
-        return {(job.model, job.measurement.name) for job in scope.jobs(list(eval_paper.read_results(results, Reporter())))}
+        return {
+            (job.model, job.measurement.name)
+            for job in scope.jobs(list(eval_paper.read_results(results, Reporter())))
+        }
 
     job = ("seed-2", "retrieval-flickr30k-test-codes")
     assert job not in missing_commands()
@@ -211,7 +280,9 @@ def test_a_measurement_that_fails_is_named(tiny_tokenizer_folder, tmp_path, monk
     numbers = read_paper_numbers()
     retrieval = tuple(each for each in numbers.own if each.name == "retrieval-emoji-unseen-codes")
     monkeypatch.setattr(eval_paper, "read_paper_numbers", lambda: type(numbers)((), retrieval))
-    outcome = seed("--model", tiny_tokenizer_folder, "--results", tmp_path / "results", "--run", "--json")
+    outcome = seed(
+        "--model", tiny_tokenizer_folder, "--results", tmp_path / "results", "--run", "--json"
+    )
     assert outcome.exit_code == 4
     assert "1 of the measurements failed:\n  seed eval retrieval" in outcome.stderr
     card = json.loads(outcome.stdout)
@@ -221,7 +292,16 @@ def test_a_measurement_that_fails_is_named(tiny_tokenizer_folder, tmp_path, monk
 
 def test_without_weights_and_data_nothing_is_started(tmp_path):
     (tmp_path / "data" / "coco").mkdir(parents=True)
-    outcome = seed("--model", "seed-2", "--run", "--data-root", tmp_path / "data", "--dataset", "coco", "--json")
+    outcome = seed(
+        "--model",
+        "seed-2",
+        "--run",
+        "--data-root",
+        tmp_path / "data",
+        "--dataset",
+        "coco",
+        "--json",
+    )
     assert outcome.exit_code == 0, outcome.stderr
     card = json.loads(outcome.stdout)
     assert not card["failed"] and not (tmp_path / "runs").exists()

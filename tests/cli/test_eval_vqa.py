@@ -22,10 +22,34 @@ from tests.benchmarks.test_vqa_sets import root, write_videos
 __all__ = ["root"]
 
 QUESTIONS = [
-    {"image": "0.png", "question": "Which animal?", "answer": "dog", "choices": ["dog", "a bus near the bridge"], "kind": "animal"},
-    {"image": "0.png", "question": "How many?", "answer": "12", "choices": ["12", "birds", "a"], "kind": "number"},
-    {"image": "1.png", "question": "How many?", "answer": "12", "choices": ["12", "birds", "a"], "kind": "number"},
-    {"image": "1.png", "question": "How many?", "answer": "a", "choices": ["12", "birds", "a"], "kind": "number"},
+    {
+        "image": "0.png",
+        "question": "Which animal?",
+        "answer": "dog",
+        "choices": ["dog", "a bus near the bridge"],
+        "kind": "animal",
+    },
+    {
+        "image": "0.png",
+        "question": "How many?",
+        "answer": "12",
+        "choices": ["12", "birds", "a"],
+        "kind": "number",
+    },
+    {
+        "image": "1.png",
+        "question": "How many?",
+        "answer": "12",
+        "choices": ["12", "birds", "a"],
+        "kind": "number",
+    },
+    {
+        "image": "1.png",
+        "question": "How many?",
+        "answer": "a",
+        "choices": ["12", "birds", "a"],
+        "kind": "number",
+    },
 ]
 
 
@@ -33,7 +57,9 @@ QUESTIONS = [
 def question_file(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(2):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(QUESTIONS))
     return path
@@ -42,7 +68,10 @@ def question_file(tmp_path):
 @pytest.fixture
 def run(tiny_llm_folder, question_file, tmp_path):
     def start(folder="run", dataset=None, **changes):
-        ask = AskSettings(**{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 6} | changes.pop("ask", {}))
+        ask = AskSettings(
+            **{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 6}
+            | changes.pop("ask", {})
+        )
         return run_vqa(dataset or str(question_file), ask=ask, output=tmp_path / folder, **changes)
 
     return start
@@ -52,7 +81,11 @@ def run(tiny_llm_folder, question_file, tmp_path):
 def prompts(monkeypatch):
     found = []
     generate = SeedLlama.generate
-    monkeypatch.setattr(SeedLlama, "generate", lambda self, asked, *a, **k: found.extend(asked) or generate(self, asked, *a, **k))
+    monkeypatch.setattr(
+        SeedLlama,
+        "generate",
+        lambda self, asked, *a, **k: found.extend(asked) or generate(self, asked, *a, **k),
+    )
     return found
 
 
@@ -65,16 +98,29 @@ def say(monkeypatch, answers):
     monkeypatch.setattr(
         eval_asking.AskedModel,
         "write",
-        lambda self, prompts, keys: [{"answer": next(waiting), "ended": True, "pictures": 0} for _ in prompts],
+        lambda self, prompts, keys: [
+            {"answer": next(waiting), "ended": True, "pictures": 0} for _ in prompts
+        ],
     )
 
 
 def test_the_command(tiny_llm_folder, question_file, tmp_path):
-    arguments = ["eval", "vqa", "--model", str(tiny_llm_folder), "--dataset", str(question_file), "-o", str(tmp_path / "run"), "--json"]
+    arguments = [
+        "eval",
+        "vqa",
+        "--model",
+        str(tiny_llm_folder),
+        "--dataset",
+        str(question_file),
+        "-o",
+        str(tmp_path / "run"),
+        "--json",
+    ]
     outcome = CliRunner().invoke(app, arguments)
     assert outcome.exit_code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
-    assert (result["benchmark"], result["dataset"], result["split"], result["num_images"], result["num_questions"]) == (
+    assert (result["benchmark"], result["dataset"], result["split"], result["num_images"],
+            result["num_questions"]) == (
         "vqa", "mine", "all", 2, 4
     )  # fmt: skip
     assert result["settings"]["by"] == "likelihood" and "decoding" not in result["settings"]
@@ -87,15 +133,29 @@ def test_the_likeliest_choice_is_the_answer(run, tmp_path, tiny_llm_folder, ques
     result = run()
     lines = lines_of(tmp_path / "run")
     for question, line in zip(QUESTIONS, lines, strict=True):
-        means = [total / count for total, count in zip(line["log_likelihoods"], line["num_tokens"], strict=True)]
+        means = [
+            total / count
+            for total, count in zip(line["log_likelihoods"], line["num_tokens"], strict=True)
+        ]
         line["right"] = question["choices"][means.index(max(means))] == question["answer"]
     assert result["metrics"]["accuracy"] == 25 * sum(line["right"] for line in lines)
     model = eval_asking.AskedModel(AskSettings(model=str(tiny_llm_folder), device="cpu"))
-    (picture,) = {one.row.picture: one.pictures[0] for one in load_question_set(str(question_file), limit=1).questions.values()}.values()
-    prompt = model.prompt(model.read([picture]), f"Which animal? {read_prompts()['question']['short_answer']}")
-    ids = [model.llm.text_tokenizer.encode(choice, add_special_tokens=False) for choice in QUESTIONS[0]["choices"]]
+    (picture,) = {
+        one.row.picture: one.pictures[0]
+        for one in load_question_set(str(question_file), limit=1).questions.values()
+    }.values()
+    prompt = model.prompt(
+        model.read([picture]), f"Which animal? {read_prompts()['question']['short_answer']}"
+    )
+    ids = [
+        model.llm.text_tokenizer.encode(choice, add_special_tokens=False)
+        for choice in QUESTIONS[0]["choices"]
+    ]
     assert [len(each) for each in ids] == lines[0]["num_tokens"]
-    assert log_likelihoods(model.llm, [prompt] * 2, ids) == pytest.approx(lines[0]["log_likelihoods"], abs=1e-4)  # rounded
+    # rounded
+    assert log_likelihoods(model.llm, [prompt] * 2, ids) == pytest.approx(
+        lines[0]["log_likelihoods"], abs=1e-4
+    )
     summed = run(choice_score="sum")
     assert summed["num_reused"] == 4 and summed["scoring"] == {"choice_score": "sum"}
 
@@ -103,11 +163,22 @@ def test_the_likeliest_choice_is_the_answer(run, tmp_path, tiny_llm_folder, ques
 def test_words_are_asked_for_in_one_word_or_phrase(run, prompts, tiny_llm):
     result = run(by="generation", batch_size=3)
     text = tiny_llm.text_tokenizer.decode(prompts[0])
-    assert text.replace("\n", " ").rstrip().endswith("one word or phrase. ASSISTANT:") and "Which animal? Please" in text
-    assert result["settings"]["decoding"] == {"temperature": 0.0, "num_beams": 1, "max_new_tokens": 6}
+    assert (
+        text.replace("\n", " ").rstrip().endswith("one word or phrase. ASSISTANT:")
+        and "Which animal? Please" in text
+    )
+    assert result["settings"]["decoding"] == {
+        "temperature": 0.0,
+        "num_beams": 1,
+        "max_new_tokens": 6,
+    }
     assert result["scoring"] == {"cut": "phrase"} and "chance" not in result
     run("plain", by="generation", ask={"template": "plain"})
-    assert tiny_llm.text_tokenizer.decode(prompts[-1]).replace("\n", " ").endswith("Question: How many? Answer:")
+    assert (
+        tiny_llm.text_tokenizer.decode(prompts[-1])
+        .replace("\n", " ")
+        .endswith("Question: How many? Answer:")
+    )
 
 
 def test_right_answers_in_words(run, monkeypatch):
@@ -115,7 +186,9 @@ def test_right_answers_in_words(run, monkeypatch):
     result = run(by="generation")
     # "a" is an article, so that the official normalisation leaves nothing of it on either side
     # rounded to four digits
-    assert result["metrics"]["accuracy"] == 75 and result["kinds"]["number"]["metrics"]["accuracy"] == pytest.approx(200 / 3, abs=1e-3)
+    assert result["metrics"]["accuracy"] == 75 and result["kinds"]["number"]["metrics"][
+        "accuracy"
+    ] == pytest.approx(200 / 3, abs=1e-3)
     assert result["majority"]["accuracy"] == 75
     assert result["kinds"]["number"]["majority"]["accuracy"] == pytest.approx(200 / 3, abs=1e-3)
     low, high = result["intervals"]["accuracy"]

@@ -28,7 +28,11 @@ main.main()
 
 def program(body: str) -> list[str]:
     """A `seed` with one more command, `probe`, whose body is given."""
-    return [sys.executable, "-c", APP_WITH.format(body="\n".join(f"    {line}" for line in body.splitlines()))]
+    return [
+        sys.executable,
+        "-c",
+        APP_WITH.format(body="\n".join(f"    {line}" for line in body.splitlines())),
+    ]
 
 
 def invoke(function: object, *arguments: str) -> object:
@@ -49,7 +53,9 @@ def invoke(function: object, *arguments: str) -> object:
         (errors.Interrupted, 130),
     ],
 )
-def test_each_error_has_its_exit_code_and_no_traceback(kind: type[errors.SeedError], code: int) -> None:
+def test_each_error_has_its_exit_code_and_no_traceback(
+    kind: type[errors.SeedError], code: int
+) -> None:
     def fail() -> None:
         raise kind("found a, expected b", remedy="type c")
 
@@ -113,7 +119,9 @@ def test_interrupted_by_signal(number: signal.Signals) -> None:
 
 
 def test_reader_that_stops_reading() -> None:
-    code = program("from seedcli.console import console\nfor k in range(100000): console.result({'k': k})")
+    code = program(
+        "from seedcli.console import console\nfor k in range(100000): console.result({'k': k})"
+    )
     process = subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == '{"k": 0}\n'
     process.stdout.close()
@@ -135,10 +143,16 @@ def test_version_and_help() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"seed {__version__}\n")
     shown = CliRunner().invoke(app, ["--help"]).stdout
-    listed = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line.startswith("  ") and line[2] != " "]
+    listed = [
+        line.split()[0]
+        for line in shown.partition("Commands:")[2].splitlines()
+        if line.startswith("  ") and line[2] != " "
+    ]
     assert listed == list(COMMANDS)
 
 
 def test_package_runs_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "seedcli", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "seedcli", "--version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"seed {__version__}\n"

@@ -25,14 +25,21 @@ def test_ls_names_each_recipe_and_its_command() -> None:
 
 
 def test_show_prints_the_file_or_the_resolved_values() -> None:
-    assert seed("show", NAME).stdout.strip() == find_recipe(NAME).read_text(encoding="utf-8").strip()
+    assert (
+        seed("show", NAME).stdout.strip() == find_recipe(NAME).read_text(encoding="utf-8").strip()
+    )
     resolved = seed("show", NAME, "--resolved", "seed=123")
     assert "seed = 123 # command line" in resolved.stdout
     assert tomllib.loads(resolved.stdout)["seed"] == 123
 
 
 def test_show_resolved_as_json_gives_key_value_and_origin() -> None:
-    rows = {row["key"]: row for row in map(json.loads, seed("show", NAME, "--resolved", "--json", "seed=123").stdout.splitlines())}
+    rows = {
+        row["key"]: row
+        for row in map(
+            json.loads, seed("show", NAME, "--resolved", "--json", "seed=123").stdout.splitlines()
+        )
+    }
     assert rows["seed"] == {"key": "seed", "value": 123, "origin": "command line"}
     assert rows["stage"]["origin"].startswith(f"recipes/{NAME}.toml:")
 
@@ -67,7 +74,10 @@ def test_cp_gives_a_recipe_of_the_same_values_and_replaces_nothing(tmp_path: Pat
 def test_diff_shows_what_differs(tmp_path: Path) -> None:
     text = seed("show", NAME, "--resolved", "seed=123456").stdout
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
-    rows = [json.loads(line) for line in seed("diff", NAME, str(tmp_path / "mine.toml")).stdout.splitlines()]
+    rows = [
+        json.loads(line)
+        for line in seed("diff", NAME, str(tmp_path / "mine.toml")).stdout.splitlines()
+    ]
     assert rows == [{"key": "seed", "first": load_recipe(NAME).seed, "second": 123456}]
     assert seed("diff", NAME, NAME).stdout == ""
 

@@ -1,4 +1,6 @@
-"""`seed tokenize` and `seed tokens` as a user types them: what comes back, exit codes, and runs that are killed half-way."""
+"""`seed tokenize` and `seed tokens` as a user types them: what comes back, exit codes, and runs
+that are killed half-way.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for number in range(20):
         blocks = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(blocks).resize((24, 24), Image.Resampling.BICUBIC).save(folder / f"{number:02d}.png")
+        Image.fromarray(blocks).resize((24, 24), Image.Resampling.BICUBIC).save(
+            folder / f"{number:02d}.png"
+        )
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -50,11 +54,28 @@ def start(tiny_tokenizer_folder):
     running = []
 
     def begin(*arguments: str, stdin: str = "") -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "seedcli", *arguments, "--model", str(tiny_tokenizer_folder)]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+        command = [
+            sys.executable,
+            "-m",
+            "seedcli",
+            *arguments,
+            "--model",
+            str(tiny_tokenizer_folder),
+        ]
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "OMP_NUM_THREADS": "1",
+        }
         Path("stdin.txt").write_text(stdin)
         with open("stdin.txt") as file:
-            process = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+            process = subprocess.Popen(
+                command,
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
         running.append(process)
         return process
 
@@ -75,7 +96,10 @@ def test_one_object_an_image_in_input_order(pictures, seed):
     assert result.exit_code == 0, result.stderr
     records = lines(result.stdout)
     assert [record["source"] for record in records] == ["pictures/03.png", "pictures/01.png"]
-    assert all(len(record["codes"]) == 32 and set(map(type, record["codes"])) == {int} for record in records)
+    assert all(
+        len(record["codes"]) == 32 and set(map(type, record["codes"])) == {int}
+        for record in records
+    )
     assert {record["model"] for record in records} == {"tiny"}
     assert all(record["fingerprint"] for record in records)
     assert "codes by tiny" in result.stderr
@@ -118,7 +142,12 @@ def test_output_folder_summary_and_second_try(pictures, seed):
     assert result.exit_code == 4
     assert "out/errors.jsonl names them" in result.stderr
     summary = json.loads(result.stdout)
-    assert (summary["images"], summary["failed"], summary["shards"], summary["errors"]) == (19, 1, 3, "out/errors.jsonl")
+    assert (summary["images"], summary["failed"], summary["shards"], summary["errors"]) == (
+        19,
+        1,
+        3,
+        "out/errors.jsonl",
+    )
     (pictures / "07.png").write_bytes(whole)
     result = seed("tokenize", "-o", "out", "--shard-size", "8", "--retry-failed")
     assert result.exit_code == 0, result.stderr
@@ -129,13 +158,17 @@ def test_output_folder_summary_and_second_try(pictures, seed):
 
 def test_dry_run_writes_nothing_and_loads_no_torch(pictures, tiny_tokenizer_folder):
     script = (
-        "import sys; from seedcli.cli.main import app; "
-        "app(['tokenize', 'pictures', '-o', 'out', '--dry-run', '--model', sys.argv[1]], standalone_mode=False); "
-        "assert 'torch' not in sys.modules"
+        "import sys; from seedcli.cli.main import app; app(['tokenize', 'pictures', '-o', 'out', "
+        "'--dry-run', '--model', sys.argv[1]], standalone_mode=False); assert 'torch' not "
+        "in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     result = subprocess.run(
-        [sys.executable, "-c", script, str(tiny_tokenizer_folder)], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-c", script, str(tiny_tokenizer_folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     planned = json.loads(result.stdout)
@@ -152,7 +185,10 @@ def wait_for(condition, process: subprocess.Popen[str]) -> None:
 
 
 def children_of(process: subprocess.Popen[str]) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return [
+        int(pid)
+        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
 
 
 def is_running(pid: int) -> bool:
@@ -168,7 +204,9 @@ def shard_bytes(folder: str) -> dict[str, bytes]:
 
 @pytest.fixture
 def stalled(pictures) -> str:
-    """Paths for stdin; the fifteenth is a pipe that nobody writes to, where a worker waits until it is killed."""
+    """Paths for stdin; the fifteenth is a pipe that nobody writes to, where a worker
+    waits until it is killed.
+    """
     (pictures / "14.png").rename("kept.png")
     os.mkfifo(pictures / "14.png")
     return "".join(f"pictures/{number:02d}.png\n" for number in range(20))
@@ -186,7 +224,8 @@ OPTIONS = ("--shard-size", "10", "--batch-size", "2")
 def test_a_killed_run_is_continued_to_the_same_bytes(stalled, start, seed):
     process = start("tokenize", "-", "-o", "out", *OPTIONS, "--workers", "1", stdin=stalled)
     journal = Path("out/.seed/images-000001.journal")
-    wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 2, process)  # two passes of the second shard are done
+    # two passes of the second shard are done
+    wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 2, process)
     workers = children_of(process)
     assert workers
     process.kill()
@@ -211,7 +250,10 @@ def test_a_killed_run_is_continued_to_the_same_bytes(stalled, start, seed):
     seed("tokenize", "-", "-o", "reference", *OPTIONS, "--workers", "0", stdin=stalled)
     assert shard_bytes("out") == shard_bytes("reference")
     assert first.items() <= shard_bytes("out").items()
-    assert sorted(path.name for path in Path("out").iterdir()) == [".seed", *sorted(shard_bytes("out"))]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        ".seed",
+        *sorted(shard_bytes("out")),
+    ]
 
 
 @pytest.mark.slow
@@ -262,7 +304,12 @@ def test_force_starts_an_interrupted_file_anew(pictures, seed):
 def test_tokens_commands(pictures, seed):
     seed("tokenize", "pictures", "-o", "out", "--shard-size", "8")
     info = json.loads(seed("tokens", "info", "out").stdout)
-    assert (info["tokenizer"], info["shards"], info["images"], info["num_codes"]) == ("tiny", 3, 20, 64)
+    assert (info["tokenizer"], info["shards"], info["images"], info["num_codes"]) == (
+        "tiny",
+        3,
+        20,
+        64,
+    )
     head = lines(seed("tokens", "head", "out", "-n", "2").stdout)
     streamed = lines(seed("tokenize", "pictures", "--limit", "2").stdout)
     assert [record["codes"] for record in head] == [record["codes"] for record in streamed]
@@ -272,7 +319,9 @@ def test_tokens_commands(pictures, seed):
     assert len(stats["position_entropy_bits"]) == 32
     merged = seed("tokens", "merge", "out", "-o", "all.parquet")
     assert json.loads(merged.stdout) == {"output": "all.parquet", "shards": 1, "images": 20}
-    assert lines(seed("tokens", "head", "all.parquet", "-n", "20").stdout) == lines(seed("tokens", "head", "out", "-n", "20").stdout)
+    assert lines(seed("tokens", "head", "all.parquet", "-n", "20").stdout) == lines(
+        seed("tokens", "head", "out", "-n", "20").stdout
+    )
     parts = seed("tokens", "merge", "out", "-o", "parts", "--shard-size", "7")
     assert json.loads(parts.stdout)["shards"] == 3
     again = seed("tokens", "merge", "out", "-o", "all.parquet")

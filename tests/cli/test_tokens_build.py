@@ -1,4 +1,6 @@
-"""`seed tokens build` and `seed tokens formats` as a user types them: what comes back, exit codes, and how little is loaded."""
+"""`seed tokens build` and `seed tokens formats` as a user types them: what comes back, exit codes,
+and how little is loaded.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,17 @@ def seed(*arguments: str):
 
 
 def test_a_summary_and_shards_that_the_other_commands_read(llava, tiny_tokenizer_folder):
-    built = seed("build", "llava", llava, "-o", "out", "--images", "images", "--model", str(tiny_tokenizer_folder))
+    built = seed(
+        "build",
+        "llava",
+        llava,
+        "-o",
+        "out",
+        "--images",
+        "images",
+        "--model",
+        str(tiny_tokenizer_folder),
+    )
     assert built.exit_code == 0, built.stderr
     summary = json.loads(built.stdout)
     assert summary | {"elapsed_s": 0, "fingerprint": ""} == {
@@ -47,7 +59,12 @@ def test_a_summary_and_shards_that_the_other_commands_read(llava, tiny_tokenizer
     assert json.loads(seed("info", "out").stdout)["conversations"] == 1
     assert json.loads(seed("verify", "out").stdout)["problems"] == []
     [record] = [json.loads(line) for line in seed("head", "out").stdout.splitlines()]
-    assert [message["role"] for message in record["messages"]] == ["user", "assistant", "user", "assistant"]
+    assert [message["role"] for message in record["messages"]] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
     assert (record["key"], record["meta"]) == ("out/conversation_58k/0", {"id": "000000000009"})
 
 
@@ -63,7 +80,17 @@ def test_pictures_beside_the_file_and_partial_failure(llava, tiny_tokenizer_fold
 
 
 def test_unfinished_builds_are_reported_with_their_own_command(llava, tiny_tokenizer_folder):
-    seed("build", "llava", llava, "-o", "out", "--images", "images", "--model", str(tiny_tokenizer_folder))
+    seed(
+        "build",
+        "llava",
+        llava,
+        "-o",
+        "out",
+        "--images",
+        "images",
+        "--model",
+        str(tiny_tokenizer_folder),
+    )
     (Path("out") / "out-000000.parquet").rename("kept.parquet")
     write_file(Path("out") / "other.parquet", pa.table({"a": [1]}))
     assert "seed tokens build --resume" in seed("verify", "out").stdout
@@ -84,13 +111,17 @@ def test_formats_lists_every_layout():
 
 def test_dry_run_writes_nothing_and_loads_no_torch(llava, tiny_tokenizer_folder):
     script = (
-        "import sys; from seedcli.cli.main import app; "
-        f"app(['tokens', 'build', 'llava', {llava!r}, '--images', 'images', '-o', 'out', '--dry-run', '--model', sys.argv[1]], "
+        "import sys; from seedcli.cli.main import app; app(['tokens', 'build', 'llava', "
+        f"{llava!r}, '--images', 'images', '-o', 'out', '--dry-run', '--model', sys.argv[1]], "
         "standalone_mode=False); assert 'torch' not in sys.modules"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     result = subprocess.run(
-        [sys.executable, "-c", script, str(tiny_tokenizer_folder)], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-c", script, str(tiny_tokenizer_folder)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     planned = json.loads(result.stdout)

@@ -1,4 +1,6 @@
-"""`seed train-tokenizer` as a user types it: mistakes, a dry run, and a run that is stopped and continued on two ranks."""
+"""`seed train-tokenizer` as a user types it: mistakes, a dry run, and a run that is stopped and
+continued on two ranks.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,19 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ["model.vision_width=32", "model.vision_depth=1", "model.text_width=32", "model.text_depth=1", "model.vocab_size=600"]
-SMALL += ["model.embedding_dim=32", "model.painter_width=32", "optimization.batch_size=8", "run.log_every_steps=1"]
+SMALL = [
+    "model.vision_width=32",
+    "model.vision_depth=1",
+    "model.text_width=32",
+    "model.text_depth=1",
+    "model.vocab_size=600",
+]
+SMALL += [
+    "model.embedding_dim=32",
+    "model.painter_width=32",
+    "optimization.batch_size=8",
+    "run.log_every_steps=1",
+]
 
 
 def _seed(*arguments: str) -> list[str]:
@@ -21,7 +34,9 @@ def _seed(*arguments: str) -> list[str]:
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(_seed(*arguments), capture_output=True, text=True, timeout=390, check=False)
+    return subprocess.run(
+        _seed(*arguments), capture_output=True, text=True, timeout=390, check=False
+    )
 
 
 def test_unknown_key_is_exit_2_and_suggests():
@@ -51,9 +66,17 @@ def test_batch_that_does_not_split_is_exit_2(tmp_path, monkeypatch):
 def test_two_ranks_stop_on_a_signal_and_continue(tmp_path):
     folder = tmp_path / "run"
     arguments = ["nano-target", *SMALL, "-o", str(folder), "--nproc", "2", "--json"]
-    process = subprocess.Popen(_seed(*arguments, "optimization.steps=100000"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        _seed(*arguments, "optimization.steps=100000"),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 300
-    while not (folder / "metrics.jsonl").is_file() or len((folder / "metrics.jsonl").read_text().splitlines()) < 2:
+    while (
+        not (folder / "metrics.jsonl").is_file()
+        or len((folder / "metrics.jsonl").read_text().splitlines()) < 2
+    ):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -68,5 +91,7 @@ def test_two_ranks_stop_on_a_signal_and_continue(tmp_path):
     result = json.loads(done.stdout)
     assert result["steps"] == reached + 2
     assert (Path(result["model"]) / "model.safetensors").is_file()
-    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == list(range(1, reached + 3))

@@ -37,13 +37,17 @@ def parse(line: str) -> None:
     name = "seed"
     while hasattr(command, "commands"):
         with command.make_context(name, arguments) as context:
-            name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+            name, command, arguments = command.resolve_command(
+                context, [*context._protected_args, *context.args]
+            )
     with command.make_context(name, arguments):
         pass
 
 
 def seed_calls(shell_line: str) -> list[str]:
-    """The `seed ...` parts of a shell line: split at pipes, `&&` and `;`, redirections and variables before the command removed."""
+    """The `seed ...` parts of a shell line: split at pipes, `&&` and `;`, redirections and
+    variables before the command removed.
+    """
     calls: list[list[str]] = [[]]
     words = shlex.shlex(shell_line, posix=True, punctuation_chars="|&;<>")
     words.whitespace_split = True
@@ -58,5 +62,7 @@ def seed_calls(shell_line: str) -> list[str]:
             skip = False
         else:
             calls[-1].append(word)
-    commands = [call[next((i for i, word in enumerate(call) if "=" not in word), 0) :] for call in calls]
+    commands = [
+        call[next((i for i, word in enumerate(call) if "=" not in word), 0) :] for call in calls
+    ]
     return [shlex.join(call) for call in commands if call[:1] == ["seed"]]

@@ -53,7 +53,12 @@ def imports() -> tuple[Import, ...]:
 
 def _imports() -> Iterator[Import]:
     for file in files():
-        types_only = {id(node) for block in ast.walk(tree_of(file)) if _guards_types(block) for node in ast.walk(block)}
+        types_only = {
+            id(node)
+            for block in ast.walk(tree_of(file))
+            if _guards_types(block)
+            for node in ast.walk(block)
+        }
         for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -62,10 +67,16 @@ def _imports() -> Iterator[Import]:
                 names = tuple(alias.name for alias in node.names)
                 target = node.module or ""
                 if node.level:
-                    parts = ["seedcli", *Path(file).parent.parts][: len(Path(file).parent.parts) + 2 - node.level]
+                    parts = ["seedcli", *Path(file).parent.parts][
+                        : len(Path(file).parent.parts) + 2 - node.level
+                    ]
                     target = ".".join([*parts, target]).rstrip(".")
                 yield Import(file, node.lineno, target, names, id(node) in types_only)
 
 
 def _guards_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )

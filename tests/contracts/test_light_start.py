@@ -13,7 +13,19 @@ import pytest
 
 from tests.contracts.source_tree import ROOT, files
 
-HEAVY = ["torch", "torchvision", "numpy", "PIL", "transformers", "diffusers", "peft", "accelerate", "deepspeed", "datasets", "open_clip"]
+HEAVY = [
+    "torch",
+    "torchvision",
+    "numpy",
+    "PIL",
+    "transformers",
+    "diffusers",
+    "peft",
+    "accelerate",
+    "deepspeed",
+    "datasets",
+    "open_clip",
+]
 HEAVY += ["pyarrow", "timm", "matplotlib", "webdataset", "pycocotools", "huggingface_hub"]
 TORCH_FREE = [
     "errors.py",
@@ -39,7 +51,9 @@ HELP_LIMIT_S = 0.25
 
 def run_python(code: str) -> list[str]:
     """What the last line of a fresh interpreter's output holds, as JSON."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=100
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -53,7 +67,8 @@ def test_torch_free_rooms_load_nothing_heavy() -> None:
     assert set(TORCH_FREE) <= set(light)
     names = [module_name(file) for file in light]
     loaded = run_python(
-        f"import importlib, json, sys\nfor name in {names!r}: importlib.import_module(name)\nprint(json.dumps(sorted(sys.modules)))"
+        f"import importlib, json, sys\nfor name in {names!r}: importlib.import_module(name)\n"
+        "print(json.dumps(sorted(sys.modules)))"
     )
     assert [name for name in HEAVY if name in loaded] == []
 
@@ -76,11 +91,15 @@ print(json.dumps(sorted(sys.modules)))
 
 
 def test_help_is_fast() -> None:
-    """Processor time, since the machine may be busy with other things; the best of a few. 0.10 s measured on two idle cores."""
+    """Processor time, since the machine may be busy with other things; the best of a few. 0.10 s
+    measured on two idle cores.
+    """
     seconds = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "seedcli", "--help"], check=True, capture_output=True, cwd=ROOT)
+        subprocess.run(
+            [sys.executable, "-m", "seedcli", "--help"], check=True, capture_output=True, cwd=ROOT
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if seconds[-1] < HELP_LIMIT_S:
@@ -90,7 +109,8 @@ def test_help_is_fast() -> None:
 
 @pytest.mark.timeout(400)
 def test_importing_everything_changes_nothing(tmp_path: Path) -> None:
-    """Every module of ours in one process that may not reach the network; torch's and logging's settings stay.
+    """Every module of ours in one process that may not reach the network; torch's and
+    logging's settings stay.
 
     8 s of processor time; the limit is for busy machines.
     """
@@ -112,9 +132,21 @@ for name in {names!r}:
 changes = [(str(one), str(two)) for one, two in zip(before, state()) if one != two]
 print()
 print(json.dumps([attempts, changes, sorted(os.listdir({str(tmp_path)!r}))]))
-"""
-    environment = {**os.environ, "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "MPLCONFIGDIR": str(tmp_path / "mpl")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=380)
+"""  # noqa: E501
+    environment = {
+        **os.environ,
+        "HOME": str(tmp_path),
+        "HF_HOME": str(tmp_path / "hf"),
+        "MPLCONFIGDIR": str(tmp_path / "mpl"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=380,
+    )
     assert done.returncode == 0, done.stderr
     attempts, changes, written = json.loads(done.stdout.splitlines()[-1])
     assert attempts == []

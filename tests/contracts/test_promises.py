@@ -1,4 +1,6 @@
-"""What users were promised: recipes that validate, a README whose commands parse, commands and options that change only on purpose."""
+"""What users were promised: recipes that validate, a README whose commands parse, commands and
+options that change only on purpose.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,15 @@ COMMANDS = dict(leaf_commands())
 
 
 def shell_lines(markdown: str) -> list[str]:
-    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", markdown, flags=re.MULTILINE | re.DOTALL)
-    return [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    blocks = re.findall(
+        r"^```(?:sh|bash|console)\n(.*?)^```", markdown, flags=re.MULTILINE | re.DOTALL
+    )
+    return [
+        line.strip().removeprefix("$ ")
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip()
+    ]
 
 
 def test_every_shipped_recipe_validates() -> None:
@@ -36,12 +45,17 @@ def test_every_shipped_recipe_validates() -> None:
 def test_every_shipped_recipe_opens_with_the_command_that_runs_it() -> None:
     for name in shipped_recipes():
         lines = find_recipe(name).read_text(encoding="utf-8").splitlines()
-        head = [line.removeprefix("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+        head = [
+            line.removeprefix("#").strip()
+            for line in itertools.takewhile(lambda line: line.startswith("#"), lines)
+        ]
         calls = [line for line in head if line.startswith("seed ")]
         assert calls, f"recipes/{name}.toml: no `# seed ...` in its head"
         for call in calls:
             parse(re.sub(r"\bN\b", "0", call))
-            assert re.search(rf"\b{name}\b", call), f"recipes/{name}.toml: {call!r} runs another recipe"
+            assert re.search(rf"\b{name}\b", call), (
+                f"recipes/{name}.toml: {call!r} runs another recipe"
+            )
 
 
 @pytest.mark.parametrize("stage", list(STAGES))
@@ -50,19 +64,27 @@ def test_schema_says_what_each_key_means_and_which_are_free_to_miss(stage: str) 
     for path, field in known_keys(STAGES[stage]).items():
         is_section = hasattr(field.annotation, "model_fields") or "Section" in str(field.annotation)
         assert field.description or is_section, f"{path}: no description"
-        assert field.is_required() or (field.json_schema_extra or {}).get("comfort"), f"{path}: a default without comfort()"
+        assert field.is_required() or (field.json_schema_extra or {}).get("comfort"), (
+            f"{path}: a default without comfort()"
+        )
     assert len(describe_keys(STAGES[stage])) > 1
 
 
 def test_readme_commands_parse() -> None:
-    calls = [call for line in shell_lines((ROOT / "README.md").read_text(encoding="utf-8")) for call in seed_calls(line)]
+    calls = [
+        call
+        for line in shell_lines((ROOT / "README.md").read_text(encoding="utf-8"))
+        for call in seed_calls(line)
+    ]
     assert calls
     for call in calls:
         parse(call)
 
 
 def test_readme_make_targets_exist() -> None:
-    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    targets = re.findall(
+        r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     named = re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert named
     assert set(named) <= set(targets)
@@ -77,7 +99,9 @@ def test_help_holds_an_example_that_parses(name: str) -> None:
         if "seed " in line and line.startswith(" ")
         for call in seed_calls(line.strip().removeprefix("$ "))
     ]
-    assert any(call.startswith(f"seed {name}") for call in calls), f"seed {name} --help: no line such as `  seed {name} ...`"
+    assert any(call.startswith(f"seed {name}") for call in calls), (
+        f"seed {name} --help: no line such as `  seed {name} ...`"
+    )
     for call in calls:
         parse(call)
 
@@ -89,16 +113,26 @@ def test_every_command_has_the_shared_habits(name: str) -> None:
 
 
 def test_commands_and_options_are_those_of_the_snapshot() -> None:
-    """A change here is a change of the contract: write it into the changelog, then UPDATE_SNAPSHOT=1 make test."""
+    """A change here is a change of the contract: write it into the changelog, then
+    UPDATE_SNAPSHOT=1 make test.
+    """
     lines = []
     for name, command in sorted(COMMANDS.items()):
         lines.append(f"seed {name}")
         signature = inspect.signature(command.callback).parameters
         for parameter in command.params:
-            words = "/".join([*parameter.opts, *parameter.secondary_opts]) if parameter.param_type_name == "option" else parameter.name
+            words = (
+                "/".join([*parameter.opts, *parameter.secondary_opts])
+                if parameter.param_type_name == "option"
+                else parameter.name
+            )
             kind = get_args(signature[parameter.name].annotation)[0]
             default = "required" if parameter.required else f"default {parameter.default!r}"
-            lines.append(f"    {words}  {kind.__name__ if isinstance(kind, type) else str(kind).replace('typing.', '')}  {default}")
+            lines.append(
+                f"    {words}  "
+                f"{kind.__name__ if isinstance(kind, type) else str(kind).replace('typing.', '')}  "
+                f"{default}"
+            )
     text = "\n".join(lines) + "\n"
     if os.environ.get("UPDATE_SNAPSHOT"):
         SNAPSHOT.write_text(text, encoding="utf-8")

@@ -9,20 +9,35 @@ from graphlib import TopologicalSorter
 from tests.contracts.source_tree import Import, files, imports, tree_of
 
 # A file imports from its own floor or from below.
-FLOORS = {"recipe": 0, "models": 1, "data": 2, "training": 3, "benchmarks": 3, "workflows": 4, "cli": 5}
+FLOORS = {
+    "recipe": 0,
+    "models": 1,
+    "data": 2,
+    "training": 3,
+    "benchmarks": 3,
+    "workflows": 4,
+    "cli": 5,
+}
 BASE_FILES = {"__init__.py", "errors.py", "console.py"}
 RECIPE_FILES = {"recipe/read.py", "recipe/tokenizer.py", "recipe/language.py", "recipe/stages.py"}
 TOP_FILES = {"__main__.py"}
 
-# Package -> the files (or rooms, with a slash) that may import it; a new owner is a decision, made here. Imports for types only are free.
+# Package -> the files (or rooms, with a slash) that may import it; a new owner is a decision, made
+# here. Imports for types only are free.
 OWNERS = {
     "accelerate": {"training/"},
     "datasets": {"data/"},
-    "deepspeed": {"training/checkpoints.py", "training/llm_engine.py"},  # elsewhere it is reached through Accelerate only
+    # elsewhere it is reached through Accelerate only
+    "deepspeed": {"training/checkpoints.py", "training/llm_engine.py"},
     "diffusers": {"models/drawing/unclip.py", "models/drawing/unclip_parts.py"},
     "gradio": {"workflows/chat/page.py", "workflows/chat/web.py"},
-    "huggingface_hub": {"models/weights/download.py", "benchmarks/retrieval_sets.py"},  # weights; data sets
-    "matplotlib": {"training/run_folder.py", "workflows/evaluate/ablation/plots.py", "workflows/evaluate/scorecard_page.py"},
+    # weights; data sets
+    "huggingface_hub": {"models/weights/download.py", "benchmarks/retrieval_sets.py"},
+    "matplotlib": {
+        "training/run_folder.py",
+        "workflows/evaluate/ablation/plots.py",
+        "workflows/evaluate/scorecard_page.py",
+    },
     "open_clip": {"models/drawing/judge.py"},
     "peft": {"models/language/lora.py"},
     "pyarrow": {"data/", "benchmarks/retrieval_sets.py"},
@@ -33,7 +48,12 @@ OWNERS = {
     "safetensors": {"models/", "training/"},
     "sentencepiece": {"models/language/text_tokenizer.py"},
     "timm": set(),
-    "tokenizers": {"models/visual/captions.py", "models/drawing/target.py", "models/language/text_tokenizer.py", "training/initialize.py"},
+    "tokenizers": {
+        "models/visual/captions.py",
+        "models/drawing/target.py",
+        "models/language/text_tokenizer.py",
+        "training/initialize.py",
+    },
     "tomlkit": {"recipe/read.py"},
     "transformers": {
         "models/drawing/judge.py",
@@ -70,7 +90,9 @@ def floor(file: str) -> int:
 
 
 def file_of(target: str, names: tuple[str, ...]) -> list[str]:
-    """Files of ours that an import reaches: the module itself, or the modules among the imported names."""
+    """Files of ours that an import reaches: the module itself, or the modules
+    among the imported names.
+    """
     path = target.removeprefix("seedcli").lstrip(".").replace(".", "/")
     known = files()
     if f"{path}.py" in known:
@@ -80,13 +102,20 @@ def file_of(target: str, names: tuple[str, ...]) -> list[str]:
 
 
 def ours() -> list[tuple[Import, str]]:
-    return [(entry, file) for entry in imports() if entry.top == "seedcli" for file in file_of(entry.target, entry.names)]
+    return [
+        (entry, file)
+        for entry in imports()
+        if entry.top == "seedcli"
+        for file in file_of(entry.target, entry.names)
+    ]
 
 
 def test_every_file_has_its_room() -> None:
     for file in files():
         assert "/" not in file or file.split("/")[0] in FLOORS, f"seedcli/{file} is in no room"
-        assert "/" in file or file in BASE_FILES | TOP_FILES, f"seedcli/{file}: the base holds {sorted(BASE_FILES)}"
+        assert "/" in file or file in BASE_FILES | TOP_FILES, (
+            f"seedcli/{file}: the base holds {sorted(BASE_FILES)}"
+        )
         assert file.rpartition("/")[2] not in {"utils.py", "common.py", "helpers.py"}, file
 
 
@@ -101,7 +130,8 @@ def test_no_file_imports_in_a_circle() -> None:
     for entry, file in ours():
         if not entry.types_only and file != entry.file:
             reached[entry.file].add(file)
-    order = list(TopologicalSorter(reached).static_order())  # raises CycleError, which names the circle
+    # raises CycleError, which names the circle
+    order = list(TopologicalSorter(reached).static_order())
     assert set(reached) <= set(order)
 
 
@@ -111,7 +141,10 @@ def test_heavy_packages_stay_with_their_owners() -> None:
         for entry in imports()
         if entry.top in OWNERS
         and not entry.types_only
-        and not any(entry.file == owner or (owner.endswith("/") and entry.file.startswith(owner)) for owner in OWNERS[entry.top])
+        and not any(
+            entry.file == owner or (owner.endswith("/") and entry.file.startswith(owner))
+            for owner in OWNERS[entry.top]
+        )
     ]
     assert strangers == []
 
@@ -130,13 +163,17 @@ def test_each_owner_still_imports_its_package() -> None:
 
 
 def test_forbidden_packages() -> None:
-    assert [f"{entry}: {FORBIDDEN[entry.top]}" for entry in imports() if entry.top in FORBIDDEN] == []
+    assert [
+        f"{entry}: {FORBIDDEN[entry.top]}" for entry in imports() if entry.top in FORBIDDEN
+    ] == []
 
 
 def test_only_commands_import_the_console() -> None:
     """Workflows and everything below get a `Reporter`."""
     strangers = [
-        str(entry) for entry in imports() if entry.target == "seedcli.console" and "console" in entry.names and floor(entry.file) < 5
+        str(entry)
+        for entry in imports()
+        if entry.target == "seedcli.console" and "console" in entry.names and floor(entry.file) < 5
     ]
     assert strangers == []
 
@@ -147,7 +184,9 @@ def test_models_never_see_a_recipe() -> None:
 
 
 def test_below_workflows_nothing_takes_a_whole_recipe() -> None:
-    """Parts get their own section or plain values; `training/run_folder.py` writes the recipe into the run folder."""
+    """Parts get their own section or plain values; `training/run_folder.py` writes the
+    recipe into the run folder.
+    """
     whole = [
         f"{entry} ({name})"
         for entry, file in ours()
@@ -155,13 +194,21 @@ def test_below_workflows_nothing_takes_a_whole_recipe() -> None:
         if file in {"recipe/tokenizer.py", "recipe/language.py"}
         and name.endswith("Recipe")
         and floor(entry.file) < 4
-        and entry.file not in {"recipe/read.py", "recipe/language.py", "recipe/stages.py", "training/run_folder.py"}
+        and entry.file
+        not in {
+            "recipe/read.py",
+            "recipe/language.py",
+            "recipe/stages.py",
+            "training/run_folder.py",
+        }
     ]
     assert whole == []
 
 
 def test_nothing_is_called_at_module_level_for_its_effect() -> None:
-    """No download, no log set-up, no device choice at import: module level holds definitions, and no bare calls."""
+    """No download, no log set-up, no device choice at import: module level holds
+    definitions, and no bare calls.
+    """
     found = []
     for file in files():
         for node in tree_of(file).body:
@@ -170,5 +217,9 @@ def test_nothing_is_called_at_module_level_for_its_effect() -> None:
             if isinstance(node, (ast.For, ast.While, ast.With, ast.Delete)):
                 found.append(f"seedcli/{file}:{node.lineno}")
             targets = node.targets if isinstance(node, ast.Assign) else []
-            found += [f"seedcli/{file}:{node.lineno}" for target in targets if isinstance(target, (ast.Attribute, ast.Subscript))]
+            found += [
+                f"seedcli/{file}:{node.lineno}"
+                for target in targets
+                if isinstance(target, (ast.Attribute, ast.Subscript))
+            ]
     assert found == []

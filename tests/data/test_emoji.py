@@ -1,4 +1,6 @@
-"""The bundled emoji: splits do not touch, captions say what they should, vocabularies see the train split only."""
+"""The bundled emoji: splits do not touch, captions say what they should, vocabularies
+see the train split only.
+"""
 
 import io
 import random
@@ -28,8 +30,12 @@ def test_the_set_is_the_one_that_was_bundled():
 def test_nothing_of_a_test_split_is_in_training(split):
     train, test = read_emoji("train"), read_emoji(split)
     for what in ("base_hexcode", "label", "image"):
-        assert not {getattr(picture, what) for picture in train} & {getattr(picture, what) for picture in test}, what
-    assert not {picture.twin_of for picture in train} & {picture.twin_of for picture in test} - {None}
+        assert not {getattr(picture, what) for picture in train} & {
+            getattr(picture, what) for picture in test
+        }, what
+    assert not {picture.twin_of for picture in train} & {picture.twin_of for picture in test} - {
+        None
+    }
 
 
 def test_held_out_vendor_pictures_are_of_trained_emoji():
@@ -65,7 +71,9 @@ def test_captions():
     drawn = {waving.sample_caption(rng) for _ in range(50)}
     assert len(drawn) > 20
     assert all(label in caption for caption in drawn)
-    assert [waving.sample_caption(random.Random(7)) for _ in range(2)] == [waving.sample_caption(random.Random(7))] * 2
+    assert [waving.sample_caption(random.Random(7)) for _ in range(2)] == [
+        waving.sample_caption(random.Random(7))
+    ] * 2
 
 
 def test_vocabulary_texts_come_from_training_only():
@@ -79,9 +87,16 @@ def test_vocabulary_texts_come_from_training_only():
 
 def test_gender_and_direction():
     by_label = {picture.label: picture for picture in read_emoji()}
-    assert (by_label["man farmer"].gender, by_label["woman farmer"].gender, by_label["farmer"].gender) == ("man", "woman", None)
+    assert (
+        by_label["man farmer"].gender,
+        by_label["woman farmer"].gender,
+        by_label["farmer"].gender,
+    ) == ("man", "woman", None)
     assert len({by_label[label].twin_of for label in ("man farmer", "woman farmer", "farmer")}) == 1
-    assert (by_label["person walking"].direction, by_label["person walking: facing right"].direction) == ("left", "right")
+    assert (
+        by_label["person walking"].direction,
+        by_label["person walking: facing right"].direction,
+    ) == ("left", "right")
     assert by_label["red apple"].twin_of is None
 
 

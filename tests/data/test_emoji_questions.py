@@ -1,4 +1,6 @@
-"""The bundled questions: the file states what the structure says, for pictures of its own split, and never moves unnoticed."""
+"""The bundled questions: the file states what the structure says, for pictures of its own split,
+and never moves unnoticed.
+"""
 
 import hashlib
 import json
@@ -8,7 +10,13 @@ import pytest
 
 from seedcli.data import emoji_questions
 from seedcli.data.emoji import read_emoji
-from seedcli.data.emoji_questions import MOST_OF_A_KIND, QUESTION_SPLITS, QUESTIONS_FILE, build_questions, read_questions
+from seedcli.data.emoji_questions import (
+    MOST_OF_A_KIND,
+    QUESTION_SPLITS,
+    QUESTIONS_FILE,
+    build_questions,
+    read_questions,
+)
 from seedcli.errors import DataError, UsageError
 
 
@@ -33,7 +41,10 @@ def test_questions_of_a_split(split):
 def test_a_question_by_hand():
     (question,) = [one for one in read_questions("vendor") if one.kind == "style"][:1]
     assert question.question == "Whose style is it drawn in?"
-    assert question.answer == {"google": "Noto", "twitter": "Twemoji", "fluent": "Fluent 3D"}[question.picture.vendor]
+    assert (
+        question.answer
+        == {"google": "Noto", "twitter": "Twemoji", "fluent": "Fluent 3D"}[question.picture.vendor]
+    )
     assert question.choices == ("Fluent 3D", "Noto", "Twemoji")
 
 

@@ -1,4 +1,6 @@
-"""Losses of a tiny tokenizer trained for three steps from scratch; they change only with a **Numerics** line in the changelog."""
+"""Losses of a tiny tokenizer trained for three steps from scratch; they change only with a
+**Numerics** line in the changelog.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,24 @@ GOLDEN = {
 def test_three_steps_of_stage1():
     tokenizer = SeedTokenizer(SMALL, text_branch=True)
     initialize_tokenizer(tokenizer, seed=7)
-    loss = CausalQFormerLossSection(label_smoothing=0.1, gather_gradient=True, temperature=0.0, prefix_weight=0.5, tile_weight=8.0)
+    loss = CausalQFormerLossSection(
+        label_smoothing=0.1,
+        gather_gradient=True,
+        temperature=0.0,
+        prefix_weight=0.5,
+        tile_weight=8.0,
+    )
     captions = CaptionTokenizer(train_wordpiece(train_texts(), vocab_size=SMALL.qformer.vocab_size))
     pairs = Mixture([(EmojiPairs("train"), 1.0)], seed=7, preprocess=SMALL.preprocess.training)
     torch.manual_seed(7)
     stage = CausalQFormerStage(
-        tokenizer, pairs=pairs, captions=captions, loss=loss, train_vision=True, batch_size=16, save=lambda trained, folder: None
+        tokenizer,
+        pairs=pairs,
+        captions=captions,
+        loss=loss,
+        train_vision=True,
+        batch_size=16,
+        save=lambda trained, folder: None,
     )
     optimizer = torch.optim.AdamW([p for p in stage.model.parameters() if p.requires_grad], lr=1e-3)
     found = {name: [] for name in GOLDEN}

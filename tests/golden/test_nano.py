@@ -31,14 +31,21 @@ def test_codes_of_the_demo_picture(nano):
     pixels = build_preprocess(nano.config.preprocess.codes)(open_image(FACE))[None]
     code_inputs = nano.code_inputs(nano.causal_embeddings(pixels))
     nearest = nano.codebook.distances(code_inputs)[0].topk(2, largest=False).values
-    clear = nearest[:, 1] - nearest[:, 0] > 1e-3  # another CPU may turn a code whose two nearest code vectors are as good as equal
+    # another CPU may turn a code whose two nearest code vectors are as good as equal
+    clear = nearest[:, 1] - nearest[:, 0] > 1e-3
     assert int(clear.sum()) >= 28
     assert nano.codes(code_inputs)[0][clear].tolist() == torch.tensor(GOLDEN)[clear].tolist()
 
 
 def test_codes_tell_pictures_apart(nano):
     preprocess = build_preprocess(nano.config.preprocess.codes)
-    pictures = [picture for picture in read_emoji("unseen") if picture.vendor == "google" and not picture.skin_tones][:48]
-    codes = nano.encode(torch.stack([preprocess(open_image(picture.image)) for picture in pictures]))
+    pictures = [
+        picture
+        for picture in read_emoji("unseen")
+        if picture.vendor == "google" and not picture.skin_tones
+    ][:48]
+    codes = nano.encode(
+        torch.stack([preprocess(open_image(picture.image)) for picture in pictures])
+    )
     assert len({tuple(row) for row in codes.tolist()}) == len(pictures)
     assert codes.unique().numel() > 256

@@ -26,7 +26,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc only")
 def test_large_blocks_are_not_faulted_in_again():
     faults = [
-        int(subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True).stdout)
+        int(
+            subprocess.run(
+                [sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True
+            ).stdout
+        )
         for mode in ("keep", "give")
     ]
     assert faults[0] < 100 < faults[1]

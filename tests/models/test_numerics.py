@@ -1,4 +1,6 @@
-"""Which arithmetic happens in which dtype, in the default numerics and in the official fp16 ones."""
+"""Which arithmetic happens in which dtype, in the default numerics and in
+the official fp16 ones.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,15 @@ from seedcli.models.weights.load import load_seed_tokenizer
 
 
 @torch.no_grad()
-def test_half_weights_give_the_codes_of_the_same_weights_in_fp32(tiny_tokenizer_folder, tiny_arrays):
+def test_half_weights_give_the_codes_of_the_same_weights_in_fp32(
+    tiny_tokenizer_folder, tiny_arrays
+):
     stored = load_seed_tokenizer(str(tiny_tokenizer_folder))
     stored.half()
     upcast = load_seed_tokenizer(str(tiny_tokenizer_folder))
-    upcast.load_state_dict({key: tensor.float() for key, tensor in stored.state_dict().items()}, assign=True)
+    upcast.load_state_dict(
+        {key: tensor.float() for key, tensor in stored.state_dict().items()}, assign=True
+    )
     assert stored.vision.blocks[0].mlp.fc1.weight.dtype == torch.float16
     pixels = tiny_arrays["in.pixels"]
     assert torch.equal(stored.causal_embeddings(pixels), upcast.causal_embeddings(pixels))
@@ -38,18 +44,24 @@ def test_official_fp16_casts_everything(tiny_tokenizer_folder, tiny_arrays):
     tokenizer = load_seed_tokenizer(str(tiny_tokenizer_folder), numerics="official-fp16")
     seen = {}
     for name in ("vision.blocks.0", "vision_norm", "qformer.layers.0", "codebook.encoder"):
-        tokenizer.get_submodule(name).register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output.dtype}))
+        tokenizer.get_submodule(name).register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: output.dtype})
+        )
     codes = tokenizer.encode(tiny_arrays["in.pixels"])
     assert set(seen.values()) == {torch.float16} and len(seen) == 4
     assert all(parameter.dtype == torch.float16 for parameter in tokenizer.parameters())
-    assert tokenizer.codebook.distances(torch.zeros(1, 32, 32, dtype=torch.float16)).dtype == torch.float16
+    assert (
+        tokenizer.codebook.distances(torch.zeros(1, 32, 32, dtype=torch.float16)).dtype
+        == torch.float16
+    )
     # fp16 may flip a code; measured on this fixture: 128 of 128 stay.
     assert (codes == tiny_arrays["out.codes"]).float().mean() > 0.9
 
 
 def test_layer_norm_of_half_inputs_is_computed_in_fp32():
     norm = LayerNorm(8).half()
-    x = torch.tensor([[60000.0, -60000.0, 1, 2, 3, 4, 5, 6]], dtype=torch.float16)  # the squares overflow fp16
+    # the squares overflow fp16
+    x = torch.tensor([[60000.0, -60000.0, 1, 2, 3, 4, 5, 6]], dtype=torch.float16)
     expected = torch.nn.functional.layer_norm(x.float(), (8,)).half()
     assert torch.equal(norm(x), expected)
 

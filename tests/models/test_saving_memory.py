@@ -1,4 +1,6 @@
-"""Saving a language model holds one file of weights in memory beside the model, not the model a second time."""
+"""Saving a language model holds one file of weights in memory beside the model, not
+the model a second time.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,20 @@ Path("/proc/self/clear_refs").write_text("5")  # from now on VmHWM is the peak
 before = status("VmRSS")
 save_language_model(model, words, Path(sys.argv[1]) / "model", facts=None, shard_size=sys.argv[2])
 print(sum(parameter.nbytes for parameter in model.parameters()), status("VmHWM") - before)
-"""
+"""  # noqa: E501
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of a stretch of a program")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="Linux tells the peak of a stretch of a program",
+)
 def test_saving_takes_one_file_of_memory(tmp_path):
-    done = subprocess.run([sys.executable, "-c", _SCRIPT, str(tmp_path), f"{SHARD // MB}MB"], capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, str(tmp_path), f"{SHARD // MB}MB"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
     assert done.returncode == 0, done.stderr
     size, growth = map(int, done.stdout.split())
     assert size > 12 * SHARD

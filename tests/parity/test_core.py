@@ -1,6 +1,8 @@
-"""The model core against arrays that the official code computed on seeded weights (see data/README.md for their origin).
+"""The model core against arrays that the official code computed on seeded weights (see
+data/README.md for their origin).
 
-Measured worst case: activations 2.1e-5 (perturbed causal embeddings), so 1e-4 has room; codes are equal.
+Measured worst case: activations 2.1e-5 (perturbed causal embeddings), so 1e-4 has
+room; codes are equal.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ def close(ours: torch.Tensor, official: torch.Tensor, *, atol: float = ATOL) -> 
 @torch.no_grad()
 def test_vision_arrows(tokenizer, arrays):
     seen = []
-    handles = [block.register_forward_hook(lambda module, inputs, output: seen.append(output)) for block in tokenizer.vision.blocks]
+    handles = [
+        block.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        for block in tokenizer.vision.blocks
+    ]
     features = tokenizer.features(arrays["in.pixels"])
     for handle in handles:
         handle.remove()
@@ -61,7 +66,9 @@ def test_codebook_arrows(tokenizer, arrays):
     code_inputs = tokenizer.code_inputs(arrays["out.causal_embeddings"])
     close(code_inputs, arrays["out.z"])
     # Distances reach 82 and the reference is fp64; measured 1.8e-5.
-    torch.testing.assert_close(tokenizer.codebook.distances(arrays["out.z"]), arrays["out.distances"], atol=ATOL, rtol=1e-5)
+    torch.testing.assert_close(
+        tokenizer.codebook.distances(arrays["out.z"]), arrays["out.distances"], atol=ATOL, rtol=1e-5
+    )
     assert torch.equal(tokenizer.codes(code_inputs), arrays["out.codes"])
     assert torch.equal(tokenizer.encode(arrays["in.pixels"]), arrays["out.codes"])
     close(tokenizer.codebook.code_vectors(arrays["out.codes"]), arrays["out.quantized"], atol=0)
@@ -83,7 +90,9 @@ def test_decoder_arrows(tokenizer, arrays):
 
 @torch.no_grad()
 def test_text_and_image_features(tokenizer, arrays):
-    hidden = tokenizer.text_branch.hidden_states(tokenizer.qformer, arrays["in.text_ids"], arrays["in.text_mask"])
+    hidden = tokenizer.text_branch.hidden_states(
+        tokenizer.qformer, arrays["in.text_ids"], arrays["in.text_mask"]
+    )
     real = arrays["in.text_mask"].bool()
     close(hidden[real], arrays["out.text.last_hidden_state"][real])
     text = tokenizer.text_features(arrays["in.text_ids"], arrays["in.text_mask"])
@@ -109,7 +118,11 @@ def test_layer_norm_epsilons(tokenizer, arrays):
     close(tokenizer.vision_norm(probe), arrays["probe.ln_vision"], atol=1e-6)
     close(tokenizer.vision.blocks[0].attention_norm(probe), arrays["probe.vit_norm1"], atol=1e-6)
     close(tokenizer.qformer.embedding_norm(probe), arrays["probe.qformer_layernorm"], atol=1e-6)
-    close(tokenizer.decoder.generation.blocks[0].attention_norm(probe), arrays["probe.blocks_image_norm1"], atol=1e-6)
+    close(
+        tokenizer.decoder.generation.blocks[0].attention_norm(probe),
+        arrays["probe.blocks_image_norm1"],
+        atol=1e-6,
+    )
 
 
 @torch.no_grad()
@@ -127,7 +140,12 @@ def test_perturbed_query(tiny_tokenizer_folder, arrays):
 
 
 def with_queries(config, num_queries: int, mask: str):
-    return dataclasses.replace(config, qformer=dataclasses.replace(config.qformer, num_queries=num_queries, mask=mask, dropout=0.0))
+    return dataclasses.replace(
+        config,
+        qformer=dataclasses.replace(
+            config.qformer, num_queries=num_queries, mask=mask, dropout=0.0
+        ),
+    )
 
 
 @pytest.mark.parametrize("num_queries", [1, 5, 31, 32, 33])
@@ -144,7 +162,10 @@ def test_causal_for_any_number_of_queries(tiny_config, num_queries):
         after = tokenizer.qformer(features)
         tokenizer.qformer.query_tokens[0, changed] = keep
         assert torch.equal(after[:, :changed], before[:, :changed])
-        assert all(not torch.equal(after[:, later], before[:, later]) for later in range(changed, num_queries))
+        assert all(
+            not torch.equal(after[:, later], before[:, later])
+            for later in range(changed, num_queries)
+        )
 
 
 @torch.no_grad()

@@ -1,4 +1,6 @@
-"""Losses and gradients of stages I and II against the official code on seeded weights; 1e-3 relative, measured worst case 3.4e-5."""
+"""Losses and gradients of stages I and II against the official code on seeded weights; 1e-3
+relative, measured worst case 3.4e-5.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ from safetensors.torch import load_file
 
 from seedcli.models.weights.convert import quantizer_table, text_table
 from seedcli.models.weights.load import load_seed_tokenizer
-from seedcli.recipe.tokenizer import CausalQFormerLossSection, CodebookLearningSection, CodebookLossSection
+from seedcli.recipe.tokenizer import (
+    CausalQFormerLossSection,
+    CodebookLearningSection,
+    CodebookLossSection,
+)
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.causal_qformer import CausalQFormerStage
 from seedcli.training.stages.codebook import CodebookStage
@@ -27,15 +33,26 @@ PUBLISHED = {"label_smoothing": 0.1, "temperature": 0.0, "prefix_weight": 0.0, "
 
 def trainable_tokenizer(folder: Path):
     tokenizer = load_seed_tokenizer(str(folder), text_branch=True)
-    tokenizer.load_state_dict({name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}, assign=True)
+    tokenizer.load_state_dict(
+        {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}, assign=True
+    )
     return tokenizer.requires_grad_(True)
 
 
-def contrastive_stage(folder: Path, *, gather_gradient: bool, ranks: Ranks = Ranks()) -> CausalQFormerStage:
+def contrastive_stage(
+    folder: Path, *, gather_gradient: bool, ranks: Ranks = Ranks()
+) -> CausalQFormerStage:
     tokenizer = trainable_tokenizer(folder)
     loss = CausalQFormerLossSection(gather_gradient=gather_gradient, **PUBLISHED)
     stage = CausalQFormerStage(
-        tokenizer, pairs=None, captions=None, loss=loss, train_vision=False, batch_size=8, save=lambda tokenizer, folder: None, ranks=ranks
+        tokenizer,
+        pairs=None,
+        captions=None,
+        loss=loss,
+        train_vision=False,
+        batch_size=8,
+        save=lambda tokenizer, folder: None,
+        ranks=ranks,
     )
     tokenizer.eval()  # no dropout, as in the fixture
     return stage
@@ -49,18 +66,32 @@ def our_gradients(tokenizer) -> dict[str, torch.Tensor]:
     """Official name -> our gradient."""
     table = quantizer_table(tokenizer.config) | text_table(tokenizer.config)
     parameters = dict(tokenizer.named_parameters())
-    return {official: parameters[ours].grad for official, ours in table.items() if parameters[ours].grad is not None}
+    return {
+        official: parameters[ours].grad
+        for official, ours in table.items()
+        if parameters[ours].grad is not None
+    }
 
 
-def check_gradients(gradients: dict[str, torch.Tensor], norms: dict[str, float], prefix: str) -> None:
+def check_gradients(
+    gradients: dict[str, torch.Tensor], norms: dict[str, float], prefix: str
+) -> None:
     assert set(norms) <= set(gradients)
     largest = max(norms.values())
     for name, norm in norms.items():
-        assert float(gradients[name].norm()) == pytest.approx(norm, rel=RTOL, abs=RTOL * largest), name
-    arrays = {name.removeprefix(prefix): array for name, array in ARRAYS.items() if name.startswith(prefix)}
+        assert float(gradients[name].norm()) == pytest.approx(norm, rel=RTOL, abs=RTOL * largest), (
+            name
+        )
+    arrays = {
+        name.removeprefix(prefix): array
+        for name, array in ARRAYS.items()
+        if name.startswith(prefix)
+    }
     assert arrays
     for name, array in arrays.items():
-        torch.testing.assert_close(gradients[name], array, rtol=RTOL, atol=RTOL * float(array.abs().max()), msg=name)
+        torch.testing.assert_close(
+            gradients[name], array, rtol=RTOL, atol=RTOL * float(array.abs().max()), msg=name
+        )
 
 
 def test_stage1_as_published(tiny_tokenizer_folder):
@@ -82,7 +113,9 @@ def test_stage1_with_gradient_through_the_gathered_side(tiny_tokenizer_folder):
     gradients = our_gradients(stage.model.tokenizer)
     largest = max(expected["grad_norms"].values())
     for name, norm in expected["grad_norms"].items():
-        assert float(gradients[name].norm()) == pytest.approx(norm, rel=RTOL, abs=RTOL * largest), name
+        assert float(gradients[name].norm()) == pytest.approx(norm, rel=RTOL, abs=RTOL * largest), (
+            name
+        )
 
 
 def run_rank(rank: int, folder: Path, init: str, gather_gradient: bool) -> None:
@@ -99,29 +132,50 @@ def run_rank(rank: int, folder: Path, init: str, gather_gradient: bool) -> None:
     each = [torch.zeros(()) for _ in range(2)]
     torch.distributed.all_gather(each, losses["loss"].detach())
     if rank == 0:
-        torch.save({"losses": each, "gradients": means}, Path(init.removeprefix("file://")).parent / "out.pt")
+        torch.save(
+            {"losses": each, "gradients": means},
+            Path(init.removeprefix("file://")).parent / "out.pt",
+        )
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("gather_gradient", [False, True])
 def test_stage1_on_two_ranks_equals_one(tiny_tokenizer_folder, tmp_path, gather_gradient):
-    multiprocessing.spawn(run_rank, (tiny_tokenizer_folder, f"file://{tmp_path}/init", gather_gradient), nprocs=2)
+    multiprocessing.spawn(
+        run_rank, (tiny_tokenizer_folder, f"file://{tmp_path}/init", gather_gradient), nprocs=2
+    )
     result = torch.load(tmp_path / "out.pt", weights_only=True)
     facts = FACTS["stage1"]["world_size_2"]
-    assert [float(loss) for loss in result["losses"]] == pytest.approx(facts["loss_itc_per_rank"], rel=1e-5)
+    assert [float(loss) for loss in result["losses"]] == pytest.approx(
+        facts["loss_itc_per_rank"], rel=1e-5
+    )
     if not gather_gradient:
-        check_gradients(result["gradients"], facts["grad_norms_of_rank_mean"], "stage1.world2.grad.")
+        check_gradients(
+            result["gradients"], facts["grad_norms_of_rank_mean"], "stage1.world2.grad."
+        )
         return
     stage = contrastive_stage(tiny_tokenizer_folder, gather_gradient=True)
     stage.losses(stage1_batch())["loss"].backward()
     for name, gradient in our_gradients(stage.model.tokenizer).items():
-        torch.testing.assert_close(result["gradients"][name], gradient, rtol=RTOL, atol=1e-6 + RTOL * float(gradient.abs().max()), msg=name)
+        torch.testing.assert_close(
+            result["gradients"][name],
+            gradient,
+            rtol=RTOL,
+            atol=1e-6 + RTOL * float(gradient.abs().max()),
+            msg=name,
+        )
 
 
 def test_stage2_as_published(tiny_tokenizer_folder):
     tokenizer = trainable_tokenizer(tiny_tokenizer_folder)
     learning = CodebookLearningSection(
-        start="uniform", start_vectors=1, rule="gradient", ema_decay=0.0, revival_usage=0.0, collapse_perplexity=0.0, collapse_after_steps=0
+        start="uniform",
+        start_vectors=1,
+        rule="gradient",
+        ema_decay=0.0,
+        revival_usage=0.0,
+        collapse_perplexity=0.0,
+        collapse_after_steps=0,
     )
     weights = CodebookLossSection(
         commitment_weight=5.0,
@@ -132,22 +186,40 @@ def test_stage2_as_published(tiny_tokenizer_folder):
         prefix_share=0.0,
     )
     features = StreamedFeatures(
-        lambda pixels: (tokenizer.causal_embeddings(pixels).detach(), ARRAYS["stage2.in.clip_image_embeds"]), pairs=None
+        lambda pixels: (
+            tokenizer.causal_embeddings(pixels).detach(),
+            ARRAYS["stage2.in.clip_image_embeds"],
+        ),
+        pairs=None,
     )
     stage = CodebookStage(
-        tokenizer, features=features, learning=learning, losses=weights, batch_size=6, seed=0, save=lambda tokenizer, folder: None
+        tokenizer,
+        features=features,
+        learning=learning,
+        losses=weights,
+        batch_size=6,
+        seed=0,
+        save=lambda tokenizer, folder: None,
     )
     with torch.no_grad():
         causal_embeddings = tokenizer.causal_embeddings(ARRAYS["stage2.in.pixels"])
-    torch.testing.assert_close(causal_embeddings, ARRAYS["stage2.out.causal_embeddings"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        causal_embeddings, ARRAYS["stage2.out.causal_embeddings"], atol=1e-4, rtol=0
+    )
     losses = stage.losses({"pixels": ARRAYS["stage2.in.pixels"]})
     losses["loss"].backward()
     expected = FACTS["stage2"]
     assert float(losses["loss"].detach()) == pytest.approx(expected["loss_total"], rel=1e-5)
-    assert 1.25 * float(losses["commitment"]) == pytest.approx(expected["unweighted"]["L_vq"], rel=1e-5)
-    assert float(losses["reconstruction"]) == pytest.approx(expected["unweighted"]["L_rec"], rel=1e-5)
+    assert 1.25 * float(losses["commitment"]) == pytest.approx(
+        expected["unweighted"]["L_vq"], rel=1e-5
+    )
+    assert float(losses["reconstruction"]) == pytest.approx(
+        expected["unweighted"]["L_rec"], rel=1e-5
+    )
     assert float(losses["generation"]) == pytest.approx(expected["unweighted"]["L_img"], rel=1e-5)
-    assert torch.equal(tokenizer.codes(tokenizer.code_inputs(causal_embeddings)), ARRAYS["stage2.out.codes"])
+    assert torch.equal(
+        tokenizer.codes(tokenizer.code_inputs(causal_embeddings)), ARRAYS["stage2.out.codes"]
+    )
     gradients = our_gradients(tokenizer)
     assert set(gradients) == set(expected["grad_norms"])
     check_gradients(gradients, expected["grad_norms"], "stage2.grad.")

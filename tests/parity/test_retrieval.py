@@ -14,9 +14,13 @@ OFFICIAL = {"i2t": "txt", "t2i": "img"}
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_recalls_equal_the_official_ones(case):
-    similarity, txt2img = torch.tensor(case["similarity"], dtype=torch.float64), torch.tensor(case["txt2img"])
+    similarity, txt2img = (
+        torch.tensor(case["similarity"], dtype=torch.float64),
+        torch.tensor(case["txt2img"]),
+    )
     metrics = recall_metrics(*rank_similarity(similarity, txt2img))
-    # Where similarities tie, the official order is that of an unstable sort; ours is the worst one, whatever the order of the candidates.
+    # Where similarities tie, the official order is that of an unstable sort; ours is the worst one,
+    # whatever the order of the candidates.
     expected = case["bounds"]["worst"] if "bounds" in case else case["official"]
     for name, value in metrics.items():
         if name != "r_mean":

@@ -1,20 +1,34 @@
-"""VQA accuracy and both steps of its normalisation equal those of the official evaluation, item by item."""
+"""VQA accuracy and both steps of its normalisation equal those of the official
+evaluation, item by item.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from seedcli.benchmarks.vqa import compared_answers, mean_by_kind, normalize_prediction, normalize_words, strip_punctuation, vqa_accuracy
+from seedcli.benchmarks.vqa import (
+    compared_answers,
+    mean_by_kind,
+    normalize_prediction,
+    normalize_words,
+    strip_punctuation,
+    vqa_accuracy,
+)
 
 VQA = json.loads((Path(__file__).parent / "data" / "vqa_caption_metrics.json").read_text())["vqa"]
 
 
-@pytest.mark.parametrize("item", VQA["items"], ids=lambda item: f"{item['question_id']}-{item['prediction']}")
+@pytest.mark.parametrize(
+    "item", VQA["items"], ids=lambda item: f"{item['question_id']}-{item['prediction']}"
+)
 def test_every_question(item):
     assert normalize_prediction(item["prediction"]) == item["prediction_normalised"]
     assert compared_answers(item["answers"]) == item["answers_as_compared"]
-    assert vqa_accuracy(item["prediction"], item["answers"]) == pytest.approx(item["accuracy"], abs=1e-8)  # the fixture has 8 decimals
+    # the fixture has 8 decimals
+    assert vqa_accuracy(item["prediction"], item["answers"]) == pytest.approx(
+        item["accuracy"], abs=1e-8
+    )
 
 
 def test_overall_and_by_type():
@@ -28,4 +42,7 @@ def test_overall_and_by_type():
 @pytest.mark.parametrize("case", VQA["normalisation_only"], ids=lambda case: case["text"])
 def test_both_steps(case):
     assert strip_punctuation(case["text"]) == case["after_punctuation"]
-    assert normalize_words(strip_punctuation(case["text"])) == case["after_punctuation_then_digit_article"]
+    assert (
+        normalize_words(strip_punctuation(case["text"]))
+        == case["after_punctuation_then_digit_article"]
+    )

@@ -13,7 +13,15 @@ from pydantic import Field
 
 from seedcli.errors import RecipeError
 from seedcli.recipe import stages
-from seedcli.recipe.read import copy_text, dotted, dump_resolved, find_recipe, leaves, load_recipe, shipped_recipes
+from seedcli.recipe.read import (
+    copy_text,
+    dotted,
+    dump_resolved,
+    find_recipe,
+    leaves,
+    load_recipe,
+    shipped_recipes,
+)
 from seedcli.recipe.tokenizer import Recipe, Strict, comfort, setting
 
 
@@ -38,7 +46,9 @@ class BakeRecipe(Recipe):
     stage: Literal["bread"] = setting("what is baked")
     seed: int = setting("of everything random")
     optimizer: OptimizerSection
-    sources: list[Annotated[FolderSource | HubSource, Field(discriminator="kind")]] = setting("what to read")
+    sources: list[Annotated[FolderSource | HubSource, Field(discriminator="kind")]] = setting(
+        "what to read"
+    )
     log_every_steps: int = comfort(10, "steps between log lines")
     note: str | None = comfort(None, "free text")
 
@@ -92,7 +102,10 @@ def values(recipe: Recipe) -> dict[str, object]:
 def faults_of(path: Path, *overrides: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         load_recipe(path, overrides)
-    return [line.strip().replace(f"{path.parent.as_posix()}/", "") for line in str(caught.value).splitlines()]
+    return [
+        line.strip().replace(f"{path.parent.as_posix()}/", "")
+        for line in str(caught.value).splitlines()
+    ]
 
 
 def test_values_come_from_base_recipe_command_line_and_default(folder: Path) -> None:
@@ -128,14 +141,18 @@ def test_every_value_has_its_origin(folder: Path) -> None:
 def test_every_fault_is_told_at_once_in_the_order_of_the_file(folder: Path) -> None:
     bad = folder / "bad.toml"
     bad.write_text(
-        'stage = "bread"\nsed = 1\nlearning_rate = 1\n[optimizer]\nlearning_rate = "fast"\nbetas = [0.9]\n'
+        'stage = "bread"\nsed = 1\nlearning_rate = 1\n[optimizer]\nlearning_rate = "fast"\n'
+        "betas = [0.9]\n"
         '[[sources]]\nkind = "hub"\nrepo = 3\nwait = 1\n'
     )
     assert faults_of(bad) == [
         "bad.toml: 8 faults",
         "bad.toml: seed: missing (of everything random)",
         "bad.toml:2: sed: unknown key; did you mean 'seed'?",
-        "bad.toml:3: learning_rate: unknown key; 'learning_rate' belongs in 'optimizer.learning_rate'",
+        (
+            "bad.toml:3: learning_rate: unknown key; 'learning_rate' belongs in "
+            "'optimizer.learning_rate'"
+        ),
         "bad.toml:5: optimizer.learning_rate: should be a valid number, found 'fast'",
         "bad.toml:6: optimizer.betas.1: missing",
         "bad.toml:7: sources.0.weight: missing (share of samples)",
@@ -146,7 +163,10 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(folder: Path) -> N
 
 def test_a_fault_in_the_base_names_the_base(folder: Path) -> None:
     (folder / "base.toml").write_text(BASE.replace("seed = 1", "seed = 1\nloge_every_steps = 3"))
-    assert "base.toml:4: loge_every_steps: unknown key; did you mean 'log_every_steps'?" in faults_of(folder / "child.toml")
+    assert (
+        "base.toml:4: loge_every_steps: unknown key; did you mean 'log_every_steps'?"
+        in faults_of(folder / "child.toml")
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,13 +174,28 @@ def test_a_fault_in_the_base_names_the_base(folder: Path) -> None:
     [
         ("seed=1.5", "command line: seed: should be a valid integer, found 1.5"),
         ("seed=true", "command line: seed: should be a valid integer, found True"),
-        ("optimizer.learning_rate=0", "command line: optimizer.learning_rate: should be greater than 0, found 0"),
-        ("optimizer.learning_rate=nan", "command line: optimizer.learning_rate: should be a finite number, found nan"),
-        ("optimiser.learning_rate=1", "command line: optimiser: unknown key; did you mean 'optimizer'?"),
-        ("sources.7.weight=1", "command line: 'sources.7.weight=1': sources is a list of 2, expected 0..1, found '7'"),
+        (
+            "optimizer.learning_rate=0",
+            "command line: optimizer.learning_rate: should be greater than 0, found 0",
+        ),
+        (
+            "optimizer.learning_rate=nan",
+            "command line: optimizer.learning_rate: should be a finite number, found nan",
+        ),
+        (
+            "optimiser.learning_rate=1",
+            "command line: optimiser: unknown key; did you mean 'optimizer'?",
+        ),
+        (
+            "sources.7.weight=1",
+            "command line: 'sources.7.weight=1': sources is a list of 2, expected 0..1, found '7'",
+        ),
         ("seed.x=1", "command line: 'seed.x=1': seed is 2, not a table"),
         ("seed", "command line: 'seed': expected key=value"),
-        ("optimizer.betas=[0.9", "command line: '[0.9': not a TOML value (a list looks like [1, 2])"),
+        (
+            "optimizer.betas=[0.9",
+            "command line: '[0.9': not a TOML value (a list looks like [1, 2])",
+        ),
     ],
 )
 def test_wrong_overrides(folder: Path, override: str, fault: str) -> None:
@@ -168,7 +203,15 @@ def test_wrong_overrides(folder: Path, override: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("plain", "plain"), ('"quoted"', "quoted"), ("a b", "a b"), ("x/y.z", "x/y.z"), ('"7"', "7"), ("2nd", "2nd")]
+    ("value", "expected"),
+    [
+        ("plain", "plain"),
+        ('"quoted"', "quoted"),
+        ("a b", "a b"),
+        ("x/y.z", "x/y.z"),
+        ('"7"', "7"),
+        ("2nd", "2nd"),
+    ],
 )
 def test_overrides_take_toml_values_and_bare_words(folder: Path, value: str, expected: str) -> None:
     assert load_recipe(folder / "child.toml", [f"note={value}"]).note == expected
@@ -190,10 +233,22 @@ def test_resolved_recipe_loads_to_the_same_values(folder: Path) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(-(2**63), 2**63 - 1), rate=st.floats(1e-300, 1e300), note=st.text(st.characters(exclude_categories=["Cs"])))
-def test_resolved_recipe_loses_nothing(tmp_path_factory: pytest.TempPathFactory, seed: int, rate: float, note: str) -> None:
+@given(
+    seed=st.integers(-(2**63), 2**63 - 1),
+    rate=st.floats(1e-300, 1e300),
+    note=st.text(st.characters(exclude_categories=["Cs"])),
+)
+def test_resolved_recipe_loses_nothing(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, rate: float, note: str
+) -> None:
     optimizer = OptimizerSection(learning_rate=rate, betas=(0.9, 0.99))
-    recipe = BakeRecipe(stage="bread", seed=seed, optimizer=optimizer, sources=[HubSource(kind="hub", repo="a", weight=1.0)], note=note)
+    recipe = BakeRecipe(
+        stage="bread",
+        seed=seed,
+        optimizer=optimizer,
+        sources=[HubSource(kind="hub", repo="a", weight=1.0)],
+        note=note,
+    )
     path = tmp_path_factory.mktemp("recipe") / "resolved.toml"
     path.write_text(dump_resolved(recipe), encoding="utf-8")
     assert values(load_recipe(path)) == values(recipe)
@@ -214,7 +269,9 @@ def test_stage_decides_and_is_checked(folder: Path) -> None:
     with pytest.raises(RecipeError, match="stage: missing"):
         load_recipe(wrong)
     wrong.write_text('stage = "breed"\n')
-    with pytest.raises(RecipeError, match=r"wrong.toml:1: stage: found 'breed'; did you mean 'bread'"):
+    with pytest.raises(
+        RecipeError, match=r"wrong.toml:1: stage: found 'breed'; did you mean 'bread'"
+    ):
         load_recipe(wrong, command="bake")
     with pytest.raises(RecipeError, match="belongs to `seed bake`"):
         load_recipe(folder / "base.toml", command="train-tokenizer")
@@ -234,7 +291,11 @@ def test_text_that_is_no_toml_and_files_that_are_not_there(folder: Path) -> None
 
 def test_shipped_recipes_are_found_by_every_spelling() -> None:
     for name in shipped_recipes():
-        assert find_recipe(name) == find_recipe(f"{name}.toml") == find_recipe(f"recipes/{name}.toml").resolve()
+        assert (
+            find_recipe(name)
+            == find_recipe(f"{name}.toml")
+            == find_recipe(f"recipes/{name}.toml").resolve()
+        )
 
 
 def test_a_misspelt_name_gets_a_suggestion() -> None:
@@ -243,7 +304,9 @@ def test_a_misspelt_name_gets_a_suggestion() -> None:
         find_recipe(name[:-1])
 
 
-def test_a_copy_still_finds_its_base(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_copy_still_finds_its_base(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "mine.toml"
     elsewhere.write_text(copy_text(folder / "child.toml", elsewhere))
     assert values(load_recipe(elsewhere)) == values(load_recipe(folder / "child.toml"))
@@ -260,5 +323,10 @@ def test_sections_are_frozen_and_strict() -> None:
 
 def test_leaves_walk_tables_and_lists_of_tables() -> None:
     data = {"a": 1, "b": {"c": [1, 2], "d": [{"e": 3}]}, "f": []}
-    assert [(path, value) for path, _, value in leaves(data)] == [("a", 1), ("b.c", [1, 2]), ("b.d.0.e", 3), ("f", [])]
+    assert [(path, value) for path, _, value in leaves(data)] == [
+        ("a", 1),
+        ("b.c", [1, 2]),
+        ("b.d.0.e", 3),
+        ("f", []),
+    ]
     assert dotted(("b", "d", 0, "e")) == "b.d.0.e"

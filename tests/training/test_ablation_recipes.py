@@ -1,4 +1,6 @@
-"""The recipes of the ablations: what they change and what they keep, and that the mask goes through both stages into the codes."""
+"""The recipes of the ablations: what they change and what they keep, and that the mask goes through
+both stages into the codes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ SMALL = [
 
 def differences(first: str, second: str) -> set[str]:
     one, other = (
-        {dotted(loc): value for _, loc, value in leaves(load_recipe(name).model_dump(mode="json", exclude_none=True))}
+        {
+            dotted(loc): value
+            for _, loc, value in leaves(
+                load_recipe(name).model_dump(mode="json", exclude_none=True)
+            )
+        }
         for name in (first, second)
     )
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
@@ -37,20 +44,32 @@ def test_twins_differ_in_the_mask_and_in_what_follows_from_it():
 def test_lora_alone_makes_as_many_updates_as_both_phases():
     alone, both = load_recipe("nano-lora-only"), load_recipe("nano-pretrain")
     changed = {"lora.optimization.steps", "lora.optimization.min_learning_rate"}
-    assert {key for key in differences("nano-pretrain", "nano-lora-only") if not key.startswith("full.")} == changed
+    assert {
+        key for key in differences("nano-pretrain", "nano-lora-only") if not key.startswith("full.")
+    } == changed
     assert alone.full is None
-    assert alone.lora.optimization.steps == both.lora.optimization.steps + both.full.optimization.steps
+    assert (
+        alone.lora.optimization.steps == both.lora.optimization.steps + both.full.optimization.steps
+    )
     assert alone.lora.optimization.min_learning_rate == both.full.optimization.min_learning_rate
 
 
-@pytest.mark.parametrize(("recipe", "mask"), [("nano-causal-qformer", "causal"), ("nano-bilateral-qformer", "bilateral")])
+@pytest.mark.parametrize(
+    ("recipe", "mask"), [("nano-causal-qformer", "causal"), ("nano-bilateral-qformer", "bilateral")]
+)
 @torch.no_grad()
 def test_only_the_twins_codes_depend_on_later_queries(tmp_path, recipe, mask):
     first = build_stage(load_recipe(recipe, SMALL), Ranks(), tmp_path, Reporter())
     first.save(tmp_path / "first")
-    second = build_stage(load_recipe("nano-bilateral-codebook", [f"tokenizer={tmp_path / 'first'}"]), Ranks(), tmp_path, Reporter())
+    second = build_stage(
+        load_recipe("nano-bilateral-codebook", [f"tokenizer={tmp_path / 'first'}"]),
+        Ranks(),
+        tmp_path,
+        Reporter(),
+    )
     tokenizer = second.model.tokenizer
-    # Weights well above those of a start, so that the attention between queries shows; a codebook that lies where the code inputs lie.
+    # Weights well above those of a start, so that the attention between queries shows; a codebook
+    # that lies where the code inputs lie.
     generator = torch.Generator().manual_seed(3)
     for parameter in tokenizer.qformer.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)

@@ -1,4 +1,6 @@
-"""A rank's process ends with its exit code, its output and its exit handlers, whatever a worker thread still holds."""
+"""A rank's process ends with its exit code, its output and its exit handlers, whatever a
+worker thread still holds.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,22 @@ end_rank({code})
 
 @pytest.mark.parametrize("code", [0, 130])
 def test_rank_waits_for_its_writers_and_runs_exit_handlers(code):
-    ended = subprocess.run([sys.executable, "-c", _RANK.format(code=code)], capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (code, ["thread", "handler"], "")
+    ended = subprocess.run(
+        [sys.executable, "-c", _RANK.format(code=code)], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (
+        code,
+        ["thread", "handler"],
+        "",
+    )
 
 
 def test_command_keeps_its_exit_code_inside_a_rank(monkeypatch):
     monkeypatch.setenv("RANK", "0")
-    ended = subprocess.run([sys.executable, "-m", "seedcli", "pretrain", "no-such-recipe"], capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-m", "seedcli", "pretrain", "no-such-recipe"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert ended.returncode == 2 and "no-such-recipe" in ended.stderr

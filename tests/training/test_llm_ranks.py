@@ -1,4 +1,6 @@
-"""A phase on two gloo ranks, plain and under DeepSpeed: the losses of one process; checkpoints that another number of ranks reads."""
+"""A phase on two gloo ranks, plain and under DeepSpeed: the losses of one process; checkpoints that
+another number of ranks reads.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,37 @@ def _run_ranks(folder: Path, parallel: dict, *flags: str, world: int = 2) -> Non
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    arguments = [sys.executable, "-m", "tests.training.tiny_llm", str(folder), json.dumps(parallel), *flags]
+    arguments = [
+        sys.executable,
+        "-m",
+        "tests.training.tiny_llm",
+        str(folder),
+        json.dumps(parallel),
+        *flags,
+    ]
     ranks = []
     for rank in range(world):
-        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
-        environment = os.environ | place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        ranks.append(subprocess.Popen(arguments, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        place = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world),
+        }
+        environment = (
+            os.environ
+            | place
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        )
+        ranks.append(
+            subprocess.Popen(
+                arguments,
+                env=environment,
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     messages = [process.communicate(timeout=390)[1] for process in ranks]
     assert [process.returncode for process in ranks] == [0] * world, "\n".join(messages)
 
@@ -54,7 +81,8 @@ def one_process(tmp_path_factory):
 def test_two_ranks_under_zero_2_train_as_one_process_and_one_rank_goes_on(tmp_path, one_process):
     parallel = {"engine": "deepspeed", "zero_stage": 2}
     _run_ranks(tmp_path, parallel)
-    assert _losses(tmp_path) == pytest.approx(one_process, rel=2e-5)  # lines are rounded to six digits; sums run in another order
+    # lines are rounded to six digits; sums run in another order
+    assert _losses(tmp_path) == pytest.approx(one_process, rel=2e-5)
     _forget_the_end(tmp_path)
     _run_ranks(tmp_path, parallel, "--resume", world=1)
     assert _losses(tmp_path) == pytest.approx(one_process, rel=2e-5)

@@ -1,4 +1,6 @@
-"""A phase on one process: its loss, exact resume, interruption, numerical guards, what it logs and keeps."""
+"""A phase on one process: its loss, exact resume, interruption, numerical guards,
+what it logs and keeps.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ TIMES = ("tokens_per_s", "utilisation", "memory_mb", "eta_s")
 
 
 def _timeless(folder):
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in read_metrics(folder)]
+    return [
+        {name: value for name, value in line.items() if name not in TIMES}
+        for line in read_metrics(folder)
+    ]
 
 
 def _assert_same_weights(one, two):
@@ -58,11 +63,19 @@ def test_loss_is_the_mean_over_learned_tokens_of_the_whole_update(tmp_path):
     summed, counted = {"text": 0.0, "image": 0.0}, {"text": 0, "image": 0}
     with torch.no_grad():
         for row in batches:
-            ids, positions = (torch.from_numpy(values).long()[None] for values in (row.input_ids, row.position_ids))
-            logits = reference(input_ids=ids, position_ids=positions, use_cache=False).logits[0, :-1]
+            ids, positions = (
+                torch.from_numpy(values).long()[None]
+                for values in (row.input_ids, row.position_ids)
+            )
+            logits = reference(input_ids=ids, position_ids=positions, use_cache=False).logits[
+                0, :-1
+            ]
             wanted = torch.from_numpy(row.labels).long()[1:]
             losses = F.cross_entropy(logits, wanted, ignore_index=-100, reduction="none")
-            for kind, mask in (("image", wanted >= FIRST_CODE), ("text", (wanted < FIRST_CODE) & (wanted != -100))):
+            for kind, mask in (
+                ("image", wanted >= FIRST_CODE),
+                ("text", (wanted < FIRST_CODE) & (wanted != -100)),
+            ):
                 summed[kind] += losses[mask].sum().item()
                 counted[kind] += int(mask.sum())
     train_tiny(tmp_path, steps=1, warmup_steps=0)
@@ -76,25 +89,36 @@ def test_output_layer_computes_learned_positions_alone(tmp_path):
     model, seen = tiny_llama(), []
     model.lm_head.register_forward_hook(lambda _, inputs, output: seen.append(output.shape))
     train_tiny(tmp_path, model=model, steps=1, warmup_steps=0)
-    learned = sum(int((next(rows(lanes=8, share=lane, shares=8, states=None)).labels[1:] != -100).sum()) for lane in range(8))
+    learned = sum(
+        int((next(rows(lanes=8, share=lane, shares=8, states=None)).labels[1:] != -100).sum())
+        for lane in range(8)
+    )
     assert sum(shape[0] for shape in seen) == learned < 8 * CONTEXT
-    assert model(torch.zeros(1, 3, dtype=torch.long)).logits.shape[:2] == (1, 3)  # and a trained model all of them again
+    # and a trained model all of them again
+    assert model(torch.zeros(1, 3, dtype=torch.long)).logits.shape[:2] == (1, 3)
 
 
 def test_operations_are_those_that_torch_counts():
     model = tiny_llama()
     head = model.lm_head.register_forward_pre_hook(lambda _, states: (states[0][:, :7],))
-    embedded = model.get_input_embeddings()(torch.zeros(1, CONTEXT, dtype=torch.long)).detach().requires_grad_()
+    embedded = (
+        model.get_input_embeddings()(torch.zeros(1, CONTEXT, dtype=torch.long))
+        .detach()
+        .requires_grad_()
+    )
     with FlopCounterMode(display=False) as counter:
         model(inputs_embeds=embedded, use_cache=False).logits.sum().backward()
     head.remove()
     products = sum(
-        flops for kind, flops in counter.get_flop_counts()["Global"].items() if "attention" not in str(kind) and "bmm" not in str(kind)
+        flops
+        for kind, flops in counter.get_flop_counts()["Global"].items()
+        if "attention" not in str(kind) and "bmm" not in str(kind)
     )
     assert training_flops(model).of(CONTEXT, learned=7) == products
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a machine of one core
+# on a machine of one core
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_micro_batches_and_reading_processes_change_nothing_but_rounding(tmp_path, whole):
     train_tiny(tmp_path / "one")
     run = LlmRunSection(log_every_steps=1, checkpoint_every_steps=3, loader_workers=2)
@@ -136,21 +160,38 @@ def test_finished_phase_does_not_train_again(tmp_path, whole):
 def test_log_and_checkpoints(whole):
     lines = read_metrics(whole[0])
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert lines[-1].keys() >= {"loss", "loss_text", "loss_image", "gradient_norm", "lr", "real_share", *TIMES}
-    assert [line["lr"] for line in lines] == pytest.approx([learning_rate_at(step, OPTIMIZATION) for step in range(6)], rel=1e-5)
+    assert lines[-1].keys() >= {
+        "loss",
+        "loss_text",
+        "loss_image",
+        "gradient_norm",
+        "lr",
+        "real_share",
+        *TIMES,
+    }
+    assert [line["lr"] for line in lines] == pytest.approx(
+        [learning_rate_at(step, OPTIMIZATION) for step in range(6)], rel=1e-5
+    )
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert lines[-1]["eta_s"] == 0
-    assert sorted(path.name for path in (whole[0] / "checkpoints").iterdir()) == ["step-00000003", "step-00000006"]
+    assert sorted(path.name for path in (whole[0] / "checkpoints").iterdir()) == [
+        "step-00000003",
+        "step-00000006",
+    ]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(tmp_path, value):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(
+    tmp_path, value
+):
     model = tiny_llama()
 
     def break_it():
         model.lm_head.weight.data[0, 0] = value
 
-    with pytest.raises(NumericalError, match=r"phase tiny, update 5: loss .*step-00000003") as failed:
+    with pytest.raises(
+        NumericalError, match=r"phase tiny, update 5: loss .*step-00000003"
+    ) as failed:
         train_tiny(tmp_path, model=model, row_source=rows_that(break_it, at=5))
     assert failed.value.exit_code == 5
     assert "learning_rate" in failed.value.remedy
@@ -162,7 +203,8 @@ def test_weight_decay_spares_norms_and_embeddings_unless_the_recipe_decays_all()
     decayed, spared = parameter_groups(model, OPTIMIZATION)
     assert decayed["weight_decay"] == OPTIMIZATION.weight_decay
     assert {parameter.ndim for parameter in decayed["params"]} == {2}
-    assert len(decayed["params"]) == 2 * 7 + 1  # seven kinds of linear layers in two blocks, and the head
+    # seven kinds of linear layers in two blocks, and the head
+    assert len(decayed["params"]) == 2 * 7 + 1
     assert len(spared["params"]) == 2 * 2 + 1 + 1  # two norms a block, the last norm, the embedding
     (everything,) = parameter_groups(model, OPTIMIZATION.model_copy(update={"decay_norms": True}))
     assert len(everything["params"]) == len(list(model.parameters()))
@@ -181,7 +223,9 @@ def test_any_number_of_ranks_reads_the_same_rows_in_the_same_updates():
     def update(world, accumulation, state=None):
         found, after = {}, {}
         for rank in range(world):
-            batches = PackedBatches(rows, lanes=8, rank=rank, world=world, accumulation=accumulation, state=state)
+            batches = PackedBatches(
+                rows, lanes=8, rank=rank, world=world, accumulation=accumulation, state=state
+            )
             stream = iter(batches)
             for _ in range(accumulation):
                 batch = next(stream)

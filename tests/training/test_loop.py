@@ -23,7 +23,12 @@ def _weights(folder):
 
 def _timeless(folder):
     return [
-        {name: value for name, value in line.items() if name not in ("images_per_s", "eta_s", "memory_mb")} for line in read_metrics(folder)
+        {
+            name: value
+            for name, value in line.items()
+            if name not in ("images_per_s", "eta_s", "memory_mb")
+        }
+        for line in read_metrics(folder)
     ]
 
 
@@ -60,7 +65,8 @@ def test_killed_run_continues_from_its_checkpoint_bit_for_bit(tmp_path, whole_ru
     with pytest.raises(RuntimeError, match="power failure"):
         train_tiny(tmp_path, TinyStage(at_step={4: crash}))
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4]
-    (tmp_path / "checkpoints" / "partial-00000004").mkdir()  # a checkpoint that was being written counts for nothing
+    # a checkpoint that was being written counts for nothing
+    (tmp_path / "checkpoints" / "partial-00000004").mkdir()
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 5, "lo')
     result = train_tiny(tmp_path, resume=True)
@@ -70,8 +76,16 @@ def test_killed_run_continues_from_its_checkpoint_bit_for_bit(tmp_path, whole_ru
 
 def test_training_changes_the_student_and_its_average_but_not_the_frozen_teacher(whole_run):
     before, after = TinyStage().model.state_dict(), _weights(whole_run)
-    assert [name for name in before if name.startswith("teacher") and not torch.equal(before[name], after[name])] == []
-    assert [name for name in before if not name.startswith("teacher") and torch.equal(before[name], after[name])] == []
+    assert [
+        name
+        for name in before
+        if name.startswith("teacher") and not torch.equal(before[name], after[name])
+    ] == []
+    assert [
+        name
+        for name in before
+        if not name.startswith("teacher") and torch.equal(before[name], after[name])
+    ] == []
 
 
 def test_frozen_dropout_never_runs(tmp_path):
@@ -84,13 +98,24 @@ def test_frozen_dropout_never_runs(tmp_path):
 def test_metrics_and_plot(whole_run):
     lines = read_metrics(whole_run)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert lines[-1].keys() >= {"loss", "wanted", "lr", "images_per_s", "memory_mb", "eta_s", "noise"}
+    assert lines[-1].keys() >= {
+        "loss",
+        "wanted",
+        "lr",
+        "images_per_s",
+        "memory_mb",
+        "eta_s",
+        "noise",
+    }
     assert lines[-1]["eta_s"] == 0
     assert plot_metrics(whole_run).stat().st_size > 1000
 
 
 def test_only_the_newest_checkpoints_are_kept_and_hold_what_changes(whole_run):
-    assert sorted(path.name for path in (whole_run / "checkpoints").iterdir()) == ["step-00000003", "step-00000006"]
+    assert sorted(path.name for path in (whole_run / "checkpoints").iterdir()) == [
+        "step-00000003",
+        "step-00000006",
+    ]
     names = changing_state(TinyStage().model)
     assert not any(name.startswith("teacher") for name in names)
     assert any(name.startswith("average") for name in names)
@@ -111,7 +136,9 @@ def test_checkpoint_of_another_model_is_refused(tmp_path, whole_run):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(tmp_path, value):
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpoint(
+    tmp_path, value
+):
     stage = TinyStage()
     stage.at_step[4] = lambda: stage.model["teacher"][3].bias.fill_(value)
     with pytest.raises(NumericalError, match=r"step 4: loss .*step-00000003") as failed:
@@ -130,9 +157,17 @@ def test_weight_decay_spares_vectors_norms_and_biases():
 
 
 def test_learning_rate_follows_the_step():
-    values = {**OPTIMIZATION.model_dump(), "steps": 110, "warmup_steps": 10, "learning_rate": 1.0, "min_learning_rate": 0.1}
+    values = {
+        **OPTIMIZATION.model_dump(),
+        "steps": 110,
+        "warmup_steps": 10,
+        "learning_rate": 1.0,
+        "min_learning_rate": 0.1,
+    }
     cosine = OptimizationSection(**values)
-    assert [learning_rate_at(step, cosine) for step in (0, 4, 9, 10)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert [learning_rate_at(step, cosine) for step in (0, 4, 9, 10)] == pytest.approx(
+        [0.1, 0.5, 1.0, 1.0]
+    )
     assert learning_rate_at(60, cosine) == pytest.approx(0.55)
     assert learning_rate_at(109, cosine) == pytest.approx(0.1, abs=1e-3)
     constant = OptimizationSection(**{**values, "schedule": "constant"})

@@ -1,4 +1,6 @@
-"""Two gloo ranks on CPU, plain and under DeepSpeed: the same numbers as one process at the same global batch."""
+"""Two gloo ranks on CPU, plain and under DeepSpeed: the same numbers as one process at
+the same global batch.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,38 @@ def _run_ranks(folder: Path, parallel: dict, *flags: str, world: int = 2) -> lis
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    arguments = [sys.executable, "-m", "tests.training.tiny_stage", str(folder), json.dumps(parallel), "0.0", *flags]
+    arguments = [
+        sys.executable,
+        "-m",
+        "tests.training.tiny_stage",
+        str(folder),
+        json.dumps(parallel),
+        "0.0",
+        *flags,
+    ]
     ranks = []
     for rank in range(world):
-        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
-        environment = os.environ | place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        ranks.append(subprocess.Popen(arguments, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True))
+        place = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "LOCAL_WORLD_SIZE": str(world),
+        }
+        environment = (
+            os.environ
+            | place
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+        )
+        ranks.append(
+            subprocess.Popen(
+                arguments,
+                env=environment,
+                cwd=ROOT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     messages = [process.communicate(timeout=390)[1] for process in ranks]
     assert [process.returncode for process in ranks] == [0] * world, "\n".join(messages)
     return messages
@@ -45,11 +73,16 @@ def one_process(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # each rank imports torch, accelerate and deepspeed
-@pytest.mark.parametrize("parallel", [{}, {"engine": "deepspeed"}, {"engine": "deepspeed", "zero_stage": 2}], ids=["ddp", "zero0", "zero2"])
+@pytest.mark.parametrize(
+    "parallel",
+    [{}, {"engine": "deepspeed"}, {"engine": "deepspeed", "zero_stage": 2}],
+    ids=["ddp", "zero0", "zero2"],
+)
 def test_two_ranks_train_as_one_process(tmp_path, one_process, parallel):
     _run_ranks(tmp_path, parallel)
     losses = [line["loss"] for line in read_metrics(tmp_path)]
-    assert losses == pytest.approx(one_process, rel=2e-5)  # lines are rounded to six digits; sums run in another order
+    # lines are rounded to six digits; sums run in another order
+    assert losses == pytest.approx(one_process, rel=2e-5)
 
 
 @pytest.mark.slow
@@ -60,12 +93,19 @@ def test_deepspeed_run_continues_from_its_checkpoint(tmp_path, one_process):
     for path in (tmp_path / "checkpoints" / "step-00000006").rglob("*"):
         if path.is_file():
             path.unlink()
-    (tmp_path / "checkpoints" / "step-00000006").rename(tmp_path / "checkpoints" / "partial-00000006")
+    (tmp_path / "checkpoints" / "step-00000006").rename(
+        tmp_path / "checkpoints" / "partial-00000006"
+    )
     _run_ranks(tmp_path, parallel, "--resume")
     assert [line["loss"] for line in read_metrics(tmp_path)] == pytest.approx(one_process, rel=2e-5)
 
 
 def test_a_batch_splits_evenly_or_not_at_all():
-    assert [Ranks(rank, 4).rows(8) for rank in range(4)] == [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8)]
+    assert [Ranks(rank, 4).rows(8) for rank in range(4)] == [
+        slice(0, 2),
+        slice(2, 4),
+        slice(4, 6),
+        slice(6, 8),
+    ]
     with pytest.raises(UsageError, match="8 does not split over 3"):
         Ranks(0, 3).rows(OPTIMIZATION.batch_size)

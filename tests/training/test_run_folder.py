@@ -17,7 +17,10 @@ def test_recipe_and_facts_of_each_start_are_kept(tmp_path):
     longer = load_recipe("nano-target", ["optimization.steps=2000", "run.log_every_steps=5"])
     open_run_folder(tmp_path, longer, resume=True)
     starts = json.loads((tmp_path / "run.json").read_text())
-    assert [start["steps"] for start in starts] == [load_recipe("nano-target").optimization.steps, 2000]
+    assert [start["steps"] for start in starts] == [
+        load_recipe("nano-target").optimization.steps,
+        2000,
+    ]
     assert starts[0].keys() >= {"command", "git_commit", "packages", "python", "started"}
     resolved = (tmp_path / "recipe.resolved.toml").read_text()
     assert tomllib.loads(resolved)["optimization"]["steps"] == 2000
@@ -28,7 +31,9 @@ def test_recipe_and_facts_of_each_start_are_kept(tmp_path):
 def test_resuming_with_other_values_is_refused_and_each_is_named(tmp_path):
     open_run_folder(tmp_path, load_recipe("nano-target"), resume=False)
     other = load_recipe("nano-target", ["seed=9", "optimization.weight_decay=0.5"])
-    with pytest.raises(RecipeError, match=r"optimization\.weight_decay: was .*, is 0\.5; seed: was 1, is 9"):
+    with pytest.raises(
+        RecipeError, match=r"optimization\.weight_decay: was .*, is 0\.5; seed: was 1, is 9"
+    ):
         open_run_folder(tmp_path, other, resume=True)
 
 
@@ -41,7 +46,10 @@ def test_what_the_advice_after_nan_names_may_change_and_is_recorded(tmp_path):
     was = first.optimization
     assert [start["changed"] for start in starts] == [
         {},
-        {"optimization.gradient_clip": [was.gradient_clip, 0.1], "optimization.learning_rate": [was.learning_rate, 1e-9]},
+        {
+            "optimization.gradient_clip": [was.gradient_clip, 0.1],
+            "optimization.learning_rate": [was.learning_rate, 1e-9],
+        },
     ]
 
 

@@ -1,4 +1,6 @@
-"""Stages target, autoencoder and unclip, tiny, one after the other: what each saves is what the next one and diffusers load."""
+"""Stages target, autoencoder and unclip, tiny, one after the other: what each saves is what the
+next one and diffusers load.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ import torch.nn.functional as F
 
 from seedcli.data.emoji import read_emoji
 from seedcli.data.images import augmentation
-from seedcli.data.images.augmentation import epoch_indices, normalize_views, random_views, read_squares
+from seedcli.data.images.augmentation import (
+    epoch_indices,
+    normalize_views,
+    random_views,
+    read_squares,
+)
 from seedcli.errors import DataError
 from seedcli.models.drawing.target import load_target, target_embedding
 from seedcli.models.drawing.unclip import load_decoder
@@ -24,7 +31,12 @@ from seedcli.training.stages import unclip as stage_unclip
 from seedcli.training.stages.emoji_batches import concept_contrast
 from seedcli.workflows.train.tokenizer import run
 
-SHORT = ["optimization.steps=3", "optimization.batch_size=6", "optimization.warmup_steps=1", "run.log_every_steps=1"]
+SHORT = [
+    "optimization.steps=3",
+    "optimization.batch_size=6",
+    "optimization.warmup_steps=1",
+    "run.log_every_steps=1",
+]
 TINY_CLIP = [
     f"model.{key}"
     for key in (
@@ -50,8 +62,16 @@ def folders(tmp_path_factory):
         run(load_recipe("nano-target", [*SHORT, *TINY_CLIP]), root / "target")
         small = [*SHORT, "model.channels=[8, 8, 16]", "crops.steps=2"]
         run(load_recipe("nano-autoencoder", small), root / "autoencoder")
-        parts = [f"target={root / 'target' / 'model'}", f"autoencoder={root / 'autoencoder' / 'model'}"]
-        shape = ["model.channels=[16, 32]", "model.attention_levels=[false, true]", "model.attention_head_dim=16", "diffusion.views=1"]
+        parts = [
+            f"target={root / 'target' / 'model'}",
+            f"autoencoder={root / 'autoencoder' / 'model'}",
+        ]
+        shape = [
+            "model.channels=[16, 32]",
+            "model.attention_levels=[false, true]",
+            "model.attention_head_dim=16",
+            "diffusion.views=1",
+        ]
         run(load_recipe("nano-unclip", [*SHORT, *parts, *shape]), root / "unclip")
     return root
 
@@ -72,7 +92,10 @@ def test_latents_of_the_autoencoder_have_deviation_one_after_scaling(folders):
     autoencoder = load_autoencoder(folders / "autoencoder" / "model")
     squares = read_squares([picture.image for picture in read_emoji("train")[::345]], 64)
     with torch.no_grad():
-        latents = autoencoder.encode(squares.float() / 127.5 - 1).latent_dist.mean * autoencoder.config.scaling_factor
+        latents = (
+            autoencoder.encode(squares.float() / 127.5 - 1).latent_dist.mean
+            * autoencoder.config.scaling_factor
+        )
     assert latents.shape[1:] == (4, 16, 16)
     assert latents.std().item() == pytest.approx(1, rel=1e-3)
 
@@ -81,7 +104,10 @@ def test_latents_of_the_autoencoder_have_deviation_one_after_scaling(folders):
 @pytest.mark.timeout(400)
 def test_decoder_is_a_stock_pipeline_in_half_precision_that_draws(folders):
     folder = folders / "unclip" / "model"
-    assert json.loads((folder / "model_index.json").read_text())["_class_name"] == "StableUnCLIPImg2ImgPipeline"
+    assert (
+        json.loads((folder / "model_index.json").read_text())["_class_name"]
+        == "StableUnCLIPImg2ImgPipeline"
+    )
     decoder = load_decoder(folder, generation_dim=32)
     images = decoder.decode_images(torch.randn(2, 32), steps=2, guidance=2.0, seed=0)
     assert [image.size for image in images] == [(64, 64)] * 2
@@ -91,7 +117,13 @@ def test_decoder_is_a_stock_pipeline_in_half_precision_that_draws(folders):
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_metrics_name_every_loss(folders):
-    assert read_metrics(folders / "target")[-1].keys() >= {"loss", "contrastive", "painting", "match", "logit_scale"}
+    assert read_metrics(folders / "target")[-1].keys() >= {
+        "loss",
+        "contrastive",
+        "painting",
+        "match",
+        "logit_scale",
+    }
     assert read_metrics(folders / "autoencoder")[-1].keys() >= {"loss", "l1", "mse", "edge", "kl"}
     assert [line["step"] for line in read_metrics(folders / "unclip")] == [1, 2, 3]
     assert (folders / "unclip" / "losses.png").is_file()
@@ -99,13 +131,20 @@ def test_metrics_name_every_loss(folders):
 
 def test_an_untrained_autoencoder_already_tells_colours_apart():
     torch.manual_seed(0)
-    autoencoder = build_autoencoder(channels=(16, 32, 64), layers_per_level=1, latent_channels=4, image_size_px=64)
-    pictures = read_squares([picture.image for picture in read_emoji("train")[::500]], 64).float() / 127.5 - 1
+    autoencoder = build_autoencoder(
+        channels=(16, 32, 64), layers_per_level=1, latent_channels=4, image_size_px=64
+    )
+    pictures = (
+        read_squares([picture.image for picture in read_emoji("train")[::500]], 64).float() / 127.5
+        - 1
+    )
     with torch.no_grad():
         rebuilt = autoencoder.decode(autoencoder.encode(pictures).latent_dist.mean).sample
     blocks = F.interpolate(F.avg_pool2d(pictures, 4), scale_factor=4.0)
     for one, other in ((0, 1), (2, 1), (0, 2)):  # measured: 0.9 and more
-        differences = torch.stack([(image[:, one] - image[:, other]).flatten() for image in (rebuilt, blocks)])
+        differences = torch.stack(
+            [(image[:, one] - image[:, other]).flatten() for image in (rebuilt, blocks)]
+        )
         assert torch.corrcoef(differences)[0, 1] > 0.8
 
 
@@ -129,18 +168,26 @@ def test_every_caption_of_the_same_emoji_is_a_right_answer():
 def test_views_without_change_are_the_picture_and_their_padding_is_white():
     config = PreprocessConfig(image_size_px=32, geometry="random-affine", interpolation="bilinear")
     squares = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    assert torch.allclose(random_views(squares, config), squares / 255, atol=1e-5)  # grid_sample interpolates; measured 1e-6
-    shifted = random_views(torch.zeros(64, 3, 32, 32, dtype=torch.uint8), PreprocessConfig(**{**vars(config), "shift": 0.25}))
+    # grid_sample interpolates; measured 1e-6
+    assert torch.allclose(random_views(squares, config), squares / 255, atol=1e-5)
+    shifted = random_views(
+        torch.zeros(64, 3, 32, 32, dtype=torch.uint8),
+        PreprocessConfig(**{**vars(config), "shift": 0.25}),
+    )
     assert {round(value, 3) for value in (shifted.min().item(), shifted.max().item())} == {0.0, 1.0}
     shares = (shifted > 0.5).float().mean((1, 2, 3))
     assert shares.max() <= 1 - 0.75**2 + 0.05
-    assert torch.allclose(normalize_views(squares / 255, config)[0, 0], (squares[0, 0] / 255 - config.mean[0]) / config.std[0])
+    assert torch.allclose(
+        normalize_views(squares / 255, config)[0, 0],
+        (squares[0, 0] / 255 - config.mean[0]) / config.std[0],
+    )
 
 
 def test_other_geometries_are_refused():
     with pytest.raises(ValueError, match="random-affine"):
         augmentation.random_views(
-            torch.zeros(1, 3, 8, 8, dtype=torch.uint8), PreprocessConfig(image_size_px=8, geometry="squash", interpolation="bilinear")
+            torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+            PreprocessConfig(image_size_px=8, geometry="squash", interpolation="bilinear"),
         )
 
 

@@ -1,4 +1,6 @@
-"""Learned vocabularies are the same in every process, or a resumed run would read its captions with other numbers."""
+"""Learned vocabularies are the same in every process, or a resumed run would read its
+captions with other numbers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,12 @@ print(len(pieces), hashlib.sha256(json.dumps([pieces, sorted(clip.items())]).enc
 
 
 def test_vocabularies_do_not_depend_on_the_process():
-    found = {subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout for _ in range(2)}
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
     assert len(found) == 1
     count, digest = found.pop().split()
     assert int(count) <= 2048 and len(digest) == len(hashlib.sha256().hexdigest())
@@ -30,7 +37,11 @@ def test_pieces_are_words_of_the_train_split():
     from seedcli.training.initialize import train_wordpiece
 
     pieces = train_wordpiece(train_texts(), vocab_size=2048)
-    assert pieces[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] and "face" in pieces and "##s" in pieces
+    assert (
+        pieces[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        and "face" in pieces
+        and "##s" in pieces
+    )
     ids, mask = CaptionTokenizer(pieces).encode(["A grinning face!", "flag"], 16)
     assert ids[0, 0] == 2 and ids[0, mask[0].sum() - 1] == 3 and int(mask[1].sum()) < ids.shape[1]
     assert 1 not in ids[mask.bool()].tolist()

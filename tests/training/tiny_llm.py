@@ -1,6 +1,7 @@
 """A language model and rows small enough to train in milliseconds.
 
-Run as a script it is one rank: `python -m tests.training.tiny_llm FOLDER '{"engine": ...}' [--resume] [--dropout P] [--steps N]`.
+Run as a script it is one rank: `python -m tests.training.tiny_llm FOLDER '{"engine": ...}'
+[--resume] [--dropout P] [--steps N]`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Row:
 
 
 def rows(*, lanes: int, share: int, shares: int, states: dict | None):
-    """Endless rows: row n of a lane is a pure function of (lane, n), and its number is the lane's position."""
+    """Endless rows: row n of a lane is a pure function of (lane, n), and its number
+    is the lane's position.
+    """
     size = lanes // shares
     own = range(share * size, (share + 1) * size)
     at = {lane: states[lane]["next"] if states else 0 for lane in own}
@@ -59,16 +62,31 @@ def rows(*, lanes: int, share: int, shares: int, states: dict | None):
             cut = rng.randint(4, CONTEXT - 4)
             step = rng.choice([1, 2, 3])
             ids = (
-                np.array([(rng.random() < 0.1) * 7 + (start + step * n) % VOCABULARY for n, start in enumerate([5] * CONTEXT)]) % VOCABULARY
+                np.array(
+                    [
+                        (rng.random() < 0.1) * 7 + (start + step * n) % VOCABULARY
+                        for n, start in enumerate([5] * CONTEXT)
+                    ]
+                )
+                % VOCABULARY
             )
             labels = np.where(np.arange(CONTEXT) % 5 == lane % 5, -100, ids)
             labels[[0, cut]] = -100
             at[lane] += 1
             positions = np.concatenate([np.arange(cut), np.arange(CONTEXT - cut)])
-            yield Row(ids, labels, positions, lane, {"next": at[lane]}, {"real_tokens": CONTEXT, "row_tokens": CONTEXT})
+            yield Row(
+                ids,
+                labels,
+                positions,
+                lane,
+                {"next": at[lane]},
+                {"real_tokens": CONTEXT, "row_tokens": CONTEXT},
+            )
 
 
-def tiny_llama(*, dropout: float = 0.0, tied: bool = False, vocabulary: int = VOCABULARY) -> LlamaForCausalLM:
+def tiny_llama(
+    *, dropout: float = 0.0, tied: bool = False, vocabulary: int = VOCABULARY
+) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -107,7 +125,9 @@ def train_tiny(
         context_length=CONTEXT,
         seed=5,
         optimization=OPTIMIZATION.model_copy(update=optimization),
-        parallel=LlmParallelSection.model_validate({"device": "cpu", "micro_batch_rows": 2, **(parallel or {})}),
+        parallel=LlmParallelSection.model_validate(
+            {"device": "cpu", "micro_batch_rows": 2, **(parallel or {})}
+        ),
         run=run or LlmRunSection(log_every_steps=1, checkpoint_every_steps=3, keep_checkpoints=2),
         folder=folder,
         resume=resume,
@@ -122,7 +142,12 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=OPTIMIZATION.steps)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    result = train_tiny(arguments.folder, parallel=arguments.parallel, resume=arguments.resume, steps=arguments.steps)
+    result = train_tiny(
+        arguments.folder,
+        parallel=arguments.parallel,
+        resume=arguments.resume,
+        steps=arguments.steps,
+    )
     if result.is_main:
         torch.save(result.model.state_dict(), arguments.folder / "weights.pt")
     end_rank()

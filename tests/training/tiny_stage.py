@@ -1,7 +1,8 @@
-"""A stage small enough to train in milliseconds, with all that makes resuming hard: dropout, a frozen part, a moving average.
+"""A stage small enough to train in milliseconds, with all that makes resuming hard: dropout, a
+frozen part, a moving average.
 
-Run as a script it is one rank: `python -m tests.training.tiny_stage FOLDER '{"engine": ...}' DROPOUT [--resume]`; rank and world come
-from the environment.
+Run as a script it is one rank: `python -m tests.training.tiny_stage FOLDER '{"engine": ...}'
+DROPOUT [--resume]`; rank and world come from the environment.
 """
 
 from __future__ import annotations
@@ -34,20 +35,30 @@ RUN = RunSection(log_every_steps=1, checkpoint_every_steps=3, keep_checkpoints=2
 
 
 class TinyStage:
-    """A network learns to imitate a frozen one; `at_step` holds functions to call when a batch is asked for."""
+    """A network learns to imitate a frozen one; `at_step` holds functions to call
+    when a batch is asked for.
+    """
 
     name = "tiny"
 
     def __init__(self, ranks: Ranks = Ranks(), dropout: float = 0.2, at_step: dict | None = None):
         torch.manual_seed(0)
-        teacher = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, 3)).requires_grad_(False)
-        student = nn.Sequential(nn.Linear(6, 12), nn.LayerNorm(12), nn.Dropout(dropout), nn.GELU(), nn.Linear(12, 3))
-        self.model = nn.ModuleDict({"teacher": teacher, "student": student, "average": MovingAverage(student, 0.9)})
+        teacher = nn.Sequential(
+            nn.Linear(6, 16), nn.Dropout(0.5), nn.Tanh(), nn.Linear(16, 3)
+        ).requires_grad_(False)
+        student = nn.Sequential(
+            nn.Linear(6, 12), nn.LayerNorm(12), nn.Dropout(dropout), nn.GELU(), nn.Linear(12, 3)
+        )
+        self.model = nn.ModuleDict(
+            {"teacher": teacher, "student": student, "average": MovingAverage(student, 0.9)}
+        )
         self.ranks, self.at_step = ranks, at_step or {}
 
     def batch(self, step: int) -> dict[str, Tensor]:
         self.at_step.get(step, lambda: None)()
-        inputs = torch.randn(OPTIMIZATION.batch_size, 6, generator=torch.Generator().manual_seed(step))
+        inputs = torch.randn(
+            OPTIMIZATION.batch_size, 6, generator=torch.Generator().manual_seed(step)
+        )
         return {"inputs": inputs[self.ranks.rows(OPTIMIZATION.batch_size)]}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -64,7 +75,13 @@ class TinyStage:
         torch.save(self.model.state_dict(), folder / "weights.pt")
 
 
-def train_tiny(folder: Path, stage: TinyStage | None = None, *, parallel: ParallelSection | None = None, resume: bool = False):
+def train_tiny(
+    folder: Path,
+    stage: TinyStage | None = None,
+    *,
+    parallel: ParallelSection | None = None,
+    resume: bool = False,
+):
     """`train` on the tiny stage."""
     return train(
         stage or TinyStage(),
@@ -81,6 +98,8 @@ if __name__ == "__main__":
     folder, parallel, dropout, *flags = sys.argv[1:]
     torch.set_num_threads(1)
     stage = TinyStage(Ranks.from_environment(), dropout=float(dropout))
-    section = ParallelSection.model_validate_json(json.dumps({"device": "cpu", **json.loads(parallel)}))
+    section = ParallelSection.model_validate_json(
+        json.dumps({"device": "cpu", **json.loads(parallel)})
+    )
     train_tiny(Path(folder), stage, parallel=section, resume="--resume" in flags)
     end_rank()

@@ -17,7 +17,9 @@ from seedcli.workflows.models import audit, list_models, pull, verify
 
 def test_verify_computes_the_fingerprint_anew(tiny_tokenizer_folder, released_folder):
     rows = [verify(str(folder))[-1] for folder in (tiny_tokenizer_folder, released_folder)]
-    assert {row["fingerprint"] for row in rows} == {load_seed_tokenizer(str(released_folder)).fingerprint}
+    assert {row["fingerprint"] for row in rows} == {
+        load_seed_tokenizer(str(released_folder)).fingerprint
+    }
     assert rows[0]["text_branch"]
 
 
@@ -32,7 +34,12 @@ def test_verify_finds_a_changed_weight(tmp_path, tiny_tokenizer_folder):
 
 def test_audit_of_both_layouts(tiny_tokenizer_folder, released_folder):
     (ours,) = audit(str(tiny_tokenizer_folder))
-    assert (ours["used"], ours["unknown"], ours["missing"], ours["misshapen"]) == (ours["keys"], [], [], [])
+    assert (ours["used"], ours["unknown"], ours["missing"], ours["misshapen"]) == (
+        ours["keys"],
+        [],
+        [],
+        [],
+    )
     vision, quantizer = audit(str(released_folder))
     assert (vision["used"], vision["accounted_for"]) == (4 + 3 * 13, 13 + 4)
     assert quantizer["groups"]["accounted_for"]["image-text heads"] == 7

@@ -1,6 +1,8 @@
-"""`seed pretrain` and `seed instruct` as whole commands: a tiny recipe on a handful of rows, in processes that can be killed at a place.
+"""`seed pretrain` and `seed instruct` as whole commands: a tiny recipe on a handful of rows, in
+processes that can be killed at a place.
 
-Every command is a process of its own, forked from one that has imported everything, so that a command takes a second and not ten.
+Every command is a process of its own, forked from one that has imported everything, so that a
+command takes a second and not ten.
 """
 
 from __future__ import annotations
@@ -24,15 +26,27 @@ from seedcli.models.weights.load import describe
 
 STEPS = 4
 CONTEXT = 64
-WORDS = ["a small dog runs", "the red bus waits near the bridge", "12 birds above a green field", "a cat on a blue chair", "two old ships"]
-_PRELOADED = ["seedcli.cli.main", "seedcli.workflows.train.instruct", "seedcli.workflows.train.pretrain", "seedcli.training.llm_trainer"]
+WORDS = [
+    "a small dog runs",
+    "the red bus waits near the bridge",
+    "12 birds above a green field",
+    "a cat on a blue chair",
+    "two old ships",
+]
+_PRELOADED = [
+    "seedcli.cli.main",
+    "seedcli.workflows.train.instruct",
+    "seedcli.workflows.train.pretrain",
+    "seedcli.training.llm_trainer",
+]
 _PRELOADED += [
     "seedcli.models.language.seed_llama",
     "seedcli.models.language.lora",
     "seedcli.data.mixtures.documents",
     "seedcli.models.weights.load",
 ]
-_PRELOADED += ["deepspeed", "datasets", "matplotlib.figure", "matplotlib.backends.backend_agg"]  # which a run imports later
+# which a run imports later
+_PRELOADED += ["deepspeed", "datasets", "matplotlib.figure", "matplotlib.backends.backend_agg"]
 
 _OPTIMIZATION = f"""
 steps = {STEPS}
@@ -68,18 +82,28 @@ shard_size = "40kB"
 
 
 def write_rows(folder: Path, fingerprint: str) -> None:
-    """`texts.jsonl`, `pairs.jsonl` with codes, `pictures.jsonl` with pictures beside it, `talks.jsonl` with conversations."""
+    """`texts.jsonl`, `pairs.jsonl` with codes, `pictures.jsonl` with pictures beside it,
+    `talks.jsonl` with conversations.
+    """
     rng = random.Random(0)
     codes = [[rng.randrange(64) for _ in range(32)] for _ in WORDS]
     for number in range(3):
-        Image.new("RGB", (64, 48), (40 * number, 200 - 60 * number, 90)).save(folder / f"{number}.png")
+        Image.new("RGB", (64, 48), (40 * number, 200 - 60 * number, 90)).save(
+            folder / f"{number}.png"
+        )
     rows: dict[str, list[dict[str, Any]]] = {
         "texts": [{"text": f"{one}, {other}"} for one in WORDS for other in WORDS],
-        "pairs": [{"codes": each, "text": words, "fingerprint": fingerprint} for each, words in zip(codes, WORDS, strict=True)],
+        "pairs": [
+            {"codes": each, "text": words, "fingerprint": fingerprint}
+            for each, words in zip(codes, WORDS, strict=True)
+        ],
         "pictures": [{"image": f"{number}.png", "text": WORDS[number]} for number in range(3)],
         "talks": [
             {
-                "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}],
+                "messages": [
+                    {"role": "user", "content": asked},
+                    {"role": "assistant", "content": answered},
+                ],
                 "images": [each],
                 "fingerprint": fingerprint,
             }
@@ -92,9 +116,16 @@ def write_rows(folder: Path, fingerprint: str) -> None:
 
 
 def write_recipes(folder: Path, tokenizer: Path) -> None:
-    """`pretrain.toml` (text, LoRA, full) and `instruct.toml` over the rows of `write_rows` in the same folder."""
-    caption = 'form = "caption", weight = 1.0, max_tokens = 64, image_first = 0.5, mask_first = false'
-    text = f'{{ kind = "table", path = "{folder}/texts.jsonl", form = "text", weight = 1.0, max_tokens = 64 }}'
+    """`pretrain.toml` (text, LoRA, full) and `instruct.toml` over the rows of
+    `write_rows` in the same folder.
+    """
+    caption = (
+        'form = "caption", weight = 1.0, max_tokens = 64, image_first = 0.5, mask_first = false'
+    )
+    text = (
+        f'{{ kind = "table", path = "{folder}/texts.jsonl", form = "text", weight = 1.0, '
+        f"max_tokens = 64 }}"
+    )
     (folder / "pretrain.toml").write_text(f"""
 stage = "pretrain"
 seed = 7
@@ -137,12 +168,14 @@ context_length = {CONTEXT}
 [data]
 sources = [{{ kind = "table", path = "{folder}/talks.jsonl", form = "messages", weight = 1.0, max_tokens = 64 }}]
 {_ADAPTER}
-[lora.optimization]{_OPTIMIZATION}{_HOW}""")
+[lora.optimization]{_OPTIMIZATION}{_HOW}""")  # noqa: E501
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a command, and when: at the start of an update of a phase, or when a file of weights has been written."""
+    """What happens to a command, and when: at the start of an update of a phase, or when a file of
+    weights has been written.
+    """
 
     phase: Literal["text", "lora", "full"] | None = None
     update: int = 3
@@ -169,7 +202,9 @@ def run_seed(scratch: Path, *arguments: str | Path, fault: Fault | None = None) 
     """`seed ARGUMENTS` in a process of its own; caches lie in `scratch`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_be_seed, args=(scratch, [str(each) for each in arguments], fault))
+    process = context.Process(
+        target=_be_seed, args=(scratch, [str(each) for each in arguments], fault)
+    )
     process.start()
     process.join(100)
     assert process.exitcode is not None, f"still running: {arguments}"
@@ -198,9 +233,16 @@ def _arm(fault: Fault) -> None:
 
     def happen(trainer: PackedTrainer | None) -> None:
         if fault.do == "nan":
-            next(each for each in trainer.model.parameters() if each.requires_grad).data.view(-1)[0] = float("nan")
+            next(each for each in trainer.model.parameters() if each.requires_grad).data.view(-1)[
+                0
+            ] = float("nan")
         else:
-            os.kill(os.getpid(), {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "interrupt": signal.SIGINT}[fault.do])
+            os.kill(
+                os.getpid(),
+                {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "interrupt": signal.SIGINT}[
+                    fault.do
+                ],
+            )
 
     def update(self: PackedTrainer, *arguments: Any) -> Any:
         if self.name == fault.phase and self.state.global_step + 1 == fault.update:
@@ -217,7 +259,9 @@ def _arm(fault: Fault) -> None:
 
 @pytest.fixture(scope="session")
 def finished_runs(tmp_path_factory, tiny_model_folder) -> Path:
-    """A folder with rows, recipes, and a run of each command that nothing disturbed: `pretrain`, `instruct`. Do not write into it."""
+    """A folder with rows, recipes, and a run of each command that nothing disturbed: `pretrain`,
+    `instruct`. Do not write into it.
+    """
     folder = tmp_path_factory.mktemp("runs")
     write_rows(folder, describe(str(tiny_model_folder)).fingerprint)
     write_recipes(folder, tiny_model_folder)
@@ -229,7 +273,11 @@ def finished_runs(tmp_path_factory, tiny_model_folder) -> Path:
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """All tensors of a model folder, by name."""
-    return {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
+    return {
+        name: tensor
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
 
 
 def assert_same_weights(one: Path, two: Path) -> None:

@@ -2,17 +2,18 @@
 
     python -m tools.nano.build_emoji FOLDER
 
-FOLDER holds one folder a package, as `npm pack NAME@VERSION` followed by `tar xzf` into `NAME-VERSION/` leaves it (`/` and `@` of the name
-become `-` and nothing):
+FOLDER holds one folder a package, as `npm pack NAME@VERSION` followed by `tar xzf` into
+`NAME-VERSION/` leaves it (`/` and `@` of the name become `-` and nothing):
 
     emoji-datasource-google-16.0.0/package/     pictures of Noto Emoji (Apache-2.0), 64 px
     emoji-datasource-twitter-16.0.0/package/    pictures of Twemoji (CC-BY 4.0), 64 px
     lobehub-fluent-emoji-3d-1.1.0/package/      pictures of Microsoft Fluent Emoji 3D (MIT), 256 px
     emojibase-data-17.0.0/package/              English labels, tags and groups (MIT)
 
-Nothing is downloaded and nothing is random: the same packages and Pillow version give the same file. Each picture is composited on white,
-made 64 px wide (LANCZOS) and stored as a PNG with a palette of 128 colours, which keeps the set under 20 MB at a mean error of about one
-grey level of 255. What the columns mean: `seedcli.data.emoji.EmojiPicture`.
+Nothing is downloaded and nothing is random: the same packages and Pillow version give the same
+file. Each picture is composited on white, made 64 px wide (LANCZOS) and stored as a PNG with a
+palette of 128 colours, which keeps the set under 20 MB at a mean error of about one grey level
+of 255. What the columns mean: `seedcli.data.emoji.EmojiPicture`.
 """
 
 from __future__ import annotations
@@ -56,13 +57,16 @@ SINGLE_TWINS = {
     "1f385": ("1f9d1-200d-1f384", "man"), "1f936": ("1f9d1-200d-1f384", "woman"),
     "1fac3": ("1fac4", "man"), "1f930": ("1fac4", "woman"),
     "1f57a": ("1f483", "man"), "1f483": ("1f483", "woman"),
-    "1f46b": (HOLDING_HANDS, None), "1f46c": (HOLDING_HANDS, "man"), "1f46d": (HOLDING_HANDS, "woman"),
+    "1f46b": (HOLDING_HANDS, None), "1f46c": (HOLDING_HANDS, "man"),
+    "1f46d": (HOLDING_HANDS, "woman"),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class EmojiWords:
-    """What emojibase says of one hexcode; `base_hexcode`, tags and groups are those of the emoji without skin tone."""
+    """What emojibase says of one hexcode; `base_hexcode`, tags and groups are those of the
+    emoji without skin tone.
+    """
 
     base_hexcode: str
     label: str
@@ -74,14 +78,20 @@ class EmojiWords:
 
 
 def normalise_hexcode(name: str) -> str:
-    """Maps any vendor's file stem or emojibase hexcode to one spelling: lower case, `-` between, four digits at least, no fe0f."""
+    """Maps any vendor's file stem or emojibase hexcode to one spelling: lower case, `-` between,
+    four digits at least, no fe0f.
+    """
     parts = [part.zfill(4) for part in name.lower().replace("_", "-").split("-") if part != "fe0f"]
     # Fluent leaves out the end tag of the three subdivision flags (England, Scotland, Wales).
-    return "-".join([*parts, END_TAG] if parts[-1].startswith("e00") and parts[-1] != END_TAG else parts)
+    return "-".join(
+        [*parts, END_TAG] if parts[-1].startswith("e00") and parts[-1] != END_TAG else parts
+    )
 
 
 def read_words(folder: Path) -> dict[str, EmojiWords]:
-    """Reads emojibase's `data.json` and `messages.json` to normalised hexcode -> words, skin tone variants included."""
+    """Reads emojibase's `data.json` and `messages.json` to normalised hexcode -> words, skin
+    tone variants included.
+    """
     entries = json.loads((folder / "data.json").read_text(encoding="utf-8"))
     messages = json.loads((folder / "messages.json").read_text(encoding="utf-8"))
     groups = {item["order"]: item["message"] for item in messages["groups"]}
@@ -103,13 +113,18 @@ def read_words(folder: Path) -> dict[str, EmojiWords]:
         for skin in entry.get("skins", ()):
             tone = skin["tone"]
             words[normalise_hexcode(skin["hexcode"])] = replace(
-                base, label=skin["label"], skin_tones=tuple(tone) if isinstance(tone, list) else (tone,), order=skin["order"]
+                base,
+                label=skin["label"],
+                skin_tones=tuple(tone) if isinstance(tone, list) else (tone,),
+                order=skin["order"],
             )
     return words
 
 
 def find_concept(base_hexcode: str, label: str) -> tuple[str, str | None, bool]:
-    """Maps a base emoji to (concept without gender and direction, gender or None, whether it is the facing-right variant)."""
+    """Maps a base emoji to (concept without gender and direction, gender or None, whether it is the
+    facing-right variant).
+    """
     if base_hexcode in SINGLE_TWINS:
         return *SINGLE_TWINS[base_hexcode], False
     for prefix, concept in (("family", FAMILY), ("kiss:", KISS), ("couple with heart", COUPLE)):
@@ -130,7 +145,9 @@ def find_concept(base_hexcode: str, label: str) -> tuple[str, str | None, bool]:
 
 
 def render_picture(path: Path) -> tuple[bytes, str]:
-    """Picture file -> (PNG bytes, hash of its pixels before the palette): 64 px, RGB on white, 128 colours without dithering."""
+    """Picture file -> (PNG bytes, hash of its pixels before the palette): 64 px, RGB on white, 128
+    colours without dithering.
+    """
     with Image.open(path) as opened:
         picture = opened.convert("RGBA")
     if picture.size != (IMAGE_SIZE_PX, IMAGE_SIZE_PX):
@@ -138,7 +155,9 @@ def render_picture(path: Path) -> tuple[bytes, str]:
     canvas = Image.new("RGBA", picture.size, "white")
     canvas.alpha_composite(picture)
     canvas = canvas.convert("RGB")
-    palette = canvas.quantize(NUM_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+    palette = canvas.quantize(
+        NUM_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE
+    )
     buffer = io.BytesIO()
     palette.save(buffer, "PNG", optimize=True)
     return buffer.getvalue(), hashlib.sha256(canvas.tobytes()).hexdigest()
@@ -168,9 +187,10 @@ def join_groups(base_hexcodes: list[str], same: list[tuple[str, str]]) -> dict[s
 def build_emoji(packages: Path) -> list[EmojiPicture]:
     """Packages folder -> every distinct picture with its words and split, in emojibase's order.
 
-    Pictures of one vendor with equal pixels are kept once, under the emoji that comes first (Noto's flag of Bouvet Island stays, its copies
-    for Norway and Svalbard go; the alphabet decides). A split takes a whole group: all vendors and skin tones of a base emoji, its man,
-    woman, person and direction twins, and every emoji that shares a picture with one of them.
+    Pictures of one vendor with equal pixels are kept once, under the emoji that comes first (Noto's
+    flag of Bouvet Island stays, its copies for Norway and Svalbard go; the alphabet decides). A
+    split takes a whole group: all vendors and skin tones of a base emoji, its man, woman, person
+    and direction twins, and every emoji that shares a picture with one of them.
 
     Raises:
         DataError: a package is missing, or a picture has no words.
@@ -178,10 +198,14 @@ def build_emoji(packages: Path) -> list[EmojiPicture]:
     for folder in (WORDS, *(folder for folder, _ in PICTURES.values())):
         if not (packages / folder).is_dir():
             raise DataError(
-                f"{packages / folder} does not exist.", remedy="Unpack the npm packages named in tools/nano/build_emoji.py there."
+                f"{packages / folder} does not exist.",
+                remedy="Unpack the npm packages named in tools/nano/build_emoji.py there.",
             )
     words = read_words(packages / WORDS)
-    concepts = {entry.base_hexcode: find_concept(entry.base_hexcode, words[entry.base_hexcode].label) for entry in words.values()}
+    concepts = {
+        entry.base_hexcode: find_concept(entry.base_hexcode, words[entry.base_hexcode].label)
+        for entry in words.values()
+    }
 
     rendered: list[tuple[str, str, bytes]] = []
     same: list[tuple[str, str]] = []
@@ -191,12 +215,17 @@ def build_emoji(packages: Path) -> list[EmojiPicture]:
             paths.setdefault(normalise_hexcode(path.stem), path)
         unknown = sorted(set(paths) - set(words))
         if unknown:
-            raise DataError(f"{vendor}: {len(unknown)} pictures have no words in emojibase, first {unknown[:3]}.")
+            raise DataError(
+                f"{vendor}: {len(unknown)} pictures have no words in emojibase, first "
+                f"{unknown[:3]}."
+            )
         first_with: dict[str, str] = {}
         for hexcode in sorted(paths, key=lambda code: (words[code].order, code)):
             image, pixel_hash = render_picture(paths[hexcode])
             if pixel_hash in first_with:
-                same.append((words[first_with[pixel_hash]].base_hexcode, words[hexcode].base_hexcode))
+                same.append(
+                    (words[first_with[pixel_hash]].base_hexcode, words[hexcode].base_hexcode)
+                )
                 continue
             first_with[pixel_hash] = hexcode
             rendered.append((vendor, hexcode, image))
@@ -206,7 +235,9 @@ def build_emoji(packages: Path) -> list[EmojiPicture]:
         by_concept[concept].append(base_hexcode)
     same += [(members[0], other) for members in by_concept.values() for other in members[1:]]
     groups = join_groups(list(concepts), same)
-    with_right = {(concept, gender) for concept, gender, faces_right in concepts.values() if faces_right}
+    with_right = {
+        (concept, gender) for concept, gender, faces_right in concepts.values() if faces_right
+    }
     vendors_of: dict[str, set[str]] = defaultdict(set)
     for vendor, hexcode, _ in rendered:
         vendors_of[words[hexcode].base_hexcode].add(vendor)
@@ -219,8 +250,14 @@ def build_emoji(packages: Path) -> list[EmojiPicture]:
         share = draw_uniform("split", group)
         split = "train" if share < 0.8 else "validation" if share < 0.9 else "unseen"
         held_out_vendor = None
-        if split == "train" and draw_uniform("vendor", group) < VENDOR_SHARE and len(vendors_of[entry.base_hexcode]) == len(PICTURES):
-            held_out_vendor = sorted(PICTURES)[int(draw_uniform("which vendor", group) * len(PICTURES))]
+        if (
+            split == "train"
+            and draw_uniform("vendor", group) < VENDOR_SHARE
+            and len(vendors_of[entry.base_hexcode]) == len(PICTURES)
+        ):
+            held_out_vendor = sorted(PICTURES)[
+                int(draw_uniform("which vendor", group) * len(PICTURES))
+            ]
         direction = "right" if faces_right else "left" if (concept, gender) in with_right else None
         pictures.append(
             EmojiPicture(
@@ -242,23 +279,42 @@ def build_emoji(packages: Path) -> list[EmojiPicture]:
                 vendor_held_out=vendor == held_out_vendor,
             )
         )
-    return sorted(pictures, key=lambda picture: (words[picture.hexcode].order, picture.hexcode, picture.vendor))
+    return sorted(
+        pictures,
+        key=lambda picture: (words[picture.hexcode].order, picture.hexcode, picture.vendor),
+    )
 
 
 def write_emoji(pictures: list[EmojiPicture], path: Path) -> None:
     """Pictures -> one parquet file; PNG bytes do not compress further, the words do."""
     text, flag = pa.string(), pa.bool_()
-    types = {"image": pa.binary(), "tags": pa.list_(text), "skin_tones": pa.list_(pa.int8()), "is_flag": flag, "vendor_held_out": flag}
+    types = {
+        "image": pa.binary(),
+        "tags": pa.list_(text),
+        "skin_tones": pa.list_(pa.int8()),
+        "is_flag": flag,
+        "vendor_held_out": flag,
+    }
     names = list(EmojiPicture.__dataclass_fields__)
     schema = pa.schema([(name, types.get(name, text)) for name in names])
     columns = {name: [getattr(picture, name) for picture in pictures] for name in names}
-    table = pa.table({name: [list(v) if isinstance(v, tuple) else v for v in values] for name, values in columns.items()}, schema=schema)
+    table = pa.table(
+        {
+            name: [list(v) if isinstance(v, tuple) else v for v in values]
+            for name, values in columns.items()
+        },
+        schema=schema,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd", compression_level=19, row_group_size=len(pictures))
+    pq.write_table(
+        table, path, compression="zstd", compression_level=19, row_group_size=len(pictures)
+    )
 
 
 def count_emoji(pictures: list[EmojiPicture]) -> dict[str, dict[str, int]]:
-    """Pictures -> per split (held-out vendor apart as `vendor`) the number of pictures, base emoji, flags and twins."""
+    """Pictures -> per split (held-out vendor apart as `vendor`) the number of pictures, base
+    emoji, flags and twins.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     bases: dict[str, dict[str, EmojiPicture]] = defaultdict(dict)
     for picture in pictures:
@@ -276,4 +332,8 @@ if __name__ == "__main__":
     built = build_emoji(Path(sys.argv[1]))
     target = Path(sys.argv[2]) if len(sys.argv) > 2 else EMOJI_FOLDER / "emoji.parquet"
     write_emoji(built, target)
-    json.dump({"file": str(target), "bytes": target.stat().st_size, "splits": count_emoji(built)}, sys.stdout, indent=1)
+    json.dump(
+        {"file": str(target), "bytes": target.stat().st_size, "splits": count_emoji(built)},
+        sys.stdout,
+        indent=1,
+    )

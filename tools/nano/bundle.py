@@ -1,8 +1,10 @@
-"""Puts the trained parts of seed-nano together as the package bundles them: weights in fp16, decoder, judge, recipes, logs.
+"""Puts the trained parts of seed-nano together as the package bundles them: weights in fp16,
+decoder, judge, recipes, logs.
 
-`python -m tools.nano.bundle PART runs` reads the run folders of a part below `runs`: of the tokenizer and its decoder
-(`nano-target`, `nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`, `nano-codebook`), of the judge (`nano-judge`), or of the language
-model (`nano-pretrain`, `nano-prolong`, `nano-describe`, `nano-instruct`), whose codes must be the bundled tokenizer's.
+`python -m tools.nano.bundle PART runs` reads the run folders of a part below `runs`: of the
+tokenizer and its decoder (`nano-target`, `nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`,
+`nano-codebook`), of the judge (`nano-judge`), or of the language model (`nano-pretrain`,
+`nano-prolong`, `nano-describe`, `nano-instruct`), whose codes must be the bundled tokenizer's.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ NANO_SAMPLING = {"temperature": 0.7, "top_p": 0.9}  # our choice
 
 
 def run_tokenizer(runs: Path, folder: Path) -> dict[str, Any]:
-    """Run folders -> the bundled model folder; returns its fingerprint, sizes and what each stage cost.
+    """Run folders -> the bundled model folder; returns its fingerprint, sizes
+    and what each stage cost.
 
     Sampling defaults are taken from the preset, so that they can be tuned after training.
     """
@@ -51,7 +54,11 @@ def run_tokenizer(runs: Path, folder: Path) -> dict[str, Any]:
         tokenizer,
         folder,
         name=SEED_NANO.name,
-        trained={"data": "emoji, train split", "trained_with_prefixes": facts["trained"]["trained_with_prefixes"], "stages": stages},
+        trained={
+            "data": "emoji, train split",
+            "trained_with_prefixes": facts["trained"]["trained_with_prefixes"],
+            "stages": stages,
+        },
         vocab=trained / "vocab.txt",
         decoder=runs / "nano-unclip" / "model",
         dtype=torch.float16,
@@ -69,7 +76,8 @@ def run_judge(runs: Path, folder: Path) -> dict[str, Any]:
 
 
 def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
-    """Run folders of the language model -> `folder/llm` in fp16, its codes those of the tokenizer in `folder`.
+    """Run folders of the language model -> `folder/llm` in fp16, its codes those of the
+    tokenizer in `folder`.
 
     Raises:
         DataError: The model was trained on codes of another tokenizer.
@@ -78,13 +86,16 @@ def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
     facts, (_, tokenizer) = read_llm_facts(trained), read_model_facts(folder)
     if facts.visual_fingerprint != tokenizer["fingerprint"]:
         raise DataError(
-            f"{trained} speaks codes of {facts.visual_fingerprint}, {folder} holds the tokenizer {tokenizer['fingerprint']}",
+            f"{trained} speaks codes of {facts.visual_fingerprint}, {folder} holds the tokenizer "
+            f"{tokenizer['fingerprint']}",
             remedy="bundle the tokenizer first, or train the language model on the bundled one",
         )
     target = folder / LLM_FOLDER
     if target.exists():
         shutil.rmtree(target)
-    facts = dataclasses.replace(facts, name=SEED_NANO.name, visual_tokenizer=SEED_NANO.name, sampling=NANO_SAMPLING)
+    facts = dataclasses.replace(
+        facts, name=SEED_NANO.name, visual_tokenizer=SEED_NANO.name, sampling=NANO_SAMPLING
+    )
     model = load_causal_model(trained).half()
     save_language_model(model, load_text_tokenizer(trained), target, facts=facts, shard_size="1GB")
     for stage in LLM_STAGES:
@@ -97,37 +108,59 @@ def _keep_log(run_folder: Path, target: Path, metrics: Path | None = None) -> No
     """The resolved recipe and a log of a run, without what is known of the machine in paths."""
     target.mkdir(parents=True, exist_ok=True)
     recipe = (run_folder / "recipe.resolved.toml").read_text(encoding="utf-8")
-    (target / "recipe.resolved.toml").write_text(recipe.replace(f"{run_folder.parent}/", "runs/"), encoding="utf-8")
+    (target / "recipe.resolved.toml").write_text(
+        recipe.replace(f"{run_folder.parent}/", "runs/"), encoding="utf-8"
+    )
     metrics = metrics or run_folder / "metrics.jsonl"
-    name = "metrics.jsonl" if metrics.parent == run_folder else f"{metrics.parent.name}.metrics.jsonl"
+    name = (
+        "metrics.jsonl" if metrics.parent == run_folder else f"{metrics.parent.name}.metrics.jsonl"
+    )
     shutil.copyfile(metrics, target / name)
 
 
 def _sizes(folder: Path) -> dict[str, Any]:
-    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*.safetensors"))}
+    sizes = {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in sorted(folder.rglob("*.safetensors"))
+    }
     return {"bytes": sum(sizes.values()), "files": sizes}
 
 
 def _summary(run_folder: Path) -> dict[str, Any]:
     lines = read_metrics(run_folder)
-    seconds = sum(now["batch_images"] / now["images_per_s"] for now in _with_images(lines, run_folder))
-    return {"steps": lines[-1]["step"], "minutes": round(seconds / 60, 1), "loss": lines[-1]["loss"]}
+    seconds = sum(
+        now["batch_images"] / now["images_per_s"] for now in _with_images(lines, run_folder)
+    )
+    return {
+        "steps": lines[-1]["step"],
+        "minutes": round(seconds / 60, 1),
+        "loss": lines[-1]["loss"],
+    }
 
 
 def _with_images(lines: list[dict[str, Any]], run_folder: Path) -> list[dict[str, Any]]:
     """Each line with the pictures since the line before it."""
     import tomllib
 
-    batch_size = tomllib.loads((run_folder / "recipe.resolved.toml").read_text(encoding="utf-8"))["optimization"]["batch_size"]
+    batch_size = tomllib.loads((run_folder / "recipe.resolved.toml").read_text(encoding="utf-8"))[
+        "optimization"
+    ]["batch_size"]
     steps = [0, *(line["step"] for line in lines)]
-    return [line | {"batch_images": (now - before) * batch_size} for line, before, now in zip(lines, steps, steps[1:], strict=False)]
+    return [
+        line | {"batch_images": (now - before) * batch_size}
+        for line, before, now in zip(lines, steps, steps[1:], strict=False)
+    ]
 
 
 PARTS = {"tokenizer": run_tokenizer, "judge": run_judge, "llm": run_llm}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Assemble seed-nano from its run folders, part by part.")
-    parser.add_argument("part", choices=PARTS, help="llm goes into a folder that holds its tokenizer")
+    parser = argparse.ArgumentParser(
+        description="Assemble seed-nano from its run folders, part by part."
+    )
+    parser.add_argument(
+        "part", choices=PARTS, help="llm goes into a folder that holds its tokenizer"
+    )
     parser.add_argument("runs", type=Path, help="folder that holds the run folders")
     parser.add_argument("--to", type=Path, default=BUNDLED_NANO, help="where the model folder goes")
     arguments = parser.parse_args()

@@ -1,9 +1,10 @@
-"""What the language model of seed-nano has learned, on emoji that its training has not seen: describing, drawing, changing.
+"""What the language model of seed-nano has learned, on emoji that its training has not seen:
+describing, drawing, changing.
 
-Prints one JSON object and writes the picture grid of the README:
-`python -m tools.nano.llm_report --grid examples/nano-chat.png`. Pictures are scored by the judge, an open_clip model that
-nothing was trained towards: right means that of all candidates the picture of the emoji that was asked for is the nearest. Questions are
-`seed eval vqa`'s.
+Prints one JSON object and writes the picture grid of the README: `python -m tools.nano.llm_report
+--grid examples/nano-chat.png`. Pictures are scored by the judge, an open_clip model that nothing
+was trained towards: right means that of all candidates the picture of the emoji that was asked for
+is the nearest. Questions are `seed eval vqa`'s.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from seedcli.data.documents.conversations import ConversationTemplate, conversat
 from seedcli.data.documents.documents import Codes, Message
 from seedcli.data.documents.sequences import encode_prompt
 from seedcli.data.emoji import SPLITS, EmojiPicture
-from seedcli.data.emoji_documents import description_request, drawing_requests, edit_pairs, read_structure, words_of
+from seedcli.data.emoji_documents import (
+    description_request,
+    drawing_requests,
+    edit_pairs,
+    read_structure,
+    words_of,
+)
 from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
 from seedcli.models.drawing.unclip import load_decoder
@@ -45,8 +52,12 @@ class _Speaker:
     def __init__(self, model: str, tokenizer: str, *, settings: SamplingSettings, seed: int):
         self.llm: SeedLlama = load_language_model(model, device="cpu")
         self.visual = load_seed_tokenizer(tokenizer)
-        self.decoder = load_decoder(find_decoder(tokenizer), generation_dim=self.visual.config.generation.generation_dim)
-        self.template: ConversationTemplate = conversation_template(self.llm.facts.template, self.llm.text_tokenizer)
+        self.decoder = load_decoder(
+            find_decoder(tokenizer), generation_dim=self.visual.config.generation.generation_dim
+        )
+        self.template: ConversationTemplate = conversation_template(
+            self.llm.facts.template, self.llm.text_tokenizer
+        )
         self.settings, self.seed = settings, seed
         self._preprocess = build_preprocess(self.visual.config.preprocess.codes)
         self._codes: dict[str, Codes] = {}
@@ -58,10 +69,15 @@ class _Speaker:
             self._codes[picture.key] = tuple(self.visual.encode(pixels)[0].tolist())
         return self._codes[picture.key]
 
-    def ask(self, conversations: Sequence[Sequence[Message]], *, image: str = "allowed") -> list[tuple]:
+    def ask(
+        self, conversations: Sequence[Sequence[Message]], *, image: str = "allowed"
+    ) -> list[tuple]:
         """Conversations -> segments of each answer."""
         prompts = [
-            encode_prompt(self.template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary) for messages in conversations
+            encode_prompt(
+                self.template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary
+            )
+            for messages in conversations
         ]
         found: list[tuple] = []
         for start in range(0, len(prompts), _BATCH):
@@ -79,7 +95,9 @@ class _Speaker:
         defaults = self.visual.config.detokenize
         for start in range(0, len(codes), _BATCH):
             embeddings = self.visual.decode(torch.tensor(codes[start : start + _BATCH]))
-            drawn += self.decoder.decode_images(embeddings, steps=defaults.steps, guidance=defaults.guidance, seed=self.seed + start)
+            drawn += self.decoder.decode_images(
+                embeddings, steps=defaults.steps, guidance=defaults.guidance, seed=self.seed + start
+            )
         return drawn
 
 
@@ -106,7 +124,9 @@ def run(
         grid: Where to put a grid of the first requests: asked words, and the picture that came.
         note: Hears what is being done.
     """
-    settings = settings or SamplingSettings(temperature=0, top_p=1.0, num_beams=4, max_new_tokens=MAX_NEW_TOKENS)
+    settings = settings or SamplingSettings(
+        temperature=0, top_p=1.0, num_beams=4, max_new_tokens=MAX_NEW_TOKENS
+    )
     speaker, scorer = _Speaker(model, tokenizer, settings=settings, seed=seed), load_judge(judge)
     began = time.perf_counter()
     tasks = {"describe": _describe, "draw": _draw, "edit": _edit, "draw_then_edit": _draw_then_edit}
@@ -125,7 +145,12 @@ def run(
         "tokenizer": speaker.visual.name,
         "fingerprint": speaker.visual.fingerprint,
         "judge": Path(judge).name if Path(judge).is_dir() else judge,
-        "sampling": {"temperature": settings.temperature, "top_p": settings.top_p, "beams": settings.num_beams, "seed": seed},
+        "sampling": {
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "beams": settings.num_beams,
+            "seed": seed,
+        },
         "scores": scores,
         "valid_answers": round(100 * speaker.valid / max(1, speaker.answers), 2),
         "num_answers": speaker.answers,
@@ -151,22 +176,54 @@ def _words(segments: Sequence) -> str:
     return " ".join(segment for segment in segments if isinstance(segment, str)).strip()
 
 
-def _describe(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int) -> tuple[dict[str, Any], list]:
-    """A picture's words, and the name among those of the split that the judge's text tower finds nearest to them."""
-    pictures = _some([picture for picture in read_structure(split).pictures if not picture.skin_tones], limit)
-    answers = [_words(one) for one in speaker.ask([[_user(speaker.codes(one), description_request())] for one in pictures])]
-    names = sorted({words_of(picture)["thing"] for picture in read_structure(split).pictures if not picture.skin_tones})
-    right = torch.tensor([[name == words_of(picture)["thing"] for name in names] for picture in pictures])
+def _describe(
+    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
+) -> tuple[dict[str, Any], list]:
+    """A picture's words, and the name among those of the split that the judge's text tower
+    finds nearest to them.
+    """
+    pictures = _some(
+        [picture for picture in read_structure(split).pictures if not picture.skin_tones], limit
+    )
+    answers = [
+        _words(one)
+        for one in speaker.ask(
+            [[_user(speaker.codes(one), description_request())] for one in pictures]
+        )
+    ]
+    names = sorted(
+        {
+            words_of(picture)["thing"]
+            for picture in read_structure(split).pictures
+            if not picture.skin_tones
+        }
+    )
+    right = torch.tensor(
+        [[name == words_of(picture)["thing"] for name in names] for picture in pictures]
+    )
     ranks = right_ranks(scorer.text_features(answers) @ scorer.text_features(names).T, right)
-    exact = [answer.rstrip(".").endswith(words_of(picture)["thing"]) for answer, picture in zip(answers, pictures, strict=True)]
-    score = top_shares(ranks) | {"exact": round(100 * sum(exact) / len(exact), 1), "num": len(pictures), "chance": chance_shares(right)}
+    exact = [
+        answer.rstrip(".").endswith(words_of(picture)["thing"])
+        for answer, picture in zip(answers, pictures, strict=True)
+    ]
+    score = top_shares(ranks) | {
+        "exact": round(100 * sum(exact) / len(exact), 1),
+        "num": len(pictures),
+        "chance": chance_shares(right),
+    }
     return score, []
 
 
 def _score_drawn(
-    speaker: _Speaker, scorer: ClipJudge, answers: Sequence[Sequence], candidates: Sequence[EmojiPicture], right: torch.Tensor
+    speaker: _Speaker,
+    scorer: ClipJudge,
+    answers: Sequence[Sequence],
+    candidates: Sequence[EmojiPicture],
+    right: torch.Tensor,
 ) -> tuple[dict[str, Any], list[Image.Image | None], torch.Tensor]:
-    """Answers with pictures -> shares whose nearest candidate is right; an answer without a picture is wrong."""
+    """Answers with pictures -> shares whose nearest candidate is right; an answer
+    without a picture is wrong.
+    """
     codes = [_first_image(segments) for segments in answers]
     drawn = iter(speaker.paint([one for one in codes if one is not None]))
     pictures = [None if one is None else next(drawn) for one in codes]
@@ -174,23 +231,43 @@ def _score_drawn(
     similarity = torch.full((len(answers), len(candidates)), -1.0)
     present = [place for place, picture in enumerate(pictures) if picture is not None]
     if present:
-        similarity[present] = scorer.image_features([pictures[place] for place in present]) @ features.T
-    score = top_shares(right_ranks(similarity, right)) | {"num": len(answers), "with_picture": len(present), "chance": chance_shares(right)}
+        similarity[present] = (
+            scorer.image_features([pictures[place] for place in present]) @ features.T
+        )
+    score = top_shares(right_ranks(similarity, right)) | {
+        "num": len(answers),
+        "with_picture": len(present),
+        "chance": chance_shares(right),
+    }
     return score, pictures, similarity
 
 
-def _draw(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int) -> tuple[dict[str, Any], list]:
-    """Words -> picture; candidates are all pictures of the split without skin tones, right is any vendor's picture of the asked emoji."""
+def _draw(
+    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
+) -> tuple[dict[str, Any], list]:
+    """Words -> picture; candidates are all pictures of the split without skin tones, right is any
+    vendor's picture of the asked emoji.
+    """
     candidates = [picture for picture in read_structure(split).pictures if not picture.skin_tones]
     asked = _some([one for one in drawing_requests(split) if not one.picture.skin_tones], limit)
-    right = torch.tensor([[picture.hexcode == one.picture.hexcode for picture in candidates] for one in asked])
+    right = torch.tensor(
+        [[picture.hexcode == one.picture.hexcode for picture in candidates] for one in asked]
+    )
     answers = speaker.ask([[_user(one.request)] for one in asked], image="required")
     score, drawn, _ = _score_drawn(speaker, scorer, answers, candidates, right)
-    return score, [(one.request, None, picture) for one, picture in zip(asked, drawn, strict=True) if picture is not None]
+    return score, [
+        (one.request, None, picture)
+        for one, picture in zip(asked, drawn, strict=True)
+        if picture is not None
+    ]
 
 
-def _edit(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int) -> tuple[dict[str, Any], list]:
-    """A picture and a change -> picture; candidates are all pictures of the split by the target's vendor, right is the target alone."""
+def _edit(
+    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
+) -> tuple[dict[str, Any], list]:
+    """A picture and a change -> picture; candidates are all pictures of the split by the target's
+    vendor, right is the target alone.
+    """
     by_kind = defaultdict(list)
     for pair in edit_pairs(split):
         by_kind[pair.change.kind].append(pair)
@@ -199,9 +276,19 @@ def _edit(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int) -> tuple
     for kind, every in sorted(by_kind.items()):
         pairs = _some(every, limit // 3)
         candidates = list(read_structure(split).pictures)
-        right = torch.tensor([[picture.key == pair.change.target.key for picture in candidates] for pair in pairs])
-        other_vendor = torch.tensor([[picture.vendor != pair.change.target.vendor for picture in candidates] for pair in pairs])
-        answers = speaker.ask([[_user(speaker.codes(pair.change.source), pair.instruction)] for pair in pairs], image="required")
+        right = torch.tensor(
+            [[picture.key == pair.change.target.key for picture in candidates] for pair in pairs]
+        )
+        other_vendor = torch.tensor(
+            [
+                [picture.vendor != pair.change.target.vendor for picture in candidates]
+                for pair in pairs
+            ]
+        )
+        answers = speaker.ask(
+            [[_user(speaker.codes(pair.change.source), pair.instruction)] for pair in pairs],
+            image="required",
+        )
         _, drawn, similarity = _score_drawn(speaker, scorer, answers, candidates, right)
         places = {picture.key: place for place, picture in enumerate(candidates)}
         nearer = [
@@ -213,7 +300,10 @@ def _edit(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int) -> tuple
         score[kind] = top_shares(ranks) | {
             "nearer_to_target_than_to_source": round(100 * sum(nearer) / len(nearer), 1),
             "num": len(pairs),
-            "chance": {f"top{top}": round(100 * float((top / same_vendor).clamp(max=1).mean()), 2) for top in (1, 5)}
+            "chance": {
+                f"top{top}": round(100 * float((top / same_vendor).clamp(max=1).mean()), 2)
+                for top in (1, 5)
+            }
             | {"nearer_to_target_than_to_source": 50.0},
         }
         shown += [
@@ -224,9 +314,17 @@ def _edit(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int) -> tuple
     return score, shown
 
 
-def _draw_then_edit(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int) -> tuple[dict[str, Any], list]:
-    """Two turns: an emoji is asked for by words, then a change of what was drawn; right is any vendor's picture of the changed emoji."""
-    styles_apart = [pair for pair in edit_pairs(split) if pair.change.kind != "style" and not pair.change.source.skin_tones]
+def _draw_then_edit(
+    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
+) -> tuple[dict[str, Any], list]:
+    """Two turns: an emoji is asked for by words, then a change of what was drawn; right is any
+    vendor's picture of the changed emoji.
+    """
+    styles_apart = [
+        pair
+        for pair in edit_pairs(split)
+        if pair.change.kind != "style" and not pair.change.source.skin_tones
+    ]
     seen: set[tuple[str, str]] = set()
     unique = []
     for pair in styles_apart:
@@ -246,9 +344,16 @@ def _draw_then_edit(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
     ]
     changed = speaker.ask(second, image="required")
     candidates = list(read_structure(split).pictures)
-    right = torch.tensor([[picture.hexcode == pair.change.target.hexcode for picture in candidates] for pair in pairs])
+    right = torch.tensor(
+        [
+            [picture.hexcode == pair.change.target.hexcode for picture in candidates]
+            for pair in pairs
+        ]
+    )
     score, drawn, _ = _score_drawn(speaker, scorer, changed, candidates, right)
-    before = speaker.paint([codes for codes in (_first_image(answer) for answer in answers) if codes is not None])
+    before = speaker.paint(
+        [codes for codes in (_first_image(answer) for answer in answers) if codes is not None]
+    )
     shown = [
         (f"{request[pair.change.source.hexcode]} {pair.instruction}", earlier, picture)
         for pair, earlier, picture in zip(pairs, before, drawn, strict=True)
@@ -257,11 +362,19 @@ def _draw_then_edit(speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
     return score, shown
 
 
-def _write_grid(shown: dict[str, list[tuple[str, Image.Image | None, Image.Image]]], path: Path) -> None:
-    """One row of cells a task and split: the source picture, where there is one, the picture that came, and what was asked below."""
+def _write_grid(
+    shown: dict[str, list[tuple[str, Image.Image | None, Image.Image]]], path: Path
+) -> None:
+    """One row of cells a task and split: the source picture, where there is one, the picture that
+    came, and what was asked below.
+    """
     from PIL import ImageDraw
 
-    rows = [(task, cells[start : start + GRID_COLUMNS]) for task, cells in shown.items() for start in range(0, len(cells), GRID_COLUMNS)]
+    rows = [
+        (task, cells[start : start + GRID_COLUMNS])
+        for task, cells in shown.items()
+        for start in range(0, len(cells), GRID_COLUMNS)
+    ]
     side, width, gap = 64, 2 * 64 + 12, 34
     sheet = Image.new("RGB", (GRID_COLUMNS * width, len(rows) * (side + gap)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -270,26 +383,44 @@ def _write_grid(shown: dict[str, list[tuple[str, Image.Image | None, Image.Image
             x, y = column * width, line * (side + gap)
             if source is not None:
                 sheet.paste(source.convert("RGB").resize((side, side)), (x, y))
-            sheet.paste(drawn.resize((side, side)), (x + (side + 4 if source is not None else 0), y))
+            sheet.paste(
+                drawn.resize((side, side)), (x + (side + 4 if source is not None else 0), y)
+            )
             words, lines = asked.split(), [""]
             for word in words:
-                lines = [*lines, word] if len(lines[-1]) + len(word) > 22 else [*lines[:-1], f"{lines[-1]} {word}".strip()]
+                lines = (
+                    [*lines, word]
+                    if len(lines[-1]) + len(word) > 22
+                    else [*lines[:-1], f"{lines[-1]} {word}".strip()]
+                )
             pen.text((x, y + side + 1), "\n".join(lines[:3]), fill="black", font_size=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, optimize=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Ask seed-nano to describe, draw and change held-out emoji, and score it.")
-    parser.add_argument("--model", default="seed-nano", help="language model, as `seed chat --model` takes it")
-    parser.add_argument("--tokenizer", default="seed-nano", help="visual tokenizer, as `seed tokenize --model` takes it")
-    parser.add_argument("--judge", default=str(BUNDLED_NANO / "judge"), help="open_clip model that scores pictures")
+    parser = argparse.ArgumentParser(
+        description="Ask seed-nano to describe, draw and change held-out emoji, and score it."
+    )
+    parser.add_argument(
+        "--model", default="seed-nano", help="language model, as `seed chat --model` takes it"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        default="seed-nano",
+        help="visual tokenizer, as `seed tokenize --model` takes it",
+    )
+    parser.add_argument(
+        "--judge", default=str(BUNDLED_NANO / "judge"), help="open_clip model that scores pictures"
+    )
     parser.add_argument("--splits", nargs="+", default=["vendor", "unseen"], choices=SPLITS)
     parser.add_argument("--limit", type=int, default=150, help="requests of each task and split")
     parser.add_argument("--seed", type=int, default=0, help="of sampling and of the start noise")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: the likeliest token")
     parser.add_argument("--top-p", type=float, default=1.0)
-    parser.add_argument("--beams", type=int, default=4, help="of beam search, as the official evaluation draws")
+    parser.add_argument(
+        "--beams", type=int, default=4, help="of beam search, as the official evaluation draws"
+    )
     parser.add_argument("--grid", type=Path, help="where to write the grid of pictures")
     arguments = parser.parse_args()
     found = run(
@@ -300,7 +431,10 @@ if __name__ == "__main__":
         limit=arguments.limit,
         seed=arguments.seed,
         settings=SamplingSettings(
-            temperature=arguments.temperature, top_p=arguments.top_p, num_beams=arguments.beams, max_new_tokens=MAX_NEW_TOKENS
+            temperature=arguments.temperature,
+            top_p=arguments.top_p,
+            num_beams=arguments.beams,
+            max_new_tokens=MAX_NEW_TOKENS,
         ),
         grid=arguments.grid,
         note=lambda text: sys.stderr.write(text + "\n"),

@@ -1,8 +1,10 @@
-"""What the README says of seed-nano, as one Markdown table of what was measured: `python -m tools.nano.tables runs/eval/nano`.
+"""What the README says of seed-nano, as one Markdown table of what was measured:
+`python -m tools.nano.tables runs/eval/nano`.
 
-Reads results of `seed eval` (those that `seed eval paper --model seed-nano --run` makes) and, where they are there, `nano-report.json` and
-`nano-llm-report.json`, what the two reports print. A figure that is not there is left out, and the command that measures it is named on
-stderr. Numbers in brackets are 95 % bootstrap intervals.
+Reads results of `seed eval` (those that `seed eval paper --model seed-nano --run` makes) and, where
+they are there, `nano-report.json` and `nano-llm-report.json`, what the two reports print. A figure
+that is not there is left out, and the command that measures it is named on stderr. Numbers in
+brackets are 95 % bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -26,18 +28,31 @@ SPLITS = ("unseen", "vendor")
 PICTURE_REPORT, LANGUAGE_REPORT = "nano-report.json", "nano-llm-report.json"
 MISSING = "-"
 
-# Benchmark, what tells its measurements apart, figure -> what the table calls it; in the order of the table.
+# Benchmark, what tells its measurements apart, figure -> what the table calls it; in
+# the order of the table.
 FIGURES = {
     ("retrieval", "causal", "i2t_r10"): "picture -> caption, R@10, causal embeddings",
     ("retrieval", "causal", "t2i_r10"): "caption -> picture, R@10, causal embeddings",
     ("retrieval", "codes", "i2t_r10"): "picture -> caption, R@10, codes",
     ("retrieval", "codes", "t2i_r10"): "caption -> picture, R@10, codes",
     ("clip-similarity", "image", "clip_i"): "picture from codes, similarity to the original (x100)",
-    ("clip-similarity", "image", "ceiling_clip_i"): "the same from the true target embedding, a ceiling for codes",
+    (
+        "clip-similarity",
+        "image",
+        "ceiling_clip_i",
+    ): "the same from the true target embedding, a ceiling for codes",
     ("ablation", "prefix", "causal_mean_8"): "the same from the first 8 codes",
     ("ablation", "prefix", "causal_mean_16"): "the same from the first 16 codes",
-    ("clip-similarity", "text", "clip_i"): "picture from a caption, similarity to the true one (x100)",
-    ("clip-similarity", "text", "clip_t"): "picture from a caption, similarity to the caption (x100)",
+    (
+        "clip-similarity",
+        "text",
+        "clip_i",
+    ): "picture from a caption, similarity to the true one (x100)",
+    (
+        "clip-similarity",
+        "text",
+        "clip_t",
+    ): "picture from a caption, similarity to the caption (x100)",
     ("caption", "", "cider"): "description of a picture, CIDEr",
     ("caption", "", "name_top1"): "its right name is the likeliest of the split, %",
     ("caption", "", "name_top5"): "its right name is among the 5 likeliest, %",
@@ -64,18 +79,29 @@ def run(results: Path, *, reporter: Reporter | None = None) -> str:
     """Folder of results -> the table, as Markdown.
 
     Raises:
-        DataError: There is no such folder, a report is damaged, or nothing of seed-nano was measured.
+        DataError: There is no such folder, a report is damaged, or nothing of
+            seed-nano was measured.
     """
     reporter = reporter or Reporter()
     if not results.is_dir():
-        raise DataError(f"no folder at {results}", remedy="make nano-tables measures into runs/eval/nano")
+        raise DataError(
+            f"no folder at {results}", remedy="make nano-tables measures into runs/eval/nano"
+        )
     own = read_paper_numbers().own
-    found = [result for result in read_results(results, reporter) if NANO in models_of(result) and result["dataset"] == "emoji"]
+    found = [
+        result
+        for result in read_results(results, reporter)
+        if NANO in models_of(result) and result["dataset"] == "emoji"
+    ]
     rows: list[tuple[str, Mapping[str, _Cell]]] = []
     commands: dict[str, None] = {}
     for (benchmark, kind, metric), label in FIGURES.items():
         cells = {}
-        for measurement in (each for each in own if each.protocol.benchmark == benchmark and kind in ("", *each.match.values())):
+        for measurement in (
+            each
+            for each in own
+            if each.protocol.benchmark == benchmark and kind in ("", *each.match.values())
+        ):
             result = _result_of(measurement, found)
             if result is None:
                 commands[measurement.command(NANO)] = None
@@ -88,12 +114,24 @@ def run(results: Path, *, reporter: Reporter | None = None) -> str:
     rows += _read_report(results / LANGUAGE_REPORT, _language_rows, reporter)
     rows = [(label, cells) for label, cells in rows if cells]
     if not rows:
-        raise DataError(f"{results} holds no result of {NANO} on emoji", remedy=f"seed eval paper --model {NANO} --results {results} --run")
+        raise DataError(
+            f"{results} holds no result of {NANO} on emoji",
+            remedy=f"seed eval paper --model {NANO} --results {results} --run",
+        )
     return "\n".join(_table(rows, found))
 
 
-def _result_of(measurement: Measurement, found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    return next((result for result in found if belongs(measurement, result) and result["split"] == measurement.split), None)
+def _result_of(
+    measurement: Measurement, found: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    return next(
+        (
+            result
+            for result in found
+            if belongs(measurement, result) and result["split"] == measurement.split
+        ),
+        None,
+    )
 
 
 def _cell(result: Mapping[str, Any], metric: str) -> _Cell:
@@ -105,35 +143,64 @@ def _cell(result: Mapping[str, Any], metric: str) -> _Cell:
 Rows = Iterator[tuple[str, Mapping[str, _Cell]]]
 
 
-def _read_report(path: Path, read: Callable[[Mapping[str, Any]], Rows], reporter: Reporter) -> list[tuple[str, Mapping[str, _Cell]]]:
+def _read_report(
+    path: Path, read: Callable[[Mapping[str, Any]], Rows], reporter: Reporter
+) -> list[tuple[str, Mapping[str, _Cell]]]:
     if not path.is_file():
         reporter.note(f"not measured: there is no {path}; make nano-tables writes it")
         return []
     try:
         return list(read(json.loads(path.read_text(encoding="utf-8"))))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no such report ({type(error).__name__}: {error})", remedy="remove it, and make nano-tables") from None
+        raise DataError(
+            f"{path} is no such report ({type(error).__name__}: {error})",
+            remedy="remove it, and make nano-tables",
+        ) from None
 
 
 def _picture_rows(report: Mapping[str, Any]) -> Rows:
     """What `nano_report` printed."""
-    names = {"codes": "picture from codes: its nearest original is its own, top 1, %", "true_embedding": "the same from the true embedding"}
+    names = {
+        "codes": "picture from codes: its nearest original is its own, top 1, %",
+        "true_embedding": "the same from the true embedding",
+    }
     for name, label in names.items():
-        yield label, {report["split"]: _Cell(f"{report['nearest_is_right'][name]['top1']:.1f}", report["chance_top1"])}
-    yield "codes of the codebook in use, %", {report["split"]: _Cell(f"{report['codebook_usage']:.1f}")}
+        yield (
+            label,
+            {
+                report["split"]: _Cell(
+                    f"{report['nearest_is_right'][name]['top1']:.1f}", report["chance_top1"]
+                )
+            },
+        )
+    yield (
+        "codes of the codebook in use, %",
+        {report["split"]: _Cell(f"{report['codebook_usage']:.1f}")},
+    )
 
 
 def _language_rows(report: Mapping[str, Any]) -> Rows:
-    """What `nano_llm_report` printed: every task of every split, kinds of a task on lines of their own."""
+    """What `nano_llm_report` printed: every task of every split, kinds of a task
+    on lines of their own.
+    """
     tasks: dict[str, dict[str, _Cell]] = {}
-    labels = {"describe": "description is nearest to the right name", "draw": "drawn picture is nearest to what was asked for"}
+    labels = {
+        "describe": "description is nearest to the right name",
+        "draw": "drawn picture is nearest to what was asked for",
+    }
     labels |= {"draw_then_edit": "drawn, then changed: nearest to what was asked for"}
     for split, scores in report["scores"].items():
         for task, label in labels.items():
             score = scores.get(task, {})
             for top in (top for top in ("top1", "top5") if top in score):
-                tasks.setdefault(f"{label}, {top.replace('top', 'top ')}, %", {})[split] = _Cell(f"{score[top]:.1f}", score["chance"][top])
-        for kind, score in ((kind, score) for kind, score in scores.get("edit", {}).items() if score["num"] >= _FEWEST):
+                tasks.setdefault(f"{label}, {top.replace('top', 'top ')}, %", {})[split] = _Cell(
+                    f"{score[top]:.1f}", score["chance"][top]
+                )
+        for kind, score in (
+            (kind, score)
+            for kind, score in scores.get("edit", {}).items()
+            if score["num"] >= _FEWEST
+        ):
             for figure, place in _EDIT_FIGURES.items():
                 cell = _Cell(f"{score[figure]:.1f}", score["chance"][figure])
                 tasks.setdefault(f"picture changed as told ({kind}): {place}, %", {})[split] = cell
@@ -144,15 +211,36 @@ def _language_rows(report: Mapping[str, Any]) -> Rows:
     )
 
 
-def _table(rows: Sequence[tuple[str, Mapping[str, _Cell]]], found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    sizes = {result["split"]: result["num_images"] for result in found if result["benchmark"] == "retrieval"}
-    heads = {"unseen": "emoji never seen (`unseen`{})", "vendor": "known emoji in a drawing never seen (`vendor`{})"}
-    titles = [heads[split].format(f", {sizes[split]}" if split in sizes else "") for split in SPLITS]
+def _table(
+    rows: Sequence[tuple[str, Mapping[str, _Cell]]], found: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    sizes = {
+        result["split"]: result["num_images"]
+        for result in found
+        if result["benchmark"] == "retrieval"
+    }
+    heads = {
+        "unseen": "emoji never seen (`unseen`{})",
+        "vendor": "known emoji in a drawing never seen (`vendor`{})",
+    }
+    titles = [
+        heads[split].format(f", {sizes[split]}" if split in sizes else "") for split in SPLITS
+    ]
     yield markdown_row(["", *titles, "chance, or without a look"])
     yield markdown_row(["---"] * (len(SPLITS) + 2))
     for label, cells in rows:
-        chances = [f"{cells[split].chance:.1f}" for split in SPLITS if split in cells and cells[split].chance is not None]
-        yield markdown_row([label, *(cells[split].text if split in cells else MISSING for split in SPLITS), " / ".join(chances)])
+        chances = [
+            f"{cells[split].chance:.1f}"
+            for split in SPLITS
+            if split in cells and cells[split].chance is not None
+        ]
+        yield markdown_row(
+            [
+                label,
+                *(cells[split].text if split in cells else MISSING for split in SPLITS),
+                " / ".join(chances),
+            ]
+        )
 
 
 class _Stderr(Reporter):
@@ -163,8 +251,12 @@ class _Stderr(Reporter):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="One Markdown table of what was measured of seed-nano.")
-    parser.add_argument("results", type=Path, nargs="?", default=Path("runs/eval/nano"), help="folder of results")
+    parser = argparse.ArgumentParser(
+        description="One Markdown table of what was measured of seed-nano."
+    )
+    parser.add_argument(
+        "results", type=Path, nargs="?", default=Path("runs/eval/nano"), help="folder of results"
+    )
     try:
         sys.stdout.write(run(parser.parse_args().results, reporter=_Stderr()) + "\n")
     except DataError as error:

@@ -1,6 +1,8 @@
-"""Columns of token shards that hold documents and conversations: `segments` and `messages`, to Arrow and back.
+"""Columns of token shards that hold documents and conversations: `segments` and
+`messages`, to Arrow and back.
 
-A segment is `{text | codes}`, exactly one of the two not null; a message is `{role, segments}`. pyarrow is imported where it is used.
+A segment is `{text | codes}`, exactly one of the two not null; a message is `{role, segments}`.
+pyarrow is imported where it is used.
 """
 
 from __future__ import annotations
@@ -45,29 +47,41 @@ def segments_type() -> pa.DataType:
     """Arrow type of the column `segments`."""
     import pyarrow as pa
 
-    return pa.list_(pa.struct([pa.field("text", pa.string()), pa.field("codes", pa.list_(pa.uint16()))]))
+    return pa.list_(
+        pa.struct([pa.field("text", pa.string()), pa.field("codes", pa.list_(pa.uint16()))])
+    )
 
 
 def messages_type() -> pa.DataType:
     """Arrow type of the column `messages`."""
     import pyarrow as pa
 
-    return pa.list_(pa.struct([pa.field("role", pa.string(), nullable=False), pa.field("segments", segments_type(), nullable=False)]))
+    return pa.list_(
+        pa.struct(
+            [
+                pa.field("role", pa.string(), nullable=False),
+                pa.field("segments", segments_type(), nullable=False),
+            ]
+        )
+    )
 
 
-def pack_document(row: DocumentRow, content: Content, *, num_queries: int, num_codes: int) -> list[dict[str, Any]]:
+def pack_document(
+    row: DocumentRow, content: Content, *, num_queries: int, num_codes: int
+) -> list[dict[str, Any]]:
     """Document -> value of its column, checked.
 
     Raises:
-        DataError: Codes of the wrong number or range, a role that is none, or a row without content.
+        DataError: Codes of the wrong number or range, a role that is none, or
+            a row without content.
     """
     if not (row.segments if content == "segments" else row.messages):
         raise DataError(f"{row.key}: the row has no {content}, and its shard is one of {content}")
     for codes in row.codes():
         if len(codes) != num_queries or min(codes) < 0 or max(codes) >= num_codes:
             raise DataError(
-                f"{row.key}: {len(codes)} codes from {min(codes, default=0)} to {max(codes, default=0)}; "
-                f"expected {num_queries} in 0..{num_codes - 1}"
+                f"{row.key}: {len(codes)} codes from {min(codes, default=0)} to "
+                f"{max(codes, default=0)}; expected {num_queries} in 0..{num_codes - 1}"
             )
     if content == "segments":
         return _pack(row.segments)
@@ -79,7 +93,10 @@ def pack_document(row: DocumentRow, content: Content, *, num_queries: int, num_c
 
 def _pack(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     return [
-        {"text": segment, "codes": None} if isinstance(segment, str) else {"text": None, "codes": list(segment)} for segment in segments
+        {"text": segment, "codes": None}
+        if isinstance(segment, str)
+        else {"text": None, "codes": list(segment)}
+        for segment in segments
     ]
 
 
@@ -91,9 +108,13 @@ def unpack_segments(value: Sequence[Mapping[str, Any]] | None) -> tuple[Segment,
     """
     found: list[Segment] = []
     for part in value or ():
-        text, codes = (part.get("text"), part.get("codes")) if isinstance(part, Mapping) else (None, None)
+        text, codes = (
+            (part.get("text"), part.get("codes")) if isinstance(part, Mapping) else (None, None)
+        )
         if (text is None) == (codes is None) or not isinstance(text, str | None):
-            raise DataError(f"a segment is {{text}} or {{codes}}, exactly one of them; this one is {part!r:.80}")
+            raise DataError(
+                f"a segment is {{text}} or {{codes}}, exactly one of them; this one is {part!r:.80}"
+            )
         found.append(text if codes is None else tuple(int(code) for code in codes))
     return tuple(found)
 
@@ -107,6 +128,9 @@ def unpack_messages(value: Sequence[Mapping[str, Any]] | None) -> tuple[Message,
     found = []
     for part in value or ():
         if not isinstance(part, Mapping) or part.get("role") not in ROLES:
-            raise DataError(f"a message is {{role, segments}} with a role of {', '.join(ROLES)}; this one is {part!r:.80}")
+            raise DataError(
+                f"a message is {{role, segments}} with a role of {', '.join(ROLES)}; this one "
+                f"is {part!r:.80}"
+            )
         found.append(Message(part["role"], unpack_segments(part.get("segments"))))
     return tuple(found)

@@ -1,7 +1,9 @@
-"""Messages -> documents: how a conversation is written for a language model, in training and in `seed chat` alike.
+"""Messages -> documents: how a conversation is written for a language model, in training
+and in `seed chat` alike.
 
-Each turn is tokenised on its own, user and assistant apart, as released weights were trained; a prompt is the same pieces, up to where
-the answer begins. So a model is asked exactly as it was taught.
+Each turn is tokenised on its own, user and assistant apart, as released weights were
+trained; a prompt is the same pieces, up to where the answer begins. So a model is asked
+exactly as it was taught.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TemplateName = Literal["vicuna", "llama-2", "own"]
-_STAND_IN = re.compile("\ue000(\\d+)\ue001")  # private-use characters: pictures on their way through a chat template
+# private-use characters: pictures on their way through a chat template
+_STAND_IN = re.compile("\ue000(\\d+)\ue001")
 
 
 @cache
 def read_prompts() -> dict[str, Any]:
     """The wording, `prompts.toml`."""
-    return tomllib.loads((files("seedcli.data.documents") / "prompts.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        (files("seedcli.data.documents") / "prompts.toml").read_text(encoding="utf-8")
+    )
 
 
 class ConversationTemplate(Protocol):
@@ -41,14 +46,17 @@ class ConversationTemplate(Protocol):
         """
 
     def prompt(self, messages: Sequence[Message]) -> Document:
-        """A conversation whose last turn is the user's -> document that ends where the answer begins.
+        """A conversation whose last turn is the user's -> document that ends
+        where the answer begins.
 
         Raises:
             UsageError: Roles do not alternate, or the last turn is not the user's.
         """
 
 
-def conversation_template(name: TemplateName, text_tokenizer: PreTrainedTokenizerBase | None = None) -> ConversationTemplate:
+def conversation_template(
+    name: TemplateName, text_tokenizer: PreTrainedTokenizerBase | None = None
+) -> ConversationTemplate:
     """Template's name -> template; `own` is the chat template that `text_tokenizer` carries.
 
     Raises:
@@ -56,7 +64,10 @@ def conversation_template(name: TemplateName, text_tokenizer: PreTrainedTokenize
     """
     if name == "own":
         if text_tokenizer is None or not text_tokenizer.chat_template:
-            raise DataError('template "own": the base model has no chat template', remedy='choose template = "vicuna" or "llama-2"')
+            raise DataError(
+                'template "own": the base model has no chat template',
+                remedy='choose template = "vicuna" or "llama-2"',
+            )
         return OwnTemplate(text_tokenizer)
     return WrittenTemplate(**read_prompts()["templates"][name])
 
@@ -99,7 +110,8 @@ class WrittenTemplate:
 
 @dataclass(frozen=True)
 class OwnTemplate:
-    """The chat template of the base model: what it writes around answers is known by rendering a conversation with and without them.
+    """The chat template of the base model: what it writes around answers is known by rendering a
+    conversation with and without them.
 
     Attributes:
         text_tokenizer: Carries the template.
@@ -108,43 +120,63 @@ class OwnTemplate:
     text_tokenizer: PreTrainedTokenizerBase
 
     def render(self, messages: Sequence[Message]) -> Document:
-        """See `ConversationTemplate`; what the template writes after an answer (its end-of-turn token) is learned with it.
+        """See `ConversationTemplate`; what the template writes after an answer (its end-of-turn
+        token) is learned with it.
 
         Raises:
-            DataError: The template refuses the conversation, or writes earlier turns anew once more is said.
+            DataError: The template refuses the conversation, or writes earlier turns
+                anew once more is said.
         """
         parts, pictures = self._parts(messages, answered=True)
         parts[-1] = (self._without_eos(parts[-1][0]), True)
-        return tuple(Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text)
+        return tuple(
+            Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text
+        )
 
     def prompt(self, messages: Sequence[Message]) -> Document:
         """See `ConversationTemplate`; pieces are those of `render`.
 
         Raises:
-            DataError: The template refuses the conversation, or writes earlier turns anew once more is said.
+            DataError: The template refuses the conversation, or writes earlier turns
+                anew once more is said.
         """
         parts, pictures = self._parts(messages, answered=False)
-        return tuple(Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text)
+        return tuple(
+            Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text
+        )
 
-    def _parts(self, messages: Sequence[Message], *, answered: bool) -> tuple[list[tuple[str, bool]], list[Codes]]:
-        """What each message adds to the text, cut where answers begin and end; and the pictures that stand-ins stand for."""
+    def _parts(
+        self, messages: Sequence[Message], *, answered: bool
+    ) -> tuple[list[tuple[str, bool]], list[Codes]]:
+        """What each message adds to the text, cut where answers begin and end; and the pictures
+        that stand-ins stand for.
+        """
         _check_end(split_turns(messages)[1], answered=answered)
         pictures: list[Codes] = []
         rows = self._rows(messages, pictures)
-        cuts = [cut for number, row in enumerate(rows) if row["role"] == "assistant" for cut in ((number, True), (number + 1, False))]
+        cuts = [
+            cut
+            for number, row in enumerate(rows)
+            if row["role"] == "assistant"
+            for cut in ((number, True), (number + 1, False))
+        ]
         cuts += [] if answered else [(len(rows), True)]
-        # A SentencePiece vocabulary puts the space before each piece itself: one of the template's own would be a second.
+        # A SentencePiece vocabulary puts the space before each piece itself: one of the template's
+        # own would be a second.
         supplies_space = self.text_tokenizer.tokenize("a")[0].startswith("▁")
         parts, written = [], ""
         for until, asked in cuts:
             text = self._write(rows[:until], asked)
             if not text.startswith(written):
                 raise DataError(
-                    f"the base model's chat template writes earlier turns anew: {text[: len(written)][-60:]!r} was {written[-60:]!r}",
+                    "the base model's chat template writes earlier turns anew: "
+                    f"{text[: len(written)][-60:]!r} was {written[-60:]!r}",
                     remedy='choose template = "vicuna" or "llama-2"',
                 )
             added = text[len(written) :]
-            parts.append((added.removeprefix(" ") if parts and supplies_space else added, not asked))
+            parts.append(
+                (added.removeprefix(" ") if parts and supplies_space else added, not asked)
+            )
             written = text
         return parts, pictures
 
@@ -155,7 +187,9 @@ class OwnTemplate:
             for segment in message.segments:
                 if not isinstance(segment, str):
                     pictures.append(segment)
-                content += segment if isinstance(segment, str) else f"\ue000{len(pictures) - 1}\ue001"
+                content += (
+                    segment if isinstance(segment, str) else f"\ue000{len(pictures) - 1}\ue001"
+                )
             rows.append({"role": message.role, "content": content.strip()})
         return rows
 
@@ -163,9 +197,13 @@ class OwnTemplate:
         from jinja2 import TemplateError
 
         try:
-            text = self.text_tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=asked)
+            text = self.text_tokenizer.apply_chat_template(
+                rows, tokenize=False, add_generation_prompt=asked
+            )
         except TemplateError as error:
-            raise DataError(f"the base model's chat template refuses the conversation: {error}") from error
+            raise DataError(
+                f"the base model's chat template refuses the conversation: {error}"
+            ) from error
         return text.removeprefix(self.text_tokenizer.bos_token or "")
 
     def _without_eos(self, text: str) -> str:
@@ -182,13 +220,20 @@ def split_turns(messages: Sequence[Message]) -> tuple[str, list[tuple[Message, M
     system = ""
     if messages and messages[0].role == "system":
         if not all(isinstance(segment, str) for segment in messages[0].segments):
-            raise UsageError("the system message holds a picture; pictures belong into the user's turns")
+            raise UsageError(
+                "the system message holds a picture; pictures belong into the user's turns"
+            )
         system, messages = "".join(messages[0].segments).strip(), messages[1:]  # type: ignore[arg-type]
     roles = [message.role for message in messages]
     expected = ["user", "assistant"] * (len(roles) // 2 + 1)
     if roles != expected[: len(roles)]:
-        raise UsageError(f"roles are {', '.join(roles)}; expected user, assistant, user, ... after at most one system message")
-    if any(message.role == "assistant" and not strip_segments(message.segments) for message in messages):
+        raise UsageError(
+            f"roles are {', '.join(roles)}; expected user, assistant, user, ... after at most one "
+            "system message"
+        )
+    if any(
+        message.role == "assistant" and not strip_segments(message.segments) for message in messages
+    ):
         raise UsageError("an assistant's message is empty; there is nothing to learn from it")
     answers: list[Message | None] = [*messages[1::2]]
     return system, list(zip(messages[::2], answers + [None] * (len(messages) % 2), strict=True))

@@ -1,7 +1,9 @@
-"""What training on text and codes reads: a source yields samples, a form turns a sample into a document, a document becomes ids.
+"""What training on text and codes reads: a source yields samples, a form turns a sample into a
+document, a document becomes ids.
 
-A picture is its codes wherever it stands among words, so one notion covers a caption pair (a document of two segments), an
-interleaved page and a conversation. Nothing here knows ids or wording: see `data.forms` for what is written, `data.sequences` for ids.
+A picture is its codes wherever it stands among words, so one notion covers a caption pair (a
+document of two segments), an interleaved page and a conversation. Nothing here knows ids or
+wording: see `data.forms` for what is written, `data.sequences` for ids.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a source: words and pictures in reading order, or a conversation; `meta` is whatever else the row carries."""
+    """One row of a source: words and pictures in reading order, or a conversation; `meta` is
+    whatever else the row carries.
+    """
 
     key: str
     segments: tuple[Segment, ...] = ()

@@ -1,7 +1,9 @@
-"""Samples -> documents: one function for each form of `schema_llm.Form`. On the path: between a source's rows and ids.
+"""Samples -> documents: one function for each form of `schema_llm.Form`. On the path: between a
+source's rows and ids.
 
-Orders, masks and probabilities are those of AILab-CVC/SEED@93b3cf4 (`torchdata_train.py`, `torchdata_sft.py`); wording is data, in
-`prompts.toml`. Words that are nothing but punctuation make no document, as published.
+Orders, masks and probabilities are those of AILab-CVC/SEED@93b3cf4 (`torchdata_train.py`,
+`torchdata_sft.py`); wording is data, in `prompts.toml`. Words that are nothing but punctuation make
+no document, as published.
 """
 
 from __future__ import annotations
@@ -13,14 +15,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from seedcli.data.documents.conversations import ConversationTemplate, read_prompts
-from seedcli.data.documents.documents import Codes, Document, Message, Piece, Sample, Segment, count_images
+from seedcli.data.documents.documents import (
+    Codes,
+    Document,
+    Message,
+    Piece,
+    Sample,
+    Segment,
+    count_images,
+)
 from seedcli.errors import UsageError
 
 if TYPE_CHECKING:
     from seedcli.recipe.language import Form
 
 _NO_WORDS = string.punctuation + string.whitespace
-_ACTIVITYNET_NOTE = "QA_GT_caption_based_noisy"  # stands at the end of ActivityNet-QA's published answers
+# stands at the end of ActivityNet-QA's published answers
+_ACTIVITYNET_NOTE = "QA_GT_caption_based_noisy"
 _IMAGE_A_OR_B = re.compile(r"\b(?:the )?image ([ab])\b", re.IGNORECASE)
 
 
@@ -34,8 +45,11 @@ class FormOptions(Protocol):
     max_images: int | None
 
 
-def build_document(sample: Sample, source: FormOptions, rng: random.Random, template: ConversationTemplate) -> Document | None:
-    """Sample -> document in the source's form, without BOS and EOS; None where the sample is malformed for the form or has no words.
+def build_document(
+    sample: Sample, source: FormOptions, rng: random.Random, template: ConversationTemplate
+) -> Document | None:
+    """Sample -> document in the source's form, without BOS and EOS; None where the sample is
+    malformed for the form or has no words.
 
     Args:
         sample: A source's row.
@@ -48,7 +62,9 @@ def build_document(sample: Sample, source: FormOptions, rng: random.Random, temp
             return text_document(sample)
         case "caption":
             assert source.image_first is not None and source.mask_first is not None
-            return caption_document(sample, rng, image_first=source.image_first, mask_first=source.mask_first)
+            return caption_document(
+                sample, rng, image_first=source.image_first, mask_first=source.mask_first
+            )
         case "interleaved":
             assert source.swap is not None and source.max_images is not None
             return interleaved_document(sample, rng, swap=source.swap, max_images=source.max_images)
@@ -72,10 +88,14 @@ def text_document(sample: Sample) -> Document | None:
     return (Piece((text,), learned=True),) if has_words(text) else None
 
 
-def caption_document(sample: Sample, rng: random.Random, *, image_first: float, mask_first: bool) -> Document | None:
-    """A picture and its caption, in either order and without a separator; all learned, or with `mask_first` what comes second.
+def caption_document(
+    sample: Sample, rng: random.Random, *, image_first: float, mask_first: bool
+) -> Document | None:
+    """A picture and its caption, in either order and without a separator; all learned, or with
+    `mask_first` what comes second.
 
-    Differs from source: with `mask_first` BOI after a caption is learned; upstream leaves it out, and such a model never begins a picture.
+    Differs from source: with `mask_first` BOI after a caption is learned; upstream leaves it out,
+    and such a model never begins a picture.
     """
     images, texts = _parts(sample)
     if len(images) != 1 or len(texts) != 1 or not has_words(texts[0]):
@@ -84,11 +104,13 @@ def caption_document(sample: Sample, rng: random.Random, *, image_first: float, 
     return _pair(first, second, mask_first=mask_first)
 
 
-def interleaved_document(sample: Sample, rng: random.Random, *, swap: float, max_images: int) -> Document | None:
+def interleaved_document(
+    sample: Sample, rng: random.Random, *, swap: float, max_images: int
+) -> Document | None:
     """Words and pictures as they stand on a page, all learned.
 
-    With probability `swap` each picture changes places with what follows it. The document ends before picture `max_images + 1`, and with
-    the first words after picture `max_images`.
+    With probability `swap` each picture changes places with what follows it. The document ends
+    before picture `max_images + 1`, and with the first words after picture `max_images`.
     """
     segments = [segment for segment in sample.segments if segment]
     if rng.random() < swap:
@@ -118,7 +140,9 @@ def video_caption_document(sample: Sample) -> Document | None:
 
 
 def retrieval_augmented_document(sample: Sample, rng: random.Random) -> Document | None:
-    """A pair and the pairs found for it (pictures and captions in turn), shuffled and in one drawn order; what comes second is learned."""
+    """A pair and the pairs found for it (pictures and captions in turn), shuffled and in one drawn
+    order; what comes second is learned.
+    """
     images, texts = _parts(sample)
     if not images or len(images) != len(texts) or not all(has_words(text) for text in texts):
         return None
@@ -127,21 +151,31 @@ def retrieval_augmented_document(sample: Sample, rng: random.Random) -> Document
     image_first = rng.random() < 0.5
     pieces: list[Piece] = []
     for image, text in pairs:
-        pieces += _pair(image, text, mask_first=True) if image_first else _pair(text, image, mask_first=True)
+        pieces += (
+            _pair(image, text, mask_first=True)
+            if image_first
+            else _pair(text, image, mask_first=True)
+        )
     return tuple(pieces)
 
 
 def describe(sample: Sample, rng: random.Random) -> list[Message] | None:
-    """Picture, or frames, and caption -> the published request for a description and the caption as its answer."""
+    """Picture, or frames, and caption -> the published request for a description and the
+    caption as its answer.
+    """
     images, texts = _parts(sample)
     if not images or len(texts) != 1 or not has_words(texts[0]):
         return None
-    question = read_prompts()["question"]["describe_image" if len(images) == 1 else "describe_video"]
+    question = read_prompts()["question"][
+        "describe_image" if len(images) == 1 else "describe_video"
+    ]
     return _one_turn((*images, question), (finish_sentence(texts[0]),))
 
 
 def draw(sample: Sample, rng: random.Random) -> list[Message] | None:
-    """Picture and caption -> one of twenty requests to draw the caption, and its reply with the picture."""
+    """Picture and caption -> one of twenty requests to draw the caption, and its
+    reply with the picture.
+    """
     images, texts = _parts(sample)
     if len(images) != 1 or len(texts) != 1 or not has_words(texts[0]):
         return None
@@ -151,7 +185,9 @@ def draw(sample: Sample, rng: random.Random) -> list[Message] | None:
 
 
 def answer_question(sample: Sample, rng: random.Random) -> list[Message] | None:
-    """Picture or frames, question, answer -> pictures and question, then the answer as a sentence."""
+    """Picture or frames, question, answer -> pictures and question, then
+    the answer as a sentence.
+    """
     images, texts = _parts(sample)
     if not images or len(texts) != 2 or not has_words(texts[0]):
         return None
@@ -160,9 +196,11 @@ def answer_question(sample: Sample, rng: random.Random) -> list[Message] | None:
 
 
 def edit(sample: Sample, rng: random.Random) -> list[Message] | None:
-    """Picture, instruction, changed picture -> request and reply; any number of instructions and pictures in a row are as many turns.
+    """Picture, instruction, changed picture -> request and reply; any number of instructions and
+    pictures in a row are as many turns.
 
-    Words between two pictures are the instruction, or the instruction and the reply; without one a reply is drawn.
+    Words between two pictures are the instruction, or the instruction and the reply;
+    without one a reply is drawn.
     """
     if not sample.segments or isinstance(sample.segments[0], str):
         return None
@@ -182,7 +220,8 @@ def edit(sample: Sample, rng: random.Random) -> list[Message] | None:
 
 
 def difference(sample: Sample, rng: random.Random) -> list[Message] | None:
-    """Two pictures, question, answer -> each picture with its ordinal after it or, in half of the documents, before it; then the question.
+    """Two pictures, question, answer -> each picture with its ordinal after it or, in half of the
+    documents, before it; then the question.
 
     `image a` and `image b` in both texts become the first and the second image.
     """
@@ -195,11 +234,15 @@ def difference(sample: Sample, rng: random.Random) -> list[Message] | None:
     for image, ordinal in zip(images, wording["ordinals"], strict=True):
         named += [ordinal, image] if before else [image, ordinal]
     question, answer = (_name_images(text, wording["names"]) for text in texts)
-    return _one_turn((*named, question if before else f" {question.lstrip()}"), (finish_sentence(answer),))
+    return _one_turn(
+        (*named, question if before else f" {question.lstrip()}"), (finish_sentence(answer),)
+    )
 
 
 def story(sample: Sample, rng: random.Random) -> list[Message] | None:
-    """Captions and pictures in turn -> the first pair and the next caption with a request to draw it, then a turn for each that follows."""
+    """Captions and pictures in turn -> the first pair and the next caption with a request to draw
+    it, then a turn for each that follows.
+    """
     images, texts = _parts(sample)
     if len(images) < 2 or len(images) != len(texts) or not all(has_words(text) for text in texts):
         return None
@@ -207,12 +250,17 @@ def story(sample: Sample, rng: random.Random) -> list[Message] | None:
     messages: list[Message] = []
     for image, text in zip(images[1:], texts[1:], strict=True):
         before = () if messages else (texts[0], images[0])
-        messages += _one_turn((*before, f"{finish_sentence(text)} {rng.choice(wording['requests'])}"), (wording["reply"], image))
+        messages += _one_turn(
+            (*before, f"{finish_sentence(text)} {rng.choice(wording['requests'])}"),
+            (wording["reply"], image),
+        )
     return messages
 
 
 def finish_sentence(text: str) -> str:
-    """Text -> the same without outer white space and with a final period, if it does not end a sentence already."""
+    """Text -> the same without outer white space and with a final period, if it does not
+    end a sentence already.
+    """
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
@@ -241,11 +289,15 @@ def _parts(sample: Sample) -> tuple[list[Codes], list[str]]:
 
 
 def _pair(first: Segment, second: Segment, *, mask_first: bool) -> Document:
-    """Two segments -> one piece, or two where only the second is learned; white space between them goes, as tokenising at once would do."""
+    """Two segments -> one piece, or two where only the second is learned; white space between them
+    goes, as tokenising at once would do.
+    """
     if not mask_first:
         return (Piece((first, second), learned=True),)
     first = first.rstrip() if isinstance(first, str) else first
-    return Piece((first,), learned=False), Piece((second.lstrip() if isinstance(second, str) else second,), learned=True)
+    return Piece((first,), learned=False), Piece(
+        (second.lstrip() if isinstance(second, str) else second,), learned=True
+    )
 
 
 def _one_turn(asked: tuple[Segment, ...], answered: tuple[Segment, ...]) -> list[Message]:

@@ -1,7 +1,9 @@
-"""Token sequences -> packed rows of the context length. On the path: the last step before the language model.
+"""Token sequences -> packed rows of the context length. On the path: the last step
+before the language model.
 
-Rows of one update are lanes. Lane i reads samples i, i + lanes, i + 2 lanes, ... and packs its own rows, so any number of ranks that
-divides the lanes gives the same rows in the same updates, and a run continues from the numbers that each lane wrote down.
+Rows of one update are lanes. Lane i reads samples i, i + lanes, i + 2 lanes, ... and packs its own
+rows, so any number of ranks that divides the lanes gives the same rows in the same updates, and a
+run continues from the numbers that each lane wrote down.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from seedcli.data.documents.sequences import IGNORED, TokenSequence
 from seedcli.errors import DataError
 
 LOOK_AHEAD = 16  # sequences a lane holds back because they did not fit
-_FRUITLESS = 10_000  # samples in a row without a sequence: the source is of another kind than its form
+# samples in a row without a sequence: the source is of another kind than its form
+_FRUITLESS = 10_000
 
-PADDING = 0  # id of padding: the published one; nothing attends to it or learns it, so any other would do
+# id of padding: the published one; nothing attends to it or learns it, so any other would do
+PADDING = 0
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class PackedRow:
 
     Attributes:
         input_ids: Token ids [L], int32.
-        labels: Learned ids [L], int32, -100 elsewhere; -100 on every document's first token, so that none is predicted from another.
+        labels: Learned ids [L], int32, -100 elsewhere; -100 on every document's first token, so
+            that none is predicted from another.
         position_ids: Places within the document [L], int32, from 0; padding counts as a document.
         lane: Which row of the update it is.
         lane_state: The lane's position after this row, see `PackedStream`.
-        counts: row_tokens, real_tokens, image_tokens, learned_tokens, documents, dropped_images, truncated_documents, skipped_samples.
+        counts: row_tokens, real_tokens, image_tokens, learned_tokens, documents, dropped_images,
+            truncated_documents, skipped_samples.
     """
 
     input_ids: np.ndarray
@@ -52,7 +58,8 @@ class SequenceSource(Protocol):
 class PackedStream:
     """Endless packed rows of one rank: for each update, one row of each of its lanes, in order.
 
-    A lane's state is `{"next": sample number that it reads next, "held": sample numbers read and not yet packed, oldest first}`.
+    A lane's state is `{"next": sample number that it reads next, "held": sample numbers read and
+    not yet packed, oldest first}`.
 
     Args:
         source: Sequences by number, none longer than `context_length`.
@@ -81,8 +88,14 @@ class PackedStream:
         own = range(rank * lanes // world, (rank + 1) * lanes // world)
         absent = [lane for lane in own if state is not None and lane not in state]
         if absent:
-            raise DataError(f"the position of lanes {absent[:5]} is unknown; it is known for {len(state or ())} of {lanes}")
-        self._lanes = [_Lane(source, context_length, lane, lanes, None if state is None else state[lane]) for lane in own]
+            raise DataError(
+                f"the position of lanes {absent[:5]} is unknown; it is known for "
+                f"{len(state or ())} of {lanes}"
+            )
+        self._lanes = [
+            _Lane(source, context_length, lane, lanes, None if state is None else state[lane])
+            for lane in own
+        ]
 
     def __iter__(self) -> Iterator[PackedRow]:
         """Rows for ever; a second iteration goes on where the first one stopped."""
@@ -94,13 +107,27 @@ class PackedStream:
 class _Lane:
     """One row of every update, and what it has read but not packed."""
 
-    def __init__(self, source: SequenceSource, context_length: int, number: int, lanes: int, state: dict[str, Any] | None):
-        self._source, self._context_length, self._number, self._stride = source, context_length, number, lanes
+    def __init__(
+        self,
+        source: SequenceSource,
+        context_length: int,
+        number: int,
+        lanes: int,
+        state: dict[str, Any] | None,
+    ):
+        self._source, self._context_length, self._number, self._stride = (
+            source,
+            context_length,
+            number,
+            lanes,
+        )
         self._next = number if state is None else int(state["next"])
         self._held = [(n, self._read(n)) for n in ([] if state is None else state["held"])]
 
     def pack(self) -> PackedRow:
-        """First fit: what was held back, oldest first, then new samples until the row is full or too many do not fit."""
+        """First fit: what was held back, oldest first, then new samples until the row is full
+        or too many do not fit.
+        """
         room, chosen, kept, skipped = self._context_length, [], [], 0
         for n, sequence in self._held:
             if len(sequence.ids) <= room:
@@ -116,13 +143,17 @@ class _Lane:
                 skipped, fruitless = skipped + 1, fruitless + 1
                 if fruitless == _FRUITLESS:
                     raise DataError(
-                        f"{_FRUITLESS} samples in a row before number {n} give nothing to learn from",
-                        remedy="look whether each source's `form` is that of its rows, and whether `max_tokens` has room for a picture",
+                        f"{_FRUITLESS} samples in a row before number {n} give "
+                        "nothing to learn from",
+                        remedy="look whether each source's `form` is that of its rows, and whether "
+                        "`max_tokens` has room for a picture",
                     )
                 continue
             fruitless = 0
             if len(sequence.ids) > self._context_length:
-                raise DataError(f"sample {n} has {len(sequence.ids)} tokens, a row {self._context_length}")
+                raise DataError(
+                    f"sample {n} has {len(sequence.ids)} tokens, a row {self._context_length}"
+                )
             if len(sequence.ids) <= room:
                 chosen.append(sequence)
                 room -= len(sequence.ids)
@@ -134,14 +165,21 @@ class _Lane:
     def _read(self, n: int) -> TokenSequence:
         sequence = self._source.sample(n)
         if sequence is None:
-            raise DataError(f"sample {n} was held back and is gone: the training data or its options have changed since the checkpoint")
+            raise DataError(
+                f"sample {n} was held back and is gone: the training data or its options have "
+                "changed since the checkpoint"
+            )
         return sequence
 
     def _row(self, sequences: list[TokenSequence], padding: int, skipped: int) -> PackedRow:
         lengths = [len(sequence.ids) for sequence in sequences] + [padding]
-        learned = np.concatenate([sequence.labels for sequence in sequences] + [np.full(padding, IGNORED, np.int32)])
+        learned = np.concatenate(
+            [sequence.labels for sequence in sequences] + [np.full(padding, IGNORED, np.int32)]
+        )
         return PackedRow(
-            input_ids=np.concatenate([sequence.ids for sequence in sequences] + [np.full(padding, PADDING, np.int32)]),
+            input_ids=np.concatenate(
+                [sequence.ids for sequence in sequences] + [np.full(padding, PADDING, np.int32)]
+            ),
             labels=learned,
             position_ids=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
             lane=self._number,

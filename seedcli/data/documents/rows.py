@@ -1,7 +1,8 @@
 """Rows of tables, JSON lines and published pickles -> samples, by the names of their fields.
 
-A row may hold `messages` (with `images`), `segments`, `codes` with words, a picture with words, words alone, or the fields of the official
-release's pickles (AILab-CVC/SEED@93b3cf4: torchdata_train.py, torchdata_sft.py), whose `image_ids` are codes. Pictures may still be files
+A row may hold `messages` (with `images`), `segments`, `codes` with words, a picture with words,
+words alone, or the fields of the official release's pickles (AILab-CVC/SEED@93b3cf4:
+torchdata_train.py, torchdata_sft.py), whose `image_ids` are codes. Pictures may still be files
 here: segments are then paths or encoded bytes, until `data.picture_store` has their codes.
 """
 
@@ -19,7 +20,19 @@ from seedcli.errors import DataError
 
 PLACEHOLDER = "<image>"
 _QUESTION, _ANSWER = re.compile(r"\bQuestion: "), re.compile(r"\bAnswer: ")
-_NOT_META = {"key", "segments", "messages", "codes", "image", "images", "image_ids", "text", "texts", "meta", "context"}
+_NOT_META = {
+    "key",
+    "segments",
+    "messages",
+    "codes",
+    "image",
+    "images",
+    "image_ids",
+    "text",
+    "texts",
+    "meta",
+    "context",
+}
 
 
 def sample_of_row(
@@ -50,8 +63,21 @@ def sample_of_row(
 
 
 class _RowReader:
-    def __init__(self, row: Mapping[str, Any], num_queries: int, text_column: str, folder: Path, rng: random.Random | None):
-        self.row, self.num_queries, self.text_column, self.folder, self.rng = row, num_queries, text_column, folder, rng
+    def __init__(
+        self,
+        row: Mapping[str, Any],
+        num_queries: int,
+        text_column: str,
+        folder: Path,
+        rng: random.Random | None,
+    ):
+        self.row, self.num_queries, self.text_column, self.folder, self.rng = (
+            row,
+            num_queries,
+            text_column,
+            folder,
+            rng,
+        )
 
     def read(self) -> tuple[tuple, tuple[Message, ...]]:
         row = self.row
@@ -73,24 +99,46 @@ class _RowReader:
     def _published(self) -> tuple[tuple, tuple[Message, ...]]:
         row = self.row
         if "source_image_ids" in row:
-            said = self._words("instruction_gpt") + self._words("response") if row.get("instruction_gpt") else self._words("instruction")
-            return (*self._codes(row["source_image_ids"]), *said, *self._codes(row["target_image_ids"])), ()
+            said = (
+                self._words("instruction_gpt") + self._words("response")
+                if row.get("instruction_gpt")
+                else self._words("instruction")
+            )
+            return (
+                *self._codes(row["source_image_ids"]),
+                *said,
+                *self._codes(row["target_image_ids"]),
+            ), ()
         if "texts" in row:
             return self._interleaved(), ()
         images = self._codes(row["image_ids"])
         if "context" in row:
-            pairs = [(images, self._words("text")), *((self._codes(one["image_ids"]), (str(one["text"]),)) for one in row["context"])]
+            pairs = [
+                (images, self._words("text")),
+                *((self._codes(one["image_ids"]), (str(one["text"]),)) for one in row["context"]),
+            ]
             return tuple(part for image, text in pairs for part in (*image, *text)), ()
         if isinstance(row.get("data"), list):
             return (), _alternate(images, [str(text) for text in row["data"]])
-        numbered = {name: [row[f"{name}{n}"] for n in range(len(images)) if f"{name}{n}" in row] for name in ("caption", "instruction")}
+        numbered = {
+            name: [row[f"{name}{n}"] for n in range(len(images)) if f"{name}{n}" in row]
+            for name in ("caption", "instruction")
+        }
         if numbered["caption"]:
-            return tuple(part for pair in zip(images, map(str, numbered["caption"]), strict=False) for part in pair), ()
+            return tuple(
+                part
+                for pair in zip(images, map(str, numbered["caption"]), strict=False)
+                for part in pair
+            ), ()
         if numbered["instruction"]:
             turns = zip(map(str, numbered["instruction"]), images[1:], strict=False)
             return (*images[:1], *(part for turn in turns for part in turn)), ()
         if "outputs" in row:
-            return (*images, *(self._words("inputs") or self._words("instruction")), *self._words("outputs")), ()
+            return (
+                *images,
+                *(self._words("inputs") or self._words("instruction")),
+                *self._words("outputs"),
+            ), ()
         question, answer = str(row.get("question") or ""), self._one(row.get("answer"))
         if _QUESTION.search(question) and _ANSWER.search(answer):
             turns = [_QUESTION.split(question)[1:], _ANSWER.split(answer)[1:]]
@@ -101,7 +149,9 @@ class _RowReader:
         return (*images, *self._words(self.text_column)), ()
 
     def _interleaved(self) -> tuple:
-        """Parallel lists of pictures and texts, exactly one of the two at each place; else the row is malformed."""
+        """Parallel lists of pictures and texts, exactly one of the two at each place;
+        else the row is malformed.
+        """
         segments: list = []
         for image, text in zip(self.row["image_ids"], self.row["texts"], strict=False):
             if (image is None) == (text is None):
@@ -111,10 +161,20 @@ class _RowReader:
 
     def _codes(self, value: Any) -> list[tuple[int, ...]]:
         """One picture's codes, several in a row, or a list of several -> codes of each."""
-        flat = [code for part in value for code in part] if len(value) and isinstance(value[0], Sequence) else list(value)
+        flat = (
+            [code for part in value for code in part]
+            if len(value) and isinstance(value[0], Sequence)
+            else list(value)
+        )
         if not flat or len(flat) % self.num_queries:
-            raise DataError(f"{len(flat)} codes, where a picture has {self.num_queries}", remedy="name the tokenizer that made them")
-        return [tuple(int(code) for code in flat[start : start + self.num_queries]) for start in range(0, len(flat), self.num_queries)]
+            raise DataError(
+                f"{len(flat)} codes, where a picture has {self.num_queries}",
+                remedy="name the tokenizer that made them",
+            )
+        return [
+            tuple(int(code) for code in flat[start : start + self.num_queries])
+            for start in range(0, len(flat), self.num_queries)
+        ]
 
     def _words(self, column: str) -> tuple[str, ...]:
         value = self.row.get(column)
@@ -138,28 +198,44 @@ class _RowReader:
             return value
         if isinstance(value, str):
             return self.folder / value
-        raise DataError(f"a picture is a path, bytes, or a list of codes; this one is {value!r:.80}")
+        raise DataError(
+            f"a picture is a path, bytes, or a list of codes; this one is {value!r:.80}"
+        )
 
 
 def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Message, ...]:
-    """The `messages` of a row -> messages. Content is text with a placeholder for each picture, a list of parts, or segments.
+    """The `messages` of a row -> messages. Content is text with a placeholder for each picture, a
+    list of parts, or segments.
 
     Args:
-        value: A list of {role, content} or {role, segments}; parts of content are {"type": "text", "text"} and {"type": "image", "image"},
-            where a missing `image` (or the word itself) takes the next of `images`.
+        value: A list of {role, content} or {role, segments}; parts of content are {"type": "text",
+            "text"} and {"type": "image", "image"}, where a missing `image` (or the word itself)
+            takes the next of `images`.
         images: What placeholders stand for, in order over the whole conversation.
         picture: A picture's value -> codes, path or bytes.
 
     Raises:
         DataError: Roles or parts of another kind, or more or fewer placeholders than pictures.
     """
-    if isinstance(value, list) and value and isinstance(value[0], Mapping) and "segments" in value[0]:
+    if (
+        isinstance(value, list)
+        and value
+        and isinstance(value[0], Mapping)
+        and "segments" in value[0]
+    ):
         return unpack_messages(value)
     left = list(images)
     found = []
     for message in value if isinstance(value, list) else [value]:
-        if not isinstance(message, Mapping) or message.get("role") not in ROLES or "content" not in message:
-            raise DataError(f"a message is {{role, content}} with a role of {', '.join(ROLES)}; this one is {message!r:.80}")
+        if (
+            not isinstance(message, Mapping)
+            or message.get("role") not in ROLES
+            or "content" not in message
+        ):
+            raise DataError(
+                f"a message is {{role, content}} with a role of {', '.join(ROLES)}; this one is "
+                f"{message!r:.80}"
+            )
         content = message["content"]
         segments: list[Any] = []
         for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
@@ -170,26 +246,47 @@ def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Mess
                     segments += [] if number == 0 else [_next(left, images)]
                     segments += [text] if text else []
             elif kind == "image":
-                own = next((part[name] for name in ("image", "codes", "path") if part.get(name) is not None), None)
+                own = next(
+                    (
+                        part[name]
+                        for name in ("image", "codes", "path")
+                        if part.get(name) is not None
+                    ),
+                    None,
+                )
                 segments.append(_next(left, images) if own is None else picture(own))
             else:
-                raise DataError(f'a part of content is {{"type": "text"}} or {{"type": "image"}}; this one is {part!r:.80}')
+                raise DataError(
+                    f'a part of content is {{"type": "text"}} or {{"type": "image"}}; this one '
+                    f"is {part!r:.80}"
+                )
         found.append(Message(message["role"], tuple(segments)))
     if left:
-        raise DataError(f"{len(images)} pictures, but {len(images) - len(left)} places for them ({PLACEHOLDER}) in the messages")
+        raise DataError(
+            f"{len(images)} pictures, but {len(images) - len(left)} places for them "
+            f"({PLACEHOLDER}) in the messages"
+        )
     return tuple(found)
 
 
 def _next(left: list[Any], images: Sequence[Any]) -> Any:
     if not left:
-        raise DataError(f"more places for pictures ({PLACEHOLDER}) in the messages than the {len(images)} in `images`")
+        raise DataError(
+            f"more places for pictures ({PLACEHOLDER}) in the messages than the "
+            f"{len(images)} in `images`"
+        )
     return left.pop(0)
 
 
 def _alternate(images: Sequence[Any], texts: Sequence[str]) -> tuple[Message, ...]:
-    """Pictures and alternating texts -> conversation that ends with an answer, the pictures in its first turn."""
+    """Pictures and alternating texts -> conversation that ends with an answer, the
+    pictures in its first turn.
+    """
     turns = [(texts[place], texts[place + 1]) for place in range(0, len(texts) - 1, 2)]
     messages = []
     for number, (asked, answered) in enumerate(turns):
-        messages += [Message("user", (*(() if number else images), asked)), Message("assistant", (answered,))]
+        messages += [
+            Message("user", (*(() if number else images), asked)),
+            Message("assistant", (answered,)),
+        ]
     return tuple(messages)

@@ -1,7 +1,9 @@
-"""Documents -> token ids and labels. On the path: after wording, before packing; a prompt of `seed chat` takes the same road.
+"""Documents -> token ids and labels. On the path: after wording, before packing; a prompt of
+`seed chat` takes the same road.
 
-A sequence is BOS, the pieces, and one EOS at the very end. Every piece is tokenised on its own; within it words are split at pictures, and
-white space beside pictures vanishes, as released weights were trained (`models.text_tokenizer`).
+A sequence is BOS, the pieces, and one EOS at the very end. Every piece is tokenised on its own;
+within it words are split at pictures, and white space beside pictures vanishes, as released weights
+were trained (`models.text_tokenizer`).
 """
 
 from __future__ import annotations
@@ -47,13 +49,18 @@ class MarkerInTextError(DataError):
 
 
 def build_sequence(
-    document: Document, text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary | None, max_tokens: int
+    document: Document,
+    text_tokenizer: PreTrainedTokenizerBase,
+    vocabulary: CodeVocabulary | None,
+    max_tokens: int,
 ) -> TokenSequence | None:
-    """Document -> ids and labels, at most `max_tokens`; None where nothing would be learned or words hold image tokens.
+    """Document -> ids and labels, at most `max_tokens`; None where nothing would be learned or
+    words hold image tokens.
 
-    A longer document ends before the first picture that does not fit, or within the words that do not; it then has no EOS, since it
-    has not ended. Differs from source: upstream cuts pictures, learns nothing where a real `<unk>` stands (its labels are masked by
-    value), and keeps samples without a label, with BOS as a label that no loss sees.
+    A longer document ends before the first picture that does not fit, or within the words that do
+    not; it then has no EOS, since it has not ended. Differs from source: upstream cuts pictures,
+    learns nothing where a real `<unk>` stands (its labels are masked by value), and keeps samples
+    without a label, with BOS as a label that no loss sees.
 
     Args:
         document: Pieces, each learned or not.
@@ -62,7 +69,8 @@ def build_sequence(
         max_tokens: Longest sequence, BOS and EOS included.
 
     Raises:
-        DataError: A picture with another number of codes, or with a code that the vocabulary does not have.
+        DataError: A picture with another number of codes, or with a code that the
+            vocabulary does not have.
     """
     try:
         units = [
@@ -86,13 +94,19 @@ def build_sequence(
         image_tokens += len(unit) if is_image else 0
     if all(label == IGNORED for label in labels):
         return None
-    return TokenSequence(np.array(ids, np.int32), np.array(labels, np.int32), image_tokens, dropped, truncated)
+    return TokenSequence(
+        np.array(ids, np.int32), np.array(labels, np.int32), image_tokens, dropped, truncated
+    )
 
 
-def replace_read_codes(sequence: TokenSequence, share: float, vocabulary: CodeVocabulary, rng: random.Random) -> TokenSequence:
-    """Sequence -> the same where each code that is read and not learned gives way, with probability `share`, to any code.
+def replace_read_codes(
+    sequence: TokenSequence, share: float, vocabulary: CodeVocabulary, rng: random.Random
+) -> TokenSequence:
+    """Sequence -> the same where each code that is read and not learned gives way, with
+    probability `share`, to any code.
 
-    A small model then does not learn pictures by heart: another drawing of the same thing differs in some of its codes.
+    A small model then does not learn pictures by heart: another drawing of the same thing
+    differs in some of its codes.
     """
     codes = sequence.ids - vocabulary.first_code
     read = (sequence.labels == IGNORED) & (codes >= 0) & (codes < vocabulary.num_codes)
@@ -103,11 +117,14 @@ def replace_read_codes(sequence: TokenSequence, share: float, vocabulary: CodeVo
     return replace(sequence, ids=ids)
 
 
-def encode_prompt(document: Document, text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary) -> list[int]:
+def encode_prompt(
+    document: Document, text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary
+) -> list[int]:
     """Document that a model is to continue -> its ids, BOS first and without EOS.
 
     Raises:
-        DataError: Words hold image tokens, or a picture has codes that the vocabulary does not have.
+        DataError: Words hold image tokens, or a picture has codes that the
+            vocabulary does not have.
     """
     ids = [vocabulary.bos]
     for piece in document:
@@ -117,13 +134,17 @@ def encode_prompt(document: Document, text_tokenizer: PreTrainedTokenizerBase, v
 
 
 def encode_segments(
-    segments: Sequence[Segment], text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary | None
+    segments: Sequence[Segment],
+    text_tokenizer: PreTrainedTokenizerBase,
+    vocabulary: CodeVocabulary | None,
 ) -> list[tuple[list[int], bool]]:
-    """Segments of one piece -> runs of ids, each with whether it is a picture: words between pictures, or BOI, codes, EOI.
+    """Segments of one piece -> runs of ids, each with whether it is a picture: words between
+    pictures, or BOI, codes, EOI.
 
     Raises:
         MarkerInTextError: Words hold image tokens.
-        DataError: A picture with codes that the vocabulary does not have, or one before there are codes.
+        DataError: A picture with codes that the vocabulary does not have, or one
+            before there are codes.
     """
     runs = _join_words(segments)
     texts = [run for run in runs if isinstance(run, str)]
@@ -133,17 +154,23 @@ def encode_segments(
         if isinstance(run, str):
             ids = next(encoded)
             if vocabulary is not None and vocabulary.is_image_token(np.array(ids)).any():
-                raise MarkerInTextError(f"words hold image tokens, which only pictures may have: {run[:60]!r}")
+                raise MarkerInTextError(
+                    f"words hold image tokens, which only pictures may have: {run[:60]!r}"
+                )
             found.append((ids, False))
         elif vocabulary is None:
-            raise DataError("a picture among words that are learned before the vocabulary has codes")
+            raise DataError(
+                "a picture among words that are learned before the vocabulary has codes"
+            )
         else:
             found.append((vocabulary.codes_to_ids(run), True))
     return found
 
 
 def _join_words(segments: Sequence[Segment]) -> list[Segment]:
-    """Segments -> the same with neighbouring words joined, and without white space beside pictures."""
+    """Segments -> the same with neighbouring words joined, and without white
+    space beside pictures.
+    """
     runs: list[Segment] = []
     for segment in segments:
         if isinstance(segment, str) and runs and isinstance(runs[-1], str):
@@ -157,11 +184,16 @@ def _join_words(segments: Sequence[Segment]) -> list[Segment]:
     return [run for run in runs if run != ""]
 
 
-def _ends(text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary | None) -> tuple[int, int]:
+def _ends(
+    text_tokenizer: PreTrainedTokenizerBase, vocabulary: CodeVocabulary | None
+) -> tuple[int, int]:
     """BOS and EOS."""
     if vocabulary is not None:
         return vocabulary.bos, vocabulary.eos
     bos, eos = text_tokenizer.bos_token_id, text_tokenizer.eos_token_id
     if bos is None or eos is None:
-        raise DataError("the text tokenizer names no BOS or no EOS token; a sequence opens with the one and ends with the other")
+        raise DataError(
+            "the text tokenizer names no BOS or no EOS token; a sequence opens with the one and "
+            "ends with the other"
+        )
     return bos, eos

@@ -1,7 +1,9 @@
-"""Small pictures held in memory -> random views, a batch at a time: what trains `seed-nano`'s parts as fast as their networks run.
+"""Small pictures held in memory -> random views, a batch at a time: what trains `seed-nano`'s parts
+as fast as their networks run.
 
-`data.images` augments one PIL image at a time (about 1 ms each); at 64 px that would cost as much as the networks. This is the same
-`random-affine` geometry on a batch of tensors. It is for training only: codes and evaluation go through `data.images`.
+`data.images` augments one PIL image at a time (about 1 ms each); at 64 px that would cost as much
+as the networks. This is the same `random-affine` geometry on a batch of tensors. It is for training
+only: codes and evaluation go through `data.images`.
 """
 
 from __future__ import annotations
@@ -19,24 +21,32 @@ from seedcli.models.visual.config import PreprocessConfig
 
 def read_squares(images: Sequence[bytes], image_size_px: int) -> Tensor:
     """Image files' bytes -> uint8 [N,3,S,S], squashed to the square."""
-    preprocess = build_preprocess(PreprocessConfig(image_size_px=image_size_px, geometry="squash", interpolation="bilinear"))
+    preprocess = build_preprocess(
+        PreprocessConfig(image_size_px=image_size_px, geometry="squash", interpolation="bilinear")
+    )
     return torch.stack([preprocess.to_square(open_image(image)) for image in images])
 
 
 def random_views(squares: Tensor, config: PreprocessConfig) -> Tensor:
-    """uint8 [B,3,S,S] -> float32 [B,3,S,S] in 0..1: each picture turned, shifted, scaled, its brightness and contrast changed, on white.
+    """uint8 [B,3,S,S] -> float32 [B,3,S,S] in 0..1: each picture turned, shifted, scaled, its
+    brightness and contrast changed, on white.
 
-    Draws from torch's global generator, as torchvision's RandomAffine and ColorJitter do; the ranges mean the same as there.
+    Draws from torch's global generator, as torchvision's RandomAffine and ColorJitter do; the
+    ranges mean the same as there.
 
     Raises:
         ValueError: The geometry is not `random-affine`.
     """
     if config.geometry != "random-affine" or config.horizontal_flip:
-        raise ValueError(f"random_views makes random-affine views without flips, not {config.geometry}, flip {config.horizontal_flip}")
+        raise ValueError(
+            f"random_views makes random-affine views without flips, not {config.geometry}, flip "
+            f"{config.horizontal_flip}"
+        )
     count = squares.shape[0]
     angle = torch.empty(count).uniform_(-config.rotation_deg, config.rotation_deg) * (math.pi / 180)
     scale = torch.empty(count).uniform_(*config.scale)
-    shift = torch.empty(count, 2).uniform_(-2 * config.shift, 2 * config.shift)  # affine_grid's coordinates span -1..1
+    # affine_grid's coordinates span -1..1
+    shift = torch.empty(count, 2).uniform_(-2 * config.shift, 2 * config.shift)
     # affine_grid maps output to input positions, hence the inverse: scale down to magnify.
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
@@ -47,19 +57,32 @@ def random_views(squares: Tensor, config: PreprocessConfig) -> Tensor:
     if config.brightness > 0:
         low, high = 1 - config.brightness, 1 + config.brightness
         views = (views * torch.empty(count, 1, 1, 1).uniform_(low, high)).clamp(0, 1)
-        grey = (views * views.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-        views = (grey + (views - grey) * torch.empty(count, 1, 1, 1).uniform_(low, high)).clamp(0, 1)
+        grey = (
+            (views * views.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1))
+            .sum(1, keepdim=True)
+            .mean((2, 3), keepdim=True)
+        )
+        views = (grey + (views - grey) * torch.empty(count, 1, 1, 1).uniform_(low, high)).clamp(
+            0, 1
+        )
     return views
 
 
 def normalize_views(views: Tensor, config: PreprocessConfig) -> Tensor:
-    """Values in 0..1 [B,3,S,S] -> pixels [B,3,S,S], normalised with the configuration's mean and deviation."""
-    mean, std = (torch.tensor(values, device=views.device).view(3, 1, 1) for values in (config.mean, config.std))
+    """Values in 0..1 [B,3,S,S] -> pixels [B,3,S,S], normalised with the
+    configuration's mean and deviation.
+    """
+    mean, std = (
+        torch.tensor(values, device=views.device).view(3, 1, 1)
+        for values in (config.mean, config.std)
+    )
     return (views - mean) / std
 
 
 def epoch_indices(step: int, *, count: int, batch_size: int, seed: int) -> Tensor:
-    """Rows of global batch `step` [batch_size]: shuffled passes over `count` rows, back to back; a pure function of its arguments."""
+    """Rows of global batch `step` [batch_size]: shuffled passes over `count` rows, back to back; a
+    pure function of its arguments.
+    """
     start = step * batch_size
     rows = torch.arange(start, start + batch_size)
     order = {}

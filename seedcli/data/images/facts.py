@@ -10,7 +10,9 @@ PNG_KEY = "seed"  # text chunk of our pictures: a JSON object that says what the
 
 
 def read_picture_facts(path: Path) -> dict[str, Any] | None:
-    """Picture of ours -> what it was drawn from (codes, model, fingerprint, steps, guidance, seed); None for any other file."""
+    """Picture of ours -> what it was drawn from (codes, model, fingerprint, steps, guidance, seed);
+    None for any other file.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -1,8 +1,11 @@
-"""The first arrow of the path, image file -> RGB -> pixels [3,S,S], and the last one, RGB -> image file.
+"""The first arrow of the path, image file -> RGB -> pixels [3,S,S], and the last
+one, RGB -> image file.
 
-There is one preprocess, built from `PreprocessConfig`. Its two fixed geometries call Pillow's resampling directly, as torchvision's PIL
-path does (a test holds the two equal), because importing torchvision takes as long as importing torch (1.6 s beside 1.6 s on two cores),
-and `seed tokenize one.jpg` would pay for it. The two random geometries are torchvision's, imported when a training run asks for them.
+There is one preprocess, built from `PreprocessConfig`. Its two fixed geometries call Pillow's
+resampling directly, as torchvision's PIL path does (a test holds the two equal), because importing
+torchvision takes as long as importing torch (1.6 s beside 1.6 s on two cores), and
+`seed tokenize one.jpg` would pay for it. The two random geometries are torchvision's, imported when
+a training run asks for them.
 """
 
 from __future__ import annotations
@@ -26,13 +29,15 @@ if TYPE_CHECKING:
 
 ImageHandling = Literal["seed", "official"]
 
-# Pillow's own mark of a decompression bomb: a quarter GiB of RGB. https://pillow.readthedocs.io/en/stable/reference/limits.html
+# Pillow's own mark of a decompression bomb: a quarter GiB of RGB.
+# https://pillow.readthedocs.io/en/stable/reference/limits.html
 MAX_IMAGE_PIXELS = 89_478_485
 
-# Formats that hold one raster picture (MPO opens as JPEG). Left out on purpose: EPS (Pillow hands it to Ghostscript), WMF, and stubs for
-# scientific containers.
+# Formats that hold one raster picture (MPO opens as JPEG). Left out on purpose: EPS (Pillow hands
+# it to Ghostscript), WMF, and stubs for scientific containers.
 FORMATS = (
-    "AVIF", "BMP", "CUR", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "TGA",
+    "AVIF", "BMP", "CUR", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG",
+    "PPM", "PSD", "QOI", "SGI", "TGA",
     "TIFF", "WEBP", "XBM", "XPM",
 )  # fmt: skip
 
@@ -49,7 +54,9 @@ _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamplin
 
 
 class ImageError(DataError):
-    """One input is no usable image; `reason` says why without naming the input, `message` names it too."""
+    """One input is no usable image; `reason` says why without naming the input,
+    `message` names it too.
+    """
 
     def __init__(self, reason: str, source: str | None = None):
         super().__init__(f"{source}: {reason}" if source else reason)
@@ -59,13 +66,15 @@ class ImageError(DataError):
 def open_image(source: str | Path | bytes, handling: ImageHandling = "seed") -> Image.Image:
     """Image file or its bytes -> upright RGB image of 8 bits a channel, fully decoded.
 
-    `seed` honours the EXIF orientation, composites alpha on white, scales 16 bits to 8 (high byte) and takes the first frame of an
-    animation. `official` does as the official scripts did, which only call `convert("RGB")` (AILab-CVC/SEED@93b3cf4:
-    models/seed_llama_tokenizer.py): no orientation, alpha dropped, 16-bit grey saturated at 255. The size is read from the header and
+    `seed` honours the EXIF orientation, composites alpha on white, scales 16 bits to 8 (high byte)
+    and takes the first frame of an animation. `official` does as the official scripts did, which
+    only call `convert("RGB")` (AILab-CVC/SEED@93b3cf4: models/seed_llama_tokenizer.py): no
+    orientation, alpha dropped, 16-bit grey saturated at 255. The size is read from the header and
     checked before anything is decoded.
 
     Raises:
-        ImageError: The source does not exist, cannot be read, is empty, is no image, is truncated, or has more than `MAX_IMAGE_PIXELS`.
+        ImageError: The source does not exist, cannot be read, is empty, is no image, is truncated,
+            or has more than `MAX_IMAGE_PIXELS`.
     """
     name = None if isinstance(source, bytes) else str(source)
     try:
@@ -79,11 +88,17 @@ def open_image(source: str | Path | bytes, handling: ImageHandling = "seed") -> 
     except ImageError as error:
         raise ImageError(error.reason, name) from None
     except OSError as error:
-        if error.errno is not None and name is not None:  # the file system's word; a decoder's OSError carries no errno
-            reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({os.strerror(error.errno).lower()})"
+        # the file system's word; a decoder's OSError carries no errno
+        if error.errno is not None and name is not None:
+            reason = (
+                "no such file"
+                if isinstance(error, FileNotFoundError)
+                else f"cannot be read ({os.strerror(error.errno).lower()})"
+            )
             raise ImageError(reason, name) from error
         raise ImageError(f"is truncated or damaged ({error})", name) from error
-    except Exception as error:  # decoders raise anything from SyntaxError to struct.error on a damaged file
+    # decoders raise anything from SyntaxError to struct.error on a damaged file
+    except Exception as error:
         raise ImageError(f"is damaged ({type(error).__name__}: {error})", name) from error
 
 
@@ -95,13 +110,20 @@ def _decode(file: IO[bytes], size_bytes: int, handling: ImageHandling) -> Image.
         start = file.read(16)
         if not start:
             raise ImageError("is empty (0 bytes)") from None
-        raise ImageError(f"is not an image that can be read ({size_bytes:,} bytes, starting with {start!r})") from None
+        raise ImageError(
+            f"is not an image that can be read ({size_bytes:,} bytes, starting with {start!r})"
+        ) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImageError(f"is too large to be safe ({error}); at most {MAX_IMAGE_PIXELS:,} pixels are decoded") from None
+        raise ImageError(
+            f"is too large to be safe ({error}); at most {MAX_IMAGE_PIXELS:,} pixels are decoded"
+        ) from None
     if 0 in image.size:
         raise ImageError(f"has no pixels ({image.width}x{image.height})")
     if image.width * image.height > MAX_IMAGE_PIXELS:
-        raise ImageError(f"is too large to be safe ({image.width}x{image.height}); at most {MAX_IMAGE_PIXELS:,} pixels are decoded")
+        raise ImageError(
+            f"is too large to be safe ({image.width}x{image.height}); at most {MAX_IMAGE_PIXELS:,} "
+            "pixels are decoded"
+        )
     if handling == "official":
         return image.convert("RGB")
     image.load()
@@ -111,7 +133,9 @@ def _decode(file: IO[bytes], size_bytes: int, handling: ImageHandling) -> Image.
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation of a loaded image, 1 where there is none; a damaged EXIF block counts as none."""
+    """EXIF orientation of a loaded image, 1 where there is none; a damaged
+    EXIF block counts as none.
+    """
     try:
         return image.getexif().get(0x0112, 1)
     except Exception:  # the parser raises whatever the damaged bytes lead to
@@ -128,12 +152,18 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         samples = np.asarray(image)
         if samples.min() < 0 or samples.max() > 65535:
-            raise ImageError(f"has 32-bit samples from {samples.min()} to {samples.max()}; save it with 8 or 16 bits")
+            raise ImageError(
+                f"has 32-bit samples from {samples.min()} to {samples.max()}; save it "
+                "with 8 or 16 bits"
+            )
         image = Image.fromarray((samples >> 8).astype(np.uint8))
     elif image.mode == "F":
         samples = np.asarray(image)
         if not (samples.min() >= 0 and samples.max() <= 1):
-            raise ImageError(f"has float samples from {samples.min():g} to {samples.max():g}; scale them to 0..1, or save it with 8 bits")
+            raise ImageError(
+                f"has float samples from {samples.min():g} to {samples.max():g}; scale them to "
+                "0..1, or save it with 8 bits"
+            )
         image = Image.fromarray((samples * 255).round().astype(np.uint8))
     return image.convert("RGB")
 
@@ -141,8 +171,9 @@ def _flatten(image: Image.Image) -> Image.Image:
 class Preprocess:
     """RGB image -> pixels float32 [3,S,S], normalised; called with a PIL image.
 
-    The call is `normalize(to_square(image))`. Loaders that move many images between processes send the uint8 squares, a quarter of the
-    bytes, and normalise the batch; the result is the same bit for bit. The random geometries draw from torch's global generator.
+    The call is `normalize(to_square(image))`. Loaders that move many images between processes send
+    the uint8 squares, a quarter of the bytes, and normalise the batch; the result is the same bit
+    for bit. The random geometries draw from torch's global generator.
     """
 
     def __init__(self, config: PreprocessConfig):
@@ -170,7 +201,9 @@ class Preprocess:
         return torch.from_numpy(self.to_array(image))
 
     def normalize(self, squares: torch.Tensor) -> torch.Tensor:
-        """uint8 [...,3,S,S] -> pixels float32 [...,3,S,S]: scaled to 0..1, then (x - mean) / std per channel."""
+        """uint8 [...,3,S,S] -> pixels float32 [...,3,S,S]: scaled to 0..1, then (x -
+        mean) / std per channel.
+        """
         import torch
 
         mean = torch.tensor(self.config.mean, device=squares.device).view(3, 1, 1)
@@ -184,18 +217,24 @@ class Preprocess:
 def build_preprocess(config: PreprocessConfig) -> Preprocess:
     """The one way from an RGB image to `pixels`; see `Preprocess`.
 
-    Differs from source: none for `squash` (bilinear: models/transforms.py, bicubic: seed_llama_tokenizer.py of AILab-CVC/SEED@93b3cf4) and
-    `random-resized-crop` (SEED_Tokenizer/lavis/processors/blip_processors.py); `random-affine` is ours, for sets that must not be mirrored.
+    Differs from source: none for `squash` (bilinear: models/transforms.py, bicubic:
+    seed_llama_tokenizer.py of AILab-CVC/SEED@93b3cf4) and `random-resized-crop`
+    (SEED_Tokenizer/lavis/processors/blip_processors.py); `random-affine` is ours, for sets
+    that must not be mirrored.
     """
     return Preprocess(config)
 
 
 def _center_crop(image: Image.Image, size_px: int, resampling: Image.Resampling) -> Image.Image:
-    """Shorter side to `size_px`, then the middle square; rounding as torchvision's `Resize` and `CenterCrop`."""
+    """Shorter side to `size_px`, then the middle square; rounding as torchvision's
+    `Resize` and `CenterCrop`.
+    """
     short = min(image.size)
     width, height = (int(size_px * side / short) for side in image.size)
     left, top = round((width - size_px) / 2.0), round((height - size_px) / 2.0)
-    return image.resize((width, height), resampling).crop((left, top, left + size_px, top + size_px))
+    return image.resize((width, height), resampling).crop(
+        (left, top, left + size_px, top + size_px)
+    )
 
 
 def _build_random_geometry(config: PreprocessConfig) -> Callable[[Image.Image], Image.Image]:
@@ -203,11 +242,21 @@ def _build_random_geometry(config: PreprocessConfig) -> Callable[[Image.Image], 
 
     size_px, interpolation = config.image_size_px, InterpolationMode(config.interpolation)
     if config.geometry == "random-resized-crop":
-        steps = [v2.RandomResizedCrop(size_px, scale=config.crop_area, interpolation=interpolation, antialias=True)]
+        steps = [
+            v2.RandomResizedCrop(
+                size_px, scale=config.crop_area, interpolation=interpolation, antialias=True
+            )
+        ]
     else:
         steps = [
             v2.Resize((size_px, size_px), interpolation=interpolation, antialias=True),
-            v2.RandomAffine(config.rotation_deg, (config.shift, config.shift), config.scale, interpolation=interpolation, fill=255),
+            v2.RandomAffine(
+                config.rotation_deg,
+                (config.shift, config.shift),
+                config.scale,
+                interpolation=interpolation,
+                fill=255,
+            ),
         ]
         if config.brightness > 0:
             steps.append(v2.ColorJitter(brightness=config.brightness, contrast=config.brightness))
@@ -216,22 +265,28 @@ def _build_random_geometry(config: PreprocessConfig) -> Callable[[Image.Image], 
     return v2.Compose(steps)
 
 
-def save_image(image: Image.Image, path: str | Path, *, text: Mapping[str, str] | None = None) -> None:
-    """RGB image -> file of the type that the name's ending says; the file appears whole or not at all.
+def save_image(
+    image: Image.Image, path: str | Path, *, text: Mapping[str, str] | None = None
+) -> None:
+    """RGB image -> file of the type that the name's ending says; the file
+    appears whole or not at all.
 
     Args:
         image: What is written.
         path: Its folder is created if need be.
-        text: Kept in the text chunks of a PNG, so that a picture can be traced to what made it; other types cannot hold it.
+        text: Kept in the text chunks of a PNG, so that a picture can be traced to what made it;
+            other types cannot hold it.
 
     Raises:
-        DataError: The ending is no image type that can be written, or the folder cannot be written to.
+        DataError: The ending is no image type that can be written, or the
+            folder cannot be written to.
     """
     path = Path(path)
     image_format = Image.registered_extensions().get(path.suffix.lower())
     if image_format is None or image_format not in Image.SAVE:
         raise DataError(
-            f"{path}: '{path.suffix}' is no image type that can be written", remedy=f"Name it {path.with_suffix('.png')}, for instance."
+            f"{path}: '{path.suffix}' is no image type that can be written",
+            remedy=f"Name it {path.with_suffix('.png')}, for instance.",
         )
     options = {}
     if text:
@@ -246,4 +301,6 @@ def save_image(image: Image.Image, path: str | Path, *, text: Mapping[str, str] 
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written ({error})", remedy="Choose another file with -o.") from error
+        raise DataError(
+            f"{path}: cannot be written ({error})", remedy="Choose another file with -o."
+        ) from error

@@ -1,8 +1,11 @@
-"""What the user names as INPUT -> a stream of items, one for each image, in a fixed order and with a stable key.
+"""What the user names as INPUT -> a stream of items, one for each image, in a fixed order
+and with a stable key.
 
-Inputs are image files, folders, globs, `-` (paths on stdin), webdataset tars, parquet files and folders that `datasets` saved. Listing
-reads names only; bytes are read when an item's turn comes. What cannot be read becomes an item with a `problem`, so that the others go on.
-Tars are read with the standard library: importing webdataset imports torch, which listing and decoding must not pay for.
+Inputs are image files, folders, globs, `-` (paths on stdin), webdataset tars, parquet files
+and folders that `datasets` saved. Listing reads names only; bytes are read when an item's
+turn comes. What cannot be read becomes an item with a `problem`, so that the others go on.
+Tars are read with the standard library: importing webdataset imports torch, which listing and
+decoding must not pay for.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ IMAGE_ENDINGS = frozenset(
     + ("pbm", "pgm", "png", "pnm", "ppm", "psd", "qoi", "tga", "tif", "tiff", "webp")
 )
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp", "image_bytes", "bytes", "picture")  # looked for in this order
+# looked for in this order
+IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp", "image_bytes", "bytes", "picture")
 TEXT_COLUMNS = ("text", "caption", "captions", "txt", "label_text", "description", "title", "label")
 MAX_MEMBER_BYTES = 1 << 28  # of one file inside a tar; it is held in memory
 
@@ -37,7 +41,8 @@ class Item:
     """One image to be read.
 
     Attributes:
-        key: Stable name, derived from the input: path below the input folder, `tar/sample`, or `table/row`.
+        key: Stable name, derived from the input: path below the input folder,
+            `tar/sample`, or `table/row`.
         source: Where it is, for people: a path, `x.tar/0001.jpg` or `x.parquet[17]`.
         path: File to read, or None where `data` holds the bytes.
         data: The undecoded file.
@@ -61,7 +66,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One file or folder with many images: a tar, a parquet file, or a `datasets` folder (rows `start` to `stop` of it)."""
+    """One file or folder with many images: a tar, a parquet file, or a `datasets` folder (rows
+    `start` to `stop` of it).
+    """
 
     kind: Literal["tar", "parquet", "dataset"]
     path: str
@@ -89,8 +96,9 @@ class Columns:
 def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[Item | Container]:
     """INPUT arguments -> items and containers, in the order given; folders are sorted by name.
 
-    Arguments are checked before anything is yielded: a path that does not exist is an error at once, not after an hour. Paths that come on
-    stdin are checked when their turn comes; a missing one is a failed item.
+    Arguments are checked before anything is yielded: a path that does not exist is an error at
+    once, not after an hour. Paths that come on stdin are checked when their turn comes; a
+    missing one is a failed item.
 
     Raises:
         DataError: An argument does not exist, a glob matches nothing, or a folder holds no image.
@@ -98,18 +106,33 @@ def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[It
     """
     inputs = list(inputs)
     if not inputs:
-        raise UsageError("no INPUT", remedy="Name image files, folders, .tar or .parquet files, or - for paths on stdin.")
+        raise UsageError(
+            "no INPUT",
+            remedy="Name image files, folders, .tar or .parquet files, or - for paths on stdin.",
+        )
     missing: list[str] = []
     matches = [_expand(argument, missing) for argument in inputs]
     if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise DataError(f"no such file or folder: {shown}", remedy="Check the path; quote globs and {000..127} ranges.")
-    folders = [os.path.basename(os.path.abspath(path)) for found in matches for path in found if path != "-" and os.path.isdir(path)]
+        shown = ", ".join(missing[:5]) + (
+            f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        )
+        raise DataError(
+            f"no such file or folder: {shown}",
+            remedy="Check the path; quote globs and {000..127} ranges.",
+        )
+    folders = [
+        os.path.basename(os.path.abspath(path))
+        for found in matches
+        for path in found
+        if path != "-" and os.path.isdir(path)
+    ]
     ambiguous = {name for name in folders if folders.count(name) > 1}
     return _list_paths(matches, stdin, ambiguous)
 
 
-def _list_paths(matches: list[list[str]], stdin: Iterable[str], ambiguous: set[str]) -> Iterator[Item | Container]:
+def _list_paths(
+    matches: list[list[str]], stdin: Iterable[str], ambiguous: set[str]
+) -> Iterator[Item | Container]:
     for found in matches:
         for path in found:
             if path == "-":
@@ -124,16 +147,26 @@ def _list_paths(matches: list[list[str]], stdin: Iterable[str], ambiguous: set[s
 
 
 def _expand(argument: str, missing: list[str]) -> list[str]:
-    """One argument -> existing paths; what does not exist is added to `missing`. A name that exists is taken literally."""
+    """One argument -> existing paths; what does not exist is added to `missing`. A name that
+    exists is taken literally.
+    """
     if argument == "-" or os.path.exists(argument):
         return [argument]
     try:
         names = list(braceexpand(argument)) if "{" in argument else [argument]
     except UnbalancedBracesError:
-        raise UsageError(f"braces do not balance in {argument}", remedy="Ranges look like data/{000..127}.tar") from None
+        raise UsageError(
+            f"braces do not balance in {argument}", remedy="Ranges look like data/{000..127}.tar"
+        ) from None
     found = []
     for name in names:
-        paths = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
+        paths = (
+            [name]
+            if os.path.exists(name)
+            else sorted(glob.glob(name, recursive=True))
+            if glob.has_magic(name)
+            else []
+        )
         found += paths
         if not paths:
             missing.append(name)
@@ -142,7 +175,9 @@ def _expand(argument: str, missing: list[str]) -> list[str]:
 
 def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container]:
     if os.path.isdir(path):
-        if any(os.path.isfile(os.path.join(path, name)) for name in ("state.json", "dataset_dict.json")):
+        if any(
+            os.path.isfile(os.path.join(path, name)) for name in ("state.json", "dataset_dict.json")
+        ):
             yield Container("dataset", path)
             return
         name = os.path.basename(os.path.abspath(path))
@@ -153,18 +188,31 @@ def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container]:
             yield found
         if empty:
             endings = " ".join(sorted(IMAGE_ENDINGS))
-            raise DataError(f"{path}: no image, .tar or .parquet file in this folder", remedy=f"Endings that are looked for: {endings}.")
+            raise DataError(
+                f"{path}: no image, .tar or .parquet file in this folder",
+                remedy=f"Endings that are looked for: {endings}.",
+            )
     else:
         yield _as_container(path) or Item(key=_posix(path), source=path, path=path)
 
 
 def _as_container(path: str) -> Container | None:
     lower = path.lower()
-    return Container("tar", path) if lower.endswith(TAR_ENDINGS) else Container("parquet", path) if lower.endswith(".parquet") else None
+    return (
+        Container("tar", path)
+        if lower.endswith(TAR_ENDINGS)
+        else Container("parquet", path)
+        if lower.endswith(".parquet")
+        else None
+    )
 
 
-def _walk(root: str, relative: str, prefix: str, seen: set[tuple[int, int]]) -> Iterator[Item | Container]:
-    """Images and containers below a folder, sorted; hidden names are skipped, each real folder is entered once (links may form loops)."""
+def _walk(
+    root: str, relative: str, prefix: str, seen: set[tuple[int, int]]
+) -> Iterator[Item | Container]:
+    """Images and containers below a folder, sorted; hidden names are skipped, each real folder is
+    entered once (links may form loops).
+    """
     folder = os.path.join(root, relative) if relative else root
     key = f"{prefix}/{relative}" if relative else prefix
     try:
@@ -173,7 +221,9 @@ def _walk(root: str, relative: str, prefix: str, seen: set[tuple[int, int]]) -> 
             return
         seen.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as entries:
-            names = {entry.name: _kind_of(entry) for entry in entries if not entry.name.startswith(".")}
+            names = {
+                entry.name: _kind_of(entry) for entry in entries if not entry.name.startswith(".")
+            }
     except OSError as error:
         yield Item(key=key, source=folder, problem=f"folder cannot be read ({error.strerror})")
         return
@@ -187,9 +237,14 @@ def _walk(root: str, relative: str, prefix: str, seen: set[tuple[int, int]]) -> 
         if container := _as_container(path):
             yield container
         elif ending.lower() in IMAGE_ENDINGS:
-            caption = os.path.join(folder, f"{stem}.txt") if names.get(f"{stem}.txt") == "file" else None
-            problem = None if names[name] == "file" else "is no regular file"  # a pipe would be waited for, for ever
-            yield Item(key=f"{key}/{name}", source=path, path=path, text_path=caption, problem=problem)
+            caption = (
+                os.path.join(folder, f"{stem}.txt") if names.get(f"{stem}.txt") == "file" else None
+            )
+            # a pipe would be waited for, for ever
+            problem = None if names[name] == "file" else "is no regular file"
+            yield Item(
+                key=f"{key}/{name}", source=path, path=path, text_path=caption, problem=problem
+            )
 
 
 def _kind_of(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
@@ -204,7 +259,8 @@ def _posix(path: str) -> str:
 
 
 def read_items(container: Container, columns: Columns = Columns(), skip: int = 0) -> Iterator[Item]:
-    """The images of a container, undecoded, in its own order; the first `skip` are passed over without reading where that is possible.
+    """The images of a container, undecoded, in its own order; the first `skip` are passed over
+    without reading where that is possible.
 
     Raises:
         DataError: A table has no image column, or not the one that was named.
@@ -221,15 +277,22 @@ def read_items(container: Container, columns: Columns = Columns(), skip: int = 0
             return _read_dataset(container, columns, skip)
 
 
-def count_items(container: Container, columns: Columns = Columns(), at_most: int | None = None) -> int | None:
-    """Images in a container, or None where only reading it whole would tell; a tar is read and counted if `at_most` is given.
+def count_items(
+    container: Container, columns: Columns = Columns(), at_most: int | None = None
+) -> int | None:
+    """Images in a container, or None where only reading it whole would tell; a tar is read and
+    counted if `at_most` is given.
 
     Raises:
         DataError: A table cannot be opened or has no image column.
     """
     match container.kind:
         case "tar":
-            return None if at_most is None else sum(1 for _ in zip(range(at_most), _read_tar(container), strict=False))
+            return (
+                None
+                if at_most is None
+                else sum(1 for _ in zip(range(at_most), _read_tar(container), strict=False))
+            )
         case "parquet":
             table = _open_parquet(container.path)
             _parquet_columns(container.path, table, columns)
@@ -241,7 +304,9 @@ def count_items(container: Container, columns: Columns = Columns(), at_most: int
 
 
 def _read_tar(container: Container) -> Iterator[Item]:
-    """Samples as webdataset groups them: consecutive members with the same name up to the first dot."""
+    """Samples as webdataset groups them: consecutive members with the same
+    name up to the first dot.
+    """
     key, members, number = None, {}, 0
     try:
         with tarfile.open(container.path, "r|*") as tar:
@@ -260,7 +325,8 @@ def _read_tar(container: Container) -> Iterator[Item]:
                 if kind in IMAGE_ENDINGS or kind in ("txt", "json"):
                     fits = member.size <= MAX_MEMBER_BYTES
                     members.setdefault(
-                        kind if kind in ("txt", "json") else "image", (member.name, tar.extractfile(member).read() if fits else None)
+                        kind if kind in ("txt", "json") else "image",
+                        (member.name, tar.extractfile(member).read() if fits else None),
                     )
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         problem = f"tar is damaged or cannot be read after {number} samples ({error})"
@@ -270,9 +336,15 @@ def _read_tar(container: Container) -> Iterator[Item]:
         yield _tar_item(container, key, members)
 
 
-def _tar_item(container: Container, sample: str, members: Mapping[str, tuple[str, bytes | None]]) -> Item:
+def _tar_item(
+    container: Container, sample: str, members: Mapping[str, tuple[str, bytes | None]]
+) -> Item:
     name, data = members.get("image", (sample, None))
-    text = members["txt"][1].decode("utf-8", "replace").strip() if members.get("txt", ("", None))[1] is not None else None
+    text = (
+        members["txt"][1].decode("utf-8", "replace").strip()
+        if members.get("txt", ("", None))[1] is not None
+        else None
+    )
     meta = None
     if members.get("json", ("", None))[1] is not None:
         try:
@@ -280,12 +352,27 @@ def _tar_item(container: Container, sample: str, members: Mapping[str, tuple[str
         except ValueError:
             loaded = {"json": members["json"][1].decode("utf-8", "replace")}
         values = loaded if isinstance(loaded, dict) else {"json": loaded}
-        text = text if text is not None else next((values[c] for c in TEXT_COLUMNS if isinstance(values.get(c), str)), None)
+        text = (
+            text
+            if text is not None
+            else next((values[c] for c in TEXT_COLUMNS if isinstance(values.get(c), str)), None)
+        )
         meta = _as_json(values)
     problem = None
     if data is None:
-        problem = f"larger than {MAX_MEMBER_BYTES:,} bytes" if "image" in members else "sample without an image"
-    return Item(key=f"{container.stem}/{sample}", source=f"{container.path}/{name}", data=data, text=text, meta=meta, problem=problem)
+        problem = (
+            f"larger than {MAX_MEMBER_BYTES:,} bytes"
+            if "image" in members
+            else "sample without an image"
+        )
+    return Item(
+        key=f"{container.stem}/{sample}",
+        source=f"{container.path}/{name}",
+        data=data,
+        text=text,
+        meta=meta,
+        problem=problem,
+    )
 
 
 def _open_parquet(path: str) -> Any:
@@ -303,8 +390,13 @@ def _parquet_columns(path: str, table: Any, columns: Columns) -> tuple[str, str 
     import pyarrow as pa
 
     if b"seed" in (table.metadata.metadata or {}) and "codes" in table.schema_arrow.names:
-        raise DataError(f"{path}: is a token shard, its images are codes already", remedy=f"Look into it with: seed tokens head {path}")
-    return _pick_columns(path, {field.name: _arrow_kind(pa, field.type) for field in table.schema_arrow}, columns)
+        raise DataError(
+            f"{path}: is a token shard, its images are codes already",
+            remedy=f"Look into it with: seed tokens head {path}",
+        )
+    return _pick_columns(
+        path, {field.name: _arrow_kind(pa, field.type) for field in table.schema_arrow}, columns
+    )
 
 
 def _read_parquet(container: Container, columns: Columns, skip: int) -> Iterator[Item]:
@@ -321,13 +413,19 @@ def _read_parquet(container: Container, columns: Columns, skip: int) -> Iterator
             groups.append(group)
     row = first
     try:
-        for batch in table.iter_batches(batch_size=64, row_groups=groups, columns=wanted, use_threads=False):
+        for batch in table.iter_batches(
+            batch_size=64, row_groups=groups, columns=wanted, use_threads=False
+        ):
             for values in batch.to_pylist():
                 if row >= skip:
                     yield _table_item(container, row, values, image, text)
                 row += 1
     except (ArrowException, OSError) as error:
-        yield Item(key=f"{container.stem}/{row:08d}", source=container.path, problem=f"parquet file is damaged after {row} rows ({error})")
+        yield Item(
+            key=f"{container.stem}/{row:08d}",
+            source=container.path,
+            problem=f"parquet file is damaged after {row} rows ({error})",
+        )
 
 
 def _arrow_kind(pa: Any, kind: Any) -> str:
@@ -354,7 +452,11 @@ def _open_dataset(path: str) -> Any:
 def _dataset_columns(path: str, table: Any, columns: Columns) -> tuple[str, str | None, list[str]]:
     import datasets
 
-    return _pick_columns(path, {name: _feature_kind(datasets, feature) for name, feature in table.features.items()}, columns)
+    return _pick_columns(
+        path,
+        {name: _feature_kind(datasets, feature) for name, feature in table.features.items()},
+        columns,
+    )
 
 
 def _read_dataset(container: Container, columns: Columns, skip: int) -> Iterator[Item]:
@@ -365,7 +467,9 @@ def _read_dataset(container: Container, columns: Columns, skip: int) -> Iterator
     if isinstance(table.features[image], datasets.Image):
         table = table.cast_column(image, datasets.Image(decode=False))
     table = table.select_columns(wanted)
-    for row in range(container.start + skip, len(table) if container.stop is None else container.stop):
+    for row in range(
+        container.start + skip, len(table) if container.stop is None else container.stop
+    ):
         yield _table_item(container, row, table[row], image, text)
 
 
@@ -373,28 +477,59 @@ def _feature_kind(datasets: Any, feature: Any) -> str:
     if isinstance(feature, datasets.Image):
         return "image"
     dtype = getattr(feature, "dtype", "")
-    return "binary" if dtype in ("binary", "large_binary") else "string" if dtype in ("string", "large_string") else "other"
+    return (
+        "binary"
+        if dtype in ("binary", "large_binary")
+        else "string"
+        if dtype in ("string", "large_string")
+        else "other"
+    )
 
 
-def _pick_columns(path: str, kinds: Mapping[str, str], columns: Columns) -> tuple[str, str | None, list[str]]:
-    """Image column and caption column (those that were named, else by type and usual name), and all columns to read: no other binaries."""
+def _pick_columns(
+    path: str, kinds: Mapping[str, str], columns: Columns
+) -> tuple[str, str | None, list[str]]:
+    """Image column and caption column (those that were named, else by type and usual name), and all
+    columns to read: no other binaries.
+    """
     for wanted in (columns.image, columns.text):
         if wanted is not None and wanted not in kinds:
-            raise DataError(f"{path}: no column {wanted!r}; it has {', '.join(kinds)}", remedy="See --image-column and --text-column.")
-    candidates = [name for name, kind in kinds.items() if kind == "image"] or [name for name, kind in kinds.items() if kind == "binary"]
-    image = columns.image or next((name for name in IMAGE_COLUMNS if name in candidates), candidates[0] if len(candidates) == 1 else None)
+            raise DataError(
+                f"{path}: no column {wanted!r}; it has {', '.join(kinds)}",
+                remedy="See --image-column and --text-column.",
+            )
+    candidates = [name for name, kind in kinds.items() if kind == "image"] or [
+        name for name, kind in kinds.items() if kind == "binary"
+    ]
+    image = columns.image or next(
+        (name for name in IMAGE_COLUMNS if name in candidates),
+        candidates[0] if len(candidates) == 1 else None,
+    )
     if image is None:
         found = (
-            f"several columns could hold the image: {', '.join(candidates)}" if candidates else f"no image column among {', '.join(kinds)}"
+            f"several columns could hold the image: {', '.join(candidates)}"
+            if candidates
+            else f"no image column among {', '.join(kinds)}"
         )
         raise DataError(f"{path}: {found}", remedy="Name one with --image-column.")
     if kinds[image] not in ("image", "binary"):
-        raise DataError(f"{path}: column {image!r} holds no image bytes", remedy="Name another with --image-column.")
-    text = columns.text or next((name for name in TEXT_COLUMNS if name in kinds and name != image), None)
-    return image, text, [name for name, kind in kinds.items() if name == image or kind not in ("binary", "image")]
+        raise DataError(
+            f"{path}: column {image!r} holds no image bytes",
+            remedy="Name another with --image-column.",
+        )
+    text = columns.text or next(
+        (name for name in TEXT_COLUMNS if name in kinds and name != image), None
+    )
+    return (
+        image,
+        text,
+        [name for name, kind in kinds.items() if name == image or kind not in ("binary", "image")],
+    )
 
 
-def _table_item(container: Container, row: int, values: dict[str, Any], image: str, text: str | None) -> Item:
+def _table_item(
+    container: Container, row: int, values: dict[str, Any], image: str, text: str | None
+) -> Item:
     key, source = f"{container.stem}/{row:08d}", f"{container.path}[{row}]"
     cell = values.pop(image)
     data = cell if isinstance(cell, bytes) else None
@@ -408,11 +543,23 @@ def _table_item(container: Container, row: int, values: dict[str, Any], image: s
         caption = next((entry for entry in caption if isinstance(entry, str)), None)
     meta = _as_json(values) if values else None
     if data is not None:
-        return Item(key=key, source=source, data=data, text=caption if isinstance(caption, str) else None, meta=meta)
+        return Item(
+            key=key,
+            source=source,
+            data=data,
+            text=caption if isinstance(caption, str) else None,
+            meta=meta,
+        )
     if path is None:
         return Item(key=key, source=source, meta=meta, problem="row without an image")
     beside = path if os.path.isabs(path) else str(Path(container.path).parent / PurePosixPath(path))
-    return Item(key=key, source=source, path=beside, text=caption if isinstance(caption, str) else None, meta=meta)
+    return Item(
+        key=key,
+        source=source,
+        path=beside,
+        text=caption if isinstance(caption, str) else None,
+        meta=meta,
+    )
 
 
 def _as_json(values: Mapping[str, Any]) -> str:

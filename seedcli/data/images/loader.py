@@ -1,7 +1,9 @@
-"""Items -> squares uint8 [B,3,S,S], decoded in worker processes, in order, with memory that does not depend on how many there are.
+"""Items -> squares uint8 [B,3,S,S], decoded in worker processes, in order, with memory that does
+not depend on how many there are.
 
-Workers are started afresh (not forked: a fork of a process with torch's threads may hang) and import Pillow and NumPy only, so that each
-costs about 50 MB and 0.2 s. What cannot be decoded comes back as a reason, and so does an image that kills its worker.
+Workers are started afresh (not forked: a fork of a process with torch's threads may hang) and
+import Pillow and NumPy only, so that each costs about 50 MB and 0.2 s. What cannot be decoded comes
+back as a reason, and so does an image that kills its worker.
 """
 
 from __future__ import annotations
@@ -44,12 +46,15 @@ class ImageLoader:
     """Decodes chunks of items ahead of their use; a context manager, since it owns processes.
 
     Args:
-        config: The preprocess; a fixed geometry (random ones would draw differently in every worker).
+        config: The preprocess; a fixed geometry (random ones would draw
+            differently in every worker).
         handling: See `open_image`.
         workers: Number of processes; 0 decodes in this one.
     """
 
-    def __init__(self, config: PreprocessConfig, handling: ImageHandling = "seed", workers: int = 0):
+    def __init__(
+        self, config: PreprocessConfig, handling: ImageHandling = "seed", workers: int = 0
+    ):
         if config.geometry not in ("squash", "center-crop"):
             raise ValueError(f"ImageLoader decodes with a fixed geometry, not {config.geometry!r}")
         self.config, self.handling, self.workers = config, handling, workers
@@ -68,7 +73,9 @@ class ImageLoader:
             self._pool = self._build_pool(self.workers)
 
     def batches(self, chunks: Iterable[list[Item]]) -> Iterator[DecodedBatch]:
-        """Chunks of items -> decoded batches, one each, in order; at most `workers + 2` chunks are held at a time."""
+        """Chunks of items -> decoded batches, one each, in order; at most `workers + 2`
+        chunks are held at a time.
+        """
         if not self.workers:
             for chunk in chunks:
                 yield decode_chunk(chunk, self.config, self.handling)
@@ -85,7 +92,8 @@ class ImageLoader:
     def _submit(self, chunk: list[Item]) -> Future[DecodedBatch]:
         try:
             return self._pool.submit(decode_chunk, chunk, self.config, self.handling)
-        except BrokenProcessPool as error:  # seen again, and dealt with, when this chunk's turn comes
+        # seen again, and dealt with, when this chunk's turn comes
+        except BrokenProcessPool as error:
             broken: Future[DecodedBatch] = Future()
             broken.set_exception(error)
             return broken
@@ -95,7 +103,8 @@ class ImageLoader:
         try:
             return future.result()
         except BrokenProcessPool:
-            # One image killed a worker, and the pool died with it. Which image, only decoding them one by one can tell.
+            # One image killed a worker, and the pool died with it. Which image, only decoding them
+            # one by one can tell.
             self._stop()
             decoded = self._decode_apart(chunk)
             self._pool = self._build_pool(self.workers)
@@ -111,7 +120,13 @@ class ImageLoader:
             try:
                 parts.append(pool.submit(decode_chunk, [item], self.config, self.handling).result())
             except BrokenProcessPool:
-                parts.append(decode_chunk([replace(item, data=None, path=None, problem=_CRASHED)], self.config, self.handling))
+                parts.append(
+                    decode_chunk(
+                        [replace(item, data=None, path=None, problem=_CRASHED)],
+                        self.config,
+                        self.handling,
+                    )
+                )
                 pool.shutdown(wait=False)
                 pool = self._build_pool(1)
         pool.shutdown()
@@ -122,12 +137,15 @@ class ImageLoader:
         )
 
     def _build_pool(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+        return ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        )
 
     def _stop(self, *, at_once: bool = False) -> None:
         if self._pool is None:
             return
-        if at_once:  # a worker may hang on a dead file server; Python 3.14 has terminate_workers() for this
+        # a worker may hang on a dead file server; Python 3.14 has terminate_workers() for this
+        if at_once:
             for process in list((self._pool._processes or {}).values()):
                 process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -135,7 +153,9 @@ class ImageLoader:
 
 
 def _start_worker() -> None:
-    """In a new worker: leave Ctrl-C to the main process, and end with it, also when it is killed."""
+    """In a new worker: leave Ctrl-C to the main process, and end with it,
+    also when it is killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -146,7 +166,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def decode_chunk(items: list[Item], config: PreprocessConfig, handling: ImageHandling) -> DecodedBatch:
+def decode_chunk(
+    items: list[Item], config: PreprocessConfig, handling: ImageHandling
+) -> DecodedBatch:
     """Reads, decodes and resizes items in this process; failures become reasons."""
     preprocess = build_preprocess(config)
     squares = np.zeros((len(items), 3, config.image_size_px, config.image_size_px), dtype=np.uint8)
@@ -156,7 +178,9 @@ def decode_chunk(items: list[Item], config: PreprocessConfig, handling: ImageHan
         reason = item.problem
         if reason is None:
             try:
-                square[:] = preprocess.to_array(open_image(item.data if item.data is not None else item.path, handling))
+                square[:] = preprocess.to_array(
+                    open_image(item.data if item.data is not None else item.path, handling)
+                )
             except ImageError as error:
                 reason = error.reason
         text = item.text

@@ -1,4 +1,6 @@
-"""Image file -> what a terminal shows as a picture: the protocols of kitty, iTerm2, and sixel. Beside the path: pictures for the eye."""
+"""Image file -> what a terminal shows as a picture: the protocols of kitty, iTerm2, and sixel.
+Beside the path: pictures for the eye.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,14 @@ _COLORS = 255  # sixel terminals have 256 registers
 def terminal_picture(path: str | Path, protocol: PictureProtocol) -> str:
     """Image file -> escape codes and a newline.
 
-    Sources: https://sw.kovidgoyal.net/kitty/graphics-protocol/, https://iterm2.com/documentation-images.html, and the VT3xx graphics
-    programming manual, chapter 14, for sixel.
+    Sources: https://sw.kovidgoyal.net/kitty/graphics-protocol/,
+    https://iterm2.com/documentation-images.html, and the VT3xx graphics programming manual,
+    chapter 14, for sixel.
     """
     with Image.open(path) as image:
-        picture = image.convert("RGB").resize((SHOWN_PX, round(SHOWN_PX * image.height / image.width)), Image.Resampling.BICUBIC)
+        picture = image.convert("RGB").resize(
+            (SHOWN_PX, round(SHOWN_PX * image.height / image.width)), Image.Resampling.BICUBIC
+        )
     if protocol == "sixel":
         return _sixel(picture) + "\n"
     buffer = io.BytesIO()
@@ -46,7 +51,10 @@ def _sixel(picture: Image.Image) -> str:
     pixels = np.asarray(reduced)
     height, width = pixels.shape
     parts = [f'\x1bPq"1;1;{width};{height}']
-    parts += [f"#{color};2;" + ";".join(str(round(value * 100 / 255)) for value in palette[color]) for color in np.unique(pixels)]
+    parts += [
+        f"#{color};2;" + ";".join(str(round(value * 100 / 255)) for value in palette[color])
+        for color in np.unique(pixels)
+    ]
     weights = 1 << np.arange(6)[:, None]
     for top in range(0, height, 6):
         band = pixels[top : top + 6]
@@ -62,5 +70,6 @@ def _run_lengths(values: np.ndarray) -> str:
     starts = np.flatnonzero(np.diff(values, prepend=-1))
     lengths = np.diff(np.append(starts, len(values)))
     return "".join(
-        f"!{length}{chr(value)}" if length > 3 else chr(value) * length for value, length in zip(values[starts], lengths, strict=True)
+        f"!{length}{chr(value)}" if length > 3 else chr(value) * length
+        for value, length in zip(values[starts], lengths, strict=True)
     )

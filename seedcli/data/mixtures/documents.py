@@ -1,7 +1,9 @@
-"""Named sources of training documents -> one weighted, shuffled, endless sequence of samples that is addressed by number.
+"""Named sources of training documents -> one weighted, shuffled, endless sequence of samples that
+is addressed by number.
 
-Sample `n` is a pure function of (seed, n), as `data.sample_order` says. Sources are random-access: shards are read by row groups, tars
-through an index of their members, pictures that rows name by path are tokenised once and their codes cached.
+Sample `n` is a pure function of (seed, n), as `data.sample_order` says. Sources are random-access:
+shards are read by row groups, tars through an index of their members, pictures that rows name by
+path are tokenised once and their codes cached.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 
 class DocumentSource(Protocol):
-    """A finite, random-access source of samples; one with `block_sizes` is read in whole blocks and should be read locally."""
+    """A finite, random-access source of samples; one with `block_sizes` is read in whole blocks and
+    should be read locally.
+    """
 
     def __len__(self) -> int: ...
 
@@ -46,7 +50,13 @@ class DocumentMixture:
     def __init__(self, sources: Sequence[tuple[DocumentSource, float]], *, seed: int):
         self._sources = [source for source, _ in sources]
         self._seed = seed
-        self._order = SampleOrder([(getattr(source, "block_sizes", None) or len(source), weight) for source, weight in sources], seed=seed)
+        self._order = SampleOrder(
+            [
+                (getattr(source, "block_sizes", None) or len(source), weight)
+                for source, weight in sources
+            ],
+            seed=seed,
+        )
 
     def __len__(self) -> int:
         """Rows of all sources."""
@@ -75,7 +85,8 @@ def open_source(
 
     Args:
         section: The recipe's section.
-        codes_of: Paths or bytes of pictures -> their codes; None where there is no visual tokenizer yet (words only).
+        codes_of: Paths or bytes of pictures -> their codes; None where there is no visual
+            tokenizer yet (words only).
         num_queries: Codes of a picture.
         num_codes: Size of the codebook.
         fingerprint: Of the visual tokenizer whose codes are read; another one's are refused.
@@ -84,14 +95,28 @@ def open_source(
     Raises:
         DataError: A source that cannot be read, or codes of another tokenizer.
     """
-    how: dict[str, Any] = {"num_queries": num_queries, "text_column": section.text_column, "fingerprint": fingerprint}
+    how: dict[str, Any] = {
+        "num_queries": num_queries,
+        "text_column": section.text_column,
+        "fingerprint": fingerprint,
+    }
     match section.kind:
         case "emoji-text":
             return EmojiTexts(section.path, conversations=section.form == "messages")
         case "emoji" | "emoji-instructions":
             pictures = read_emoji("train")
-            codes = EmojiCodes(pictures, section.views, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache)
-            return EmojiCaptions(section.path, codes) if section.kind == "emoji" else EmojiInstructions(section.path, codes)
+            codes = EmojiCodes(
+                pictures,
+                section.views,
+                codes_of=_needed(codes_of, section),
+                fingerprint=fingerprint,
+                cache=cache,
+            )
+            return (
+                EmojiCaptions(section.path, codes)
+                if section.kind == "emoji"
+                else EmojiInstructions(section.path, codes)
+            )
         case "tokens":
             return ShardDocuments(section.path, **how)
         case "tar":
@@ -105,14 +130,19 @@ def open_source(
     )
     if section.form != "text" and source.has_pictures():
         name = f"{Path(section.path).resolve()} {folder.resolve()}"
-        source.encode_pictures(PictureStore(name, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache))
+        source.encode_pictures(
+            PictureStore(
+                name, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache
+            )
+        )
     return source
 
 
 def _needed(codes_of: EncodePictures | None, section: DocumentSourceSection) -> EncodePictures:
     if codes_of is None:
         raise DataError(
-            f"source {section.path} ({section.kind}, {section.form}) has pictures, and the text phase has no codes yet",
+            f"source {section.path} ({section.kind}, {section.form}) has pictures, and the text "
+            "phase has no codes yet",
             remedy='use sources of words there: form = "text", kind = "emoji-text"',
         )
     return codes_of

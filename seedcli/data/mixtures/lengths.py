@@ -1,4 +1,6 @@
-"""How long a mixture's documents are, before a run: read from what is on disk, else assumed by form. Torch-free; for `seed plan`."""
+"""How long a mixture's documents are, before a run: read from what is on disk, else assumed by
+form. Torch-free; for `seed plan`.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ _ROWS = 400  # rows that are read of a source
 _PACKED_ROWS = 400
 _SPREAD = 0.5  # standard deviation of the logarithm of assumed numbers of words
 
-# Form -> (pictures, tokens of words) of a typical document, a conversation's wording included. Captions: COCO's and BLIP's have about ten
-# words. Interleaved: MMC4 has 5.6 pictures and 425 tokens a document, OBELISC 2.5 and 816 (their papers). The others are guesses.
+# Form -> (pictures, tokens of words) of a typical document, a conversation's wording included.
+# Captions: COCO's and BLIP's have about ten words. Interleaved: MMC4 has 5.6 pictures and 425
+# tokens a document, OBELISC 2.5 and 816 (their papers). The others are guesses.
 TYPICAL: dict[str, tuple[int, int]] = {
     "text": (0, 600),
     "caption": (1, 14),
@@ -51,7 +54,9 @@ TYPICAL: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class SourceLengths:
-    """Tokens of documents of one source, BOS and EOS included, longer ones cut; and what that rests on."""
+    """Tokens of documents of one source, BOS and EOS included, longer ones cut;
+    and what that rests on.
+    """
 
     lengths: list[int]
     basis: str
@@ -64,7 +69,9 @@ class SourceLengths:
 
 @dataclass(frozen=True)
 class Padding:
-    """Share of positions that hold nothing: rows of one document padded to its source's `max_tokens`, and packed rows."""
+    """Share of positions that hold nothing: rows of one document padded to its source's
+    `max_tokens`, and packed rows.
+    """
 
     to_longest: float
     packed: float
@@ -79,7 +86,8 @@ def source_lengths(
     text_tokenizer: PreTrainedTokenizerBase | None,
     seed: int,
 ) -> SourceLengths:
-    """A recipe's source -> lengths of its documents: of some hundred rows where it lies on this disk, else typical ones of its form.
+    """A recipe's source -> lengths of its documents: of some hundred rows where it lies on this
+    disk, else typical ones of its form.
 
     Pictures are counted, not encoded; nothing is downloaded or written.
 
@@ -104,30 +112,59 @@ def source_lengths(
         basis = f"{len(counted)} rows read, {CHARACTERS_PER_TOKEN:g} characters a token"
     else:
         vocabulary = CodeVocabulary.of(text_tokenizer, num_queries) if num_queries else None
-        sequences = [build_sequence(document, text_tokenizer, vocabulary, section.max_tokens) for document in documents]
+        sequences = [
+            build_sequence(document, text_tokenizer, vocabulary, section.max_tokens)
+            for document in documents
+        ]
         counted = [len(sequence.ids) for sequence in sequences if sequence]
         basis = f"{len(counted)} rows read"
     return SourceLengths([min(length, section.max_tokens) for length in counted], basis)
 
 
-def padding(sources: Sequence[tuple[DocumentSourceSection, SourceLengths]], *, context_length: int, seed: int) -> tuple[float, Padding]:
-    """Sources and their lengths -> (mean tokens of a document, padding with and without packing), packed as the trainer packs."""
+def padding(
+    sources: Sequence[tuple[DocumentSourceSection, SourceLengths]],
+    *,
+    context_length: int,
+    seed: int,
+) -> tuple[float, Padding]:
+    """Sources and their lengths -> (mean tokens of a document, padding with and without packing),
+    packed as the trainer packs.
+    """
     weights = [section.weight for section, _ in sources]
     total = sum(weights)
     limits = [min(section.max_tokens, context_length) for section, _ in sources]
     mean = sum(weight * one.mean for weight, (_, one) in zip(weights, sources, strict=True)) / total
     allotted = sum(weight * limit for weight, limit in zip(weights, limits, strict=True)) / total
-    stream = iter(PackedStream(_Drawn([one for _, one in sources], weights, context_length, seed), context_length=context_length, lanes=1))
+    stream = iter(
+        PackedStream(
+            _Drawn([one for _, one in sources], weights, context_length, seed),
+            context_length=context_length,
+            lanes=1,
+        )
+    )
     counts = [next(stream).counts for _ in range(_PACKED_ROWS)]
-    packed = 1 - sum(count["real_tokens"] for count in counts) / sum(count["row_tokens"] for count in counts)
+    packed = 1 - sum(count["real_tokens"] for count in counts) / sum(
+        count["row_tokens"] for count in counts
+    )
     return mean, Padding(1 - mean / allotted, packed)
 
 
 class _Drawn:
     """Sequences of drawn lengths, for `PackedStream`."""
 
-    def __init__(self, sources: Sequence[SourceLengths], weights: Sequence[float], context_length: int, seed: int):
-        self._sources, self._weights, self._context_length, self._seed = sources, weights, context_length, seed
+    def __init__(
+        self,
+        sources: Sequence[SourceLengths],
+        weights: Sequence[float],
+        context_length: int,
+        seed: int,
+    ):
+        self._sources, self._weights, self._context_length, self._seed = (
+            sources,
+            weights,
+            context_length,
+            seed,
+        )
 
     def sample(self, n: int) -> TokenSequence:
         rng = random.Random(hash((self._seed, n)))
@@ -149,7 +186,11 @@ def _files(section: DocumentSourceSection) -> list[Path]:
 
 
 def _documents(
-    section: DocumentSourceSection, template: ConversationTemplate, num_queries: int, num_codes: int, rng: random.Random
+    section: DocumentSourceSection,
+    template: ConversationTemplate,
+    num_queries: int,
+    num_codes: int,
+    rng: random.Random,
 ) -> list[Document]:
     """Documents of rows that are spread over the source; pictures have codes of zeros."""
     from seedcli.data.mixtures.documents import open_source
@@ -174,13 +215,20 @@ def _documents(
             cache=Path(cache),
         )
         step = max(1, len(source) // _ROWS)
-        documents = [build_document(source.read(row, rng), section, rng, template) for row in range(0, len(source), step)]
+        documents = [
+            build_document(source.read(row, rng), section, rng, template)
+            for row in range(0, len(source), step)
+        ]
     return [document for document in documents if document]
 
 
 def _estimated_length(document: Document, num_queries: int) -> int:
     segments = [segment for piece in document for segment in piece.segments]
-    words = sum(math.ceil(len(segment) / CHARACTERS_PER_TOKEN) for segment in segments if isinstance(segment, str))
+    words = sum(
+        math.ceil(len(segment) / CHARACTERS_PER_TOKEN)
+        for segment in segments
+        if isinstance(segment, str)
+    )
     return 2 + words + (num_queries + 2) * sum(not isinstance(segment, str) for segment in segments)
 
 

@@ -1,8 +1,10 @@
-"""Image-text pairs for training the tokenizer: named sources -> one weighted, shuffled, endless sequence that is addressed by number.
+"""Image-text pairs for training the tokenizer: named sources -> one weighted, shuffled, endless
+sequence that is addressed by number.
 
-Sample `n` of a mixture is a pure function of (seed, n): which source, which row, which caption, which augmentation. So a run's position
-is one integer, any number of ranks reads the same samples, and nothing is replayed on resume. Sources are
-therefore random-access: memory-mapped tables through `datasets`, and tars through an index of their members.
+Sample `n` of a mixture is a pure function of (seed, n): which source, which row, which caption,
+which augmentation. So a run's position is one integer, any number of ranks reads the same samples,
+and nothing is replayed on resume. Sources are therefore random-access: memory-mapped tables through
+`datasets`, and tars through an index of their members.
 """
 
 from __future__ import annotations
@@ -54,14 +56,17 @@ class PairSource(Protocol):
 class EmojiPairs:
     """The bundled emoji, a row an emoji or a row a picture.
 
-    By emoji, a contrastive batch smaller than the set never holds two pictures of one emoji, which would be false negatives of each other.
+    By emoji, a contrastive batch smaller than the set never holds two pictures of one emoji, which
+    would be false negatives of each other.
     """
 
     def __init__(self, split: str, *, by_picture: bool = False):
         pictures = read_emoji(split)
         groups: dict[str, list[EmojiPicture]] = {}
         for picture in pictures:
-            groups.setdefault(picture.key if by_picture else picture.base_hexcode, []).append(picture)
+            groups.setdefault(picture.key if by_picture else picture.base_hexcode, []).append(
+                picture
+            )
         self._rows = list(groups.values())
 
     def __len__(self) -> int:
@@ -73,15 +78,22 @@ class EmojiPairs:
 
 
 class TablePairs:
-    """Rows of anything `datasets` reads without code from the hub: parquet, JSON lines, CSV, an image folder, a hub id, a saved set."""
+    """Rows of anything `datasets` reads without code from the hub: parquet, JSON lines, CSV, an
+    image folder, a hub id, a saved set.
+    """
 
     def __init__(self, path: str, *, split: str, image_column: str, caption_column: str):
         import datasets
 
         table = open_table(path, split=split)
-        absent = [column for column in (image_column, caption_column) if column not in table.column_names]
+        absent = [
+            column for column in (image_column, caption_column) if column not in table.column_names
+        ]
         if absent:
-            raise DataError(f"training source {path} has no column {', '.join(absent)}; it has {', '.join(table.column_names)}")
+            raise DataError(
+                f"training source {path} has no column {', '.join(absent)}; it has "
+                f"{', '.join(table.column_names)}"
+            )
         if isinstance(table.features[image_column], datasets.Image):
             table = table.cast_column(image_column, datasets.Image(decode=False))
         self._table, self._image_column, self._caption_column = table, image_column, caption_column
@@ -92,14 +104,19 @@ class TablePairs:
 
     def read(self, index: int, rng: random.Random) -> Pair:
         row = self._table[index]
-        return Pair(_image_of(row[self._image_column], self._folder), _caption_of(row[self._caption_column], rng))
+        return Pair(
+            _image_of(row[self._image_column], self._folder),
+            _caption_of(row[self._caption_column], rng),
+        )
 
 
 class TarPairs:
-    """Webdataset tars: members of one stem form a row. Members are found by an index of offsets, and a row is read with two seeks.
+    """Webdataset tars: members of one stem form a row. Members are found by an index of offsets,
+    and a row is read with two seeks.
 
-    The index of a tar is made once (about a second for 10,000 rows) and kept in the cache folder, 32 bytes a row, memory-mapped.
-    Rows are read in random order: tars belong on a local disk or on storage that is quick at random reads.
+    The index of a tar is made once (about a second for 10,000 rows) and kept in the cache folder,
+    32 bytes a row, memory-mapped. Rows are read in random order: tars belong on a local disk or on
+    storage that is quick at random reads.
     """
 
     def __init__(self, pattern: str, *, caption_key: str, cache: Path | None = None):
@@ -108,7 +125,12 @@ class TarPairs:
         self._caption_key = caption_key
         with ThreadPoolExecutor() as pool:
             self._indices = list(
-                pool.map(lambda tar: cached_index(tar, caption_key, cache, lambda path: _index_tar(path, caption_key)), self._tars)
+                pool.map(
+                    lambda tar: cached_index(
+                        tar, caption_key, cache, lambda path: _index_tar(path, caption_key)
+                    ),
+                    self._tars,
+                )
             )
         self._ends = np.cumsum([len(index) for index in self._indices])
 
@@ -124,22 +146,35 @@ class TarPairs:
             image = file.read(image_size)
             file.seek(caption_offset)
             text = file.read(caption_size).decode("utf-8", "replace")
-        return Pair(image, text if self._caption_key == "txt" else _caption_of(json.loads(text), rng))
+        return Pair(
+            image, text if self._caption_key == "txt" else _caption_of(json.loads(text), rng)
+        )
 
 
 def _index_tar(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:
-    """Tar -> (image offset, size, caption offset, size) of every complete row, in the tar's order."""
+    """Tar -> (image offset, size, caption offset, size) of every complete
+    row, in the tar's order.
+    """
     pictures, captions = {"jpg", "jpeg", "png", "webp"}, {caption_key}
     found: dict[str, dict[str, tuple[int, int]]] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 stem, _, suffix = member.name.partition(".")
-                kind = "image" if suffix.lower() in pictures else "caption" if suffix.lower() in captions else None
+                kind = (
+                    "image"
+                    if suffix.lower() in pictures
+                    else "caption"
+                    if suffix.lower() in captions
+                    else None
+                )
                 if member.isfile() and kind:
                     found.setdefault(stem, {})[kind] = (member.offset_data, member.size)
     except (OSError, tarfile.TarError) as error:
-        raise DataError(f"training source {path} cannot be read: {error}", remedy="uncompressed webdataset tars are expected") from error
+        raise DataError(
+            f"training source {path} cannot be read: {error}",
+            remedy="uncompressed webdataset tars are expected",
+        ) from error
     return [(*row["image"], *row["caption"]) for row in found.values() if len(row) == 2]
 
 
@@ -164,13 +199,22 @@ class Mixture:
         preprocess: The preset's training preprocessing.
     """
 
-    def __init__(self, sources: Sequence[tuple[PairSource, float]], *, seed: int, preprocess: PreprocessConfig):
+    def __init__(
+        self,
+        sources: Sequence[tuple[PairSource, float]],
+        *,
+        seed: int,
+        preprocess: PreprocessConfig,
+    ):
         self._sources = [source for source, _ in sources]
         self._seed = seed
-        # Affine views are made a batch at a time, from plain squares: for small pictures that is several times faster.
+        # Affine views are made a batch at a time, from plain squares: for small pictures that is
+        # several times faster.
         self._batched = preprocess.geometry == "random-affine"
         self._config = preprocess
-        self._preprocess = build_preprocess(dataclasses.replace(preprocess, geometry="squash") if self._batched else preprocess)
+        self._preprocess = build_preprocess(
+            dataclasses.replace(preprocess, geometry="squash") if self._batched else preprocess
+        )
         self._order = SampleOrder([(len(source), weight) for source, weight in sources], seed=seed)
 
     def __len__(self) -> int:
@@ -178,7 +222,9 @@ class Mixture:
         return sum(len(source) for source in self._sources)
 
     def locate(self, n: int) -> tuple[int, int]:
-        """Sample number -> (source number, row), shuffled anew on each pass over a source, without a table of rows."""
+        """Sample number -> (source number, row), shuffled anew on each pass over a source,
+        without a table of rows.
+        """
         return self._order.locate(n)
 
     def sample(self, n: int) -> tuple[torch.Tensor, str]:
@@ -201,10 +247,15 @@ class Mixture:
                 return self._preprocess.to_square(image), pair.caption
             torch.manual_seed(rng.getrandbits(63))
             return self._preprocess(image), pair.caption
-        raise DataError(f"{_ATTEMPTS} pictures in a row cannot be opened near row {row} of training source {number}")
+        raise DataError(
+            f"{_ATTEMPTS} pictures in a row cannot be opened near row {row} of training "
+            f"source {number}"
+        )
 
     def batch(self, step: int, *, batch_size: int, rows: slice) -> tuple[torch.Tensor, list[str]]:
-        """Rows of global batch `step` -> pixels [rows,3,S,S] and captions; leaves torch's generator as it was."""
+        """Rows of global batch `step` -> pixels [rows,3,S,S] and captions; leaves
+        torch's generator as it was.
+        """
         numbers = range(step * batch_size, (step + 1) * batch_size)[rows]
         with torch.random.fork_rng(devices=[]):
             pictures, captions = zip(*(self.sample(n) for n in numbers), strict=True)

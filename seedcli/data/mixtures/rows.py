@@ -1,4 +1,6 @@
-"""Document sources on disk: token shards, tables, JSON lines, and tars of JSON or pickled rows. All are random-access."""
+"""Document sources on disk: token shards, tables, JSON lines, and tars of JSON or pickled rows.
+All are random-access.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ _ROW_MEMBERS = {"json": 0, "pkl": 1, "pickle": 1}
 
 
 class ShardDocuments:
-    """Token shards: a row group at a time is read and kept, so rows should be asked for block by block.
+    """Token shards: a row group at a time is read and kept, so rows should be
+    asked for block by block.
 
     Args:
         path: A shard, or a folder of shards.
@@ -43,9 +46,14 @@ class ShardDocuments:
     def __init__(self, path: str, *, fingerprint: str, num_queries: int, text_column: str):
         shards = open_shards([path], fingerprint=fingerprint or None)
         if num_queries and shards.header.num_queries != num_queries:
-            raise DataError(f"{path}: {shards.header.num_queries} codes a picture, the tokenizer at hand makes {num_queries}")
+            raise DataError(
+                f"{path}: {shards.header.num_queries} codes a picture, the tokenizer at hand "
+                f"makes {num_queries}"
+            )
         self._text_column = text_column
-        self._blocks = [(shard, number) for shard in shards.paths for number in range(len(block_sizes(shard)))]
+        self._blocks = [
+            (shard, number) for shard in shards.paths for number in range(len(block_sizes(shard)))
+        ]
         self.block_sizes = [size for shard in shards.paths for size in block_sizes(shard)]
         self._ends = np.cumsum(self.block_sizes)
         self._kept: OrderedDict[int, tuple] = OrderedDict()
@@ -62,11 +70,17 @@ class ShardDocuments:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(place)
         header, batch = self._kept[place]
-        found = next(rows_of_batch(batch.slice(row - (int(self._ends[place - 1]) if place else 0), 1), header))
+        found = next(
+            rows_of_batch(
+                batch.slice(row - (int(self._ends[place - 1]) if place else 0), 1), header
+            )
+        )
         meta = json.loads(found.meta) if found.meta else {}
         if isinstance(found, DocumentRow):
             return Sample(found.key, found.segments, found.messages, meta)
-        return Sample(found.key, (tuple(found.codes.tolist()), *self._caption(found, meta, rng)), meta=meta)
+        return Sample(
+            found.key, (tuple(found.codes.tolist()), *self._caption(found, meta, rng)), meta=meta
+        )
 
     def _caption(self, row: TokenRow, meta: dict[str, Any], rng: random.Random) -> tuple[str, ...]:
         text = row.text if self._text_column == "text" else meta.get(self._text_column)
@@ -87,9 +101,15 @@ class RowDocuments:
 
     block_sizes: list[int] | None = None
 
-    def __init__(self, name: str, *, num_queries: int, text_column: str, fingerprint: str, folder: Path):
+    def __init__(
+        self, name: str, *, num_queries: int, text_column: str, fingerprint: str, folder: Path
+    ):
         self._name, self._fingerprint = name, fingerprint
-        self._how: dict[str, Any] = {"num_queries": num_queries, "text_column": text_column, "folder": folder}
+        self._how: dict[str, Any] = {
+            "num_queries": num_queries,
+            "text_column": text_column,
+            "folder": folder,
+        }
         self._store: PictureStore | None = None
 
     def __len__(self) -> int:
@@ -118,7 +138,9 @@ class RowDocuments:
         if self._store:
             return self._store.resolve(sample)
         if pictures_of(sample):
-            raise DataError(f"{self._name}, row {row}: names a picture where only codes were expected")
+            raise DataError(
+                f"{self._name}, row {row}: names a picture where only codes were expected"
+            )
         return sample
 
     def _sample(self, number: int, rng: random.Random | None) -> Sample:
@@ -126,14 +148,16 @@ class RowDocuments:
         made_by = row.get("fingerprint")
         if made_by and self._fingerprint and made_by != self._fingerprint:
             raise DataError(
-                f"{self._name}, row {number}: codes of {row.get('model', 'another model')} ({made_by[:12]}), "
-                f"but the model at hand is {self._fingerprint[:12]}",
+                f"{self._name}, row {number}: codes of {row.get('model', 'another model')} "
+                f"({made_by[:12]}), but the model at hand is {self._fingerprint[:12]}",
                 remedy="tokenize the images again with the model at hand",
             )
         try:
             return sample_of_row(row, f"{self._name}/{number}", rng=rng, **self._how)
         except DataError as error:
-            raise DataError(f"{self._name}, row {number}: {error.message}", remedy=error.remedy) from None
+            raise DataError(
+                f"{self._name}, row {number}: {error.message}", remedy=error.remedy
+            ) from None
 
 
 class TableDocuments(RowDocuments):
@@ -183,12 +207,18 @@ class LineDocuments(RowDocuments):
             return _as_object(file.read(size), f"{self._path}, row {number}")
 
     def has_pictures(self) -> bool:
-        """Whether rows name pictures that are not codes yet: the first thousand lines are looked at."""
-        return any(pictures_of(self._sample(number, None)) for number in range(min(len(self), 1000)))
+        """Whether rows name pictures that are not codes yet: the first
+        thousand lines are looked at.
+        """
+        return any(
+            pictures_of(self._sample(number, None)) for number in range(min(len(self), 1000))
+        )
 
 
 class TarDocuments(RowDocuments):
-    """Webdataset tars whose rows are .json or .pkl members with codes; pickles may hold plain values only."""
+    """Webdataset tars whose rows are .json or .pkl members with codes; pickles may
+    hold plain values only.
+    """
 
     def __init__(self, pattern: str, *, cache: Path, **how: Any):
         super().__init__(pattern, **how)
@@ -207,7 +237,10 @@ class TarDocuments(RowDocuments):
             DataError: It is no object, or a pickle of anything but plain values.
         """
         place = int(np.searchsorted(self._ends, number, side="right"))
-        offset, size, pickled, _ = (int(value) for value in self._indices[place][number - (self._ends[place - 1] if place else 0)])
+        offset, size, pickled, _ = (
+            int(value)
+            for value in self._indices[place][number - (self._ends[place - 1] if place else 0)]
+        )
         with open(self._tars[place], "rb") as file:
             file.seek(offset)
             data = file.read(size)
@@ -232,7 +265,8 @@ def read_plain_pickle(data: bytes, where: str) -> dict[str, Any]:
         row = _PlainUnpickler(io.BytesIO(data)).load()
     except Exception as error:  # damaged pickles raise anything
         raise DataError(
-            f"{where}: is no pickle of plain values ({error})", remedy="only rows as the official tools wrote them are read"
+            f"{where}: is no pickle of plain values ({error})",
+            remedy="only rows as the official tools wrote them are read",
         ) from None
     if not isinstance(row, dict):
         raise DataError(f"{where}: holds a {type(row).__name__}, expected the fields of a row")
@@ -245,7 +279,9 @@ def _as_object(data: bytes, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{where}: is no JSON ({error})") from None
     if not isinstance(row, dict):
-        raise DataError(f"{where}: holds a {type(row).__name__}, expected an object with the fields of a row")
+        raise DataError(
+            f"{where}: holds a {type(row).__name__}, expected an object with the fields of a row"
+        )
     return row
 
 
@@ -265,7 +301,11 @@ def _index_rows(path: Path) -> list[tuple[int, ...]]:
             return [
                 (member.offset_data, member.size, _ROW_MEMBERS[suffix], 0)
                 for member in tar
-                if member.isfile() and (suffix := member.name.rpartition(".")[2].lower()) in _ROW_MEMBERS
+                if member.isfile()
+                and (suffix := member.name.rpartition(".")[2].lower()) in _ROW_MEMBERS
             ]
     except (OSError, tarfile.TarError) as error:
-        raise DataError(f"training source {path} cannot be read: {error}", remedy="uncompressed webdataset tars are expected") from error
+        raise DataError(
+            f"training source {path} cannot be read: {error}",
+            remedy="uncompressed webdataset tars are expected",
+        ) from error

@@ -1,8 +1,9 @@
-"""The published layouts that `seed tokens build` reads: one table from FORMAT to its layouts, and what its documents serve.
+"""The published layouts that `seed tokens build` reads: one table from FORMAT to its layouts, and
+what its documents serve.
 
-A layout is known by the fields of its records. Sources name who describes it; `checked` says whether files as published have been read with
-it, which but for our own none have: layouts are written from their descriptions and from loaders that read them, tests from files made by
-hand.
+A layout is known by the fields of its records. Sources name who describes it; `checked` says
+whether files as published have been read with it, which but for our own none have: layouts are
+written from their descriptions and from loaders that read them, tests from files made by hand.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Layout:
         sets: What is published in it.
         files: The INPUT to name.
         fields: A record of this layout has them all; the first layout that fits a record reads it.
-        read: Record -> samples whose pictures are references (`data.picture_finder`), cells, or codes; keys are given later.
+        read: Record -> samples whose pictures are references (`data.picture_finder`), cells, or
+            codes; keys are given later.
         source: Where the layout is described.
         checked: Whether files as published have been read.
     """
@@ -49,7 +51,8 @@ class SetFormat:
         content: What rows of its shards are.
         forms: Forms of a recipe's source that read them.
         layouts: In the order in which they are tried.
-        keeps_rest: A document goes on without a picture that cannot be read; elsewhere it is dropped.
+        keeps_rest: A document goes on without a picture that cannot be read;
+            elsewhere it is dropped.
     """
 
     content: Literal["segments", "messages"]
@@ -63,60 +66,90 @@ class SetFormat:
         Raises:
             DataError: It fits no layout, or is not what its layout promises.
         """
-        layout = next((one for one in self.layouts if all(record.get(field) is not None for field in one.fields)), None)
+        layout = next(
+            (
+                one
+                for one in self.layouts
+                if all(record.get(field) is not None for field in one.fields)
+            ),
+            None,
+        )
         if layout is None:
             raise DataError(
-                f"fields {', '.join(sorted(map(str, record)))}; expected " + ", or ".join(" + ".join(one.fields) for one in self.layouts)
+                f"fields {', '.join(sorted(map(str, record)))}; expected "
+                + ", or ".join(" + ".join(one.fields) for one in self.layouts)
             )
         try:
             return list(layout.read(record))
         except DataError:
             raise
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
-            raise DataError(f"is no record of {layout.sets} ({type(error).__name__}: {error})") from None
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            StopIteration,
+        ) as error:
+            raise DataError(
+                f"is no record of {layout.sets} ({type(error).__name__}: {error})"
+            ) from None
 
 
 _LLAVA = "https://github.com/haotian-liu/LLaVA (docs/Data.md)"
 _VQA = "https://visualqa.org/vqa_v2_download.html"
-_OTTER = "https://github.com/Luodian/Otter (mimic-it/README.md), https://huggingface.co/datasets/pufanyi/MIMICIT"
+_OTTER = (
+    "https://github.com/Luodian/Otter (mimic-it/README.md), "
+    "https://huggingface.co/datasets/pufanyi/MIMICIT"
+)
 _XUDEJING = "https://github.com/xudejing/video-question-answering"
 
 FORMATS: dict[str, SetFormat] = {
     "messages": SetFormat(
         "messages",
         ("messages",),
-        (Layout("your own, seed chat's /save", "JSON lines", ("messages",), dialogues.read_own, "this project", checked=True),),
+        (Layout("your own, seed chat's /save", "JSON lines", ("messages",), dialogues.read_own,
+                "this project", checked=True),),
     ),
     "llava": SetFormat(
         "messages",
         ("messages",),
         (
-            Layout("SVIT", "conversation.json, ...", ("image_id", "conversations"), dialogues.read_svit, "loaders of SVIT on GitHub"),
-            Layout("LLaVA, LLaVA-595K, LLaVAR", "*.json", ("conversations",), dialogues.read_llava, _LLAVA),
-            Layout("LRV-Instruction", "*.json", ("image_id", "question", "answer"), dialogues.read_lrv,
+            Layout("SVIT", "conversation.json, ...", ("image_id", "conversations"),
+                   dialogues.read_svit, "loaders of SVIT on GitHub"),
+            Layout("LLaVA, LLaVA-595K, LLaVAR", "*.json", ("conversations",), dialogues.read_llava,
+                   _LLAVA),
+            Layout("LRV-Instruction", "*.json", ("image_id", "question", "answer"),
+                   dialogues.read_lrv,
                    "https://github.com/FuxiaoLiu/LRV-Instruction"),
         ),
     ),
     "visdial": SetFormat(
         "messages",
         ("messages",),
-        (Layout("VisDial 1.0", "visdial_1.0_train.json", ("image_id", "caption", "dialog"), dialogues.read_visdial,
+        (Layout("VisDial 1.0", "visdial_1.0_train.json", ("image_id", "caption", "dialog"),
+                dialogues.read_visdial,
                 "https://visualdialog.org/data"),),
     ),
     "vqa": SetFormat(
         "segments",
         ("question",),
         (
-            Layout("TextVQA", "TextVQA_0.5.1_train.json", ("question", "image_id", "answers", "set_name"), questions.read_textvqa,
+            Layout("TextVQA", "TextVQA_0.5.1_train.json",
+                   ("question", "image_id", "answers", "set_name"), questions.read_textvqa,
                    "https://textvqa.org/dataset/"),
-            Layout("VQAv2, OK-VQA", "questions and annotations, two .json", ("question_id", "question", "image_id", "answers"),
+            Layout("VQAv2, OK-VQA", "questions and annotations, two .json",
+                   ("question_id", "question", "image_id", "answers"),
                    questions.read_vqa, _VQA),
             Layout("VizWiz", "train.json", ("image", "question", "answers"), questions.read_vizwiz,
                    "https://vizwiz.org/tasks-and-datasets/vqa/"),
-            Layout("A-OKVQA", "aokvqa_v1p0_train.json", ("image_id", "question", "choices"), questions.read_aokvqa,
+            Layout("A-OKVQA", "aokvqa_v1p0_train.json", ("image_id", "question", "choices"),
+                   questions.read_aokvqa,
                    "https://github.com/allenai/aokvqa"),
-            Layout("OCR-VQA", "dataset.json", ("imageURL", "questions", "answers"), questions.read_ocrvqa, "https://ocr-vqa.github.io/"),
-            Layout("TextCaps", "TextCaps_0.1_train.json", ("caption_str", "image_id"), questions.read_textcaps,
+            Layout("OCR-VQA", "dataset.json", ("imageURL", "questions", "answers"),
+                   questions.read_ocrvqa, "https://ocr-vqa.github.io/"),
+            Layout("TextCaps", "TextCaps_0.1_train.json", ("caption_str", "image_id"),
+                   questions.read_textcaps,
                    "https://textvqa.org/textcaps/dataset/"),
         ),
     ),
@@ -130,16 +163,22 @@ FORMATS: dict[str, SetFormat] = {
         "segments",
         ("video-question",),
         (
-            Layout("NExT-QA", "train.csv", ("video", "question", "answer", "qid"), questions.read_nextqa,
+            Layout("NExT-QA", "train.csv", ("video", "question", "answer", "qid"),
+                   questions.read_nextqa,
                    "https://github.com/doc-doc/NExT-QA, NExT-OE"),
-            Layout("ActivityNet-QA", "train_q.json and train_a.json", ("video_name", "question", "answer"), questions.read_activitynet_qa,
+            Layout("ActivityNet-QA", "train_q.json and train_a.json",
+                   ("video_name", "question", "answer"), questions.read_activitynet_qa,
                    "https://github.com/MILVLG/activitynet-qa"),
-            Layout("Video-ChatGPT", "VideoInstruct100K.json", ("video_id", "q", "a"), questions.read_video_chatgpt,
+            Layout("Video-ChatGPT", "VideoInstruct100K.json", ("video_id", "q", "a"),
+                   questions.read_video_chatgpt,
                    "https://github.com/mbzuai-oryx/Video-ChatGPT"),
-            Layout("MSR-VTT-QA, MSVD-QA", "train_qa.json", ("video_id", "question", "answer"), questions.read_msrvtt_qa, _XUDEJING),
-            Layout("MSR-VTT captions", "train_val_videodatainfo.json", ("video_id", "caption"), questions.read_msrvtt_captions,
+            Layout("MSR-VTT-QA, MSVD-QA", "train_qa.json", ("video_id", "question", "answer"),
+                   questions.read_msrvtt_qa, _XUDEJING),
+            Layout("MSR-VTT captions", "train_val_videodatainfo.json", ("video_id", "caption"),
+                   questions.read_msrvtt_captions,
                    "MSR-VTT's own videodatainfo"),
-            Layout("MSVD captions", "AllVideoDescriptions.txt", ("name", "text"), questions.read_msvd_captions,
+            Layout("MSVD captions", "AllVideoDescriptions.txt", ("name", "text"),
+                   questions.read_msvd_captions,
                    "MSVD's own AllVideoDescriptions"),
         ),
     ),
@@ -147,9 +186,11 @@ FORMATS: dict[str, SetFormat] = {
         "segments",
         ("edit",),
         (
-            Layout("InstructPix2Pix, table", "*.parquet", ("original_image", "edit_prompt", "edited_image"), pictures.read_pix2pix_table,
+            Layout("InstructPix2Pix, table", "*.parquet",
+                   ("original_image", "edit_prompt", "edited_image"), pictures.read_pix2pix_table,
                    "https://huggingface.co/datasets/timbrooks/instructpix2pix-clip-filtered"),
-            Layout("InstructPix2Pix, folders", "seeds.json", ("folder", "seeds", "prompt"), pictures.read_pix2pix_folder,
+            Layout("InstructPix2Pix, folders", "seeds.json", ("folder", "seeds", "prompt"),
+                   pictures.read_pix2pix_folder,
                    "https://github.com/timothybrooks/instruct-pix2pix"),
         ),
     ),
@@ -157,11 +198,14 @@ FORMATS: dict[str, SetFormat] = {
         "segments",
         ("edit",),
         (
-            Layout("MagicBrush, table", "*.parquet", ("source_img", "instruction", "target_img"), pictures.read_magicbrush_table,
+            Layout("MagicBrush, table", "*.parquet", ("source_img", "instruction", "target_img"),
+                   pictures.read_magicbrush_table,
                    "https://huggingface.co/datasets/osunlp/MagicBrush"),
-            Layout("MagicBrush, sessions", "edit_sessions.json", ("id", "items"), pictures.read_magicbrush_session,
+            Layout("MagicBrush, sessions", "edit_sessions.json", ("id", "items"),
+                   pictures.read_magicbrush_session,
                    "https://osu-nlp-group.github.io/MagicBrush/"),
-            Layout("MagicBrush, turns", "edit_turns.json", ("input", "output", "instruction"), pictures.read_magicbrush_turn,
+            Layout("MagicBrush, turns", "edit_turns.json", ("input", "output", "instruction"),
+                   pictures.read_magicbrush_turn,
                    "https://osu-nlp-group.github.io/MagicBrush/"),
         ),
     ),
@@ -169,41 +213,49 @@ FORMATS: dict[str, SetFormat] = {
         "segments",
         ("difference",),
         (
-            Layout("MIMIC-IT CGD", "CGD_instructions.json", ("instruction", "answer", "image_ids"), pictures.read_difference, _OTTER),
-            Layout("MIMIC-IT CGD, table", "*.parquet", ("instruction", "answer", "images"), pictures.read_difference, _OTTER),
+            Layout("MIMIC-IT CGD", "CGD_instructions.json", ("instruction", "answer", "image_ids"),
+                   pictures.read_difference, _OTTER),
+            Layout("MIMIC-IT CGD, table", "*.parquet", ("instruction", "answer", "images"),
+                   pictures.read_difference, _OTTER),
         ),
     ),
     "vist": SetFormat(
         "segments",
         ("story",),
-        (Layout("VIST, stories in sequence", "train.story-in-sequence.json", ("story_id", "parts"), pictures.read_story,
+        (Layout("VIST, stories in sequence", "train.story-in-sequence.json", ("story_id", "parts"),
+                pictures.read_story,
                 "https://visionandlanguage.net/VIST/dataset.html"),),
     ),
     "coco-captions": SetFormat(
         "segments",
         ("caption", "describe", "draw"),
         (
-            Layout("COCO captions", "captions_train2014.json", ("file_name", "caption"), pictures.read_coco_caption,
+            Layout("COCO captions", "captions_train2014.json", ("file_name", "caption"),
+                   pictures.read_coco_caption,
                    "https://cocodataset.org/#format-data"),
-            Layout("Karpathy's COCO, Flickr30K", "dataset_coco.json", ("filename", "sentences", "split"), pictures.read_karpathy,
+            Layout("Karpathy's COCO, Flickr30K", "dataset_coco.json",
+                   ("filename", "sentences", "split"), pictures.read_karpathy,
                    "https://cs.stanford.edu/people/karpathy/deepimagesent/"),
         ),
     ),
     "journeydb": SetFormat(
         "segments",
         ("draw", "caption"),
-        (Layout("JourneyDB", "train_anno_realease_repath.jsonl", ("img_path",), pictures.read_journeydb,
+        (Layout("JourneyDB", "train_anno_realease_repath.jsonl", ("img_path",),
+                pictures.read_journeydb,
                 "https://huggingface.co/datasets/JourneyDB/JourneyDB"),),
     ),
     "webvid": SetFormat(
         "segments",
         ("video-caption",),
-        (Layout("WebVid", "results_10M_train.csv", ("videoid", "name"), pictures.read_webvid, "https://github.com/m-bain/webvid"),),
+        (Layout("WebVid", "results_10M_train.csv", ("videoid", "name"), pictures.read_webvid,
+                "https://github.com/m-bain/webvid"),),
     ),
     "mmc4": SetFormat(
         "segments",
         ("interleaved",),
-        (Layout("MMC4", "docs_shard_N_v2.jsonl.zip", ("text_list", "image_info"), pictures.read_mmc4, "https://github.com/allenai/mmc4"),),
+        (Layout("MMC4", "docs_shard_N_v2.jsonl.zip", ("text_list", "image_info"),
+                pictures.read_mmc4, "https://github.com/allenai/mmc4"),),
         keeps_rest=True,
     ),
     "obelics": SetFormat(
@@ -225,5 +277,8 @@ def set_format(name: str) -> SetFormat:
     if name not in FORMATS:
         near = difflib.get_close_matches(name, FORMATS, n=1)
         guess = f"Did you mean {near[0]}? " if near else ""
-        raise UsageError(f"no FORMAT is called {name}; there are {', '.join(FORMATS)}", remedy=f"{guess}See: seed tokens formats")
+        raise UsageError(
+            f"no FORMAT is called {name}; there are {', '.join(FORMATS)}",
+            remedy=f"{guess}See: seed tokens formats",
+        )
     return FORMATS[name]

@@ -1,4 +1,5 @@
-"""The state on disk of `seed tokens build`: the frozen list of documents and of the pictures that they share. Torch-free.
+"""The state on disk of `seed tokens build`: the frozen list of documents and of the pictures that
+they share. Torch-free.
 
 The workspace `.seed/` in the output folder holds, beside what `data.token_job` keeps there,
     manifest.json      settings and planned shards; appears when the listing is complete
@@ -7,7 +8,7 @@ The workspace `.seed/` in the output folder holds, beside what `data.token_job` 
     pictures.jsonl     the others, each once, in the order of their first use
     pictures/          codes of these: a folder of token shards as `seed tokenize` writes it
 The key of a picture's row is its number. All but the manifest go when every shard is written.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -43,11 +44,20 @@ class DocumentListing:
         num_codes: Size of the codebook.
 
     Attributes:
-        pictures: Path and cell of a picture -> its item, whose key is its number; about 300 bytes of memory each.
+        pictures: Path and cell of a picture -> its item, whose key is its number; about
+            300 bytes of memory each.
         fingerprints: Of the tokenizers whose codes rows carry.
     """
 
-    def __init__(self, layout: SetFormat, finder: PictureFinder, *, name: str, num_queries: int, num_codes: int):
+    def __init__(
+        self,
+        layout: SetFormat,
+        finder: PictureFinder,
+        *,
+        name: str,
+        num_queries: int,
+        num_codes: int,
+    ):
         self._layout, self._finder, self._name = layout, finder, name
         self._num_queries, self._num_codes = num_queries, num_codes
         self.pictures: dict[tuple[str, str | None], Item] = {}
@@ -59,13 +69,18 @@ class DocumentListing:
         return [item for item in self.pictures.values() if item.problem is not None]
 
     def lines(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        """Documents in order: `key`, `source`, `meta`, and `segments` or `messages`, or the `problem` for which there is none."""
+        """Documents in order: `key`, `source`, `meta`, and `segments` or `messages`, or the
+        `problem` for which there is none.
+        """
         stems = [stem_of(path) for path in paths]
         if len(set(stems)) < len(stems):
             stems = [f"{number:06d}-{stem}" for number, stem in enumerate(stems)]
         names = dict(zip(paths, stems, strict=True))
         for found in read_records(paths):
-            key, source = f"{self._name}/{names[found.path]}/{found.number}", f"{found.path}[{found.number}]"
+            key, source = (
+                f"{self._name}/{names[found.path]}/{found.number}",
+                f"{found.path}[{found.number}]",
+            )
             try:
                 samples = self._samples(found)
             except DataError as error:
@@ -83,15 +98,24 @@ class DocumentListing:
         return self._layout.read(found.record)
 
     def _content(self, sample: Sample) -> dict[str, Any]:
-        meta = {"meta": json.dumps(sample.meta, ensure_ascii=False, default=str)} if sample.meta else {}
+        meta = (
+            {"meta": json.dumps(sample.meta, ensure_ascii=False, default=str)}
+            if sample.meta
+            else {}
+        )
         try:
             if self._layout.content == "segments":
                 content: list[Any] = self._segments(sample.segments)
             else:
-                content = [{"role": message.role, "segments": self._segments(message.segments)} for message in sample.messages]
+                content = [
+                    {"role": message.role, "segments": self._segments(message.segments)}
+                    for message in sample.messages
+                ]
         except DataError as error:
             return meta | {"problem": error.message}
-        return meta | ({self._layout.content: content} if content else {"problem": "nothing is said in it"})
+        return meta | (
+            {self._layout.content: content} if content else {"problem": "nothing is said in it"}
+        )
 
     def _segments(self, segments: Iterable[Any]) -> list[Any]:
         found: list[Any] = []
@@ -101,10 +125,12 @@ class DocumentListing:
             elif isinstance(segment, Named | Frames | Cell):
                 found += [{"picture": self._number(item)} for item in self._finder.find(segment)]
             else:
-                if len(segment) != self._num_queries or not all(0 <= code < self._num_codes for code in segment):
+                if len(segment) != self._num_queries or not all(
+                    0 <= code < self._num_codes for code in segment
+                ):
                     raise DataError(
-                        f"a picture of {len(segment)} codes up to {max(segment, default=0)}; expected {self._num_queries} in "
-                        f"0..{self._num_codes - 1}"
+                        f"a picture of {len(segment)} codes up to {max(segment, default=0)}; "
+                        f"expected {self._num_queries} in 0..{self._num_codes - 1}"
                     )
                 found.append({"codes": list(segment)})
         return found
@@ -132,13 +158,15 @@ def freeze_documents(
         folder: The workspace; must not hold a manifest yet.
         listing: Where the pictures gather while `lines` is read.
         lines: The documents.
-        settings: Stored, with the numbers of pictures and of those to be tokenised, and the fingerprints of codes that rows carry.
+        settings: Stored, with the numbers of pictures and of those to be tokenised, and the
+            fingerprints of codes that rows carry.
         name: Of the shards, before their number.
         shard_size: Documents of a shard.
         codes: Of pictures that need not be tokenised.
 
     Raises:
-        DataError: There are no documents, not one of their pictures is found, or not one of them has codes in `codes`.
+        DataError: There are no documents, not one of their pictures is found, or not one of
+            them has codes in `codes`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / "documents.jsonl.partial"
@@ -174,14 +202,25 @@ def freeze_documents(
 
         write_shard(folder / "known.parquet", codes.header, known(), overwrite=True)
     write_lines(folder / "pictures.jsonl", map(_as_line, pictures.values()))
-    settings = settings | {"pictures": total, "to_tokenize": len(pictures), "fingerprints": sorted(listing.fingerprints)}
-    text = json.dumps({"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]}, ensure_ascii=False, indent=1)
+    settings = settings | {
+        "pictures": total,
+        "to_tokenize": len(pictures),
+        "fingerprints": sorted(listing.fingerprints),
+    }
+    text = json.dumps(
+        {"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]},
+        ensure_ascii=False,
+        indent=1,
+    )
     write_lines(folder / "manifest.json", [text])
     return TokenJob(folder, settings, shards)
 
 
 def _as_line(item: Item) -> str:
-    return json.dumps({name: value for name, value in dataclasses.asdict(item).items() if value is not None}, ensure_ascii=False)
+    return json.dumps(
+        {name: value for name, value in dataclasses.asdict(item).items() if value is not None},
+        ensure_ascii=False,
+    )
 
 
 def check_listing(listing: DocumentListing, *, num_documents: int) -> None:
@@ -195,7 +234,8 @@ def check_listing(listing: DocumentListing, *, num_documents: int) -> None:
     missing = listing.missing
     if missing and len(missing) == len(listing.pictures):
         raise DataError(
-            f"not one of the {len(missing)} pictures is found; the first is {missing[0].source}: {missing[0].problem}",
+            f"not one of the {len(missing)} pictures is found; the first is {missing[0].source}: "
+            f"{missing[0].problem}",
             remedy="Name the folder where they lie with --images DIR (several times for several).",
         )
 
@@ -220,30 +260,45 @@ class CodesOfPictures:
         self._codes = np.zeros((number, num_queries), dtype=np.uint16)
         self._known = np.zeros(number, dtype=bool)
         self._reasons: dict[int, str] = {}
-        for path in (*folder.glob("known.parquet"), *sorted((folder / "pictures").glob("*.parquet"))):
+        for path in (
+            *folder.glob("known.parquet"),
+            *sorted((folder / "pictures").glob("*.parquet")),
+        ):
             for row in read_rows(path):
                 self._codes[int(row.key)], self._known[int(row.key)] = row.codes, True
         errors = folder / "pictures" / "errors.jsonl"
         if errors.is_file():
             with open(errors, encoding="utf-8") as file:
                 for error in map(json.loads, file):
-                    self._reasons[int(error["key"])] = f"picture {error['source']}: {error['error']}"
+                    self._reasons[int(error["key"])] = (
+                        f"picture {error['source']}: {error['error']}"
+                    )
 
-    def row(self, line: Mapping[str, Any], *, keeps_rest: bool) -> tuple[DocumentRow | None, list[str]]:
-        """Line of documents.jsonl -> the row of a shard, None where there is none, and what is wrong.
+    def row(
+        self, line: Mapping[str, Any], *, keeps_rest: bool
+    ) -> tuple[DocumentRow | None, list[str]]:
+        """Line of documents.jsonl -> the row of a shard, None where there is
+        none, and what is wrong.
 
         Args:
             line: The document.
-            keeps_rest: It goes on without pictures that have no codes, if one is left; else it is dropped.
+            keeps_rest: It goes on without pictures that have no codes, if one is
+                left; else it is dropped.
         """
         if "problem" in line:
             return None, [line["problem"]]
-        lost = [one["picture"] for one in _parts(line) if isinstance(one, dict) and "picture" in one and not self._known[one["picture"]]]
+        lost = [
+            one["picture"]
+            for one in _parts(line)
+            if isinstance(one, dict) and "picture" in one and not self._known[one["picture"]]
+        ]
         problems = [self._reasons[number] for number in dict.fromkeys(lost)]
         if problems and not keeps_rest:
             return None, problems
         segments = self._resolve(line.get("segments", ()))
-        messages = tuple(Message(one["role"], self._resolve(one["segments"])) for one in line.get("messages", ()))
+        messages = tuple(
+            Message(one["role"], self._resolve(one["segments"])) for one in line.get("messages", ())
+        )
         row = DocumentRow(line["key"], segments, messages, line["source"], line.get("meta"))
         return (None if problems and not any(row.codes()) else row), problems
 

@@ -1,7 +1,9 @@
-"""Names of pictures in published sets -> the files that they are, below the folders that the user names. Torch-free.
+"""Names of pictures in published sets -> the files that they are, below the folders that the
+user names. Torch-free.
 
-A set's annotations name a picture by file, by number, by address or not at all (then it lies in the same table), and a video by its name.
-Videos are folders of frames here: no package that we depend on decodes them.
+A set's annotations name a picture by file, by number, by address or not at all (then it lies in
+the same table), and a video by its name. Videos are folders of frames here: no package that we
+depend on decodes them.
 """
 
 from __future__ import annotations
@@ -23,14 +25,18 @@ _ID_COLUMNS = ("id", "key", "image_id", "file_name", "name", "__index_level_0__"
 
 @dataclass(frozen=True)
 class Named:
-    """A picture by name; the first of `names` that is found. A name without the ending of an image may have any."""
+    """A picture by name; the first of `names` that is found. A name without the ending of
+    an image may have any.
+    """
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Frames:
-    """A video by name: `number` frames of it, each from the middle of one of as many equal parts."""
+    """A video by name: `number` frames of it, each from the middle of one
+    of as many equal parts.
+    """
 
     names: tuple[str, ...]
     number: int
@@ -40,11 +46,13 @@ Reference = Named | Frames | Cell
 
 
 class PictureFinder:
-    """Looks pictures up in folders, and in parquet files with a column of names and one of pictures.
+    """Looks pictures up in folders, and in parquet files with a column of
+    names and one of pictures.
 
-    A name is tried as a path below each folder; where that fails, by its last part anywhere below them: folders are then listed once, about
-    100 bytes of memory a file. An address (`https://...`) is looked for in what img2dataset wrote (its output format `files`: parquet files
-    with `url` and `key` beside a folder for each).
+    A name is tried as a path below each folder; where that fails, by its last part anywhere below
+    them: folders are then listed once, about 100 bytes of memory a file. An address (`https://...`)
+    is looked for in what img2dataset wrote (its output format `files`: parquet files with `url` and
+    `key` beside a folder for each).
 
     Args:
         places: Folders and parquet files.
@@ -57,17 +65,29 @@ class PictureFinder:
     def __init__(self, places: Sequence[Path], frames: int | None = None):
         for place in places:
             if not place.exists():
-                raise DataError(f"--images {place}: no such file or folder", remedy="Name the folder where the set's pictures lie.")
+                raise DataError(
+                    f"--images {place}: no such file or folder",
+                    remedy="Name the folder where the set's pictures lie.",
+                )
         self._folders = [place for place in places if place.is_dir()]
         self._tables = [place for place in places if not place.is_dir()]
         self._frames = frames
         self._shown = ", ".join(map(str, places))
 
     def find(self, reference: Reference) -> list[Item]:
-        """Reference -> one item, or as many as a video has frames taken; what is not found is an item with a problem."""
+        """Reference -> one item, or as many as a video has frames taken; what is not found is
+        an item with a problem.
+        """
         match reference:
             case Cell(path, row, column):
-                return [Item(key="", source=f"{path}[{row}].{column}", path=path, cell=reference.to_text())]
+                return [
+                    Item(
+                        key="",
+                        source=f"{path}[{row}].{column}",
+                        path=path,
+                        cell=reference.to_text(),
+                    )
+                ]
             case Named(names):
                 return [self._picture(names)]
             case Frames(names, number):
@@ -84,10 +104,16 @@ class PictureFinder:
             if name in self._cells:
                 return self.find(self._cells[name])[0]
             for known in (self._addresses, self._files):
-                for spelled in _spellings(name if known is self._addresses else os.path.basename(name)):
+                for spelled in _spellings(
+                    name if known is self._addresses else os.path.basename(name)
+                ):
                     paths = known.get(spelled, ())
                     if len(paths) > 1:
-                        return Item(key="", source=name, problem=f"there are several: {paths[0]}, {paths[1]}")
+                        return Item(
+                            key="",
+                            source=name,
+                            problem=f"there are several: {paths[0]}, {paths[1]}",
+                        )
                     if paths:
                         return Item(key="", source=paths[0], path=paths[0])
         return Item(key="", source=names[0], problem=f"no such file below {self._shown}")
@@ -95,17 +121,35 @@ class PictureFinder:
     def _video(self, names: tuple[str, ...], number: int) -> list[Item]:
         stems = [stem for name in names for stem in (name, _without_ending(name))]
         for stem in stems:
-            for path in (*(os.path.join(folder, stem) for folder in self._folders), *self._subfolders.get(os.path.basename(stem), ())):
+            for path in (
+                *(os.path.join(folder, stem) for folder in self._folders),
+                *self._subfolders.get(os.path.basename(stem), ()),
+            ):
                 if os.path.isdir(path) and (frames := _sorted_frames(path)):
-                    return [Item(key="", source=frame, path=frame) for frame in middle_frames(frames, number)]
+                    return [
+                        Item(key="", source=frame, path=frame)
+                        for frame in middle_frames(frames, number)
+                    ]
         for stem in stems:
             for ending in ("", *VIDEO_ENDINGS):
                 for path in self._files.get(os.path.basename(stem) + ending, ()):
                     if path.lower().endswith(VIDEO_ENDINGS):
                         folder = _without_ending(path)
                         advice = f"mkdir {folder} && ffmpeg -i {path} -vf fps=2 {folder}/%05d.jpg"
-                        return [Item(key="", source=path, problem=f"is a video; frames are read from a folder: {advice}")]
-        return [Item(key="", source=names[0], problem=f"no folder of frames with this name below {self._shown}")]
+                        return [
+                            Item(
+                                key="",
+                                source=path,
+                                problem=f"is a video; frames are read from a folder: {advice}",
+                            )
+                        ]
+        return [
+            Item(
+                key="",
+                source=names[0],
+                problem=f"no folder of frames with this name below {self._shown}",
+            )
+        ]
 
     @cached_property
     def _files(self) -> dict[str, tuple[str, ...]]:
@@ -135,10 +179,17 @@ class PictureFinder:
         import pyarrow.parquet as pq
 
         found: dict[str, tuple[str, ...]] = {}
-        for path in (Path(one) for name, paths in self._files.items() if name.endswith(".parquet") for one in paths):
-            if not path.with_suffix("").is_dir() or not {"url", "key"} <= set(pq.read_schema(path).names):
+        for path in (
+            Path(one)
+            for name, paths in self._files.items()
+            if name.endswith(".parquet")
+            for one in paths
+        ):
+            if not path.with_suffix("").is_dir() or not {"url", "key"} <= set(
+                pq.read_schema(path).names
+            ):
                 continue
-            files = {os.path.splitext(name)[0]: str(path.with_suffix("") / name) for name in sorted(os.listdir(path.with_suffix("")))
+            files = {os.path.splitext(name)[0]: str(path.with_suffix("") / name) for name in sorted(os.listdir(path.with_suffix("")))  # noqa: E501
                      if _is_image(name)}  # fmt: skip
             for row in pq.read_table(path, columns=["url", "key"]).to_pylist():
                 if row["key"] in files:
@@ -158,21 +209,28 @@ def _read_cells(path: Path) -> Iterator[tuple[str, Cell]]:
     try:
         schema = pq.read_schema(path)
         names = [name for name in _ID_COLUMNS if name in schema.names]
-        pictures = [field.name for field in schema if holds_pictures(field.type)] + [name for name in schema.names if "base64" in name]
+        pictures = [field.name for field in schema if holds_pictures(field.type)] + [
+            name for name in schema.names if "base64" in name
+        ]
         if not names or not pictures:
             raise DataError(
-                f"--images {path}: its columns are {', '.join(schema.names)}; expected one of names ({', '.join(_ID_COLUMNS)}) and one of "
-                "pictures (bytes, or text named base64)",
+                f"--images {path}: its columns are {', '.join(schema.names)}; expected one of "
+                f"names ({', '.join(_ID_COLUMNS)}) and one of pictures (bytes, or "
+                "text named base64)",
                 remedy="Name a folder of pictures instead.",
             )
         for row, name in enumerate(pq.read_table(path, columns=names[:1]).column(0).to_pylist()):
             yield str(name), Cell(str(path), row, pictures[0])
     except (ArrowException, OSError) as error:
-        raise DataError(f"--images {path}: is no readable parquet file ({error})", remedy="Name a folder of pictures instead.") from error
+        raise DataError(
+            f"--images {path}: is no readable parquet file ({error})",
+            remedy="Name a folder of pictures instead.",
+        ) from error
 
 
 def middle_frames(frames: Sequence[str], number: int) -> list[str]:
-    """Frames in order -> the middle one of each of `number` equal parts; all of them where there are no more.
+    """Frames in order -> the middle one of each of `number` equal parts; all of them
+    where there are no more.
 
     Differs from source: AILab-CVC/SEED@93b3cf4 (torchdata_eval.py) seeks to the frame before.
     """
@@ -188,7 +246,9 @@ def _sorted_frames(folder: str) -> list[str]:
 
 
 def _by_numbers(name: str) -> tuple[tuple[int, str], ...]:
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name))
+    return tuple(
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)
+    )
 
 
 def _is_image(name: str) -> bool:
@@ -196,7 +256,11 @@ def _is_image(name: str) -> bool:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    return (name,) if _is_image(name) else (name, *(f"{name}.{ending}" for ending in ("jpg", "png", "jpeg", "webp", "gif")))
+    return (
+        (name,)
+        if _is_image(name)
+        else (name, *(f"{name}.{ending}" for ending in ("jpg", "png", "jpeg", "webp", "gif")))
+    )
 
 
 def _without_ending(name: str) -> str:

@@ -1,7 +1,9 @@
-"""Records of question sets -> samples: pictures or frames, question, answer. One function a layout, see `data.set_formats`.
+"""Records of question sets -> samples: pictures or frames, question, answer. One function a layout,
+see `data.set_formats`.
 
-Questions that want a short answer say so in the published words (AILab-CVC/SEED@93b3cf4, torchdata_eval.py); these are in `prompts.toml`.
-Where people gave several answers the most frequent one is taken, the first of equals (ours; upstream draws one).
+Questions that want a short answer say so in the published words (AILab-CVC/SEED@93b3cf4,
+torchdata_eval.py); these are in `prompts.toml`. Where people gave several answers the most frequent
+one is taken, the first of equals (ours; upstream draws one).
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ from seedcli.data.documents.documents import Sample
 from seedcli.data.published_sets.picture_finder import Frames, Named
 from seedcli.data.published_sets.records import Record
 
-SHORT_VIDEO_FRAMES, LONG_VIDEO_FRAMES = 4, 8  # AILab-CVC/SEED@93b3cf4: MSR-VTT, MSVD, WebVid; NExT-QA, Video-ChatGPT
+# AILab-CVC/SEED@93b3cf4: MSR-VTT, MSVD, WebVid; NExT-QA, Video-ChatGPT
+SHORT_VIDEO_FRAMES, LONG_VIDEO_FRAMES = 4, 8
 
 
 def coco_names(image_id: Any, *subsets: str) -> tuple[str, ...]:
-    """COCO's number of a picture -> the names that its files have had: bare since 2017, with the subset in 2014."""
+    """COCO's number of a picture -> the names that its files have had: bare since 2017,
+    with the subset in 2014.
+    """
     number = f"{int(image_id):012d}.jpg"
     return (*(f"COCO_{subset}_{number}" for subset in subsets or ("train2014", "val2014")), number)
 
@@ -34,12 +39,23 @@ def read_vqa(record: Record) -> Iterable[Sample]:
     """VQAv2, OK-VQA: a question with the annotation of the same `question_id`."""
     subset = record.get("data_subtype")
     picture = Named(coco_names(record["image_id"], *([subset] if subset else [])))
-    return [_short(picture, record["question"], record.get("multiple_choice_answer") or most_frequent(record["answers"]), record)]
+    return [
+        _short(
+            picture,
+            record["question"],
+            record.get("multiple_choice_answer") or most_frequent(record["answers"]),
+            record,
+        )
+    ]
 
 
 def read_vizwiz(record: Record) -> Iterable[Sample]:
     """VizWiz: a question with ten answers and the name of its picture."""
-    return [_short(Named((record["image"],)), record["question"], most_frequent(record["answers"]), record)]
+    return [
+        _short(
+            Named((record["image"],)), record["question"], most_frequent(record["answers"]), record
+        )
+    ]
 
 
 def read_aokvqa(record: Record) -> Iterable[Sample]:
@@ -51,7 +67,14 @@ def read_aokvqa(record: Record) -> Iterable[Sample]:
 
 def read_textvqa(record: Record) -> Iterable[Sample]:
     """TextVQA: pictures of OpenImages by their id."""
-    return [_short(Named((f"{record['image_id']}.jpg",)), record["question"], most_frequent(record["answers"]), record)]
+    return [
+        _short(
+            Named((f"{record['image_id']}.jpg",)),
+            record["question"],
+            most_frequent(record["answers"]),
+            record,
+        )
+    ]
 
 
 def read_ocrvqa(record: Record) -> Iterable[Sample]:
@@ -59,20 +82,30 @@ def read_ocrvqa(record: Record) -> Iterable[Sample]:
     if int(record.get("split", 1)) != 1:
         return []
     pairs = zip(record["questions"], record["answers"], strict=True)
-    return [_short(Named((str(record["id"]),)), question, answer, {"id": record["id"]}) for question, answer in pairs]
+    return [
+        _short(Named((str(record["id"]),)), question, answer, {"id": record["id"]})
+        for question, answer in pairs
+    ]
 
 
 def read_textcaps(record: Record) -> Iterable[Sample]:
     """TextCaps: a caption, asked for in the published words."""
-    names = (*([record["image_path"]] if record.get("image_path") else []), f"{record['image_id']}.jpg")
+    names = (
+        *([record["image_path"]] if record.get("image_path") else []),
+        f"{record['image_id']}.jpg",
+    )
     question = read_prompts()["question"]["describe_image"]
     return [Sample("", (Named(names), question, record["caption_str"].strip()), meta=_meta(record))]
 
 
 def read_vsr(record: Record) -> Iterable[Sample]:
     """VSR: a statement about where things are, true (1) or not (0); the wording is ours."""
-    question = read_prompts()["question"]["statement"].replace("{statement}", record["caption"].strip())
-    return [_short(Named((record["image"],)), question, "Yes" if int(record["label"]) else "No", record)]
+    question = read_prompts()["question"]["statement"].replace(
+        "{statement}", record["caption"].strip()
+    )
+    return [
+        _short(Named((record["image"],)), question, "Yes" if int(record["label"]) else "No", record)
+    ]
 
 
 def read_msrvtt_qa(record: Record) -> Iterable[Sample]:
@@ -87,11 +120,17 @@ def read_nextqa(record: Record) -> Iterable[Sample]:
     answer = record[f"a{int(record['answer'])}"] if record.get("a0") else record["answer"]
     question = record["question"].strip()
     asked = question if question.endswith("?") else f"{question}?"
-    return [_short(Frames((str(record["video"]),), LONG_VIDEO_FRAMES), asked, answer, {"id": record["qid"]})]
+    return [
+        _short(
+            Frames((str(record["video"]),), LONG_VIDEO_FRAMES), asked, answer, {"id": record["qid"]}
+        )
+    ]
 
 
 def read_activitynet_qa(record: Record) -> Iterable[Sample]:
-    """ActivityNet-QA: a question with the answer of the same `question_id`; eight frames as NExT-QA beside it, unpublished."""
+    """ActivityNet-QA: a question with the answer of the same `question_id`; eight frames as NExT-QA
+    beside it, unpublished.
+    """
     name = str(record["video_name"])
     video = Frames((f"v_{name}", name), LONG_VIDEO_FRAMES)
     return [_short(video, record["question"].strip().rstrip("?") + "?", record["answer"], record)]
@@ -115,7 +154,9 @@ def read_msvd_captions(record: Record) -> Iterable[Sample]:
 
 def _video_caption(name: str, caption: str, record: Record) -> Sample:
     question = read_prompts()["question"]["describe_video"]
-    return Sample("", (Frames((name,), SHORT_VIDEO_FRAMES), question, caption.strip()), meta=_meta(record))
+    return Sample(
+        "", (Frames((name,), SHORT_VIDEO_FRAMES), question, caption.strip()), meta=_meta(record)
+    )
 
 
 def _short(picture: Named | Frames, question: str, answer: Any, record: Record) -> Sample:

@@ -1,8 +1,10 @@
-"""Files of published data sets -> records: JSON, JSON lines, CSV, parquet and lines of text, taken out of whatever wraps them. Torch-free.
+"""Files of published data sets -> records: JSON, JSON lines, CSV, parquet and lines of text, taken
+out of whatever wraps them. Torch-free.
 
-A record is one question, conversation, story or page as a mapping; what belongs together is joined here (questions with answers, captions
-with names of pictures), so that a layout's reader (`data.set_formats`) is a function of one record. Pictures inside parquet are not read:
-their place is a `Cell`, and bytes come when its turn comes.
+A record is one question, conversation, story or page as a mapping; what belongs together is joined
+here (questions with answers, captions with names of pictures), so that a layout's reader
+(`data.set_formats`) is a function of one record. Pictures inside parquet are not read: their place
+is a `Cell`, and bytes come when its turn comes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _PACKED = (".gz", ".zip")
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture inside a parquet file: row, column, and its place in a list, if the column holds lists."""
+    """A picture inside a parquet file: row, column, and its place in a list, if
+    the column holds lists.
+    """
 
     path: str
     row: int
@@ -40,7 +44,9 @@ class Cell:
 
 
 class Found(NamedTuple):
-    """A record, the file that it is of, and its number there; None stands for one that is no mapping."""
+    """A record, the file that it is of, and its number there; None stands for
+    one that is no mapping.
+    """
 
     path: Path
     number: int
@@ -48,10 +54,12 @@ class Found(NamedTuple):
 
 
 def read_records(paths: Sequence[Path]) -> Iterator[Found]:
-    """Files -> records in the order of the files, questions with the answers that other files (or parts of files) hold.
+    """Files -> records in the order of the files, questions with the answers that other files
+    (or parts of files) hold.
 
-    A record with `question` and without an answer waits for the one with the same `question_id` that has no question, as VQAv2 and
-    ActivityNet-QA publish them; answers are held in memory. Where no file holds such an answer it comes without.
+    A record with `question` and without an answer waits for the one with the same `question_id`
+    that has no question, as VQAv2 and ActivityNet-QA publish them; answers are held in memory.
+    Where no file holds such an answer it comes without.
 
     Raises:
         DataError: A file is missing, damaged or of another kind.
@@ -59,9 +67,15 @@ def read_records(paths: Sequence[Path]) -> Iterator[Found]:
     answers: dict[Any, Record] = {}
     others = []
     for path in paths:
-        first = next((one.record for one in _records_of(path) if one.record), {}) if len(paths) > 1 else {}
+        first = (
+            next((one.record for one in _records_of(path) if one.record), {})
+            if len(paths) > 1
+            else {}
+        )
         if "question_id" in first and "question" not in first:
-            answers |= {one.record["question_id"]: one.record for one in _records_of(path) if one.record}
+            answers |= {
+                one.record["question_id"]: one.record for one in _records_of(path) if one.record
+            }
         else:
             others.append(path)
     for path in others or paths:
@@ -73,7 +87,9 @@ def read_records(paths: Sequence[Path]) -> Iterator[Found]:
 def stem_of(path: Path) -> str:
     """Name of an annotation file without folder, packing and ending."""
     stem = path.name.removesuffix(path.suffix) if path.suffix in _PACKED else path.name
-    return stem.removesuffix(next((ending for ending in ENDINGS if stem.lower().endswith(ending)), ""))
+    return stem.removesuffix(
+        next((ending for ending in ENDINGS if stem.lower().endswith(ending)), "")
+    )
 
 
 def _records_of(path: Path) -> Iterator[Found]:
@@ -103,10 +119,13 @@ def _rows(path: Path) -> Iterator[Any]:
                             yield {"name": name, "text": text}
             case _:
                 raise DataError(
-                    f"{path}: is none of {', '.join(ENDINGS)} (also packed as .gz or .zip)", remedy="Name the set's own annotation files."
+                    f"{path}: is none of {', '.join(ENDINGS)} (also packed as .gz or .zip)",
+                    remedy="Name the set's own annotation files.",
                 )
     except (OSError, EOFError, zipfile.BadZipFile, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})", remedy="Check the path, or fetch the file again.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error})", remedy="Check the path, or fetch the file again."
+        ) from error
 
 
 @contextmanager
@@ -130,7 +149,8 @@ def _lines(file: Iterable[str], path: Path) -> Iterator[Any]:
                 yield json.loads(line)
             except ValueError as error:
                 raise DataError(
-                    f"{path}, line {number}: is no JSON ({error})", remedy="Every line is one object; mend or remove this one."
+                    f"{path}, line {number}: is no JSON ({error})",
+                    remedy="Every line is one object; mend or remove this one.",
                 ) from None
 
 
@@ -141,7 +161,9 @@ def _read_json(path: Path) -> Iterator[Any]:
         whole = json.loads(text)
     except ValueError as error:
         if not text.lstrip().startswith("{") or "Extra data" not in str(error):
-            raise DataError(f"{path}: is no JSON ({error})", remedy="Fetch the file again.") from None
+            raise DataError(
+                f"{path}: is no JSON ({error})", remedy="Fetch the file again."
+            ) from None
         yield from _lines(text.splitlines(), path)  # JSON lines under another name
         return
     yield from unwrap(whole, path.parent)
@@ -151,20 +173,28 @@ def unwrap(whole: Any, folder: Path) -> Iterator[Any]:
     """A parsed JSON file -> its records.
 
     Args:
-        whole: A list of records, a mapping of them by id, or one of the objects that published files wrap records in.
-        folder: Where the file lies; InstructPix2Pix keeps the words of each pair beside its pictures.
+        whole: A list of records, a mapping of them by id, or one of the objects that published
+            files wrap records in.
+        folder: Where the file lies; InstructPix2Pix keeps the words of each
+            pair beside its pictures.
     """
     if isinstance(whole, list):
         yield from (_with_prompt(*row, folder) if _is_seeds(row) else row for row in whole)
         return
     if not isinstance(whole, dict):
         return
-    shared = {name: whole[name] for name in ("data_subtype", "split") if isinstance(whole.get(name), str)}
+    shared = {
+        name: whole[name] for name in ("data_subtype", "split") if isinstance(whole.get(name), str)
+    }
     data = whole.get("data")
     if isinstance(data, dict) and "dialogs" in data:  # VisDial: texts are numbers into two lists
         for dialog in data["dialogs"]:
             turns = [
-                {name: data[f"{name}s"][turn[name]] for name in ("question", "answer") if isinstance(turn.get(name), int)}
+                {
+                    name: data[f"{name}s"][turn[name]]
+                    for name in ("question", "answer")
+                    if isinstance(turn.get(name), int)
+                }
                 for turn in dialog["dialog"]
             ]
             yield shared | dialog | {"dialog": turns}
@@ -191,10 +221,22 @@ def _annotations(whole: Mapping[str, Any], shared: Record) -> Iterator[Any]:
         for part in (one for row in rows for one in row):
             stories.setdefault(str(part["story_id"]), []).append(part)
         for name, parts in stories.items():
-            yield {"story_id": name, "parts": sorted(parts, key=lambda part: int(part["worker_arranged_photo_order"]))}
+            yield {
+                "story_id": name,
+                "parts": sorted(parts, key=lambda part: int(part["worker_arranged_photo_order"])),
+            }
         return
-    names = {image["id"]: image["file_name"] for image in whole.get("images") or () if "file_name" in image}
-    yield from (shared | row | ({"file_name": names[row["image_id"]]} if row.get("image_id") in names else {}) for row in rows)
+    names = {
+        image["id"]: image["file_name"]
+        for image in whole.get("images") or ()
+        if "file_name" in image
+    }
+    yield from (
+        shared
+        | row
+        | ({"file_name": names[row["image_id"]]} if row.get("image_id") in names else {})
+        for row in rows
+    )
 
 
 def _by_id(rows: Mapping[str, Any]) -> Iterator[Record]:
@@ -203,7 +245,12 @@ def _by_id(rows: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def _is_seeds(row: Any) -> bool:
-    return isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], list)
+    return (
+        isinstance(row, list)
+        and len(row) == 2
+        and isinstance(row[0], str)
+        and isinstance(row[1], list)
+    )
 
 
 def _with_prompt(name: str, seeds: list[Any], folder: Path) -> Record:
@@ -215,7 +262,9 @@ def _with_prompt(name: str, seeds: list[Any], folder: Path) -> Record:
 
 
 def _read_table(path: Path) -> Iterator[Record]:
-    """Rows of a parquet file, pictures as cells: only their names are read, which are beside the bytes."""
+    """Rows of a parquet file, pictures as cells: only their names are read,
+    which are beside the bytes.
+    """
     from pyarrow import ArrowException
     from pyarrow import parquet as pq
 
@@ -223,25 +272,41 @@ def _read_table(path: Path) -> Iterator[Record]:
         with pq.ParquetFile(path) as table:
             pictures = {field.name for field in table.schema_arrow if holds_pictures(field.type)}
             leaves = [table.schema.column(number).path for number in range(len(table.schema))]
-            wanted = [leaf for leaf in leaves if leaf.split(".")[0] not in pictures or leaf.endswith(".path")]
+            wanted = [
+                leaf
+                for leaf in leaves
+                if leaf.split(".")[0] not in pictures or leaf.endswith(".path")
+            ]
             row = 0
             for batch in table.iter_batches(batch_size=1024, columns=wanted, use_threads=False):
                 for values in batch.to_pylist():
                     for column in pictures:
                         value = values.get(column)
                         listed = isinstance(value, list)
-                        cells = [Cell(str(path), row, column, place) for place in range(len(value))] if listed else None
+                        cells = (
+                            [Cell(str(path), row, column, place) for place in range(len(value))]
+                            if listed
+                            else None
+                        )
                         values[column] = Cell(str(path), row, column) if cells is None else cells
                     yield values
                     row += 1
     except ArrowException as error:
-        raise DataError(f"{path}: is no readable parquet file ({error})", remedy="Fetch the file again.") from error
+        raise DataError(
+            f"{path}: is no readable parquet file ({error})", remedy="Fetch the file again."
+        ) from error
 
 
 def holds_pictures(kind: Any) -> bool:
-    """Whether an Arrow type is that of pictures as `datasets` stores them, bare bytes, or a list of such."""
+    """Whether an Arrow type is that of pictures as `datasets` stores them, bare
+    bytes, or a list of such.
+    """
     from pyarrow import types
 
     if types.is_list(kind) or types.is_large_list(kind):
         return types.is_struct(kind.value_type) and holds_pictures(kind.value_type)
-    return types.is_binary(kind) or types.is_large_binary(kind) or (types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
+    return (
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or (types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
+    )

@@ -1,6 +1,8 @@
-"""Codes as `seed tokenize` prints them, read back: JSON Lines, token text, bare integers. Torch-free. On the path: codes enter here again.
+"""Codes as `seed tokenize` prints them, read back: JSON Lines, token text, bare integers.
+Torch-free. On the path: codes enter here again.
 
-Token shards are another room (`data/tokens/shards.py`); both give `CodedImage`, so what follows does not care where codes come from.
+Token shards are another room (`data/tokens/shards.py`); both give `CodedImage`, so what follows
+does not care where codes come from.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ from typing import Any, BinaryIO
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.vocab import BOI, parse_spans
 
-FORMS = 'expected a JSON object with "codes", as seed tokenize prints it, or an image span like <img><img_00042>...</img>'
+FORMS = (
+    'expected a JSON object with "codes", as seed tokenize prints it, or an image span like '
+    "<img><img_00042>...</img>"
+)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 
@@ -39,7 +44,8 @@ class CodedImage:
 
 
 def read_code_lines(file: BinaryIO, name: str, *, num_queries: int = 32) -> Iterator[CodedImage]:
-    """Lines of JSON or token text, mixed as they come -> coded images; blank lines are skipped, a line may hold several spans.
+    """Lines of JSON or token text, mixed as they come -> coded images; blank lines are skipped, a
+    line may hold several spans.
 
     Args:
         file: UTF-8, with or without a byte-order mark.
@@ -55,7 +61,10 @@ def read_code_lines(file: BinaryIO, name: str, *, num_queries: int = 32) -> Iter
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            raise DataError(f"{name} is no text (line {number}); {FORMS}", remedy="for pictures, seed tokenize comes first") from None
+            raise DataError(
+                f"{name} is no text (line {number}); {FORMS}",
+                remedy="for pictures, seed tokenize comes first",
+            ) from None
         if not line:
             continue
         if line.startswith(("{", "[")):
@@ -66,7 +75,9 @@ def read_code_lines(file: BinaryIO, name: str, *, num_queries: int = 32) -> Iter
             except UsageError as error:
                 raise UsageError(f"{where}: {error.message}", remedy=error.remedy) from None
             for position, codes in enumerate(spans):
-                yield CodedImage(codes=codes, where=where if len(spans) == 1 else f"{where}, span {position}")
+                yield CodedImage(
+                    codes=codes, where=where if len(spans) == 1 else f"{where}, span {position}"
+                )
         else:
             raise UsageError(f"{where}: {line[:60]!r} holds no codes; {FORMS}")
 
@@ -83,7 +94,9 @@ def read_code_file(path: Path, *, num_queries: int = 32) -> Iterator[CodedImage]
             yield from read_code_lines(file, str(path), num_queries=num_queries)
     except OSError as error:
         raise DataError(
-            f"{path}: {error.strerror}", remedy="pass a file of codes, or pipe them in: seed tokenize img.jpg | seed detokenize -o out.png"
+            f"{path}: {error.strerror}",
+            remedy="pass a file of codes, or pipe them in: seed tokenize img.jpg | seed "
+            "detokenize -o out.png",
         ) from None
 
 
@@ -97,7 +110,8 @@ def read_integers(words: Sequence[str]) -> CodedImage:
     for position, number in enumerate(numbers):
         if not _INTEGER.fullmatch(number):
             raise UsageError(
-                f"command line: code {position} is {number!r}, expected an integer", remedy="pass one file of codes, or 32 integers"
+                f"command line: code {position} is {number!r}, expected an integer",
+                remedy="pass one file of codes, or 32 integers",
             )
     return CodedImage(codes=[int(number) for number in numbers], where="command line")
 
@@ -110,6 +124,12 @@ def _from_json(line: str, where: str) -> CodedImage:
     if isinstance(value, list):
         return CodedImage(codes=value, where=where)
     if "codes" not in value:
-        raise UsageError(f'{where}: the JSON object has no "codes", only {", ".join(map(repr, value)) or "nothing"}; {FORMS}')
-    named = {key: value[key] if isinstance(value.get(key), str) else None for key in ("source", "model", "fingerprint")}
+        raise UsageError(
+            f'{where}: the JSON object has no "codes", only '
+            f"{', '.join(map(repr, value)) or 'nothing'}; {FORMS}"
+        )
+    named = {
+        key: value[key] if isinstance(value.get(key), str) else None
+        for key in ("source", "model", "fingerprint")
+    }
     return CodedImage(codes=value["codes"], where=where, **named)

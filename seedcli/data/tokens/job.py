@@ -1,13 +1,16 @@
-"""The state on disk of a long `seed tokenize`: frozen list of inputs, journal of what is computed, failures. Torch-free.
+"""The state on disk of a long `seed tokenize`: frozen list of inputs, journal of what is
+computed, failures. Torch-free.
 
-A workspace folder (`.seed/` in a folder of shards, `NAME.unfinished/` beside a single output file) holds
+A workspace folder (`.seed/` in a folder of shards, `NAME.unfinished/` beside a
+single output file) holds
     manifest.json      settings and planned shards, written once; appears when the listing is complete
     items.jsonl        the files of list shards, in order
     NAME.journal       one line a micro-batch of an unfinished shard; torn lines are dropped
     NAME.errors.jsonl  inputs of a finished shard that failed, and why
-Processes share the work through POSIX record locks on the journals. The kernel drops a lock when its process ends, however it ends, so that
-there are no stale claims; locks work across machines on NFS version 4 and on Lustre mounted with `flock`.
-"""
+Processes share the work through POSIX record locks on the journals. The kernel drops a lock when
+its process ends, however it ends, so that there are no stale claims; locks work across machines on
+NFS version 4 and on Lustre mounted with `flock`.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ class PlannedShard:
 
     Attributes:
         name: Of the file, without ending.
-        kind: `files` (a part of items.jsonl), `tar`, `parquet`, `dataset`, or `documents` (a part of documents.jsonl, `data.document_job`).
+        kind: `files` (a part of items.jsonl), `tar`, `parquet`, `dataset`, or `documents` (a part
+            of documents.jsonl, `data.document_job`).
         path: Of the container.
         start: First row of a dataset, or byte offset in items.jsonl or documents.jsonl.
         stop: Row after the last of a dataset.
@@ -70,7 +74,9 @@ class PlannedShard:
 
     def made_from(self) -> dict[str, Any]:
         """What the shard's metadata says of its input."""
-        what = {"kind": self.kind} | ({"list_sha256": self.digest} if self.digest else {"path": self.path})
+        what = {"kind": self.kind} | (
+            {"list_sha256": self.digest} if self.digest else {"path": self.path}
+        )
         return what | ({"rows": [self.start, self.stop]} if self.kind == "dataset" else {})
 
 
@@ -99,7 +105,9 @@ class TokenJob:
         if shard.kind == "files":
             return self._listed(shard, skip)
         columns = Columns(self.settings.get("image_column"), self.settings.get("text_column"))
-        items = read_items(Container(shard.kind, shard.path, shard.start, shard.stop), columns, skip)
+        items = read_items(
+            Container(shard.kind, shard.path, shard.start, shard.stop), columns, skip
+        )
         if shard.num_items is None:
             return items
         return (item for _, item in zip(range(shard.num_items - skip), items, strict=False))
@@ -138,7 +146,16 @@ class TokenJob:
     def write_errors(self, shard_name: str, failed: Iterable[tuple[int, Outcome]]) -> None:
         """Replaces the list of a shard's failures: pairs of position in the shard and outcome."""
         path = self.folder / f"{shard_name}.errors.jsonl"
-        lines = [{"source": one.source, "key": one.key, "error": one.reason, "shard": shard_name, "index": index} for index, one in failed]
+        lines = [
+            {
+                "source": one.source,
+                "key": one.key,
+                "error": one.reason,
+                "shard": shard_name,
+                "index": index,
+            }
+            for index, one in failed
+        ]
         if lines:
             write_lines(path, (json.dumps(line, ensure_ascii=False) for line in lines))
         else:
@@ -157,11 +174,15 @@ class TokenJob:
             yield from self.shard_errors(shard.name)
 
     def publish_errors(self, path: Path) -> int:
-        """Writes all failures to one file, or removes it when there are none; returns their number."""
+        """Writes all failures to one file, or removes it when there are
+        none; returns their number.
+        """
         with open(self.folder / "errors.lock", "w") as lock:
             fcntl.lockf(lock, fcntl.LOCK_EX)
             gathered = self.folder / "errors.jsonl"
-            number = write_lines(gathered, (json.dumps(error, ensure_ascii=False) for error in self.errors()))
+            number = write_lines(
+                gathered, (json.dumps(error, ensure_ascii=False) for error in self.errors())
+            )
             if number:
                 os.replace(gathered, path)
             else:
@@ -183,9 +204,15 @@ def write_lines(path: Path, lines: Iterable[str]) -> int:
 
 
 def freeze_job(
-    folder: Path, entries: Iterable[Item | Container], settings: dict[str, Any], *, shard_size: int, limit: int | None = None
+    folder: Path,
+    entries: Iterable[Item | Container],
+    settings: dict[str, Any],
+    *,
+    shard_size: int,
+    limit: int | None = None,
 ) -> TokenJob:
-    """Lists every input and writes the manifest; a folder that grows afterwards does not shift shards.
+    """Lists every input and writes the manifest; a folder that grows afterwards
+    does not shift shards.
 
     Args:
         folder: The workspace; must not hold a manifest yet.
@@ -206,13 +233,21 @@ def freeze_job(
         raise DataError("the inputs hold no image", remedy="Check the paths.")
     sync_and_rename(partial, folder / "items.jsonl")
     shards = _with_unique_names(shards)
-    text = json.dumps({"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]}, ensure_ascii=False, indent=1)
+    text = json.dumps(
+        {"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]},
+        ensure_ascii=False,
+        indent=1,
+    )
     write_lines(folder / "manifest.json", [text])
     return TokenJob(folder, settings, shards)
 
 
 def _plan(
-    entries: Iterable[Item | Container], columns: Columns, listing: TextIO, shard_size: int, limit: int | None
+    entries: Iterable[Item | Container],
+    columns: Columns,
+    listing: TextIO,
+    shard_size: int,
+    limit: int | None,
 ) -> Iterator[PlannedShard]:
     left = float("inf") if limit is None else limit
     start, count, number, digest = 0, 0, 0, hashlib.sha256()
@@ -220,14 +255,27 @@ def _plan(
     def close() -> Iterator[PlannedShard]:
         nonlocal start, count, number, digest
         if count:
-            yield PlannedShard(f"images-{number:06d}", "files", start=start, num_items=count, digest=digest.hexdigest())
+            yield PlannedShard(
+                f"images-{number:06d}",
+                "files",
+                start=start,
+                num_items=count,
+                digest=digest.hexdigest(),
+            )
             start, count, number, digest = listing.tell(), 0, number + 1, hashlib.sha256()
 
     for entry in entries:
         if left <= 0:
             break
         if isinstance(entry, Item):
-            line = json.dumps({name: value for name in Item.__slots__ if (value := getattr(entry, name)) is not None}, ensure_ascii=False)
+            line = json.dumps(
+                {
+                    name: value
+                    for name in Item.__slots__
+                    if (value := getattr(entry, name)) is not None
+                },
+                ensure_ascii=False,
+            )
             listing.write(line + "\n")
             digest.update(line.encode())
             count, left = count + 1, left - 1
@@ -241,7 +289,14 @@ def _plan(
         if entry.kind == "dataset":
             for first in range(entry.start, entry.start + taken, shard_size):
                 stop = min(first + shard_size, entry.start + taken)
-                yield PlannedShard(f"{entry.stem}-{first // shard_size:06d}", "dataset", entry.path, first, stop, stop - first)
+                yield PlannedShard(
+                    f"{entry.stem}-{first // shard_size:06d}",
+                    "dataset",
+                    entry.path,
+                    first,
+                    stop,
+                    stop - first,
+                )
         else:
             yield PlannedShard(entry.stem, entry.kind, entry.path, num_items=taken)
     yield from close()
@@ -250,7 +305,10 @@ def _plan(
 def _with_unique_names(shards: list[PlannedShard]) -> list[PlannedShard]:
     if len({shard.name for shard in shards}) == len(shards):
         return shards
-    return [dataclasses.replace(shard, name=f"{number:06d}-{shard.name}") for number, shard in enumerate(shards)]
+    return [
+        dataclasses.replace(shard, name=f"{number:06d}-{shard.name}")
+        for number, shard in enumerate(shards)
+    ]
 
 
 def open_job(folder: Path) -> TokenJob | None:
@@ -264,9 +322,13 @@ def open_job(folder: Path) -> TokenJob | None:
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return TokenJob(folder, values["settings"], [PlannedShard(**shard) for shard in values["shards"]])
+        return TokenJob(
+            folder, values["settings"], [PlannedShard(**shard) for shard in values["shards"]]
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})", remedy=f"Remove {folder} to start over.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error})", remedy=f"Remove {folder} to start over."
+        ) from error
 
 
 def remove_job(folder: Path) -> None:
@@ -275,7 +337,9 @@ def remove_job(folder: Path) -> None:
 
 
 class Journal:
-    """What is computed of one shard, a line of JSON for each micro-batch, held under a lock while it is open."""
+    """What is computed of one shard, a line of JSON for each micro-batch, held under a
+    lock while it is open.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -286,7 +350,9 @@ class Journal:
 
     @classmethod
     def claim(cls, path: Path) -> Journal | None:
-        """Opens a journal and locks it; None while another process holds it. A torn last line is cut off."""
+        """Opens a journal and locks it; None while another process holds it. A
+        torn last line is cut off.
+        """
         journal = cls(path)
         try:
             fcntl.lockf(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -333,7 +399,9 @@ class Journal:
         self._count(batch)
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Everything that was computed, in order, streamed. (Through this handle: closing another one would drop the lock.)"""
+        """Everything that was computed, in order, streamed. (Through this handle: closing another
+        one would drop the lock.)
+        """
         self._file.seek(0)
         return _outcomes(self._file)
 

@@ -1,4 +1,6 @@
-"""Codes of pictures that were tokenised before, found by the files that they were made of. Torch-free."""
+"""Codes of pictures that were tokenised before, found by the files that they
+were made of. Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ class KnownCodes:
         header: What they say of their tokenizer.
 
     Raises:
-        DataError: They are no shards of pictures, or not all of one tokenizer and one way of handling pictures.
+        DataError: They are no shards of pictures, or not all of one tokenizer and one
+            way of handling pictures.
     """
 
     def __init__(self, places: Sequence[Path]):
@@ -42,7 +45,8 @@ class KnownCodes:
             if ours != other:
                 raise DataError(
                     f"codes of {self._places} are of {field} {ours}, those of {name} of {other}",
-                    remedy="Tokenize the pictures again with the model and the options at hand, or leave --codes out.",
+                    remedy="Tokenize the pictures again with the model and the options at hand, or "
+                    "leave --codes out.",
                 )
 
     def rows(self, pictures: Iterable[Item]) -> Iterator[TokenRow]:
@@ -51,7 +55,9 @@ class KnownCodes:
         Raises:
             DataError: Not one has.
         """
-        wanted = {os.path.realpath(item.path): item for item in pictures if item.path and not item.cell}
+        wanted = {
+            os.path.realpath(item.path): item for item in pictures if item.path and not item.cell
+        }
         total, source = len(wanted), ""
         for row in self._shards:
             source = source or row.source
@@ -60,7 +66,8 @@ class KnownCodes:
                 yield TokenRow(item.key, row.codes, None, item.source, None)
         if total and len(wanted) == total:
             raise DataError(
-                f"{self._places} holds codes of none of the {total} pictures: the first there is of {source}, looked for is "
-                f"{next(iter(wanted.values())).path}",
-                remedy="Run seed tokenize and this command in the same folder, on the same files; or leave --codes out.",
+                f"{self._places} holds codes of none of the {total} pictures: the first there is "
+                f"of {source}, looked for is {next(iter(wanted.values())).path}",
+                remedy="Run seed tokenize and this command in the same folder, on the same files; "
+                "or leave --codes out.",
             )

@@ -1,7 +1,9 @@
-"""Pictures that rows name by path or carry as bytes -> their codes, computed once at the start and kept in the cache folder.
+"""Pictures that rows name by path or carry as bytes -> their codes, computed once at the start and
+kept in the cache folder.
 
-Codes are found by what a picture is: the digest of its bytes, or its path with size and time of change. All digests are held in memory,
-about 200 bytes a picture; sets of many millions are better tokenised to shards (`seed tokens build`, `seed tokenize`).
+Codes are found by what a picture is: the digest of its bytes, or its path with size and time of
+change. All digests are held in memory, about 200 bytes a picture; sets of many millions are better
+tokenised to shards (`seed tokens build`, `seed tokenize`).
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class PictureStore:
         self._codes: dict[bytes, np.ndarray] = {}
         for path in sorted(self._folder.glob("*.npz")):
             with np.load(path) as part:
-                self._codes.update(zip((bytes(one) for one in part["digests"]), part["codes"], strict=True))
+                self._codes.update(
+                    zip((bytes(one) for one in part["digests"]), part["codes"], strict=True)
+                )
 
     def add(self, pictures: Iterable[Picture]) -> dict[Picture, str]:
         """Encodes what is not known yet.
@@ -66,7 +70,10 @@ class PictureStore:
     def _encode(self, part: dict[bytes, Picture]) -> dict[Picture, str]:
         failed: dict[Picture, str] = {}
         encoded: dict[bytes, Codes] = {}
-        named = {digest: picture if isinstance(picture, bytes) else str(picture) for digest, picture in part.items()}
+        named = {
+            digest: picture if isinstance(picture, bytes) else str(picture)
+            for digest, picture in part.items()
+        }
         try:
             encoded = dict(zip(named, self._codes_of(list(named.values())), strict=True))
         except ImageError:  # one of them: find which
@@ -76,7 +83,9 @@ class PictureStore:
                 except ImageError as error:
                     failed[part[digest]] = error.reason
         if encoded:
-            self._save({digest: np.asarray(codes, dtype=np.uint16) for digest, codes in encoded.items()})
+            self._save(
+                {digest: np.asarray(codes, dtype=np.uint16) for digest, codes in encoded.items()}
+            )
         return failed
 
     def _save(self, encoded: dict[bytes, np.ndarray]) -> None:
@@ -99,11 +108,16 @@ class PictureStore:
             return tuple(self._codes[_digest(picture)].tolist())
         except (KeyError, OSError):
             name = f"{len(picture)} bytes" if isinstance(picture, bytes) else str(picture)
-            raise DataError(f"picture {name} has changed since training began", remedy="leave data alone while it is read") from None
+            raise DataError(
+                f"picture {name} has changed since training began",
+                remedy="leave data alone while it is read",
+            ) from None
 
     def resolve(self, sample: Sample) -> Sample:
         """Sample with files for pictures -> sample with codes."""
-        messages = tuple(Message(message.role, self._resolve(message.segments)) for message in sample.messages)
+        messages = tuple(
+            Message(message.role, self._resolve(message.segments)) for message in sample.messages
+        )
         return Sample(sample.key, self._resolve(sample.segments), messages, sample.meta)
 
     def _resolve(self, segments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -123,11 +137,15 @@ def refuse_failed(failed: dict[Picture, str], where: str) -> None:
         DataError: There is one.
     """
     if failed:
-        lines = [f"{'bytes' if isinstance(picture, bytes) else picture}: {reason}" for picture, reason in failed.items()]
+        lines = [
+            f"{'bytes' if isinstance(picture, bytes) else picture}: {reason}"
+            for picture, reason in failed.items()
+        ]
         more = f"\n... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise DataError(
             f"{where}: {len(lines)} pictures cannot be used\n" + "\n".join(lines[:_SHOWN]) + more,
-            remedy="mend or remove their rows, or make shards of what is whole with: seed tokens build",
+            remedy="mend or remove their rows, or make shards of what is whole with: "
+            "seed tokens build",
         )
 
 
@@ -135,4 +153,6 @@ def _digest(picture: Picture) -> bytes:
     if isinstance(picture, bytes):
         return hashlib.blake2b(picture, digest_size=16).digest()
     facts = picture.stat()
-    return hashlib.blake2b(f"{picture.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(
+        f"{picture.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode(), digest_size=16
+    ).digest()

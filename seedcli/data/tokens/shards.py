@@ -1,9 +1,12 @@
-"""Token shards: parquet files of codes that say which tokenizer made them. `seed tokenize` writes them, training reads them.
+"""Token shards: parquet files of codes that say which tokenizer made them. `seed tokenize` writes
+them, training reads them.
 
-Columns: `key`, `codes` (fixed-size list of Q uint16), `text`, `source`, `meta`; shards of documents have `segments` or `messages` in place
-of `codes` and `text`, see `data.document_columns`. The file metadata key `seed` holds a JSON object, see `ShardHeader`. A shard is written
-beside its place, synced and renamed, so that a shard that exists is complete; it is never rewritten. Rows with the same content in the
-same order give the same bytes, with one version of pyarrow (imported where it is used: a stream needs none).
+Columns: `key`, `codes` (fixed-size list of Q uint16), `text`, `source`, `meta`; shards of documents
+have `segments` or `messages` in place of `codes` and `text`, see `data.document_columns`. The file
+metadata key `seed` holds a JSON object, see `ShardHeader`. A shard is written beside its place,
+synced and renamed, so that a shard that exists is complete; it is never rewritten. Rows with the
+same content in the same order give the same bytes, with one version of pyarrow (imported where it
+is used: a stream needs none).
 """
 
 from __future__ import annotations
@@ -61,10 +64,12 @@ class ShardHeader:
         image_handling: `seed` or `official`, see `open_image`.
         numerics: `default` or `official-fp16`.
         dtype: Of the arithmetic before the codebook.
-        micro_batch: Shape of every pass through the model, [B,3,S,S]; other shapes may round differently.
+        micro_batch: Shape of every pass through the model, [B,3,S,S]; other shapes
+            may round differently.
         made_from: The input: its kind, path and number of items.
         count: Rows in the file.
-        content: What a row is: one image, a document of `segments`, or a conversation of `messages`.
+        content: What a row is: one image, a document of `segments`, or a
+            conversation of `messages`.
         format_version: Of this file format.
     """
 
@@ -91,7 +96,10 @@ def shard_schema(header: ShardHeader) -> pa.Schema:
     import pyarrow as pa
 
     content = {
-        "images": [pa.field("codes", pa.list_(pa.uint16(), header.num_queries), nullable=False), pa.field("text", pa.string())],
+        "images": [
+            pa.field("codes", pa.list_(pa.uint16(), header.num_queries), nullable=False),
+            pa.field("text", pa.string()),
+        ],
         "segments": [pa.field("segments", segments_type(), nullable=False)],
         "messages": [pa.field("messages", messages_type(), nullable=False)],
     }[header.content]
@@ -105,20 +113,31 @@ def shard_schema(header: ShardHeader) -> pa.Schema:
     )
 
 
-def write_shard(path: str | Path, header: ShardHeader, rows: Iterable[TokenRow | DocumentRow], *, overwrite: bool = False) -> ShardHeader:
-    """Rows of the header's content -> one parquet file, streamed in groups of 10,000; appears under `path` only when complete and synced.
+def write_shard(
+    path: str | Path,
+    header: ShardHeader,
+    rows: Iterable[TokenRow | DocumentRow],
+    *,
+    overwrite: bool = False,
+) -> ShardHeader:
+    """Rows of the header's content -> one parquet file, streamed in groups of 10,000; appears under
+    `path` only when complete and synced.
 
     Returns:
         The header as written, with the true count.
 
     Raises:
-        DataError: The shard exists already, or a row whose pictures do not have `num_queries` codes in range.
+        DataError: The shard exists already, or a row whose pictures do not have
+            `num_queries` codes in range.
     """
     import pyarrow.parquet as pq
 
     path = Path(path)
     if path.exists() and not overwrite:
-        raise DataError(f"{path}: exists already, and finished shards are never rewritten", remedy="Choose another place with -o.")
+        raise DataError(
+            f"{path}: exists already, and finished shards are never rewritten",
+            remedy="Choose another place with -o.",
+        )
     partial = path.with_name(path.name + ".partial")
     writer = pq.ParquetWriter(partial, shard_schema(header), compression="zstd")
     count = 0
@@ -149,25 +168,42 @@ def _as_table(rows: list[Any], header: ShardHeader) -> pa.Table:
     import pyarrow as pa
 
     schema = shard_schema(header)
-    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in ("key", "source", "meta")}
+    columns = {
+        name: pa.array([getattr(row, name) for row in rows], pa.string())
+        for name in ("key", "source", "meta")
+    }
     if header.content == "images":
-        columns["codes"] = _codes_column([row.codes for row in rows], header, schema.field("codes").type)
+        columns["codes"] = _codes_column(
+            [row.codes for row in rows], header, schema.field("codes").type
+        )
         columns["text"] = pa.array([row.text for row in rows], pa.string())
     else:
         sizes = {"num_queries": header.num_queries, "num_codes": header.num_codes}
-        columns[header.content] = pa.array([pack_document(row, header.content, **sizes) for row in rows], schema.field(header.content).type)
+        columns[header.content] = pa.array(
+            [pack_document(row, header.content, **sizes) for row in rows],
+            schema.field(header.content).type,
+        )
     return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
-def _codes_column(rows: Sequence[Sequence[int] | np.ndarray], header: ShardHeader, kind: pa.DataType) -> pa.Array:
+def _codes_column(
+    rows: Sequence[Sequence[int] | np.ndarray], header: ShardHeader, kind: pa.DataType
+) -> pa.Array:
     import pyarrow as pa
 
     codes = np.asarray(rows)
-    if codes.shape != (len(rows), header.num_queries) or codes.min() < 0 or codes.max() >= header.num_codes:
+    if (
+        codes.shape != (len(rows), header.num_queries)
+        or codes.min() < 0
+        or codes.max() >= header.num_codes
+    ):
         raise DataError(
-            f"codes of shape {codes.shape} from {codes.min()} to {codes.max()}; expected {header.num_queries} in 0..{header.num_codes - 1}"
+            f"codes of shape {codes.shape} from {codes.min()} to {codes.max()}; expected "
+            f"{header.num_queries} in 0..{header.num_codes - 1}"
         )
-    return pa.FixedSizeListArray.from_arrays(pa.array(codes.reshape(-1).astype(np.uint16)), type=kind)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(codes.reshape(-1).astype(np.uint16)), type=kind
+    )
 
 
 def sync_and_rename(partial: Path, path: Path) -> None:
@@ -194,7 +230,9 @@ def find_shards(path: str | Path) -> list[Path]:
     found = sorted(path.glob("*.parquet"))
     if not found:
         state = "no token shard in this folder" if path.is_dir() else "no such file or folder"
-        raise DataError(f"{path}: {state}", remedy="Make some with: seed tokenize INPUT -o " + str(path))
+        raise DataError(
+            f"{path}: {state}", remedy="Make some with: seed tokenize INPUT -o " + str(path)
+        )
     return found
 
 
@@ -221,12 +259,18 @@ def _opened(path: str | Path) -> pq.ParquetFile:
 def _header_of(path: str | Path, file: pq.ParquetFile) -> ShardHeader:
     text = (file.metadata.metadata or {}).get(_METADATA_KEY)
     if text is None or not {"codes", "segments", "messages"} & set(file.schema_arrow.names):
-        raise DataError(f"{path}: is a parquet file, but no token shard (no `seed` metadata)", remedy="Make one with: seed tokenize")
+        raise DataError(
+            f"{path}: is a parquet file, but no token shard (no `seed` metadata)",
+            remedy="Make one with: seed tokenize",
+        )
     try:
         values = json.loads(text)
         version = values.get("format_version")
         if version != FORMAT_VERSION:
-            raise DataError(f"{path}: token shard of format {version}; this version reads {FORMAT_VERSION}", remedy="Update seedcli.")
+            raise DataError(
+                f"{path}: token shard of format {version}; this version reads {FORMAT_VERSION}",
+                remedy="Update seedcli.",
+            )
         names = {one.name for one in dataclasses.fields(ShardHeader)}
         header = ShardHeader(**{name: value for name, value in values.items() if name in names})
     except (ValueError, TypeError, AttributeError) as error:
@@ -235,7 +279,8 @@ def _header_of(path: str | Path, file: pq.ParquetFile) -> ShardHeader:
 
 
 def read_rows(path: str | Path, *, batch_size: int = 1024) -> Iterator[Any]:
-    """Rows of one shard in order, streamed: `TokenRow` with uint16 arrays [Q], or `DocumentRow`, as the header's content says.
+    """Rows of one shard in order, streamed: `TokenRow` with uint16 arrays [Q], or `DocumentRow`, as
+    the header's content says.
 
     Raises:
         DataError: The file is no token shard or is damaged.
@@ -256,23 +301,37 @@ def read_block(path: str | Path, number: int) -> tuple[ShardHeader, pa.RecordBat
     with _opened(path) as file:
         header = _header_of(path, file)
         with _damage_named(path):
-            return header, file.read_row_group(number, use_threads=False).combine_chunks().to_batches()[0]
+            return header, file.read_row_group(
+                number, use_threads=False
+            ).combine_chunks().to_batches()[0]
 
 
 def block_sizes(path: str | Path) -> list[int]:
     """Rows of each row group of a shard."""
     with _opened(path) as file:
-        return [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+        return [
+            file.metadata.row_group(number).num_rows
+            for number in range(file.metadata.num_row_groups)
+        ]
 
 
 def rows_of_batch(batch: pa.RecordBatch, header: ShardHeader) -> Iterator[Any]:
     """Arrow rows -> `TokenRow` or `DocumentRow`."""
     strings = {name: batch.column(name).to_pylist() for name in ("key", "source", "meta")}
     if header.content == "images":
-        codes = batch.column("codes").flatten().to_numpy(zero_copy_only=False).reshape(-1, header.num_queries)
+        codes = (
+            batch.column("codes")
+            .flatten()
+            .to_numpy(zero_copy_only=False)
+            .reshape(-1, header.num_queries)
+        )
         text = batch.column("text").to_pylist()
         for number in range(batch.num_rows):
-            yield TokenRow(codes=codes[number], text=text[number], **{name: column[number] for name, column in strings.items()})
+            yield TokenRow(
+                codes=codes[number],
+                text=text[number],
+                **{name: column[number] for name, column in strings.items()},
+            )
         return
     values = batch.column(header.content).to_pylist()
     for number, value in enumerate(values):
@@ -289,7 +348,9 @@ def _damage_named(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: the shard is damaged ({error})", remedy=f"See: seed tokens verify {path}") from error
+        raise DataError(
+            f"{path}: the shard is damaged ({error})", remedy=f"See: seed tokens verify {path}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -314,7 +375,12 @@ class TokenShards:
             yield from read_rows(path)
 
 
-def open_shards(inputs: Iterable[str | Path], *, fingerprint: str | None = None, content: Collection[Content] | None = None) -> TokenShards:
+def open_shards(
+    inputs: Iterable[str | Path],
+    *,
+    fingerprint: str | None = None,
+    content: Collection[Content] | None = None,
+) -> TokenShards:
     """Shards and folders of shards -> one readable set, all of the same tokenizer.
 
     Args:
@@ -323,7 +389,8 @@ def open_shards(inputs: Iterable[str | Path], *, fingerprint: str | None = None,
         content: What rows may be; None takes any, as long as it is one.
 
     Raises:
-        DataError: Files that are no token shards, a mix of fingerprints or of contents, or others than those asked for.
+        DataError: Files that are no token shards, a mix of fingerprints or of contents, or
+            others than those asked for.
     """
     paths = [path for one in inputs for path in find_shards(one)]
     if not paths:
@@ -333,16 +400,25 @@ def open_shards(inputs: Iterable[str | Path], *, fingerprint: str | None = None,
     for path, header in zip(paths, headers, strict=True):
         if header.fingerprint != first.fingerprint:
             raise DataError(
-                f"shards of two tokenizers: {paths[0]} is of {first.tokenizer} ({first.fingerprint[:12]}), "
-                f"{path} of {header.tokenizer} ({header.fingerprint[:12]})",
-                remedy="Their codes mean different things. Tokenize all images with one model, or name one set of shards.",
+                f"shards of two tokenizers: {paths[0]} is of {first.tokenizer} "
+                f"({first.fingerprint[:12]}), {path} of {header.tokenizer} "
+                f"({header.fingerprint[:12]})",
+                remedy="Their codes mean different things. Tokenize all images with one model, or "
+                "name one set of shards.",
             )
-        if header.content != first.content or (content is not None and header.content not in content):
+        if header.content != first.content or (
+            content is not None and header.content not in content
+        ):
             wanted = first.content if content is None else " or ".join(content)
-            raise DataError(f"{path}: a shard of {header.content}, expected {wanted}", remedy="Name shards of one content.")
+            raise DataError(
+                f"{path}: a shard of {header.content}, expected {wanted}",
+                remedy="Name shards of one content.",
+            )
     if fingerprint is not None and first.fingerprint != fingerprint:
         raise DataError(
-            f"{paths[0]}: codes of {first.tokenizer} ({first.fingerprint[:12]}), but the model at hand is {fingerprint[:12]}",
-            remedy=f"Use --model {first.tokenizer}, or tokenize the images again with the model at hand.",
+            f"{paths[0]}: codes of {first.tokenizer} ({first.fingerprint[:12]}), but the model at "
+            f"hand is {fingerprint[:12]}",
+            remedy=f"Use --model {first.tokenizer}, or tokenize the images again with the "
+            "model at hand.",
         )
     return TokenShards(paths=paths, header=first, counts=[header.count for header in headers])

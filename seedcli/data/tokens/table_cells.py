@@ -14,9 +14,11 @@ _HELD = 4  # columns: an edit has two
 
 
 class CellReader:
-    """Reads the cells that items name. One row group of a column is held, so cells should come in about the order of their table.
+    """Reads the cells that items name. One row group of a column is held, so cells should come in
+    about the order of their table.
 
-    A cell's text is `row/place/column`; the place in a list is empty where the column holds none. Text in a cell is base64.
+    A cell's text is `row/place/column`; the place in a list is empty where the column holds none.
+    Text in a cell is base64.
     """
 
     def __init__(self) -> None:
@@ -24,7 +26,9 @@ class CellReader:
         self._ends: dict[str, list[int]] = {}
 
     def read(self, item: Item) -> Item:
-        """Item -> the same with the bytes of its cell, or with a problem; one without a cell stays as it is."""
+        """Item -> the same with the bytes of its cell, or with a problem; one without
+        a cell stays as it is.
+        """
         if item.cell is None or item.problem is not None:
             return item
         from pyarrow import ArrowException
@@ -37,7 +41,11 @@ class CellReader:
             data = base64.b64decode(value) if isinstance(value, str) else value
         except (ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             return dataclasses.replace(item, problem=f"cannot be read from its table ({error})")
-        return dataclasses.replace(item, data=data) if data else dataclasses.replace(item, problem="is empty in its table")
+        return (
+            dataclasses.replace(item, data=data)
+            if data
+            else dataclasses.replace(item, problem="is empty in its table")
+        )
 
     def _value(self, path: str, row: int, column: str) -> Any:
         if path not in self._ends:
@@ -57,7 +65,11 @@ def _group_ends(path: str) -> list[int]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as table:
-        return list(itertools.accumulate(table.metadata.row_group(number).num_rows for number in range(table.num_row_groups)))
+        return list(
+            itertools.accumulate(
+                table.metadata.row_group(number).num_rows for number in range(table.num_row_groups)
+            )
+        )
 
 
 def _read_group(path: str, group: int, column: str) -> Any:

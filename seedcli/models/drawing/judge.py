@@ -1,6 +1,8 @@
-"""The judge of pictures: any open_clip model; for `seed-nano` a small one, of other shape and seed than its target CLIP.
+"""The judge of pictures: any open_clip model; for `seed-nano` a small one, of other shape and
+seed than its target CLIP.
 
-A folder of the small one is what open_clip itself reads as `local-dir:FOLDER`, so every score of it can be repeated without this package.
+A folder of the small one is what open_clip itself reads as `local-dir:FOLDER`, so every score of it
+can be repeated without this package.
 """
 
 from __future__ import annotations
@@ -35,7 +37,12 @@ def judge_config(
     """open_clip's `model_cfg` of a ResNet with attention pooling and a small text transformer."""
     return {
         "embed_dim": embedding_dim,
-        "vision_cfg": {"image_size": image_size_px, "layers": list(vision_layers), "width": vision_width, "patch_size": None},
+        "vision_cfg": {
+            "image_size": image_size_px,
+            "layers": list(vision_layers),
+            "width": vision_width,
+            "patch_size": None,
+        },
         "text_cfg": {
             "context_length": tokenizer.model_max_length,
             "vocab_size": len(tokenizer),
@@ -51,51 +58,82 @@ def judge_config(
 
 def build_judge(config: dict[str, Any]) -> CLIP:
     """`model_cfg` -> open_clip model with random weights from torch's global generator."""
-    return CLIP(embed_dim=config["embed_dim"], vision_cfg=CLIPVisionCfg(**config["vision_cfg"]), text_cfg=CLIPTextCfg(**config["text_cfg"]))
+    return CLIP(
+        embed_dim=config["embed_dim"],
+        vision_cfg=CLIPVisionCfg(**config["vision_cfg"]),
+        text_cfg=CLIPTextCfg(**config["text_cfg"]),
+    )
 
 
 def save_judge(judge: CLIP, config: dict[str, Any], tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Writes a folder that open_clip reads as `local-dir:FOLDER`; weights in fp16."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().clone() for name, tensor in judge.state_dict().items()
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().clone()
+        for name, tensor in judge.state_dict().items()
     }
     save_file(tensors, folder / "open_clip_model.safetensors")
-    description = {"model_cfg": config, "preprocess_cfg": {"mean": list(CLIP_MEAN), "std": list(CLIP_STD), "resize_mode": "squash"}}
+    description = {
+        "model_cfg": config,
+        "preprocess_cfg": {"mean": list(CLIP_MEAN), "std": list(CLIP_STD), "resize_mode": "squash"},
+    }
     (folder / "open_clip_config.json").write_text(json.dumps(description, indent=2) + "\n")
     tokenizer.save_pretrained(folder)
 
 
 class ClipJudge:
-    """An open_clip model that compares pictures and words. `name` says which model with which weights gave a score."""
+    """An open_clip model that compares pictures and words. `name` says which model with
+    which weights gave a score.
+    """
 
-    def __init__(self, name: str, model: CLIP, preprocess: Any, tokenizer: Any, device: torch.device):
-        self.name, self._model, self._preprocess, self._tokenizer, self._device = name, model, preprocess, tokenizer, device
+    def __init__(
+        self, name: str, model: CLIP, preprocess: Any, tokenizer: Any, device: torch.device
+    ):
+        self.name, self._model, self._preprocess, self._tokenizer, self._device = (
+            name,
+            model,
+            preprocess,
+            tokenizer,
+            device,
+        )
 
     @torch.no_grad()
     def image_features(self, images: list[Image.Image], *, batch_size: int = 64) -> Tensor:
         """Pictures -> L2-normalised features [N,F], fp32 on the CPU."""
         parts = []
         for start in range(0, len(images), batch_size):
-            pixels = torch.stack([self._preprocess(image.convert("RGB")) for image in images[start : start + batch_size]])
-            parts.append(F.normalize(self._model.encode_image(pixels.to(self._device)).float(), dim=-1).cpu())
+            pixels = torch.stack(
+                [
+                    self._preprocess(image.convert("RGB"))
+                    for image in images[start : start + batch_size]
+                ]
+            )
+            parts.append(
+                F.normalize(self._model.encode_image(pixels.to(self._device)).float(), dim=-1).cpu()
+            )
         return torch.cat(parts)
 
     @torch.no_grad()
     def text_features(self, texts: list[str], *, batch_size: int = 256) -> Tensor:
-        """Texts -> L2-normalised features [N,F], fp32 on the CPU; longer texts than the model reads are cut."""
+        """Texts -> L2-normalised features [N,F], fp32 on the CPU; longer texts than
+        the model reads are cut.
+        """
         parts = []
         for start in range(0, len(texts), batch_size):
             ids = self._tokenizer(texts[start : start + batch_size])
-            parts.append(F.normalize(self._model.encode_text(ids.to(self._device)).float(), dim=-1).cpu())
+            parts.append(
+                F.normalize(self._model.encode_text(ids.to(self._device)).float(), dim=-1).cpu()
+            )
         return torch.cat(parts)
 
 
 def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
-    """An open_clip model by folder, by hub id (`hf-hub:OWNER/NAME`), or by `ARCHITECTURE/WEIGHTS` such as `ViT-B-32/openai`.
+    """An open_clip model by folder, by hub id (`hf-hub:OWNER/NAME`), or by `ARCHITECTURE/WEIGHTS`
+    such as `ViT-B-32/openai`.
 
-    OpenAI's weights and some others were trained with QuickGELU. open_clip knows which, and only warns where the architecture's name does
-    not say so; we give them the activation that they were trained with.
+    OpenAI's weights and some others were trained with QuickGELU. open_clip knows which, and
+    only warns where the architecture's name does not say so; we give them the activation that
+    they were trained with.
 
     Raises:
         DataError: There is no such model, or its weights could not be had.
@@ -107,18 +145,28 @@ def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
         name, _, pretrained = model.partition("/")
         if not pretrained:
             raise DataError(
-                f"judge {model!r} names no weights", remedy="say ARCHITECTURE/WEIGHTS, e.g. ViT-B-32/openai, a folder, or hf-hub:ID"
+                f"judge {model!r} names no weights",
+                remedy="say ARCHITECTURE/WEIGHTS, e.g. ViT-B-32/openai, a folder, or hf-hub:ID",
             )
     place = torch.device(device)
     try:
         network, _, preprocess = create_model_and_transforms(
-            name, pretrained=pretrained, precision="fp32", device=place, force_quick_gelu=_wants_quick_gelu(name, pretrained)
+            name,
+            pretrained=pretrained,
+            precision="fp32",
+            device=place,
+            force_quick_gelu=_wants_quick_gelu(name, pretrained),
         )
         tokenizer = get_tokenizer(name)
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"judge {model!r} cannot be loaded: {error}", remedy="see open_clip.list_pretrained() for names") from error
+        raise DataError(
+            f"judge {model!r} cannot be loaded: {error}",
+            remedy="see open_clip.list_pretrained() for names",
+        ) from error
     return ClipJudge(model, network.eval().requires_grad_(False), preprocess, tokenizer, place)
 
 
 def _wants_quick_gelu(architecture: str, weights: str | None) -> bool:
-    return bool(weights) and bool((get_pretrained_cfg(architecture, weights) or {}).get("quick_gelu"))
+    return bool(weights) and bool(
+        (get_pretrained_cfg(architecture, weights) or {}).get("quick_gelu")
+    )

@@ -1,7 +1,9 @@
-"""The generation target: a small CLIP whose un-normalised image embedding [B,G] is what generation embeddings learn to be.
+"""The generation target: a small CLIP whose un-normalised image embedding [B,G] is what generation
+embeddings learn to be.
 
-For `seed-2` it is OpenCLIP ViT-H/14, which comes trained; for `seed-nano` it is trained here on emoji. Its vision tower is, unchanged, the
-`image_encoder` of the unCLIP pipeline, so both ends of the path speak of the same embedding.
+For `seed-2` it is OpenCLIP ViT-H/14, which comes trained; for `seed-nano` it is trained here on
+emoji. Its vision tower is, unchanged, the `image_encoder` of the unCLIP pipeline, so both ends of
+the path speak of the same embedding.
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, CLIPVisionModelWithProjection, PreTrainedModel
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+    PreTrainedModel,
+)
 from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError
@@ -22,17 +30,27 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 class Painter(nn.Module):
-    """Image embedding [B,G] -> picture [B,3,32,32] in 0..1; keeps appearance in the embedding while the CLIP trains."""
+    """Image embedding [B,G] -> picture [B,3,32,32] in 0..1; keeps appearance in the embedding
+    while the CLIP trains.
+    """
 
     def __init__(self, embedding_dim: int, width: int):
         super().__init__()
         self.width = width
         self.seed = nn.Linear(embedding_dim, width * 4 * 4)
         self.grow = nn.ModuleList(
-            nn.Sequential(nn.GroupNorm(8, width_in), nn.SiLU(), nn.Conv2d(width_in, width_out, 3, padding=1))
-            for width_in, width_out in ((width, width), (width, width // 2), (width // 2, width // 4))
+            nn.Sequential(
+                nn.GroupNorm(8, width_in), nn.SiLU(), nn.Conv2d(width_in, width_out, 3, padding=1)
+            )
+            for width_in, width_out in (
+                (width, width),
+                (width, width // 2),
+                (width // 2, width // 4),
+            )
         )
-        self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(width // 4, 12, 3, padding=1), nn.PixelShuffle(2))
+        self.out = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(width // 4, 12, 3, padding=1), nn.PixelShuffle(2)
+        )
 
     def forward(self, embedding: Tensor) -> Tensor:
         x = self.seed(embedding).view(-1, self.width, 4, 4)
@@ -42,21 +60,33 @@ class Painter(nn.Module):
 
 
 def train_bpe(texts: list[str], *, vocab_size: int, max_tokens: int) -> CLIPTokenizer:
-    """Texts -> CLIP's kind of text tokenizer (byte-level BPE, lower case, `</w>` word ends) with a vocabulary learned from them."""
+    """Texts -> CLIP's kind of text tokenizer (byte-level BPE, lower case, `</w>` word ends) with a
+    vocabulary learned from them.
+    """
     bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Whitespace(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     bpe.decoder = decoders.ByteLevel()
-    # The trainer numbers what it meets in the order of a hash table, another one in each process, and ties between merges go by number.
-    # So every byte and every byte at a word's end gets its number beforehand; ranks and resumed runs then learn the same vocabulary.
+    # The trainer numbers what it meets in the order of a hash table, another one in each process,
+    # and ties between merges go by number. So every byte and every byte at a word's end gets its
+    # number beforehand; ranks and resumed runs then learn the same vocabulary.
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     known = [START, END, *alphabet, *(f"{byte}</w>" for byte in alphabet)]
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=known, end_of_word_suffix="</w>", show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=known, end_of_word_suffix="</w>", show_progress=False
+    )
     bpe.train_from_iterator(texts, trainer)
     learned = json.loads(bpe.to_str())["model"]
-    return CLIPTokenizer(vocab=learned["vocab"], merges=[tuple(merge) for merge in learned["merges"]], model_max_length=max_tokens)
+    return CLIPTokenizer(
+        vocab=learned["vocab"],
+        merges=[tuple(merge) for merge in learned["merges"]],
+        model_max_length=max_tokens,
+    )
 
 
 def build_clip(
@@ -72,7 +102,11 @@ def build_clip(
     head_dim: int = 32,
 ) -> CLIPModel:
     """A CLIP of any size with random weights from torch's global generator."""
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": text_width,
@@ -92,28 +126,41 @@ def build_clip(
         "patch_size": patch_size_px,
         "projection_dim": embedding_dim,
     }
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=embedding_dim))
+    return CLIPModel(
+        CLIPConfig(text_config=text, vision_config=vision, projection_dim=embedding_dim)
+    )
 
 
 def target_embedding(clip: CLIPModel | CLIPVisionModelWithProjection, pixels: Tensor) -> Tensor:
-    """pixels [B,3,S,S] -> un-normalised image embedding [B,G]: SEED's regression target (spec: stage II, L_img)."""
+    """pixels [B,3,S,S] -> un-normalised image embedding [B,G]: SEED's regression target
+    (spec: stage II, L_img).
+    """
     return clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
 
 
 def load_target(folder: Path) -> CLIPVisionModelWithProjection:
-    """Folder of a trained target (a saved CLIP, or an unCLIP pipeline's `image_encoder`) -> its vision tower, frozen, in eval mode, fp32.
+    """Folder of a trained target (a saved CLIP, or an unCLIP pipeline's `image_encoder`) -> its
+    vision tower, frozen, in eval mode, fp32.
 
     Raises:
         DataError: The folder holds no CLIP.
     """
     if not (folder / "config.json").is_file():
-        raise DataError(f"{folder} holds no CLIP: there is no config.json in it", remedy="train one with recipes/nano-target.toml")
+        raise DataError(
+            f"{folder} holds no CLIP: there is no config.json in it",
+            remedy="train one with recipes/nano-target.toml",
+        )
     return load_quietly(CLIPVisionModelWithProjection, folder).eval().requires_grad_(False)
 
 
 def load_quietly(kind: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
-    """One tower of a saved CLIP in fp32, without the report that the other tower's weights were not wanted."""
-    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    """One tower of a saved CLIP in fp32, without the report that the other tower's
+    weights were not wanted.
+    """
+    verbosity, bar = (
+        transformers_logging.get_verbosity(),
+        transformers_logging.is_progress_bar_enabled(),
+    )
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,8 +1,10 @@
-"""generation embedding -> image: the unCLIP decoder, a diffusers pipeline folder. The last arrow of the path.
+"""generation embedding -> image: the unCLIP decoder, a diffusers pipeline folder. The
+last arrow of the path.
 
-Everything is stock diffusers but one method: classifier-free guidance may move away from negative embeddings instead of from zeros. The
-official repository copies the whole pipeline for that (AILab-CVC/SEED@93b3cf4:models/pipeline_stable_unclip_img2img.py). The prompt is
-always empty, so its embedding is computed once and the text encoder is let go; the image encoder is never loaded.
+Everything is stock diffusers but one method: classifier-free guidance may move away from negative
+embeddings instead of from zeros. The official repository copies the whole pipeline for that
+(AILab-CVC/SEED@93b3cf4:models/pipeline_stable_unclip_img2img.py). The prompt is always empty, so
+its embedding is computed once and the text encoder is let go; the image encoder is never loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import StableUnCLIPImg2ImgPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import (
+    StableUnCLIPImg2ImgPipeline,
+)
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from safetensors import SafetensorError
@@ -24,7 +28,9 @@ from transformers.utils import logging as transformers_logging
 from seedcli.errors import DataError, NumericalError
 from seedcli.models.weights.load import check_decoder
 
-SLICE_FROM_PX = 256  # larger pictures leave the VAE one by one: 768 px costs about 2 GB of activations each, and batching gains nothing
+# larger pictures leave the VAE one by one: 768 px costs about 2 GB of activations each, and
+# batching gains nothing
+SLICE_FROM_PX = 256
 
 
 class NegativeUnclipPipeline(StableUnCLIPImg2ImgPipeline):
@@ -41,18 +47,24 @@ class NegativeUnclipPipeline(StableUnCLIPImg2ImgPipeline):
         generator: list[torch.Generator],
         image_embeds: Tensor,
     ) -> Tensor:
-        """Embeddings [B,G], or negatives and embeddings stacked [2B,G] -> class labels of the UNet, [2B,2G] under guidance, else [B,2G].
+        """Embeddings [B,G], or negatives and embeddings stacked [2B,G] -> class labels of the UNet,
+        [2B,2G] under guidance, else [B,2G].
 
-        A negative gets the same small noise as the picture that it belongs to, from a copy of its generator. So the start noise of a
-        picture does not change when a negative is given, and a picture moved away from itself is the unguided picture.
+        A negative gets the same small noise as the picture that it belongs to, from a copy of its
+        generator. So the start noise of a picture does not change when a negative is given, and a
+        picture moved away from itself is the unguided picture.
         """
         copies = [one.clone_state() for one in generator]
-        class_labels = self.noise_image_embeddings(image_embeds[-batch_size:], noise_level=noise_level, generator=generator)
+        class_labels = self.noise_image_embeddings(
+            image_embeds[-batch_size:], noise_level=noise_level, generator=generator
+        )
         if not do_classifier_free_guidance:
             return class_labels
         if len(image_embeds) == batch_size:
             return torch.cat([torch.zeros_like(class_labels), class_labels])
-        negative_labels = self.noise_image_embeddings(image_embeds[:batch_size], noise_level=noise_level, generator=copies)
+        negative_labels = self.noise_image_embeddings(
+            image_embeds[:batch_size], noise_level=noise_level, generator=copies
+        )
         return torch.cat([negative_labels, class_labels])
 
 
@@ -87,36 +99,51 @@ class UnclipDecoder:
     ) -> list[Image.Image]:
         """Generation embeddings [B,G] -> B square RGB images of `image_size_px`.
 
-        The noise of image i is drawn on the CPU from its seed alone: `seed + i`, or the i-th of several. The same seed gives the same bytes
-        on one machine at one batch size, and an image of a batch can be drawn again by itself (up to rounding: matrix products of other
-        shapes differ in the last bit).
+        The noise of image i is drawn on the CPU from its seed alone: `seed + i`, or the i-th of
+        several. The same seed gives the same bytes on one machine at one batch size, and an image
+        of a batch can be drawn again by itself (up to rounding: matrix products of other shapes
+        differ in the last bit).
 
         Args:
             generation_embeddings: [B,G], any float dtype, not normalised.
-            steps: Denoising steps, at least 1; PNDM calls the UNet once more than that, from two steps on.
+            steps: Denoising steps, at least 1; PNDM calls the UNet once more than
+                that, from two steps on.
             guidance: Classifier-free guidance scale; 1 is none, and halves the work.
             seed: Seed of the first image, or one for each.
-            negative: Generation embeddings to move away from, [B,G], or [1,G] for all; zeros, as in training, when None.
+            negative: Generation embeddings to move away from, [B,G], or [1,G] for all; zeros, as
+                in training, when None.
             on_step: Called after each call of the UNet with the count so far.
 
         Raises:
-            ValueError: Shapes that do not fit, or a negative without guidance, which would have no effect.
+            ValueError: Shapes that do not fit, or a negative without guidance,
+                which would have no effect.
             NumericalError: The decoder produced NaN.
 
-        Source: AILab-CVC/SEED@93b3cf4:models/seed_llama_tokenizer.py `decode` (noise level 0, empty prompt). Differs from source: there one
-        unseeded fp16 start noise serves all images of a process, and only B=1 works.
+        Source: AILab-CVC/SEED@93b3cf4:models/seed_llama_tokenizer.py `decode` (noise level 0, empty
+        prompt). Differs from source: there one unseeded fp16 start noise serves all images of a
+        process, and only B=1 works.
         """
         unet = self.pipeline.unet
         embeddings_BG = generation_embeddings.to(unet.device, unet.dtype)
         if embeddings_BG.ndim != 2 or embeddings_BG.shape[1] != self.generation_dim:
-            raise ValueError(f"generation embeddings are {tuple(embeddings_BG.shape)}, expected [B, {self.generation_dim}]")
+            raise ValueError(
+                f"generation embeddings are {tuple(embeddings_BG.shape)}, expected [B, "
+                f"{self.generation_dim}]"
+            )
         batch_size = len(embeddings_BG)
         if negative is not None:
             if guidance <= 1:
-                raise ValueError(f"a negative has no effect with guidance {guidance}; guidance must be over 1")
+                raise ValueError(
+                    f"a negative has no effect with guidance {guidance}; guidance must be over 1"
+                )
             if negative.ndim != 2 or negative.shape[0] not in (1, batch_size):
-                raise ValueError(f"negative is {tuple(negative.shape)}, expected [1 or {batch_size}, {self.generation_dim}]")
-            embeddings_BG = torch.cat([negative.to(embeddings_BG).expand(batch_size, -1), embeddings_BG])
+                raise ValueError(
+                    f"negative is {tuple(negative.shape)}, expected [1 or {batch_size}, "
+                    f"{self.generation_dim}]"
+                )
+            embeddings_BG = torch.cat(
+                [negative.to(embeddings_BG).expand(batch_size, -1), embeddings_BG]
+            )
         seeds = range(seed, seed + batch_size) if isinstance(seed, int) else seed
         if len(seeds) != batch_size:
             raise ValueError(f"{len(seeds)} seeds for {batch_size} images")
@@ -142,9 +169,14 @@ class UnclipDecoder:
 
 
 def load_decoder(
-    folder: str | Path, *, generation_dim: int, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    folder: str | Path,
+    *,
+    generation_dim: int,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> UnclipDecoder:
-    """Folder of a diffusers stable-unCLIP pipeline -> decoder; reads local safetensors only, no network, no code from files.
+    """Folder of a diffusers stable-unCLIP pipeline -> decoder; reads local safetensors only, no
+    network, no code from files.
 
     Args:
         folder: As `save_pretrained` of diffusers writes it.
@@ -169,19 +201,25 @@ def load_decoder(
     }
     try:
         with quiet_libraries():
-            prompt_encoder = NegativeUnclipPipeline.from_pretrained(str(folder), unet=None, vae=None, **options)
-            prompt_embedding, _ = prompt_encoder.encode_prompt("", torch.device("cpu"), 1, do_classifier_free_guidance=False)
+            prompt_encoder = NegativeUnclipPipeline.from_pretrained(
+                str(folder), unet=None, vae=None, **options
+            )
+            prompt_embedding, _ = prompt_encoder.encode_prompt(
+                "", torch.device("cpu"), 1, do_classifier_free_guidance=False
+            )
             del prompt_encoder
-            pipeline = NegativeUnclipPipeline.from_pretrained(str(folder), text_encoder=None, tokenizer=None, **options)
+            pipeline = NegativeUnclipPipeline.from_pretrained(
+                str(folder), text_encoder=None, tokenizer=None, **options
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(
             f"the image decoder in {folder} cannot be loaded: {error}",
             remedy="check that the folder is complete (safetensors, as diffusers saves a pipeline)",
         ) from error
     pipeline.to(device)
-    if (
-        torch.device(device).type != "mps"
-    ):  # channels last: a quarter less time for seed-nano's decoder on a CPU; Apple's GPUs have had bugs with it
+    # channels last: a quarter less time for seed-nano's decoder on a CPU; Apple's GPUs have had
+    # bugs with it
+    if torch.device(device).type != "mps":
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
     return UnclipDecoder(pipeline, prompt_embedding.detach().to(device))
@@ -189,7 +227,9 @@ def load_decoder(
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Silences the progress bars and advice that diffusers and transformers print while they load; restores what was set before."""
+    """Silences the progress bars and advice that diffusers and transformers print while they load;
+    restores what was set before.
+    """
     loggers = (diffusers_logging, transformers_logging)
     before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in loggers]
     for one in loggers:

@@ -1,6 +1,8 @@
-"""The networks of a small image decoder, built from plain values and joined into a stable-unCLIP folder that `models/drawing/unclip.py` loads.
+"""The networks of a small image decoder, built from plain values and joined into a stable-unCLIP
+folder that `models/drawing/unclip.py` loads.
 
-Everything is a stock class, so the folder is one that diffusers itself reads; only the sizes are ours.
+Everything is a stock class, so the folder is one that diffusers itself reads;
+only the sizes are ours.
 """
 
 from __future__ import annotations
@@ -11,8 +13,12 @@ from typing import Literal
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
-from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import StableUnCLIPImg2ImgPipeline
-from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
+from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import (
+    StableUnCLIPImg2ImgPipeline,
+)
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
+    StableUnCLIPImageNormalizer,
+)
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
@@ -23,7 +29,9 @@ from seedcli.models.drawing.unclip import quiet_libraries
 NUM_NOISE_LEVELS = 1000  # of the embedding and of the picture, as in Stable Diffusion 2.1 unCLIP
 
 
-def build_autoencoder(*, channels: Sequence[int], layers_per_level: int, latent_channels: int, image_size_px: int) -> AutoencoderKL:
+def build_autoencoder(
+    *, channels: Sequence[int], layers_per_level: int, latent_channels: int, image_size_px: int
+) -> AutoencoderKL:
     """Pictures [B,3,S,S] in -1..1 <-> latents [B,C,S/f,S/f], f = 2^(levels - 1); random weights."""
     levels = len(channels)
     autoencoder = AutoencoderKL(
@@ -34,7 +42,9 @@ def build_autoencoder(*, channels: Sequence[int], layers_per_level: int, latent_
         block_out_channels=tuple(channels),
         layers_per_block=layers_per_level,
         latent_channels=latent_channels,
-        norm_num_groups=1,  # small groups of few channels wash out flat colour: a group that is constant normalises to nothing
+        # small groups of few channels wash out flat colour: a group that is constant normalises to
+        # nothing
+        norm_num_groups=1,
         sample_size=image_size_px,
         mid_block_add_attention=False,
     )
@@ -48,18 +58,22 @@ _LIGHT_AND_COLOUR = ((1 / 3, 1 / 3, 1 / 3), (1.0, -1.0, 0.0), (-0.5, -0.5, 1.0))
 
 @torch.no_grad()
 def _start_as_block_average(autoencoder: AutoencoderKL) -> None:
-    """Sets weights so that latents begin as light and two colours of each block, and decoding as their inverse; training adds detail.
+    """Sets weights so that latents begin as light and two colours of each block, and decoding as
+    their inverse; training adds detail.
 
-    From random weights a small autoencoder learns light first and stays for long where green and brown are one (measured: after 1,750
-    updates the latents told 55 % of the variance of red - green and 5 % of green - magenta). Here three channels and their negatives
-    pass every layer: residual branches begin at zero, and silu(x) - silu(-x) = x undoes the last activation.
+    From random weights a small autoencoder learns light first and stays for long where green and
+    brown are one (measured: after 1,750 updates the latents told 55 % of the variance of red -
+    green and 5 % of green - magenta). Here three channels and their negatives pass every layer:
+    residual branches begin at zero, and silu(x) - silu(-x) = x undoes the last activation.
     """
     encoder, decoder = autoencoder.encoder, autoencoder.decoder
     matrix = torch.tensor(_LIGHT_AND_COLOUR)
     both, carried = torch.cat([torch.eye(3), -torch.eye(3)]), torch.eye(6)
 
     def place(layer: torch.nn.Conv2d, block: Tensor, *, spread: int = 0) -> None:
-        """First rows of a convolution := `block` [out,in] of the first inputs, at the kernel's centre or averaged over its first corner."""
+        """First rows of a convolution := `block` [out,in] of the first inputs, at the kernel's
+        centre or averaged over its first corner.
+        """
         rows, columns = block.shape
         layer.weight[:rows] = 0
         layer.bias[:rows] = 0
@@ -85,7 +99,8 @@ def _start_as_block_average(autoencoder: AutoencoderKL) -> None:
     place(autoencoder.quant_conv, torch.eye(2 * channels))
     place(autoencoder.post_quant_conv, torch.eye(channels))
     place(decoder.conv_in, both)
-    place(decoder.conv_out, 0.35 * torch.linalg.inv(matrix) @ both.T)  # the two last norms stretch by 2.85 (measured)
+    # the two last norms stretch by 2.85 (measured)
+    place(decoder.conv_out, 0.35 * torch.linalg.inv(matrix) @ both.T)
 
 
 def load_autoencoder(folder: Path) -> AutoencoderKL:
@@ -96,9 +111,12 @@ def load_autoencoder(folder: Path) -> AutoencoderKL:
     """
     if not (folder / "config.json").is_file():
         raise DataError(
-            f"{folder} holds no autoencoder: there is no config.json in it", remedy="train one with recipes/nano-autoencoder.toml"
+            f"{folder} holds no autoencoder: there is no config.json in it",
+            remedy="train one with recipes/nano-autoencoder.toml",
         )
-    autoencoder = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    autoencoder = AutoencoderKL.from_pretrained(
+        folder, torch_dtype=torch.float32, local_files_only=True
+    )
     return autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -120,37 +138,52 @@ def build_unet(
     text_width: int,
     generation_dim: int,
 ) -> UNet2DConditionModel:
-    """(noisy latents [B,C,s,s], timestep [B], text states [B,T,W], class labels [B,2G]) -> prediction [B,C,s,s]; random weights."""
+    """(noisy latents [B,C,s,s], timestep [B], text states [B,T,W], class labels [B,2G]) ->
+    prediction [B,C,s,s]; random weights.
+    """
     return UNet2DConditionModel(
         sample_size=latent_size,
         in_channels=latent_channels,
         out_channels=latent_channels,
-        down_block_types=tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in attention_levels),
-        up_block_types=tuple("CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(attention_levels)),
+        down_block_types=tuple(
+            "CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in attention_levels
+        ),
+        up_block_types=tuple(
+            "CrossAttnUpBlock2D" if attends else "UpBlock2D"
+            for attends in reversed(attention_levels)
+        ),
         mid_block_type="UNetMidBlock2DCrossAttn",
         block_out_channels=tuple(channels),
         layers_per_block=layers_per_level,
         cross_attention_dim=text_width,
-        attention_head_dim=tuple(channel // attention_head_dim for channel in channels),  # diffusers' name for the number of heads
+        # diffusers' name for the number of heads
+        attention_head_dim=tuple(channel // attention_head_dim for channel in channels),
         time_embedding_dim=condition_width,
         class_embed_type="projection",
         projection_class_embeddings_input_dim=2 * generation_dim,
         norm_num_groups=8,
         use_linear_projection=True,
-        resnet_time_scale_shift="scale_shift",  # the embedding scales features too; the whole picture hangs on it
+        # the embedding scales features too; the whole picture hangs on it
+        resnet_time_scale_shift="scale_shift",
     )
 
 
 @torch.no_grad()
-def start_on_whitened_embeddings(unet: UNet2DConditionModel, embeddings: Tensor, noise: float) -> None:
-    """Sets the class projection's first layer so that it begins with decorrelated embeddings of equal spread (embeddings [N,G]).
+def start_on_whitened_embeddings(
+    unet: UNet2DConditionModel, embeddings: Tensor, noise: float
+) -> None:
+    """Sets the class projection's first layer so that it begins with decorrelated embeddings of
+    equal spread (embeddings [N,G]).
 
-    A CLIP's embedding has most of its variance in a few directions, and the look of a picture lies in the others (nano: 256 wide, effective
-    rank 13). `noise` is the deviation of the noise in training, in units of the embeddings'; directions below it stay small.
+    A CLIP's embedding has most of its variance in a few directions, and the look of a picture lies
+    in the others (nano: 256 wide, effective rank 13). `noise` is the deviation of the noise in
+    training, in units of the embeddings'; directions below it stay small.
     """
     width = embeddings.shape[1]
     covariance = torch.cov(embeddings.T)
-    values, vectors = torch.linalg.eigh(covariance + noise**2 * torch.diag(covariance.diagonal()) + 1e-6 * torch.eye(width))
+    values, vectors = torch.linalg.eigh(
+        covariance + noise**2 * torch.diag(covariance.diagonal()) + 1e-6 * torch.eye(width)
+    )
     whiten = vectors @ torch.diag(values.rsqrt()) @ vectors.T
     layer = unet.class_embedding.linear_1
     mixed = torch.randn(layer.out_features, width) @ whiten
@@ -187,22 +220,37 @@ def build_normalizer(embeddings: Tensor) -> StableUnCLIPImageNormalizer:
     return normalizer.requires_grad_(False)
 
 
-def noise_embeddings(embeddings: Tensor, levels: Tensor, normalizer: StableUnCLIPImageNormalizer, noiser: DDPMScheduler) -> Tensor:
-    """Embeddings [B,G], levels [B] in 0..999 -> class labels [B,2G]: noised embedding and sinusoidal level, as the pipeline makes them.
+def noise_embeddings(
+    embeddings: Tensor,
+    levels: Tensor,
+    normalizer: StableUnCLIPImageNormalizer,
+    noiser: DDPMScheduler,
+) -> Tensor:
+    """Embeddings [B,G], levels [B] in 0..999 -> class labels [B,2G]: noised embedding and
+    sinusoidal level, as the pipeline makes them.
 
-    Source: diffusers `StableUnCLIPImg2ImgPipeline.noise_image_embeddings`, which takes one level for all.
+    Source: diffusers `StableUnCLIPImg2ImgPipeline.noise_image_embeddings`, which
+    takes one level for all.
     """
     from diffusers.models.embeddings import get_timestep_embedding
 
     noised = noiser.add_noise(normalizer.scale(embeddings), torch.randn_like(embeddings), levels)
-    sinusoids = get_timestep_embedding(levels, embeddings.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0)
+    sinusoids = get_timestep_embedding(
+        levels, embeddings.shape[1], flip_sin_to_cos=True, downscale_freq_shift=0
+    )
     return torch.cat([normalizer.unscale(noised), sinusoids], dim=1)
 
 
 @torch.no_grad()
 def empty_prompt_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> Tensor:
     """Text states [1,T,W] of the empty prompt, padded as the pipeline pads it."""
-    text = tokenizer("", padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
+    text = tokenizer(
+        "",
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
     return text_encoder(text["input_ids"])[0]
 
 
@@ -217,7 +265,9 @@ def save_pipeline(
     autoencoder: AutoencoderKL,
     prediction: Literal["v_prediction", "epsilon"],
 ) -> None:
-    """Writes the whole decoder in fp16, as `StableUnCLIPImg2ImgPipeline.from_pretrained` reads it."""
+    """Writes the whole decoder in fp16, as
+    `StableUnCLIPImg2ImgPipeline.from_pretrained` reads it.
+    """
     with quiet_libraries():
         pipeline = StableUnCLIPImg2ImgPipeline(
             feature_extractor=CLIPImageProcessor.from_pretrained(target, local_files_only=True),

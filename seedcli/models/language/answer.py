@@ -20,7 +20,8 @@ class Answer:
         ids: Its tokens, without EOS.
         segments: Words and images in their order; never two stretches of words in a row.
         ended: The model ended it itself; False where it ran out of tokens.
-        malformed: Image spans of another length or with other things in them, and stray codes; left out of `segments`, 0 under the grammar.
+        malformed: Image spans of another length or with other things in them, and stray codes; left
+            out of `segments`, 0 under the grammar.
     """
 
     ids: tuple[int, ...]
@@ -39,8 +40,11 @@ def open_image(prompt: Sequence[int], vocabulary: CodeVocabulary) -> list[int]:
     return []
 
 
-def first_image(ids: Sequence[int], vocabulary: CodeVocabulary, *, opened: bool) -> tuple[int, ...] | None:
-    """Written ids -> codes of their first image span, or None where there is none or it is not exactly Q codes and EOI.
+def first_image(
+    ids: Sequence[int], vocabulary: CodeVocabulary, *, opened: bool
+) -> tuple[int, ...] | None:
+    """Written ids -> codes of their first image span, or None where there is none or it is not
+    exactly Q codes and EOI.
 
     Args:
         ids: An answer's.
@@ -53,8 +57,13 @@ def first_image(ids: Sequence[int], vocabulary: CodeVocabulary, *, opened: bool)
     if not opened and vocabulary.boi not in ids:
         return None
     span = ids if opened else ids[ids.index(vocabulary.boi) + 1 :]
-    codes, end = span[: vocabulary.num_queries], span[vocabulary.num_queries : vocabulary.num_queries + 1]
-    if end != [vocabulary.eoi] or not all(0 <= each - vocabulary.first_code < vocabulary.num_codes for each in codes):
+    codes, end = (
+        span[: vocabulary.num_queries],
+        span[vocabulary.num_queries : vocabulary.num_queries + 1],
+    )
+    if end != [vocabulary.eoi] or not all(
+        0 <= each - vocabulary.first_code < vocabulary.num_codes for each in codes
+    ):
         return None
     return tuple(vocabulary.ids_to_codes(codes))
 
@@ -71,7 +80,12 @@ class PartReader:
         malformed: Image spans and stray codes that were left out so far.
     """
 
-    def __init__(self, text_tokenizer: PreTrainedTokenizerFast, vocabulary: CodeVocabulary, open_image: Sequence[int] = ()):
+    def __init__(
+        self,
+        text_tokenizer: PreTrainedTokenizerFast,
+        vocabulary: CodeVocabulary,
+        open_image: Sequence[int] = (),
+    ):
         self._text_tokenizer, self._vocabulary = text_tokenizer, vocabulary
         self._image: list[int] | None = list(open_image[1:]) if open_image else None
         self._words: list[int] = []
@@ -106,7 +120,8 @@ class PartReader:
             self._faulty = False
             self._words.append(token)
             words = self._decode()
-            if not words.endswith("\N{REPLACEMENT CHARACTER}"):  # bytes of a character that is not whole yet
+            # bytes of a character that is not whole yet
+            if not words.endswith("\N{REPLACEMENT CHARACTER}"):
                 yield from self._give(words)
 
     def end(self) -> Iterator[Part]:
@@ -123,7 +138,11 @@ class PartReader:
         self._words, self._given = [], 0
 
     def _decode(self) -> str:
-        return self._text_tokenizer.decode(self._words, skip_special_tokens=True) if self._words else ""
+        return (
+            self._text_tokenizer.decode(self._words, skip_special_tokens=True)
+            if self._words
+            else ""
+        )
 
     def _give(self, words: str) -> Iterator[str]:
         if len(words) > self._given:

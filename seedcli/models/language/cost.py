@@ -1,7 +1,8 @@
-"""What a Llama costs before it exists: parameters, arithmetic and memory from its shape alone. Torch-free; `seed plan` is its user.
+"""What a Llama costs before it exists: parameters, arithmetic and memory from its shape alone.
+Torch-free; `seed plan` is its user.
 
-Every formula is tested against the thing itself: parameter lists against PEFT, arithmetic against torch's FLOP counter, activations against
-the tensors that autograd saves.
+Every formula is tested against the thing itself: parameter lists against PEFT, arithmetic against
+torch's FLOP counter, activations against the tensors that autograd saves.
 """
 
 from __future__ import annotations
@@ -80,8 +81,22 @@ class Module:
         return self.inputs * self.outputs
 
 
-_7B = LlamaShape(hidden_size=4096, intermediate_size=11008, num_layers=32, num_heads=32, num_kv_heads=32, vocab_size=32000)
-_13B = LlamaShape(hidden_size=5120, intermediate_size=13824, num_layers=40, num_heads=40, num_kv_heads=40, vocab_size=32000)
+_7B = LlamaShape(
+    hidden_size=4096,
+    intermediate_size=11008,
+    num_layers=32,
+    num_heads=32,
+    num_kv_heads=32,
+    vocab_size=32000,
+)
+_13B = LlamaShape(
+    hidden_size=5120,
+    intermediate_size=13824,
+    num_layers=40,
+    num_heads=40,
+    num_kv_heads=40,
+    vocab_size=32000,
+)
 _PUBLISHED_VOCAB = 32000 + 8192 + 2
 
 # What `start` may name without its config.json at hand. Source: the config.json of each.
@@ -156,7 +171,8 @@ class Parameters:
 def count_parameters(shape: LlamaShape, phase: Phase, adapter: Adapter | None = None) -> Parameters:
     """Shape and phase -> numbers of parameters.
 
-    text: all are trained. lora: adapters and what is trained whole. full: all but the input embedding. `adapter` belongs to phase lora.
+    text: all are trained. lora: adapters and what is trained whole. full: all but the input
+    embedding. `adapter` belongs to phase lora.
     """
     trainable = frozen = beside = 0
     for module in shape.modules():
@@ -179,20 +195,27 @@ def _is_trained(module: Module, phase: Phase, adapter: Adapter | None) -> bool:
 
 
 def training_flops(
-    shape: LlamaShape, phase: Phase, adapter: Adapter | None = None, *, attended_tokens: float, gradient_checkpointing: bool
+    shape: LlamaShape,
+    phase: Phase,
+    adapter: Adapter | None = None,
+    *,
+    attended_tokens: float,
+    gradient_checkpointing: bool,
 ) -> float:
     """Floating-point operations of one update, per token of a row, padding included.
 
-    A matrix product of a token costs 2 operations a parameter forward, 2 for the gradient of its input, and 2 more for the gradient of its
-    weights where these are trained: frozen layers cost two thirds. Gradient checkpointing runs the layers (not the head) forward twice,
-    up to the last product whose result the backward pass wants. The head is counted for every token: where answers alone are learned, less.
+    A matrix product of a token costs 2 operations a parameter forward, 2 for the gradient of its
+    input, and 2 more for the gradient of its weights where these are trained: frozen layers cost
+    two thirds. Gradient checkpointing runs the layers (not the head) forward twice, up to the last
+    product whose result the backward pass wants. The head is counted for every token: where answers
+    alone are learned, less.
 
     Args:
         shape: Of the model, its vocabulary extended.
         phase: As in `count_parameters`.
         adapter: Of phase lora.
-        attended_tokens: Positions whose scores are computed for one token: all of the row with a kernel that masks (PyTorch's), half of a
-            document with FlashAttention's packed one.
+        attended_tokens: Positions whose scores are computed for one token: all of the row with a
+            kernel that masks (PyTorch's), half of a document with FlashAttention's packed one.
         gradient_checkpointing: As the recipe says.
     """
     flops = 0.0
@@ -206,12 +229,14 @@ def training_flops(
             flops += 2 * (module.size + beside)
         elif gradient_checkpointing and beside and module.name != "lm_head":
             flops += 2 * (module.size + adapter.rank * module.inputs)
-    scores = 4 * attended_tokens * shape.attention_dim * shape.num_layers  # queries by keys, and weights by values
+    # queries by keys, and weights by values
+    scores = 4 * attended_tokens * shape.attention_dim * shape.num_layers
     return flops + scores * (4 if gradient_checkpointing else 3)
 
 
-# Bytes that autograd keeps of one token in one layer, as (per intermediate width, per hidden width, per kv width, per rank); measured with
-# transformers 5.23 and torch 2.14 (PyTorch's attention) by sizes of saved tensors; the share by rank is all of a layer's adapters together.
+# Bytes that autograd keeps of one token in one layer, as (per intermediate width, per hidden width,
+# per kv width, per rank); measured with transformers 5.23 and torch 2.14 (PyTorch's attention) by
+# sizes of saved tensors; the share by rank is all of a layer's adapters together.
 _SAVED_BYTES: dict[tuple[Arithmetic, bool], tuple[float, float, float, float]] = {
     ("fp32", False): (16, 32, 8, 0),
     ("fp32", True): (20, 73, 8, 28),
@@ -220,7 +245,9 @@ _SAVED_BYTES: dict[tuple[Arithmetic, bool], tuple[float, float, float, float]] =
     ("half", False): (8, 20, 4, 0),
     ("half", True): (10, 40.5, 4, 14),
 }
-_LOGIT_BYTES = 12  # of one token and vocabulary entry: the logits, their logarithms in fp32, their gradient in fp32 and in the logits' type
+# of one token and vocabulary entry: the logits, their logarithms in fp32, their gradient in fp32
+# and in the logits' type
+_LOGIT_BYTES = 12
 _FRAMEWORK_BYTES = 2_000_000_000  # assumed: GPU context, communication buckets, fragmentation
 
 
@@ -233,18 +260,25 @@ def activation_bytes(
     gradient_checkpointing: bool,
     eager_row_tokens: int = 0,
 ) -> int:
-    """Most memory that one forward and backward pass holds beside weights, gradients and moments; bytes.
+    """Most memory that one forward and backward pass holds beside weights,
+    gradients and moments; bytes.
 
     Args:
         shape: Of the model.
         adapter: Of phase lora.
         tokens: Of one micro-batch, padding included.
-        arithmetic: fp32; autocast: weights in fp32, products in 16 bits; half: weights in 16 bits too.
+        arithmetic: fp32; autocast: weights in fp32, products in 16 bits; half:
+            weights in 16 bits too.
         gradient_checkpointing: Only layer inputs are kept, and one layer's activations at a time.
-        eager_row_tokens: Length of a row where attention writes out its scores (the eager kernel), else 0.
+        eager_row_tokens: Length of a row where attention writes out its scores (the
+            eager kernel), else 0.
     """
     per_intermediate, per_hidden, per_kv, per_rank = _SAVED_BYTES[arithmetic, adapter is not None]
-    layer = per_intermediate * shape.intermediate_size + per_hidden * shape.hidden_size + per_kv * shape.kv_dim
+    layer = (
+        per_intermediate * shape.intermediate_size
+        + per_hidden * shape.hidden_size
+        + per_kv * shape.kv_dim
+    )
     layer += per_rank * adapter.rank if adapter else 0
     width = 2 if arithmetic == "half" else 4
     layer += 2 * width * shape.num_heads * eager_row_tokens
@@ -252,7 +286,11 @@ def activation_bytes(
     if gradient_checkpointing:
         return round(tokens * (width * shape.hidden_size * shape.num_layers + layer + logits))
     linears = [module for module in shape.modules() if module.kind == "linear"]
-    copies = 2 * sum(module.size + (adapter.size(module) if adapter else 0) for module in linears) if arithmetic == "autocast" else 0
+    copies = (
+        2 * sum(module.size + (adapter.size(module) if adapter else 0) for module in linears)
+        if arithmetic == "autocast"
+        else 0
+    )
     return round(tokens * (layer * shape.num_layers + logits)) + copies
 
 
@@ -285,13 +323,18 @@ def memory_per_rank(
 ) -> Memory:
     """What AdamW training holds on each of `ranks` processes.
 
-    In `half`, weights and gradients are 16-bit and the optimizer keeps fp32 copies beside its two moments; else weights, gradients and
-    moments are fp32. ZeRO 1 divides the optimizer's share by the ranks, 2 the gradients too, 3 the weights too.
+    In `half`, weights and gradients are 16-bit and the optimizer keeps fp32 copies beside its two
+    moments; else weights, gradients and moments are fp32. ZeRO 1 divides the optimizer's share by
+    the ranks, 2 the gradients too, 3 the weights too.
     """
     width = 2 if arithmetic == "half" else 4
     optimizer = parameters.trainable * (12 if arithmetic == "half" else 8)
     optimizer = -(-optimizer // ranks) if zero_stage >= 1 else optimizer
-    gradients = -(-parameters.trainable * width // ranks) if zero_stage >= 2 else parameters.trainable * width
+    gradients = (
+        -(-parameters.trainable * width // ranks)
+        if zero_stage >= 2
+        else parameters.trainable * width
+    )
     weights = -(-parameters.total * width // ranks) if zero_stage == 3 else parameters.total * width
     off_optimizer = offload_optimizer and zero_stage >= 1
     off_parameters = offload_parameters and zero_stage == 3
@@ -307,15 +350,18 @@ def memory_per_rank(
 
 @dataclass(frozen=True)
 class Device:
-    """A kind of processor: dense matrix-product peaks in TFLOP/s, memory in GB (1e9 bytes; None: not told)."""
+    """A kind of processor: dense matrix-product peaks in TFLOP/s, memory in GB (1e9
+    bytes; None: not told).
+    """
 
     half_tflops: float
     fp32_tflops: float
     memory_gb: float | None
 
 
-# Sources: the vendors' data sheets, dense (no sparsity), 16-bit with fp32 accumulation; fp32 without TF32. cpu: one core, fp32 matrix
-# products of torch 2.14 measured where seed-nano was trained (285 GFLOP/s on two); bf16 is emulated there and slower.
+# Sources: the vendors' data sheets, dense (no sparsity), 16-bit with fp32 accumulation; fp32
+# without TF32. cpu: one core, fp32 matrix products of torch 2.14 measured where seed-nano was
+# trained (285 GFLOP/s on two); bf16 is emulated there and slower.
 DEVICES: dict[str, Device] = {
     "v100-16g": Device(125.0, 15.7, 16.0),
     "v100-32g": Device(125.0, 15.7, 32.0),

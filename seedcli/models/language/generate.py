@@ -1,4 +1,5 @@
-"""`SeedLlama`: a language model that answers with words and images. On the path: prompt ids -> words and codes.
+"""`SeedLlama`: a language model that answers with words and images. On the path: prompt
+ids -> words and codes.
 
 A prompt is ids; an answer is segments: `str` for words, a tuple of Q codes for an image.
 """
@@ -29,7 +30,13 @@ from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.device import pick_device
 from seedcli.models.language.answer import Answer, Part, PartReader, open_image
-from seedcli.models.language.image_grammar import ImageGrammar, ImageGuidance, ImageNeed, RowBudget, SeededChoice
+from seedcli.models.language.image_grammar import (
+    ImageGrammar,
+    ImageGuidance,
+    ImageNeed,
+    RowBudget,
+    SeededChoice,
+)
 from seedcli.models.language.seed_llama import no_progress_bars, set_special_ids, special_ids
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.models.language.token_loop import pad_left, write_tokens
@@ -48,12 +55,15 @@ class SamplingSettings:
     Attributes:
         temperature: Of the softmax; 0 takes the likeliest token.
         top_p: Only the likeliest tokens that have this much probability together.
-        num_beams: Beams of beam search; 1 is none. With a temperature, beams are sampled, as the official evaluation does.
-        max_new_tokens: Longest answer, images counted with all their tokens; an image that would not fit is not begun.
+        num_beams: Beams of beam search; 1 is none. With a temperature, beams are sampled, as the
+            official evaluation does.
+        max_new_tokens: Longest answer, images counted with all their tokens; an image that
+            would not fit is not begun.
         seed: Of sampling.
         guidance: Classifier-free guidance scale of the codes; 1 is none.
 
-    Source of temperature and top_p: AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py; of max_new_tokens: gradio_demo.
+    Source of temperature and top_p: AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py; of
+    max_new_tokens: gradio_demo.
     """
 
     temperature: float = 1.0
@@ -91,8 +101,19 @@ class SeedLlama:
         facts: What its folder says of it.
     """
 
-    def __init__(self, model: PreTrainedModel, text_tokenizer: PreTrainedTokenizerFast, vocabulary: CodeVocabulary, facts: LlmFacts):
-        self.model, self.text_tokenizer, self.vocabulary, self.facts = model, text_tokenizer, vocabulary, facts
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        text_tokenizer: PreTrainedTokenizerFast,
+        vocabulary: CodeVocabulary,
+        facts: LlmFacts,
+    ):
+        self.model, self.text_tokenizer, self.vocabulary, self.facts = (
+            model,
+            text_tokenizer,
+            vocabulary,
+            facts,
+        )
         self.max_positions: int = model.config.max_position_embeddings
 
     @torch.no_grad()
@@ -106,26 +127,35 @@ class SeedLlama:
         seeds: Sequence[int] | None = None,
         on_part: Callable[[Part], None] | None = None,
     ) -> list[Answer]:
-        """Prompt ids, B rows of any lengths -> B answers; a row's answer does not depend on the other rows.
+        """Prompt ids, B rows of any lengths -> B answers; a row's answer does not
+        depend on the other rows.
 
-        A prompt may end in an open image, which the answer completes: `ids` begin with what is missing, `segments` with the image.
+        A prompt may end in an open image, which the answer completes: `ids` begin with what is
+        missing, `segments` with the image.
 
         Args:
             prompts: Each begins with BOS.
             settings: How tokens are chosen.
             image: Whether an answer may, must or at once must hold an image.
             constrained: Under the image grammar; False for the ablation.
-            seeds: Of each row; by default `settings.seed` for every row. Sampled beams share the first.
-            on_part: Hears words as they are written and each image as it is complete; for one prompt without beams.
+            seeds: Of each row; by default `settings.seed` for every row. Sampled
+                beams share the first.
+            on_part: Hears words as they are written and each image as it is complete; for
+                one prompt without beams.
 
         Raises:
-            UsageError: No room in the context, an image is asked for that does not fit, or streaming is asked of several rows.
+            UsageError: No room in the context, an image is asked for that does not fit, or
+                streaming is asked of several rows.
             NumericalError: The logits are not finite.
         """
         if on_part is not None and (len(prompts) > 1 or settings.num_beams > 1):
-            raise UsageError("words can be streamed from one prompt without beams", remedy="--beams 1")
+            raise UsageError(
+                "words can be streamed from one prompt without beams", remedy="--beams 1"
+            )
         if image != "allowed" and not constrained:
-            raise UsageError("without the grammar an image cannot be forced", remedy="leave out --unconstrained")
+            raise UsageError(
+                "without the grammar an image cannot be forced", remedy="leave out --unconstrained"
+            )
         budgets = [self._budget(prompt, settings, image) for prompt in prompts]
         seeds = [settings.seed] * len(prompts) if seeds is None else list(seeds)
         length = max(map(len, prompts))
@@ -133,7 +163,11 @@ class SeedLlama:
         if settings.num_beams > 1:
             written = self._search_beams(prompts, settings, processors, max(budgets), seeds[0])
         else:
-            reader = None if on_part is None else _Listener(self._reader(prompts[0]), on_part, self.vocabulary.eos)
+            reader = (
+                None
+                if on_part is None
+                else _Listener(self._reader(prompts[0]), on_part, self.vocabulary.eos)
+            )
             written = write_tokens(
                 self.model,
                 prompts,
@@ -146,7 +180,10 @@ class SeedLlama:
             )
             if reader is not None:
                 reader.end()
-        return [self._answer(prompt, ids[:budget]) for prompt, ids, budget in zip(prompts, written, budgets, strict=True)]
+        return [
+            self._answer(prompt, ids[:budget])
+            for prompt, ids, budget in zip(prompts, written, budgets, strict=True)
+        ]
 
     def _budget(self, prompt: Sequence[int], settings: SamplingSettings, image: ImageNeed) -> int:
         """Tokens that may follow a prompt: what was asked for, as far as the context goes."""
@@ -156,19 +193,31 @@ class SeedLlama:
         if budget < needed:
             what = "an image takes" if needed > 1 else "an answer takes at least"
             raise UsageError(
-                f"{what} {needed} tokens, there is room for {max(budget, 0)}: the prompt has {len(prompt)}, the model's context "
-                f"{self.max_positions}, and max_new_tokens is {settings.max_new_tokens}",
+                f"{what} {needed} tokens, there is room for {max(budget, 0)}: the prompt has "
+                f"{len(prompt)}, the model's context {self.max_positions}, and max_new_tokens is "
+                f"{settings.max_new_tokens}",
                 remedy="--max-new-tokens, a shorter prompt, or /reset",
             )
         return budget
 
     def _search_beams(
-        self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, processors: LogitsProcessorList, max_new_tokens: int, seed: int
+        self,
+        prompts: Sequence[Sequence[int]],
+        settings: SamplingSettings,
+        processors: LogitsProcessorList,
+        max_new_tokens: int,
+        seed: int,
     ) -> list[list[int]]:
-        """Beam search by Hugging Face's `generate`, told everything: what a checkpoint's own file says of it is not used."""
+        """Beam search by Hugging Face's `generate`, told everything: what a checkpoint's own file
+        says of it is not used.
+        """
         input_ids, mask = pad_left(prompts, self.vocabulary.pad)
         device = self.model.device
-        sampled = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0} if settings.temperature > 0 else {}
+        sampled = (
+            {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+            if settings.temperature > 0
+            else {}
+        )
         config = GenerationConfig(
             bos_token_id=self.vocabulary.bos,
             eos_token_id=self.vocabulary.eos,
@@ -179,23 +228,45 @@ class SeedLlama:
             use_cache=True,
             **sampled,
         )
-        with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+        with torch.random.fork_rng(
+            [] if device.type == "cpu" else [device], device_type=device.type
+        ):
             torch.manual_seed(seed)  # generate draws from torch's own generator
             found = self.model.generate(
-                input_ids.to(device), attention_mask=mask.to(device), generation_config=config, logits_processor=processors
+                input_ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=config,
+                logits_processor=processors,
             )
         return found[:, input_ids.shape[1] :].tolist()
 
     def _processors(
-        self, settings: SamplingSettings, image: ImageNeed, constrained: bool, seeds: list[int], budgets: list[int], length: int
+        self,
+        settings: SamplingSettings,
+        image: ImageNeed,
+        constrained: bool,
+        seeds: list[int],
+        budgets: list[int],
+        length: int,
     ) -> LogitsProcessorList:
         processors = LogitsProcessorList()
         if settings.guidance > 1:
-            processors.append(ImageGuidance(self.model, self.vocabulary, scale=settings.guidance, prefix=[self.vocabulary.bos]))
+            processors.append(
+                ImageGuidance(
+                    self.model,
+                    self.vocabulary,
+                    scale=settings.guidance,
+                    prefix=[self.vocabulary.bos],
+                )
+            )
         budget = RowBudget(budgets, length, self.vocabulary.eos)
         processors.append(budget)
         if constrained:
-            processors.append(ImageGrammar(self.vocabulary, budget, num_tokens=len(self.text_tokenizer), need=image))
+            processors.append(
+                ImageGrammar(
+                    self.vocabulary, budget, num_tokens=len(self.text_tokenizer), need=image
+                )
+            )
         if settings.temperature > 0 and settings.num_beams == 1:
             if settings.temperature != 1:
                 processors.append(TemperatureLogitsWarper(settings.temperature))
@@ -217,7 +288,9 @@ class SeedLlama:
                 parts[-1] += part
             else:
                 parts.append(part)
-        return Answer(ids=tuple(ids), segments=tuple(parts), ended=ended, malformed=reader.malformed)
+        return Answer(
+            ids=tuple(ids), segments=tuple(parts), ended=ended, malformed=reader.malformed
+        )
 
 
 class _Listener:
@@ -250,7 +323,8 @@ def load_language_model(
         model: Preset, folder or hub id; see `llm_registry`.
         tokenizer: Visual tokenizer whose codes it speaks, where its folder says another or none.
         device: `auto`, or a torch device.
-        dtype: Of the weights; `auto` is float32 on a CPU, bfloat16 on a GPU that has it, else float16.
+        dtype: Of the weights; `auto` is float32 on a CPU, bfloat16 on a GPU
+            that has it, else float16.
         quantize: Weights of the linear layers in 8 or 4 bits, by bitsandbytes on an NVIDIA GPU.
         reporter: Hears of downloads.
 
@@ -261,21 +335,24 @@ def load_language_model(
     reporter = reporter or Reporter()
     target = pick_device(device)
     options = _quantization_options(quantize, target, _dtype(dtype, target))
-    return load_llm_files(locate_llm(model, tokenizer=tokenizer, reporter=reporter), device=target, options=options)
+    return load_llm_files(
+        locate_llm(model, tokenizer=tokenizer, reporter=reporter), device=target, options=options
+    )
 
 
 def load_llm_files(files: LlmFiles, *, device: torch.device, options: dict[str, Any]) -> SeedLlama:
     """Located files -> language model; `options` go to `from_pretrained`.
 
-    bos, eos and pad are those of the text tokenizer: the published 8B states `<unk>` and `<s>` and pad -1, so that it would never stop at
-    `</s>` and its embedding would take its last row, an image marker, for padding.
+    bos, eos and pad are those of the text tokenizer: the published 8B states `<unk>` and `<s>` and
+    pad -1, so that it would never stop at `</s>` and its embedding would take its last row, an
+    image marker, for padding.
     """
     text_tokenizer = load_text_tokenizer(files.text_tokenizer)
     vocabulary = CodeVocabulary.of(text_tokenizer, files.facts.num_queries)
     if vocabulary.num_codes != files.facts.num_codes:
         raise DataError(
-            f"{files.text_tokenizer} has {vocabulary.num_codes} code tokens, the visual tokenizer {files.facts.visual_tokenizer} has "
-            f"{files.facts.num_codes} codes",
+            f"{files.text_tokenizer} has {vocabulary.num_codes} code tokens, the visual tokenizer "
+            f"{files.facts.visual_tokenizer} has {files.facts.num_codes} codes",
             remedy="--tokenizer names the visual tokenizer that belongs to this language model",
         )
     placement = {} if device.type == "cpu" else {"device_map": {"": device}}
@@ -291,13 +368,15 @@ def load_llm_files(files: LlmFiles, *, device: torch.device, options: dict[str, 
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DataError(
             f"the language model in {files.folder} cannot be loaded: {_first_line(error)}",
-            remedy="the folder must be as Hugging Face's save_pretrained writes it; seed models verify checks published files",
+            remedy="the folder must be as Hugging Face's save_pretrained writes it; seed models "
+            "verify checks published files",
         ) from error
     set_special_ids(model, text_tokenizer)
     rows = model.get_input_embeddings().weight.shape[0]
     if rows < vocabulary.size:
         raise DataError(
-            f"the language model in {files.folder} knows {rows} tokens, its text tokenizer in {files.text_tokenizer} has {vocabulary.size}",
+            f"the language model in {files.folder} knows {rows} tokens, its text tokenizer in "
+            f"{files.text_tokenizer} has {vocabulary.size}",
             remedy="a language model without code tokens is extended by seed pretrain",
         )
     return SeedLlama(model, text_tokenizer, vocabulary, files.facts)
@@ -311,29 +390,45 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
     return torch.float16 if device.type == "mps" else torch.float32
 
 
-def _quantization_options(quantize: Quantization | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def _quantization_options(
+    quantize: Quantization | None, device: torch.device, dtype: torch.dtype
+) -> dict[str, Any]:
     """What `from_pretrained` is told of precision.
 
     Raises:
-        UsageError: Quantisation without an NVIDIA GPU or without bitsandbytes; says what is missing.
+        UsageError: Quantisation without an NVIDIA GPU or without
+            bitsandbytes; says what is missing.
     """
     if quantize is None:
         return {"dtype": dtype}
-    missing = [] if device.type == "cuda" else [f"an NVIDIA GPU (this conversation runs on {device.type})"]
+    missing = (
+        []
+        if device.type == "cuda"
+        else [f"an NVIDIA GPU (this conversation runs on {device.type})"]
+    )
     missing += [] if importlib.util.find_spec("bitsandbytes") else ["the package bitsandbytes"]
     if missing:
         raise UsageError(
             f"--quantize {quantize} needs {' and '.join(missing)}",
-            remedy="pip install bitsandbytes, or leave out --quantize" if device.type == "cuda" else "leave out --quantize",
+            remedy="pip install bitsandbytes, or leave out --quantize"
+            if device.type == "cuda"
+            else "leave out --quantize",
         )
     return {"dtype": dtype, "quantization_config": quantization_config(quantize, dtype)}
 
 
 def quantization_config(quantize: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig:
-    """8 bits: LLM.int8 as the official demo loads; 4 bits: NF4 with double quantisation. Embeddings and head stay as they are."""
+    """8 bits: LLM.int8 as the official demo loads; 4 bits: NF4 with double quantisation. Embeddings
+    and head stay as they are.
+    """
     if quantize == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -341,7 +436,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def sampling_of(facts: LlmFacts, given: dict[str, Any]) -> SamplingSettings:
-    """What the user gave, else what the model's folder advises, else the defaults of `SamplingSettings`.
+    """What the user gave, else what the model's folder advises, else the defaults
+    of `SamplingSettings`.
 
     Raises:
         DataError: The folder advises settings that do not exist.
@@ -349,5 +445,8 @@ def sampling_of(facts: LlmFacts, given: dict[str, Any]) -> SamplingSettings:
     known = {each.name for each in dataclasses.fields(SamplingSettings)}
     unknown = sorted(set(facts.sampling) - known)
     if unknown:
-        raise DataError(f"seed.json of {facts.name} advises the sampling setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise DataError(
+            f"seed.json of {facts.name} advises the sampling setting {unknown[0]!r}; known are "
+            f"{', '.join(sorted(known))}"
+        )
     return SamplingSettings(**facts.sampling | given)

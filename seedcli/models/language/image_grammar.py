@@ -1,7 +1,8 @@
-"""The image grammar and what else steers the choice of the next token: logits processors for `generate`.
+"""The image grammar and what else steers the choice of the next token: logits
+processors for `generate`.
 
-All of them read their state from the ids alone, so that beams may be reordered freely and rows of a batch may be at different places.
-On the path: between the language model's logits and its codes.
+All of them read their state from the ids alone, so that beams may be reordered freely and rows of a
+batch may be at different places. On the path: between the language model's logits and its codes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ ImageNeed = Literal["allowed", "required", "first"]
 
 
 def image_position(input_ids: Tensor, vocabulary: CodeVocabulary) -> list[int]:
-    """Ids [B,N] -> codes written since BOI in each of B rows, 0..Q; -1 where the row is outside an image."""
-    return [_position(row, vocabulary) for row in input_ids[:, -(vocabulary.num_queries + 1) :].tolist()]
+    """Ids [B,N] -> codes written since BOI in each of B rows, 0..Q; -1 where the
+    row is outside an image.
+    """
+    return [
+        _position(row, vocabulary) for row in input_ids[:, -(vocabulary.num_queries + 1) :].tolist()
+    ]
 
 
 def _position(window: list[int], vocabulary: CodeVocabulary) -> int:
@@ -28,15 +33,20 @@ def _position(window: list[int], vocabulary: CodeVocabulary) -> int:
         return -1
     position = window[::-1].index(vocabulary.boi)
     since = window[len(window) - position :]
-    only_codes = not since or (min(since) >= vocabulary.first_code and max(since) < vocabulary.first_code + vocabulary.num_codes)
+    only_codes = not since or (
+        min(since) >= vocabulary.first_code
+        and max(since) < vocabulary.first_code + vocabulary.num_codes
+    )
     return position if only_codes else -1
 
 
 class RowBudget(LogitsProcessor):
-    """Lets each row write its own number of tokens, then only EOS: rows of a batch stop where they would stop alone.
+    """Lets each row write its own number of tokens, then only EOS: rows of a batch stop where
+    they would stop alone.
 
     Args:
-        budgets: Tokens that each of B rows may write; with beams, rows of one prompt follow each other.
+        budgets: Tokens that each of B rows may write; with beams, rows of one
+            prompt follow each other.
         prompt_length: Width of the padded prompts.
         eos: Id of `</s>`.
     """
@@ -51,30 +61,49 @@ class RowBudget(LogitsProcessor):
         return [budget - written for budget in self.budgets for _ in range(beams)]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B,V] -> scores with everything but EOS forbidden in rows that are at their end."""
+        """Scores [B,V] -> scores with everything but EOS forbidden in rows
+        that are at their end.
+        """
         spent = [left <= 0 for left in self.remaining(input_ids)]
         if not any(spent):
             return scores
         other = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
         other[self.eos] = False
-        return scores.masked_fill(torch.tensor(spent, device=scores.device)[:, None] & other, -torch.inf)
+        return scores.masked_fill(
+            torch.tensor(spent, device=scores.device)[:, None] & other, -torch.inf
+        )
 
 
 class ImageGrammar(LogitsProcessor):
-    """An image is BOI, exactly Q codes, EOI; codes and EOI stand nowhere else, and no image begins that would not fit into the budget.
+    """An image is BOI, exactly Q codes, EOI; codes and EOI stand nowhere else, and no image begins
+    that would not fit into the budget.
 
     Args:
         vocabulary: Ids of codes and markers.
         budget: Tokens that each row may write; apply it before this.
-        num_tokens: Size of the text tokenizer's vocabulary; rows of the model beyond it are never chosen.
-        need: `allowed`: as many images as the model likes; `required`: the answer may begin with words, but holds an image before it
-            ends; `first`: it begins with one.
+        num_tokens: Size of the text tokenizer's vocabulary; rows of the model
+            beyond it are never chosen.
+        need: `allowed`: as many images as the model likes; `required`: the answer may begin with
+            words, but holds an image before it ends; `first`: it begins with one.
 
-    Source: ours; the official code does not constrain (AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py fails on other lengths).
+    Source: ours; the official code does not constrain
+    (AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py fails on other lengths).
     """
 
-    def __init__(self, vocabulary: CodeVocabulary, budget: RowBudget, *, num_tokens: int, need: ImageNeed = "allowed"):
-        self.vocabulary, self.budget, self.num_tokens, self.need = vocabulary, budget, num_tokens, need
+    def __init__(
+        self,
+        vocabulary: CodeVocabulary,
+        budget: RowBudget,
+        *,
+        num_tokens: int,
+        need: ImageNeed = "allowed",
+    ):
+        self.vocabulary, self.budget, self.num_tokens, self.need = (
+            vocabulary,
+            budget,
+            num_tokens,
+            need,
+        )
         self._forbidden: Tensor | None = None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -84,21 +113,34 @@ class ImageGrammar(LogitsProcessor):
         states = self._states(input_ids)
         if len(set(states)) == 1:
             return scores.masked_fill(self._forbidden[states[0]], -torch.inf)
-        return scores.masked_fill(self._forbidden[torch.tensor(states, device=scores.device)], -torch.inf)
+        return scores.masked_fill(
+            self._forbidden[torch.tensor(states, device=scores.device)], -torch.inf
+        )
 
     def _states(self, input_ids: Tensor) -> list[int]:
-        """Ids [B,N] -> where the grammar stands in each row. Counted in Python: a step of a small model costs as much as forty tensors."""
+        """Ids [B,N] -> where the grammar stands in each row. Counted in Python: a step of a small
+        model costs as much as forty tensors.
+        """
         owes = [False] * len(input_ids)
         if self.need != "allowed":
-            owes = (~(input_ids[:, self.budget.prompt_length :] == self.vocabulary.eoi).any(1)).tolist()
+            owes = (
+                ~(input_ids[:, self.budget.prompt_length :] == self.vocabulary.eoi).any(1)
+            ).tolist()
         positions = image_position(input_ids, self.vocabulary)
-        return [self._state(*row) for row in zip(positions, self.budget.remaining(input_ids), owes, strict=True)]
+        return [
+            self._state(*row)
+            for row in zip(positions, self.budget.remaining(input_ids), owes, strict=True)
+        ]
 
     def _state(self, position: int, remaining: int, owes: bool) -> int:
         if position >= 0:
             return _CODES if position < self.vocabulary.num_queries else _EOI
         if owes:
-            return _BOI if self.need == "first" or remaining <= self.vocabulary.span_length else _TEXT_WITHOUT_END
+            return (
+                _BOI
+                if self.need == "first" or remaining <= self.vocabulary.span_length
+                else _TEXT_WITHOUT_END
+            )
         return _TEXT if remaining >= self.vocabulary.span_length else _TEXT_WITHOUT_IMAGE
 
     def _build_table(self, scores: Tensor) -> Tensor:
@@ -122,10 +164,12 @@ _TEXT, _TEXT_WITHOUT_IMAGE, _TEXT_WITHOUT_END, _BOI, _CODES, _EOI, _NUM_STATES =
 
 
 class ImageGuidance(LogitsProcessor):
-    """Classifier-free guidance of the codes: away from what the model draws without the conversation.
+    """Classifier-free guidance of the codes: away from what the model draws
+    without the conversation.
 
-    The unguided row is `prefix`, BOI and the codes so far, at most Q + 1 tokens and a prefix, computed anew for each code: no second cache
-    to keep in step with beams, and on a GPU a forward pass of 34 tokens costs about that of one. Words are not guided.
+    The unguided row is `prefix`, BOI and the codes so far, at most Q + 1 tokens and a prefix,
+    computed anew for each code: no second cache to keep in step with beams, and on a GPU a forward
+    pass of 34 tokens costs about that of one. Words are not guided.
 
     Args:
         model: The causal language model.
@@ -134,12 +178,26 @@ class ImageGuidance(LogitsProcessor):
         prefix: Ids before the unguided BOI, BOS alone for the model's idea of any picture.
     """
 
-    def __init__(self, model: torch.nn.Module, vocabulary: CodeVocabulary, *, scale: float, prefix: Sequence[int]):
-        self.model, self.vocabulary, self.scale, self.prefix = model, vocabulary, scale, list(prefix)
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        vocabulary: CodeVocabulary,
+        *,
+        scale: float,
+        prefix: Sequence[int],
+    ):
+        self.model, self.vocabulary, self.scale, self.prefix = (
+            model,
+            vocabulary,
+            scale,
+            list(prefix),
+        )
 
     @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B,V] -> scores whose codes are guided in rows inside an image; the probability of all codes together stays."""
+        """Scores [B,V] -> scores whose codes are guided in rows inside an image; the probability of
+        all codes together stays.
+        """
         vocabulary = self.vocabulary
         position = torch.tensor(image_position(input_ids, vocabulary), device=input_ids.device)
         rows = ((position >= 0) & (position < vocabulary.num_queries)).nonzero()[:, 0]
@@ -168,17 +226,21 @@ class ImageGuidance(LogitsProcessor):
         codes = slice(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes)
         wanted = scores[rows, codes].float()
         known, free = wanted.log_softmax(-1), unguided[:, codes].float().log_softmax(-1)
-        mixed = (free + self.scale * (known - free)).log_softmax(-1) + wanted.logsumexp(-1, keepdim=True)
+        mixed = (free + self.scale * (known - free)).log_softmax(-1) + wanted.logsumexp(
+            -1, keepdim=True
+        )
         scores = scores.clone()
         scores[rows, codes] = mixed.to(scores.dtype)
         return scores
 
 
 class SeededChoice(LogitsProcessor):
-    """Turns greedy choice into sampling: adds Gumbel noise, of a generator for each row, to the scores.
+    """Turns greedy choice into sampling: adds Gumbel noise, of a generator for
+    each row, to the scores.
 
-    The largest of log-probabilities with Gumbel noise is a sample of them. A row's noise comes from its own seed, so an answer does not
-    depend on what else is in the batch, nor on the device. It stands last, after temperature and top-p.
+    The largest of log-probabilities with Gumbel noise is a sample of them. A row's noise comes from
+    its own seed, so an answer does not depend on what else is in the batch, nor on the device. It
+    stands last, after temperature and top-p.
     """
 
     def __init__(self, seeds: Sequence[int]):
@@ -186,5 +248,7 @@ class SeededChoice(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [B,V] -> noisy scores; what is forbidden stays so."""
-        noise = torch.stack([torch.empty(scores.shape[1]).exponential_(generator=one) for one in self.generators])
+        noise = torch.stack(
+            [torch.empty(scores.shape[1]).exponential_(generator=one) for one in self.generators]
+        )
         return scores.float() - noise.to(scores.device).log()

@@ -1,4 +1,6 @@
-"""How likely a language model finds given answers: prompts and continuations -> log-likelihoods, for choices that are ranked."""
+"""How likely a language model finds given answers: prompts and continuations -> log-likelihoods,
+for choices that are ranked.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
     from seedcli.models.language.generate import SeedLlama
 
 
-def log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[float]:
-    """Prompt ids and the ids that follow, B rows of any lengths -> log-likelihood of each continuation, in nats, summed over its tokens.
+def log_likelihoods(
+    llm: SeedLlama, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+) -> list[float]:
+    """Prompt ids and the ids that follow, B rows of any lengths -> log-likelihood of each
+    continuation, in nats, summed over its tokens.
 
     Raises:
         UsageError, NumericalError: See `token_log_likelihoods`.
@@ -27,8 +32,11 @@ def log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], continuati
 
 
 @torch.inference_mode()
-def token_log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]) -> list[list[float]]:
-    """Prompt ids and the ids that follow, B rows of any lengths -> log-likelihood of each token of a continuation, in nats.
+def token_log_likelihoods(
+    llm: SeedLlama, prompts: Sequence[Sequence[int]], continuations: Sequence[Sequence[int]]
+) -> list[list[float]]:
+    """Prompt ids and the ids that follow, B rows of any lengths -> log-likelihood of each token of
+    a continuation, in nats.
 
     Rows are padded on the right, where a causal model does not look.
 
@@ -36,10 +44,15 @@ def token_log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], cont
         UsageError: A row is longer than the context, or a continuation is empty.
         NumericalError: A log-likelihood is not finite.
     """
-    rows = [[*prompt, *continuation] for prompt, continuation in zip(prompts, continuations, strict=True)]
+    rows = [
+        [*prompt, *continuation]
+        for prompt, continuation in zip(prompts, continuations, strict=True)
+    ]
     longest = max(map(len, rows))
     if longest > llm.max_positions:
-        raise UsageError(f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}")
+        raise UsageError(
+            f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}"
+        )
     if not all(continuations):
         raise UsageError("an answer without tokens has no likelihood")
     device = llm.model.device
@@ -47,24 +60,40 @@ def token_log_likelihoods(llm: SeedLlama, prompts: Sequence[Sequence[int]], cont
     for row, ids in enumerate(rows):
         input_ids[row, : len(ids)] = torch.tensor(ids)
     input_ids = input_ids.to(device)
-    mask = torch.tensor([[place < len(ids) for place in range(longest)] for ids in rows], device=device).long()
-    kept = longest - min(map(len, prompts)) + 1  # only positions from the shortest prompt's last one on predict something
-    logits = llm.model(input_ids=input_ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()
+    mask = torch.tensor(
+        [[place < len(ids) for place in range(longest)] for ids in rows], device=device
+    ).long()
+    # only positions from the shortest prompt's last one on predict something
+    kept = longest - min(map(len, prompts)) + 1
+    logits = (
+        llm.model(input_ids=input_ids, attention_mask=mask, use_cache=False, logits_to_keep=kept)
+        .logits[:, :-1]
+        .float()
+    )
     targets = input_ids[:, longest - kept + 1 :]
     each = -F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     begin = longest - kept + 1
-    found = [row[len(prompt) - begin : len(ids) - begin] for row, prompt, ids in zip(each, prompts, rows, strict=True)]
+    found = [
+        row[len(prompt) - begin : len(ids) - begin]
+        for row, prompt, ids in zip(each, prompts, rows, strict=True)
+    ]
     if not all(bool(row.isfinite().all()) for row in found):
-        raise NumericalError(f"log-likelihoods are not finite in {llm.model.dtype}", remedy="--dtype bfloat16 or float32")
+        raise NumericalError(
+            f"log-likelihoods are not finite in {llm.model.dtype}",
+            remedy="--dtype bfloat16 or float32",
+        )
     return [row.tolist() for row in found]
 
 
 @torch.inference_mode()
-def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Sequence[Sequence[int]], *, batch_size: int = 32) -> list[float]:
-    """One prompt and C rows of ids that may follow it -> log-likelihood of each, in nats, summed over its tokens.
+def choice_log_likelihoods(
+    llm: SeedLlama, prompt: Sequence[int], choices: Sequence[Sequence[int]], *, batch_size: int = 32
+) -> list[float]:
+    """One prompt and C rows of ids that may follow it -> log-likelihood of each, in nats,
+    summed over its tokens.
 
-    The same as `log_likelihoods`, but the prompt, with its pictures much longer than any choice, is read once. Choices of like length go
-    together, `batch_size` at a time.
+    The same as `log_likelihoods`, but the prompt, with its pictures much longer than any choice, is
+    read once. Choices of like length go together, `batch_size` at a time.
 
     Raises:
         UsageError: Prompt and choice are longer than the context, or a choice is empty.
@@ -72,11 +101,15 @@ def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Seque
     """
     longest = len(prompt) + max(map(len, choices))
     if longest > llm.max_positions:
-        raise UsageError(f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}")
+        raise UsageError(
+            f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}"
+        )
     if not all(choices):
         raise UsageError("an answer without tokens has no likelihood")
     device = llm.model.device
-    read = llm.model(input_ids=torch.tensor([list(prompt)], device=device), use_cache=True, logits_to_keep=1)
+    read = llm.model(
+        input_ids=torch.tensor([list(prompt)], device=device), use_cache=True, logits_to_keep=1
+    )
     cache_name = name_of_cache(llm.model)
     opening = read.logits[0, -1].float().log_softmax(-1)
     found = [0.0] * len(choices)
@@ -84,7 +117,8 @@ def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Seque
     for start in range(0, len(choices), batch_size):
         numbers = by_length[start : start + batch_size]
         part = [choices[number] for number in numbers]
-        ids = torch.full((len(part), max(map(len, part))), -100, device=device)  # -100: no target, as in cross_entropy
+        # -100: no target, as in cross_entropy
+        ids = torch.full((len(part), max(map(len, part))), -100, device=device)
         for row, choice in enumerate(part):
             ids[row, : len(choice)] = torch.tensor(choice)
         totals = opening[ids[:, 0]]
@@ -92,11 +126,20 @@ def choice_log_likelihoods(llm: SeedLlama, prompt: Sequence[int], choices: Seque
             cache = copy.deepcopy(read[cache_name])
             cache.batch_repeat_interleave(len(part))
             shown = ids[:, :-1].masked_fill(ids[:, :-1] < 0, llm.vocabulary.pad)
-            places = torch.arange(len(prompt), len(prompt) + shown.shape[1], device=device).expand(len(part), -1)
-            logits = llm.model(input_ids=shown, position_ids=places, use_cache=True, **{cache_name: cache}).logits
-            totals = totals - F.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
+            places = torch.arange(len(prompt), len(prompt) + shown.shape[1], device=device).expand(
+                len(part), -1
+            )
+            logits = llm.model(
+                input_ids=shown, position_ids=places, use_cache=True, **{cache_name: cache}
+            ).logits
+            totals = totals - F.cross_entropy(
+                logits.float().transpose(1, 2), ids[:, 1:], reduction="none"
+            ).sum(1)
         for number, total in zip(numbers, totals.tolist(), strict=True):
             found[number] = total
     if not all(map(math.isfinite, found)):
-        raise NumericalError(f"log-likelihoods are not finite in {llm.model.dtype}", remedy="--dtype bfloat16 or float32")
+        raise NumericalError(
+            f"log-likelihoods are not finite in {llm.model.dtype}",
+            remedy="--dtype bfloat16 or float32",
+        )
     return found

@@ -1,7 +1,8 @@
 """LoRA on a language model with the parts that are trained whole beside it, and its verified merge.
 
-New code tokens need embeddings and head rows learned from nothing, so the published set is LoRA on all seven linear kinds, plus embeddings,
-head and every norm as they are: 369,512,448 trainable parameters of a 7B model, of which LoRA is 39,976,960. This is phase 1 of
+New code tokens need embeddings and head rows learned from nothing, so the published set is LoRA
+on all seven linear kinds, plus embeddings, head and every norm as they are: 369,512,448
+trainable parameters of a 7B model, of which LoRA is 39,976,960. This is phase 1 of
 `seed pretrain` and all of `seed instruct`.
 """
 
@@ -17,21 +18,25 @@ from torch import Tensor, nn
 
 from seedcli.errors import NumericalError, UsageError
 
-# Largest difference of two logits, as a share of the largest logit, that rounding explains: adding B @ A to the weight in fp32 changes the
-# order of summation. Measured over 14 Llamas (2 to 32 layers, widths 32 to 1024, rank 4 to 64): at most 8e-6. Leaving the last layer's
-# smallest adapter out of the merge gave at least 1e-3.
+# Largest difference of two logits, as a share of the largest logit, that rounding explains: adding
+# B @ A to the weight in fp32 changes the order of summation. Measured over 14 Llamas (2 to 32
+# layers, widths 32 to 1024, rank 4 to 64): at most 8e-6. Leaving the last layer's smallest adapter
+# out of the merge gave at least 1e-3.
 MERGE_TOLERANCE = 1e-4
 
 
 def untie_embeddings(model: nn.Module) -> bool:
-    """Give a model whose head shares the input embedding's matrix a head of its own, equal at first; says whether there was one to untie.
+    """Give a model whose head shares the input embedding's matrix a head of its own, equal at
+    first; says whether there was one to untie.
 
     A shared matrix can neither be frozen on one side only nor be trained as two modules.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied = head is not None and head.weight is embedding.weight
     if tied:
-        head.weight = nn.Parameter(embedding.weight.detach().clone(), requires_grad=embedding.weight.requires_grad)
+        head.weight = nn.Parameter(
+            embedding.weight.detach().clone(), requires_grad=embedding.weight.requires_grad
+        )
     if tied or model.config.tie_word_embeddings:
         model.config.tie_word_embeddings = False
         model.all_tied_weights_keys = {}
@@ -39,12 +44,19 @@ def untie_embeddings(model: nn.Module) -> bool:
 
 
 def attach_lora(
-    model: nn.Module, *, rank: int, alpha: float, dropout: float, targets: Sequence[str], trained_whole: Sequence[str]
+    model: nn.Module,
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    targets: Sequence[str],
+    trained_whole: Sequence[str],
 ) -> PeftModel:
-    """Causal language model -> the same with adapters and whole-trained modules; everything else is frozen. Changes `model`.
+    """Causal language model -> the same with adapters and whole-trained modules; everything else is
+    frozen. Changes `model`.
 
-    The model computes what it computed before: adapters start at zero. Tied embeddings are untied first. Of a module that is trained
-    whole there is one copy only, in the optimizer and in memory.
+    The model computes what it computed before: adapters start at zero. Tied embeddings are untied
+    first. Of a module that is trained whole there is one copy only, in the optimizer and in memory.
 
     Args:
         model: A Hugging Face causal language model, its vocabulary extended already.
@@ -52,14 +64,15 @@ def attach_lora(
         alpha: The update counts alpha / rank times.
         dropout: On the adapters' input, while training.
         targets: Ends of the names of linear layers that get an adapter.
-        trained_whole: Ends of the names of modules that are trained as they are. `norm` means every norm whose name ends so.
+        trained_whole: Ends of the names of modules that are trained as they are. `norm` means every
+            norm whose name ends so.
 
     Raises:
         UsageError: a name that no module ends with, or that stands in both lists.
 
-    Source: AILab-CVC/SEED@93b3cf4, MultiModalLLM/configs/model/vicuna_7b_lora.yaml.
-    Differs from source: the untrained originals of whole-trained modules, which PEFT keeps for switching adapters off, are dropped
-    (1.3 GB of a 7B model in fp32).
+    Source: AILab-CVC/SEED@93b3cf4, MultiModalLLM/configs/model/vicuna_7b_lora.yaml. Differs from
+    source: the untrained originals of whole-trained modules, which PEFT keeps for switching
+    adapters off, are dropped (1.3 GB of a 7B model in fp32).
     """
     _check_names(model, targets, trained_whole)
     untie_embeddings(model)
@@ -74,7 +87,9 @@ def attach_lora(
     )
     with warnings.catch_warnings():
         # PEFT asks transformers 5.23 for an attribute by its old name
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+        )
         peft_model = get_peft_model(model, config)
     for module in peft_model.modules():
         if isinstance(module, ModulesToSaveWrapper):
@@ -83,28 +98,41 @@ def attach_lora(
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, int]:
-    """Name -> number of elements of every parameter that an optimizer would change; a shared one counts once."""
-    return {name: _count(parameter) for name, parameter in model.named_parameters() if parameter.requires_grad}
+    """Name -> number of elements of every parameter that an optimizer would change; a
+    shared one counts once.
+    """
+    return {
+        name: _count(parameter)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
 
 
 def frozen_parameters(model: nn.Module) -> dict[str, int]:
     """Name -> number of elements of every parameter that stays as it is."""
-    return {name: _count(parameter) for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {
+        name: _count(parameter)
+        for name, parameter in model.named_parameters()
+        if not parameter.requires_grad
+    }
 
 
 @torch.no_grad()
 def merge_lora(peft_model: PeftModel, probe_ids: Tensor) -> tuple[nn.Module, float]:
-    """Adapters folded into the weights they stand beside, in fp32 -> (plain trainable model, largest logit difference).
+    """Adapters folded into the weights they stand beside, in fp32 -> (plain trainable model,
+    largest logit difference).
 
-    Logits of `probe_ids` are computed before and after. The model becomes fp32 first: in bf16 the merge would round the update
-    away.
+    Logits of `probe_ids` are computed before and after. The model becomes fp32 first: in bf16 the
+    merge would round the update away.
 
     Args:
-        peft_model: What `attach_lora` made, parameters whole (not sharded over ranks); it is used up.
+        peft_model: What `attach_lora` made, parameters whole (not sharded over
+            ranks); it is used up.
         probe_ids: Token ids [B,N] whose logits must not change.
 
     Raises:
-        NumericalError: logits that are not finite, or that differ by more than `MERGE_TOLERANCE` times the largest.
+        NumericalError: logits that are not finite, or that differ by more than
+            `MERGE_TOLERANCE` times the largest.
     """
     peft_model.float().eval()
     before = _logits(peft_model, probe_ids)
@@ -114,9 +142,10 @@ def merge_lora(peft_model: PeftModel, probe_ids: Tensor) -> tuple[nn.Module, flo
     difference, largest = (after - before).abs().max().item(), before.abs().max().item()
     if not difference <= MERGE_TOLERANCE * max(largest, 1.0):  # NaN fails too
         raise NumericalError(
-            f"merged weights give other logits than base and LoRA: they differ by {difference:.3g} where the largest is {largest:.3g}, "
-            f"expected at most {MERGE_TOLERANCE:g} of it",
-            remedy="look for NaN in the last lines of metrics.jsonl; continue from an earlier checkpoint",
+            f"merged weights give other logits than base and LoRA: they differ by {difference:.3g} "
+            f"where the largest is {largest:.3g}, expected at most {MERGE_TOLERANCE:g} of it",
+            remedy="look for NaN in the last lines of metrics.jsonl; continue from an "
+            "earlier checkpoint",
         )
     return merged, difference
 
@@ -128,17 +157,33 @@ def _logits(model: nn.Module, ids: Tensor) -> Tensor:
 
 
 def _count(parameter: nn.Parameter) -> int:
-    return getattr(parameter, "ds_numel", parameter.numel())  # ZeRO 3 leaves empty parameters that know their size
+    # ZeRO 3 leaves empty parameters that know their size
+    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def _check_names(model: nn.Module, targets: Sequence[str], trained_whole: Sequence[str]) -> None:
     both = sorted(set(targets) & set(trained_whole))
     if both:
-        raise UsageError(f"{', '.join(both)}: in both `targets` and `trained_whole`", remedy="a module gets an adapter or is trained whole")
+        raise UsageError(
+            f"{', '.join(both)}: in both `targets` and `trained_whole`",
+            remedy="a module gets an adapter or is trained whole",
+        )
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    own = [name for name, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None]
-    for field, ends, known in (("targets", [f".{end}" for end in targets], linear), ("trained_whole", trained_whole, own)):
-        lost = [end.lstrip(".") for end in ends if not any(f".{name}".endswith(end) for name in known)]
+    own = [
+        name
+        for name, module in model.named_modules()
+        if next(module.parameters(recurse=False), None) is not None
+    ]
+    for field, ends, known in (
+        ("targets", [f".{end}" for end in targets], linear),
+        ("trained_whole", trained_whole, own),
+    ):
+        lost = [
+            end.lstrip(".") for end in ends if not any(f".{name}".endswith(end) for name in known)
+        ]
         if lost:
             kinds = sorted({name.rpartition(".")[2] for name in known})
-            raise UsageError(f"adapter.{field}: the model has no {', '.join(lost)}", remedy=f"it has: {', '.join(kinds)}")
+            raise UsageError(
+                f"adapter.{field}: the model has no {', '.join(lost)}",
+                remedy=f"it has: {', '.join(kinds)}",
+            )

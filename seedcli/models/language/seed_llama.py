@@ -1,6 +1,8 @@
-"""A language model of the Llama family that speaks codes: built from a shape or loaded, its vocabulary extended, saved shard by shard.
+"""A language model of the Llama family that speaks codes: built from a shape or loaded, its
+vocabulary extended, saved shard by shard.
 
-On the path: after `vocab`; codes are words of the text vocabulary here, nothing else tells pictures from prose.
+On the path: after `vocab`; codes are words of the text vocabulary here, nothing else
+tells pictures from prose.
 """
 
 from __future__ import annotations
@@ -18,18 +20,32 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import is_flash_attn_2_available
-from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+from transformers.utils.logging import (
+    disable_progress_bar,
+    enable_progress_bar,
+    is_progress_bar_enabled,
+)
 
 from seedcli.errors import DataError
 from seedcli.models.language.lora import untie_embeddings
 from seedcli.models.weights.llm_description import LlmFacts, write_llm_facts
 
-NEW_ROWS_DEVIATION = 0.02  # published: initializer_range of the resize, AILab-CVC/SEED@93b3cf4, MultiModalLLM/src/model/peft_model.py
+# published: initializer_range of the resize, AILab-CVC/SEED@93b3cf4,
+# MultiModalLLM/src/model/peft_model.py
+NEW_ROWS_DEVIATION = 0.02
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B", re.IGNORECASE)
 
-# Parameters -> context in which they are whole on this process; nothing to do unless ZeRO 3 shards them.
+# Parameters -> context in which they are whole on this process; nothing to do
+# unless ZeRO 3 shards them.
 Gather = Callable[[list[nn.Parameter]], AbstractContextManager]
 
 
@@ -50,7 +66,9 @@ def build_language_model(
     attention: str = "sdpa",
     seed: int,
 ) -> LlamaForCausalLM:
-    """Shape -> a Llama with random weights (matrices and tables from N(0, 0.02), norms 1) for the vocabulary of `text_tokenizer`."""
+    """Shape -> a Llama with random weights (matrices and tables from N(0, 0.02), norms 1) for the
+    vocabulary of `text_tokenizer`.
+    """
     config = LlamaConfig(
         vocab_size=len(text_tokenizer),
         hidden_size=hidden_size,
@@ -67,7 +85,8 @@ def build_language_model(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)  # from_config would spread it under ZeRO 3 while it is built, and draw other weights
+        # from_config would spread it under ZeRO 3 while it is built, and draw other weights
+        return LlamaForCausalLM(config)
 
 
 def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrainedModel:
@@ -78,7 +97,9 @@ def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrai
     """
     try:
         with no_progress_bars():
-            return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+            return AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, attn_implementation=attention
+            )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise DataError(
             f"{folder} holds no readable causal language model: {str(error).splitlines()[0]}",
@@ -87,13 +108,21 @@ def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrai
 
 
 def fastest_attention(device: torch.device, dtype: torch.dtype) -> str:
-    """Attention kernel of transformers for a device: FlashAttention-2 where it is installed and can run, else PyTorch's own."""
-    flash = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16) and is_flash_attn_2_available()
+    """Attention kernel of transformers for a device: FlashAttention-2 where it is installed and can
+    run, else PyTorch's own.
+    """
+    flash = (
+        device.type == "cuda"
+        and dtype in (torch.float16, torch.bfloat16)
+        and is_flash_attn_2_available()
+    )
     return "flash_attention_2" if flash else "sdpa"
 
 
 def special_ids(text_tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """`bos_token_id`, `eos_token_id` and `pad_token_id` of a text tokenizer, as configurations name them."""
+    """`bos_token_id`, `eos_token_id` and `pad_token_id` of a text tokenizer, as
+    configurations name them.
+    """
     pad = text_tokenizer.pad_token_id
     return {
         "bos_token_id": text_tokenizer.bos_token_id,
@@ -104,14 +133,21 @@ def special_ids(text_tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
 
 @torch.no_grad()
 def extend_language_model(
-    model: PreTrainedModel, text_tokenizer: PreTrainedTokenizerBase, *, seed: int, gather: Gather = no_gather
+    model: PreTrainedModel,
+    text_tokenizer: PreTrainedTokenizerBase,
+    *,
+    seed: int,
+    gather: Gather = no_gather,
 ) -> None:
-    """Gives the model a row of embedding and head for every token of an extended vocabulary; new rows are drawn from N(0, 0.02).
+    """Gives the model a row of embedding and head for every token of an extended vocabulary; new
+    rows are drawn from N(0, 0.02).
 
-    Tied matrices are untied first. A model that has the rows already, because it learned codes before, keeps them. Rows beyond the
-    vocabulary (padding of the base model's matrices) are cut off.
+    Tied matrices are untied first. A model that has the rows already, because it learned
+    codes before, keeps them. Rows beyond the vocabulary (padding of the base model's
+    matrices) are cut off.
 
-    Source: spec of the published run, AILab-CVC/SEED@93b3cf4, MultiModalLLM/src/model/peft_model.py.
+    Source: spec of the published run, AILab-CVC/SEED@93b3cf4,
+    MultiModalLLM/src/model/peft_model.py.
     """
     untie_embeddings(model)
     old = model.config.vocab_size
@@ -121,14 +157,18 @@ def extend_language_model(
     if size > old:
         generator = torch.Generator().manual_seed(seed)
         for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-            rows = torch.normal(0.0, NEW_ROWS_DEVIATION, (size - old, model.config.hidden_size), generator=generator)
+            rows = torch.normal(
+                0.0, NEW_ROWS_DEVIATION, (size - old, model.config.hidden_size), generator=generator
+            )
             with gather([module.weight]):
                 module.weight[old:] = rows.to(module.weight)
     set_special_ids(model, text_tokenizer)
 
 
 def set_special_ids(model: PreTrainedModel, text_tokenizer: PreTrainedTokenizerBase) -> None:
-    """Makes configuration and generation settings say the tokenizer's ids: some published folders name wrong ones and never stop."""
+    """Makes configuration and generation settings say the tokenizer's ids: some published folders
+    name wrong ones and never stop.
+    """
     ids = special_ids(text_tokenizer)
     for name, value in ids.items():
         setattr(model.config, name, value)
@@ -143,10 +183,11 @@ def save_language_model(
     facts: LlmFacts | None,
     shard_size: str,
 ) -> None:
-    """Writes a plain Hugging Face folder (safetensors, configuration, generation settings, tokenizer) and `seed.json` beside it.
+    """Writes a plain Hugging Face folder (safetensors, configuration, generation settings,
+    tokenizer) and `seed.json` beside it.
 
-    Weights stream: one file of at most `shard_size` is in memory at a time. All of it goes into `NAME.partial`, which is synced and then
-    renamed, so a folder of this name is complete.
+    Weights stream: one file of at most `shard_size` is in memory at a time. All of it goes into
+    `NAME.partial`, which is synced and then renamed, so a folder of this name is complete.
 
     Args:
         facts: None for a model without codes.
@@ -158,15 +199,23 @@ def save_language_model(
     index: dict[str, str] = {}
     total = 0
     for number, names in enumerate(shards, 1):
-        file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {name: model.get_parameter(name).detach().cpu().clone().contiguous() for name in names}
+        file = (
+            "model.safetensors"
+            if len(shards) == 1
+            else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        )
+        tensors = {
+            name: model.get_parameter(name).detach().cpu().clone().contiguous() for name in names
+        }
         total += sum(tensor.nbytes for tensor in tensors.values())
         index |= dict.fromkeys(tensors, file)
         save_file(tensors, partial / file, metadata={"format": "pt"})
         del tensors  # before the next file's are read
     if len(shards) > 1:
         content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
-        (partial / "model.safetensors.index.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (partial / "model.safetensors.index.json").write_text(
+            json.dumps(content, indent=2) + "\n", encoding="utf-8"
+        )
     set_special_ids(model, text_tokenizer)
     model.config.architectures = [type(model).__name__]
     model.config.use_cache = True
@@ -184,7 +233,9 @@ def save_language_model(
 
 
 def _shards(model: nn.Module, limit: int) -> Iterator[list[str]]:
-    """Names of parameters in files of at most `limit` bytes; a larger parameter has a file of its own."""
+    """Names of parameters in files of at most `limit` bytes; a larger parameter
+    has a file of its own.
+    """
     names: list[str] = []
     size = 0
     for name, parameter in model.named_parameters():

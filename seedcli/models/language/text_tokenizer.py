@@ -1,8 +1,10 @@
-"""Words, code tokens, BOI and EOI -> ids: the text vocabulary of a language model, extended by the codes.
+"""Words, code tokens, BOI and EOI -> ids: the text vocabulary of a language model,
+extended by the codes.
 
-Whitespace is what released weights were trained with (AILab-CVC/SEED@93b3cf4 under transformers 4.30.2): every stretch of words
-has its own leading `▁`, and whitespace beside image tokens vanishes. Both are written into `tokenizer.json`, so that any later
-loader gives the same ids without our code.
+Whitespace is what released weights were trained with (AILab-CVC/SEED@93b3cf4 under
+transformers 4.30.2): every stretch of words has its own leading `▁`, and whitespace beside
+image tokens vanishes. Both are written into `tokenizer.json`, so that any later loader gives
+the same ids without our code.
 """
 
 from __future__ import annotations
@@ -32,7 +34,13 @@ _PUBLISHED_CODES = 8192
 _CODE = re.compile(r"<img_(\d{5,})>")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
-_PROBES = ("a dog runs, 12 birds above!", "  two  spaces\nand a line ", "Straße № 7: «кот» 🐈 — ok?", "ALL CAPS 345", " ")
+_PROBES = (
+    "a dog runs, 12 birds above!",
+    "  two  spaces\nand a line ",
+    "Straße № 7: «кот» 🐈 — ok?",
+    "ALL CAPS 345",
+    " ",
+)
 _Ids = TypeVar("_Ids", "np.ndarray", "torch.Tensor")
 
 
@@ -65,14 +73,19 @@ class CodeVocabulary:
         """Text tokenizer -> its code vocabulary.
 
         Raises:
-            DataError: It has no codes, they do not stand in one row, a marker is missing, or 8,192 codes after 32,000 pieces are not
-                laid out as in the published checkpoints.
+            DataError: It has no codes, they do not stand in one row, a marker is missing, or 8,192
+                codes after 32,000 pieces are not laid out as in the published checkpoints.
         """
         vocabulary = text_tokenizer.get_vocab()
-        numbered = {int(match.group(1)): id for token, id in vocabulary.items() if (match := _CODE.fullmatch(token))}
+        numbered = {
+            int(match.group(1)): id
+            for token, id in vocabulary.items()
+            if (match := _CODE.fullmatch(token))
+        }
         if not numbered or BOI not in vocabulary or EOI not in vocabulary:
             found = (
-                f"{len(numbered)} code tokens, {BOI} {'yes' if BOI in vocabulary else 'no'}, {EOI} {'yes' if EOI in vocabulary else 'no'}"
+                f"{len(numbered)} code tokens, {BOI} {'yes' if BOI in vocabulary else 'no'}, {EOI} "
+                f"{'yes' if EOI in vocabulary else 'no'}"
             )
             raise DataError(
                 f"this text tokenizer of {len(vocabulary)} tokens has no image vocabulary: {found}",
@@ -82,20 +95,34 @@ class CodeVocabulary:
         astray = [code for code in range(len(numbered)) if numbered.get(code) != first + code]
         if astray:
             raise DataError(
-                f"code tokens are not one row of ids: {format_code(0)} has id {first}, {format_code(astray[0])} has "
-                f"{numbered.get(astray[0], 'none')}, expected {first + astray[0]}"
+                f"code tokens are not one row of ids: {format_code(0)} has id {first}, "
+                f"{format_code(astray[0])} has {numbered.get(astray[0], 'none')}, expected "
+                f"{first + astray[0]}"
             )
         bos, eos = text_tokenizer.bos_token_id, text_tokenizer.eos_token_id
         if bos is None or eos is None:
             raise DataError(
-                f"the text tokenizer names no {'BOS' if bos is None else 'EOS'} token; a sequence opens with BOS and ends with EOS"
+                f"the text tokenizer names no {'BOS' if bos is None else 'EOS'} token; a sequence "
+                "opens with BOS and ends with EOS"
             )
         pad = text_tokenizer.pad_token_id
-        codes = cls(first, len(numbered), num_queries, vocabulary[BOI], vocabulary[EOI], bos, eos, eos if pad is None else pad)
-        if codes.is_published and ((bos, eos) != (1, 2) or {codes.boi, codes.eoi} != {40192, 40193}):
+        codes = cls(
+            first,
+            len(numbered),
+            num_queries,
+            vocabulary[BOI],
+            vocabulary[EOI],
+            bos,
+            eos,
+            eos if pad is None else pad,
+        )
+        if codes.is_published and (
+            (bos, eos) != (1, 2) or {codes.boi, codes.eoi} != {40192, 40193}
+        ):
             raise DataError(
-                "32,000 pieces and 8,192 codes are the published layout, but BOS, EOS and both markers are "
-                f"{bos}, {eos}, {codes.boi}, {codes.eoi}; expected 1, 2 and 40192 with 40193"
+                "32,000 pieces and 8,192 codes are the published layout, but BOS, EOS and both "
+                f"markers are {bos}, {eos}, {codes.boi}, {codes.eoi}; expected 1, 2 and "
+                "40192 with 40193"
             )
         return codes
 
@@ -121,7 +148,10 @@ class CodeVocabulary:
             DataError: Another number of codes, or a code that the codebook does not have.
         """
         if len(codes) != self.num_queries or not all(0 <= code < self.num_codes for code in codes):
-            raise DataError(f"an image of {len(codes)} codes {list(codes)[:4]}...; expected {self.num_queries} of 0..{self.num_codes - 1}")
+            raise DataError(
+                f"an image of {len(codes)} codes {list(codes)[:4]}...; expected {self.num_queries} "
+                f"of 0..{self.num_codes - 1}"
+            )
         return [self.boi, *(self.first_code + int(code) for code in codes), self.eoi]
 
     def ids_to_codes(self, ids: Sequence[int]) -> list[int]:
@@ -132,7 +162,10 @@ class CodeVocabulary:
         """
         codes = [int(id) - self.first_code for id in ids]
         if not all(0 <= code < self.num_codes for code in codes):
-            raise DataError(f"ids {list(ids)[:4]}... are not all code tokens {self.first_code}..{self.first_code + self.num_codes - 1}")
+            raise DataError(
+                f"ids {list(ids)[:4]}... are not all code tokens "
+                f"{self.first_code}..{self.first_code + self.num_codes - 1}"
+            )
         return codes
 
     def is_code(self, ids: _Ids) -> _Ids:
@@ -147,8 +180,8 @@ class CodeVocabulary:
 def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     """Folder of a language model with codes -> its text tokenizer, as `tokenizer.json` has it.
 
-    The released folder layout (`tokenizer.model`, `added_tokens.json`) is read too. Unlike with AutoTokenizer, no model class rewrites
-    the rules.
+    The released folder layout (`tokenizer.model`, `added_tokens.json`) is read too. Unlike with
+    AutoTokenizer, no model class rewrites the rules.
 
     Raises:
         DataError: The folder has neither file, or one of them is damaged.
@@ -156,33 +189,49 @@ def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     return _build(*_read_folder(Path(folder)))
 
 
-def extend_text_tokenizer(source: str | Path | PreTrainedTokenizerFast, num_codes: int) -> PreTrainedTokenizerFast:
-    """Text tokenizer of the Llama family -> the same with `num_codes` code tokens, then BOI and EOI.
+def extend_text_tokenizer(
+    source: str | Path | PreTrainedTokenizerFast, num_codes: int
+) -> PreTrainedTokenizerFast:
+    """Text tokenizer of the Llama family -> the same with `num_codes` code
+    tokens, then BOI and EOI.
 
-    Codes that are there already stay where they are. Saved with `save_pretrained`, AutoTokenizer reads the same ids.
+    Codes that are there already stay where they are. Saved with `save_pretrained`,
+    AutoTokenizer reads the same ids.
 
     Args:
         source: Folder with `tokenizer.json` or `tokenizer.model`, or a tokenizer.
         num_codes: Size of the codebook K.
 
     Raises:
-        DataError: There is no text tokenizer, it cannot be converted, or it has another number of codes.
+        DataError: There is no text tokenizer, it cannot be converted, or it has
+            another number of codes.
     """
-    rules, facts = _rules_and_facts(source) if isinstance(source, PreTrainedTokenizerBase) else _read_folder(Path(source))
+    rules, facts = (
+        _rules_and_facts(source)
+        if isinstance(source, PreTrainedTokenizerBase)
+        else _read_folder(Path(source))
+    )
     known = {entry["content"] for entry in rules["added_tokens"]} | set(rules["model"]["vocab"])
     there = sum(_CODE.fullmatch(token) is not None for token in known)
     if there not in (0, num_codes):
-        raise DataError(f"the text tokenizer has {there} code tokens already, the visual tokenizer has {num_codes} codes")
+        raise DataError(
+            f"the text tokenizer has {there} code tokens already, the visual tokenizer has "
+            f"{num_codes} codes"
+        )
     wanted = [*(format_code(code) for code in range(num_codes)), BOI, EOI]
-    following = 1 + max(max(rules["model"]["vocab"].values()), *(entry["id"] for entry in rules["added_tokens"]))
+    following = 1 + max(
+        max(rules["model"]["vocab"].values()), *(entry["id"] for entry in rules["added_tokens"])
+    )
     rules["added_tokens"] += [
-        {"id": following + place, "content": token} for place, token in enumerate(token for token in wanted if token not in known)
+        {"id": following + place, "content": token}
+        for place, token in enumerate(token for token in wanted if token not in known)
     ]
     return _build(rules, facts)
 
 
 def train_text_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Texts -> Llama's kind of vocabulary: BPE with byte fallback, digits apart, `<unk>` 0, `<s>` 1, `</s>` 2; the same in every process.
+    """Texts -> Llama's kind of vocabulary: BPE with byte fallback, digits apart, `<unk>` 0, `<s>`
+    1, `</s>` 2; the same in every process.
 
     Args:
         texts: What pieces are learned from; lines are learned apart.
@@ -217,7 +266,10 @@ def train_text_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTok
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise DataError(f"a vocabulary of {vocab_size} pieces cannot be learned from {len(lines)} lines: {error}") from error
+        raise DataError(
+            f"a vocabulary of {vocab_size} pieces cannot be learned from {len(lines)} "
+            f"lines: {error}"
+        ) from error
     return _build(_convert_sentencepiece(trained.getvalue(), "the learned vocabulary"), {})
 
 
@@ -235,10 +287,14 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             later = json.loads(added.read_text(encoding="utf-8")) if added.is_file() else {}
             known = {entry["content"] for entry in rules["added_tokens"]}
             rules["added_tokens"] += [
-                {"id": id, "content": token} for token, id in sorted(later.items(), key=lambda item: item[1]) if token not in known
+                {"id": id, "content": token}
+                for token, id in sorted(later.items(), key=lambda item: item[1])
+                if token not in known
             ]
         else:
-            raise DataError(f"{folder} has neither tokenizer.json nor tokenizer.model: no text tokenizer")
+            raise DataError(
+                f"{folder} has neither tokenizer.json nor tokenizer.model: no text tokenizer"
+            )
         config = folder / "tokenizer_config.json"
         facts = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
         template = folder / "chat_template.jinja"
@@ -249,10 +305,14 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return rules, facts
 
 
-def _rules_and_facts(text_tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str, Any], dict[str, Any]]:
+def _rules_and_facts(
+    text_tokenizer: PreTrainedTokenizerBase,
+) -> tuple[dict[str, Any], dict[str, Any]]:
     backend = getattr(text_tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise DataError(f"{type(text_tokenizer).__name__} has no tokenizer.json rules; give its folder instead")
+        raise DataError(
+            f"{type(text_tokenizer).__name__} has no tokenizer.json rules; give its folder instead"
+        )
     facts = {role: getattr(text_tokenizer, role) for role in _ROLES}
     return json.loads(backend.to_str()), facts | {
         "chat_template": text_tokenizer.chat_template,
@@ -261,7 +321,8 @@ def _rules_and_facts(text_tokenizer: PreTrainedTokenizerBase) -> tuple[dict[str,
 
 
 def _build(rules: dict[str, Any], facts: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """Rules of a `tokenizer.json` and facts of a `tokenizer_config.json` -> tokenizer whose whitespace is the published one.
+    """Rules of a `tokenizer.json` and facts of a `tokenizer_config.json` -> tokenizer whose
+    whitespace is the published one.
 
     A vocabulary of another kind than SentencePiece's (byte-level) keeps its own rules for words.
     """
@@ -269,9 +330,17 @@ def _build(rules: dict[str, Any], facts: dict[str, Any]) -> PreTrainedTokenizerF
     pieces = rules["model"]["vocab"]
     words_are_published = bool(rules["model"].get("byte_fallback")) and "▁" in pieces
     if words_are_published:
-        rules["normalizer"] = _state(normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), "normalizer")
+        rules["normalizer"] = _state(
+            normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
+            "normalizer",
+        )
         rules["pre_tokenizer"] = None
-        plain = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+        plain = [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
         rules["decoder"] = _state(decoders.Sequence(plain), "decoder")
     names = {role: _name(facts.get(role)) for role in _ROLES}
     for role, usual in (("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")):
@@ -313,7 +382,8 @@ def _convert_sentencepiece(serialized: bytes, name: str) -> dict[str, Any]:
     Merges are the ways to put a piece together from two others, best piece first.
 
     Raises:
-        DataError: Not a SentencePiece model, or one whose rules give other ids than the model itself (unigram, other normalisation).
+        DataError: Not a SentencePiece model, or one whose rules give other ids than the model
+            itself (unigram, other normalisation).
     """
     try:
         model = sentencepiece.SentencePieceProcessor(model_proto=serialized)
@@ -329,10 +399,17 @@ def _convert_sentencepiece(serialized: bytes, name: str) -> dict[str, Any]:
     ]
     backend = Tokenizer(
         models.BPE(
-            ids, [(left, right) for *_, left, right in sorted(merges)], unk_token=model.id_to_piece(model.unk_id()), byte_fallback=True
+            ids,
+            [(left, right) for *_, left, right in sorted(merges)],
+            unk_token=model.id_to_piece(model.unk_id()),
+            byte_fallback=True,
         )
     )
-    special = [model.id_to_piece(id) for id in range(len(ids)) if model.is_control(id) or model.is_unknown(id)]
+    special = [
+        model.id_to_piece(id)
+        for id in range(len(ids))
+        if model.is_control(id) or model.is_unknown(id)
+    ]
     backend.add_special_tokens(special)
     bos = model.id_to_piece(model.bos_id())
     backend.post_processor = processors.TemplateProcessing(
@@ -343,5 +420,8 @@ def _convert_sentencepiece(serialized: bytes, name: str) -> dict[str, Any]:
     for probe in _PROBES:
         expected, found = model.encode(probe), built.encode(probe, add_special_tokens=False)
         if expected != found:
-            raise DataError(f"{name} is no BPE of Llama's kind: {probe!r} is {expected[:8]} by it and {found[:8]} by its converted rules")
+            raise DataError(
+                f"{name} is no BPE of Llama's kind: {probe!r} is {expected[:8]} by it and "
+                f"{found[:8]} by its converted rules"
+            )
     return rules

@@ -1,7 +1,9 @@
-"""Token by token: the language model's forward pass with its KV cache, one choice a row and step. On the path: prompt ids -> written ids.
+"""Token by token: the language model's forward pass with its KV cache, one choice a row and step.
+On the path: prompt ids -> written ids.
 
-Beam search is Hugging Face's `generate`; without beams this loop does the same faster (`make bench` prints the ratio): it leaves out the
-preparation of every step, makes no tensor where a list will do, and a BOI or EOI that must come costs no forward pass.
+Beam search is Hugging Face's `generate`; without beams this loop does the same faster (`make bench`
+prints the ratio): it leaves out the preparation of every step, makes no tensor where a list will
+do, and a BOI or EOI that must come costs no forward pass.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 
 def pad_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Rows of ids of any lengths -> ids [B,N] with padding before them, and the mask [B,N] of what is no padding."""
+    """Rows of ids of any lengths -> ids [B,N] with padding before them, and the mask [B,N]
+    of what is no padding.
+    """
     length = max(map(len, prompts))
     input_ids = torch.full((len(prompts), length), pad, dtype=torch.long)
     mask = torch.zeros_like(input_ids)
@@ -43,7 +47,8 @@ def write_tokens(
     image_first: bool = False,
     on_token: Callable[[int], None] | None = None,
 ) -> list[list[int]]:
-    """Prompt ids, B rows -> what each row writes, EOS included where it comes; the largest processed score is chosen.
+    """Prompt ids, B rows -> what each row writes, EOS included where it comes; the largest
+    processed score is chosen.
 
     Args:
         model: The causal language model.
@@ -51,7 +56,8 @@ def write_tokens(
         processors: Steer the choice; sampling is the noise that they add.
         vocabulary: Ids of codes and markers.
         budgets: Most tokens of each row.
-        constrained: The processors hold the image grammar, so that EOI after Q codes needs no asking.
+        constrained: The processors hold the image grammar, so that EOI after Q
+            codes needs no asking.
         image_first: They hold the one that begins with an image, so that BOI needs none either.
         on_token: Hears each token of the first row.
 
@@ -71,7 +77,8 @@ def write_tokens(
     cache, cache_name, seen = DynamicCache(config=model.config), name_of_cache(model), 0
 
     def choose(scores: Tensor) -> list[int]:
-        for processor in processors:  # one by one: Hugging Face's list inspects their signatures at every step
+        # one by one: Hugging Face's list inspects their signatures at every step
+        for processor in processors:
             scores = processor(ids[:, :at], scores)
         best = scores.max(1)
         if not all(map(math.isfinite, best.values.tolist())):
@@ -90,13 +97,18 @@ def write_tokens(
             if done[row]:
                 continue
             written[row].append(token)
-            in_image[row] = in_image[row] + 1 if 0 <= token - vocabulary.first_code < vocabulary.num_codes else 0
+            in_image[row] = (
+                in_image[row] + 1
+                if 0 <= token - vocabulary.first_code < vocabulary.num_codes
+                else 0
+            )
             done[row] = token == vocabulary.eos or len(written[row]) >= budgets[row]
             if row == 0 and on_token is not None:
                 on_token(token)
 
     if image_first and not any(opened):
-        # The grammar alone decides; noise is drawn all the same, so that a seed stands for the same picture as if the model were asked.
+        # The grammar alone decides; noise is drawn all the same, so that a seed stands for the same
+        # picture as if the model were asked.
         take(choose(torch.zeros(len(prompts), model.config.vocab_size, device=ids.device)))
     while not all(done):
         output = model(
@@ -108,16 +120,22 @@ def write_tokens(
             **{cache_name: cache},
         )
         seen = at
-        take(choose(output.logits[:, -1].float()))  # in half precision top-p would add up rounded probabilities
+        # in half precision top-p would add up rounded probabilities
+        take(choose(output.logits[:, -1].float()))
         if (
             constrained
             and not all(done)
-            and all(ended or codes == vocabulary.num_queries for ended, codes in zip(done, in_image, strict=True))
+            and all(
+                ended or codes == vocabulary.num_queries
+                for ended, codes in zip(done, in_image, strict=True)
+            )
         ):
             take([vocabulary.eoi] * len(prompts))
     return written
 
 
 def name_of_cache(model: PreTrainedModel) -> str:
-    """What this release of transformers calls the KV cache; the later ones warn of the earlier name."""
+    """What this release of transformers calls the KV cache; the later ones
+    warn of the earlier name.
+    """
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"

@@ -1,4 +1,6 @@
-"""Codes as text: codes <-> `<img_00042>` <-> image spans; torch-free. On the path: between the codebook and the language model."""
+"""Codes as text: codes <-> `<img_00042>` <-> image spans; torch-free. On the path: between the
+codebook and the language model.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _CODE = re.compile(r"<img_(\d{5,})>")
 
 
 def format_code(code: int) -> str:
-    """Code -> code token, e.g. 42 -> `<img_00042>`. Source: AILab-CVC/SEED@93b3cf4, `<img_%05d>`."""
+    """Code -> code token, e.g. 42 -> `<img_00042>`. Source:
+    AILab-CVC/SEED@93b3cf4, `<img_%05d>`.
+    """
     return f"<img_{code:05d}>"
 
 
@@ -30,7 +34,8 @@ def parse_spans(text: str, num_queries: int = 32) -> list[list[int]]:
     White space between the tokens of a span is allowed: decoding a text tokenizer puts it there.
 
     Raises:
-        UsageError: A span holds something else than code tokens or not `num_queries` of them, or BOI and EOI do not pair up.
+        UsageError: A span holds something else than code tokens or not `num_queries` of them, or
+            BOI and EOI do not pair up.
     """
     spans = []
     for number, match in enumerate(_SPAN.finditer(text)):
@@ -39,17 +44,24 @@ def parse_spans(text: str, num_queries: int = 32) -> list[list[int]]:
         rest = _CODE.sub("", inside).strip()
         if rest:
             raise UsageError(
-                f"image span {number} holds {rest[:40]!r} between {BOI} and {EOI}; only code tokens like {format_code(42)} belong there"
+                f"image span {number} holds {rest[:40]!r} between {BOI} and {EOI}; only code "
+                f"tokens like {format_code(42)} belong there"
             )
         if len(codes) != num_queries:
-            raise UsageError(f"image span {number} holds {len(codes)} codes; an image is exactly {num_queries}")
+            raise UsageError(
+                f"image span {number} holds {len(codes)} codes; an image is exactly {num_queries}"
+            )
         spans.append(codes)
     if text.count(BOI) != len(spans) or text.count(EOI) != len(spans):
-        raise UsageError(f"{text.count(BOI)} {BOI} and {text.count(EOI)} {EOI} do not pair up into image spans")
+        raise UsageError(
+            f"{text.count(BOI)} {BOI} and {text.count(EOI)} {EOI} do not pair up into image spans"
+        )
     return spans
 
 
-def check_codes(codes: Sequence[object], *, num_codes: int, num_queries: int, where: str) -> list[int]:
+def check_codes(
+    codes: Sequence[object], *, num_codes: int, num_queries: int, where: str
+) -> list[int]:
     """Checks the codes of one image and returns them as ints.
 
     Args:
@@ -62,7 +74,9 @@ def check_codes(codes: Sequence[object], *, num_codes: int, num_queries: int, wh
         UsageError: Not a list of exactly Q integers in range.
     """
     if isinstance(codes, str) or not isinstance(codes, Sequence):
-        raise UsageError(f"{where}: codes are {type(codes).__name__}, expected a list of {num_queries} integers")
+        raise UsageError(
+            f"{where}: codes are {type(codes).__name__}, expected a list of {num_queries} integers"
+        )
     if len(codes) != num_queries:
         raise UsageError(f"{where}: {len(codes)} codes, expected exactly {num_queries}")
     for position, code in enumerate(codes):

@@ -1,4 +1,6 @@
-"""Captions -> token ids for the Q-Former's text branch. On the path: beside the images, wherever retrieval or stage I needs words."""
+"""Captions -> token ids for the Q-Former's text branch. On the path: beside the images, wherever
+retrieval or stage I needs words.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,20 @@ _SPACE = re.compile(r"\s{2,}")
 
 
 def clean_caption(text: str, max_words: int = 50) -> str:
-    """Raw caption -> the form that training and retrieval see: lower case, ten punctuation marks blanked, at most `max_words` words.
+    """Raw caption -> the form that training and retrieval see: lower case, ten punctuation marks
+    blanked, at most `max_words` words.
 
-    Source: BLIP's caption processor as used by AILab-CVC/SEED@93b3cf4 (spec and fixtures of `caption_preprocess`).
+    Source: BLIP's caption processor as used by AILab-CVC/SEED@93b3cf4 (spec and fixtures of
+    `caption_preprocess`).
     """
     text = _SPACE.sub(" ", _PUNCTUATION.sub(" ", text.lower())).rstrip("\n").strip(" ")
     return " ".join(text.split(" ")[:max_words])
 
 
 class CaptionTokenizer:
-    """WordPiece of the text branch: captions -> ids [B,T] from [CLS] to [SEP], right-padded with 0, and their mask [B,T]."""
+    """WordPiece of the text branch: captions -> ids [B,T] from [CLS] to [SEP], right-padded with
+    0, and their mask [B,T].
+    """
 
     def __init__(self, vocab: Path | Sequence[str]):
         """Takes a BERT vocabulary: a file with one piece a line, or the pieces.
@@ -37,23 +43,31 @@ class CaptionTokenizer:
         if isinstance(vocab, Path):
             if not vocab.is_file():
                 raise DataError(
-                    f"no WordPiece vocabulary at {vocab}", remedy="a model folder needs `vocab.txt` for captions: seed models verify"
+                    f"no WordPiece vocabulary at {vocab}",
+                    remedy="a model folder needs `vocab.txt` for captions: seed models verify",
                 )
             vocab = vocab.read_text(encoding="utf-8").splitlines()
         absent = [piece for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if piece not in vocab]
         if absent:
-            raise DataError(f"the vocabulary of {len(vocab)} pieces lacks {', '.join(absent)}; it is no BERT vocabulary")
+            raise DataError(
+                f"the vocabulary of {len(vocab)} pieces lacks {', '.join(absent)}; it is no "
+                "BERT vocabulary"
+            )
         self.pieces = list(vocab)
         ids = {piece: number for number, piece in enumerate(vocab)}
         self._tokenizer: Tokenizer = BertWordPieceTokenizer(ids, lowercase=True)._tokenizer
 
     def encode(self, captions: Sequence[str], max_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Captions -> ids [B,T] int64 and mask [B,T] int64, 1 on real tokens; T is the longest caption's, at most `max_tokens`.
+        """Captions -> ids [B,T] int64 and mask [B,T] int64, 1 on real tokens; T is the longest
+        caption's, at most `max_tokens`.
 
-        Longer captions are cut on the right. Captions are cleaned here, so that no caller can forget it. Differs from source: the official
-        code pads to `max_tokens`, which costs time and changes nothing, since padding is masked.
+        Longer captions are cut on the right. Captions are cleaned here, so that no caller can
+        forget it. Differs from source: the official code pads to `max_tokens`, which costs time and
+        changes nothing, since padding is masked.
         """
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.enable_padding(pad_id=0)
         encoded = self._tokenizer.encode_batch([clean_caption(caption) for caption in captions])
-        return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
+        return torch.tensor([e.ids for e in encoded]), torch.tensor(
+            [e.attention_mask for e in encoded]
+        )

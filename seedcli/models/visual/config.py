@@ -1,7 +1,9 @@
-"""Frozen configurations and presets of the visual tokenizer; torch-free, so that light commands can read them.
+"""Frozen configurations and presets of the visual tokenizer; torch-free, so that light
+commands can read them.
 
-Shape legend for local tensors in `models/`: B batch, P visual tokens with the class token, V ViT width, Q queries, D Q-Former width,
-E code width, K codebook size, G generation width, T text tokens, F width of the shared image-text space.
+Shape legend for local tensors in `models/`: B batch, P visual tokens with the class token, V ViT
+width, Q queries, D Q-Former width, E code width, K codebook size, G generation width, T text
+tokens, F width of the shared image-text space.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ Numerics = Literal["default", "official-fp16"]
 class PreprocessConfig:
     """How an RGB image becomes `pixels`; part of the preset and of the fingerprint.
 
-    `squash` resizes to the square and ignores the aspect ratio. `center-crop` resizes the shorter side and crops. `random-resized-crop` and
-    `random-affine` are for training. Filters are antialiased, as torchvision's PIL path always is. Source: AILab-CVC/SEED@93b3cf4, see
-    the presets below for which use takes which.
+    `squash` resizes to the square and ignores the aspect ratio. `center-crop` resizes the shorter
+    side and crops. `random-resized-crop` and `random-affine` are for training. Filters are
+    antialiased, as torchvision's PIL path always is. Source: AILab-CVC/SEED@93b3cf4, see the
+    presets below for which use takes which.
     """
 
     image_size_px: int
@@ -32,7 +35,8 @@ class PreprocessConfig:
     std: tuple[float, float, float] = CLIP_STD
     horizontal_flip: float = 0.0  # probability; random geometries only
     crop_area: tuple[float, float] = (1.0, 1.0)  # share of the area, random-resized-crop only
-    rotation_deg: float = 0.0  # largest angle to either side, random-affine only; so are the next three
+    # largest angle to either side, random-affine only; so are the next three
+    rotation_deg: float = 0.0
     shift: float = 0.0  # largest shift as a share of the side
     scale: tuple[float, float] = (1.0, 1.0)
     brightness: float = 0.0  # largest relative change of brightness and contrast
@@ -67,7 +71,9 @@ class VisionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class QFormerConfig:
-    """Q-Former: features [B,P,V] -> causal embeddings [B,Q,D]; its text branch: ids [B,T] -> features [B,F]."""
+    """Q-Former: features [B,P,V] -> causal embeddings [B,Q,D]; its text branch: ids
+    [B,T] -> features [B,F].
+    """
 
     num_queries: int
     width: int
@@ -94,7 +100,9 @@ class CodebookConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
-    """Decoder blocks over the code vectors and the MLP head: [B,Q,E] -> generation embedding [B,G]."""
+    """Decoder blocks over the code vectors and the MLP head: [B,Q,E] ->
+    generation embedding [B,G].
+    """
 
     depth: int
     num_heads: int
@@ -121,7 +129,9 @@ class SeedTokenizerConfig:
     codebook: CodebookConfig
     generation: GenerationConfig
     preprocess: PreprocessUses
-    detokenize: DetokenizeDefaults = field(default_factory=lambda: DetokenizeDefaults(steps=20, guidance=10.0))
+    detokenize: DetokenizeDefaults = field(
+        default_factory=lambda: DetokenizeDefaults(steps=20, guidance=10.0)
+    )
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -138,7 +148,9 @@ def config_from_dict(cls: type, values: dict[str, Any]) -> Any:
     hints = get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
-        raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(hints)}")
+        raise ValueError(
+            f"{cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(hints)}"
+        )
     built = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
@@ -152,26 +164,44 @@ def config_from_dict(cls: type, values: dict[str, Any]) -> Any:
 
 
 def _uses(image_size_px: int, training: PreprocessConfig) -> PreprocessUses:
-    # Codes of the released LLM data were made with torchvision's default filter (bilinear), the paper's retrieval with bicubic.
+    # Codes of the released LLM data were made with torchvision's default filter (bilinear), the
+    # paper's retrieval with bicubic.
     return PreprocessUses(
-        codes=PreprocessConfig(image_size_px=image_size_px, geometry="squash", interpolation="bilinear"),
-        retrieval=PreprocessConfig(image_size_px=image_size_px, geometry="squash", interpolation="bicubic"),
+        codes=PreprocessConfig(
+            image_size_px=image_size_px, geometry="squash", interpolation="bilinear"
+        ),
+        retrieval=PreprocessConfig(
+            image_size_px=image_size_px, geometry="squash", interpolation="bicubic"
+        ),
         training=training,
     )
 
 
 SEED_2 = SeedTokenizerConfig(
     name="seed-2",
-    vision=VisionConfig(image_size_px=224, patch_size_px=14, width=1408, depth=39, num_heads=16, mlp_dim=6144),
+    vision=VisionConfig(
+        image_size_px=224, patch_size_px=14, width=1408, depth=39, num_heads=16, mlp_dim=6144
+    ),
     qformer=QFormerConfig(
-        num_queries=32, width=768, depth=12, num_heads=12, mlp_dim=3072, vocab_size=30523, max_positions=512, projection_dim=256
+        num_queries=32,
+        width=768,
+        depth=12,
+        num_heads=12,
+        mlp_dim=3072,
+        vocab_size=30523,
+        max_positions=512,
+        projection_dim=256,
     ),
     codebook=CodebookConfig(num_codes=8192),
     generation=GenerationConfig(depth=4, num_heads=12, generation_dim=1024),
     preprocess=_uses(
         224,
         PreprocessConfig(
-            image_size_px=224, geometry="random-resized-crop", interpolation="bicubic", horizontal_flip=0.5, crop_area=(0.5, 1.0)
+            image_size_px=224,
+            geometry="random-resized-crop",
+            interpolation="bicubic",
+            horizontal_flip=0.5,
+            crop_area=(0.5, 1.0),
         ),
     ),
     detokenize=DetokenizeDefaults(steps=20, guidance=10.0),
@@ -180,9 +210,19 @@ SEED_2 = SeedTokenizerConfig(
 # Emoji are never flipped: arrows, hands and flags would change their meaning.
 SEED_NANO = SeedTokenizerConfig(
     name="seed-nano",
-    vision=VisionConfig(image_size_px=64, patch_size_px=16, width=256, depth=4, num_heads=4, mlp_dim=1024),
+    vision=VisionConfig(
+        image_size_px=64, patch_size_px=16, width=256, depth=4, num_heads=4, mlp_dim=1024
+    ),
     qformer=QFormerConfig(
-        num_queries=32, width=192, depth=4, num_heads=4, mlp_dim=768, vocab_size=2048, max_positions=64, projection_dim=128, dropout=0.0
+        num_queries=32,
+        width=192,
+        depth=4,
+        num_heads=4,
+        mlp_dim=768,
+        vocab_size=2048,
+        max_positions=64,
+        projection_dim=128,
+        dropout=0.0,
     ),
     codebook=CodebookConfig(num_codes=512),
     generation=GenerationConfig(depth=2, num_heads=4, generation_dim=256),

@@ -1,7 +1,9 @@
-"""code vectors -> generation embedding, and code vectors -> reconstructed causal embeddings: two towers over one expansion.
+"""code vectors -> generation embedding, and code vectors -> reconstructed causal embeddings: two
+towers over one expansion.
 
-The generation embedding is trained towards the image embedding of the unCLIP decoder. The reconstruction serves training and the retrieval
-of codes. Both see all codes at once: causality ends at the codebook.
+The generation embedding is trained towards the image embedding of the unCLIP decoder. The
+reconstruction serves training and the retrieval of codes. Both see all codes at once:
+causality ends at the codebook.
 Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/qformer_quantizer.py, vit.py (facts).
 """
 
@@ -27,7 +29,9 @@ class DecoderBlock(nn.Module):
         self.mlp = Mlp(width, 4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.output(attend(*self.qkv(self.attention_norm(x)).chunk(3, dim=-1), self.num_heads))
+        x = x + self.output(
+            attend(*self.qkv(self.attention_norm(x)).chunk(3, dim=-1), self.num_heads)
+        )
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -47,7 +51,9 @@ class Tower(nn.Module):
 
 
 class CodeDecoder(nn.Module):
-    """Everything after the codebook that is ours: code vectors [B,Q,E] -> generation embedding [B,G] or reconstruction [B,Q,D]."""
+    """Everything after the codebook that is ours: code vectors [B,Q,E] -> generation embedding
+    [B,G] or reconstruction [B,Q,D].
+    """
 
     def __init__(self, config: GenerationConfig, *, code_dim: int, width: int, num_queries: int):
         super().__init__()
@@ -56,12 +62,18 @@ class CodeDecoder(nn.Module):
         self.generation = Tower(config, width, num_queries)
         first, second, last = config.head_dims
         self.head = nn.Sequential(
-            Linear(width, first, bias=False), nn.ReLU(), Linear(first, second, bias=False), nn.ReLU(), Linear(second, last, bias=False)
+            Linear(width, first, bias=False),
+            nn.ReLU(),
+            Linear(first, second, bias=False),
+            nn.ReLU(),
+            Linear(second, last, bias=False),
         )
         self.projection = Linear(num_queries * last, config.generation_dim)
 
     def generate(self, code_vectors: Tensor) -> Tensor:
-        """[B,Q,E] -> generation embedding [B,G], not normalised: its target is an un-normalised CLIP embedding."""
+        """[B,Q,E] -> generation embedding [B,G], not normalised: its target is an
+        un-normalised CLIP embedding.
+        """
         return self.projection(self.head(self.generation(self.expand(code_vectors))).flatten(1))
 
     def reconstruct(self, code_vectors: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""The few layers that the whole model core is made of; they separate how weights are stored from how they are computed with.
+"""The few layers that the whole model core is made of; they separate how weights are stored from
+how they are computed with.
 
-A layer computes in the dtype of its input and casts its weights when it uses them. So the released ViT stays in its half-precision file,
-memory-mapped, while arithmetic runs in fp32; and `official-fp16` is nothing but fp16 inputs.
+A layer computes in the dtype of its input and casts its weights when it uses them. So the released
+ViT stays in its half-precision file, memory-mapped, while arithmetic runs in fp32; and
+`official-fp16` is nothing but fp16 inputs.
 """
 
 from __future__ import annotations
@@ -15,14 +17,20 @@ class Linear(nn.Linear):
     """[...,in] -> [...,out] in the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype))
+        return F.linear(
+            x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype)
+        )
 
 
 class LayerNorm(nn.LayerNorm):
-    """[...,dim] -> [...,dim]; statistics and affine part in fp32, result in the input's dtype, as autocast and CUDA's half kernel do."""
+    """[...,dim] -> [...,dim]; statistics and affine part in fp32, result in the input's dtype, as
+    autocast and CUDA's half kernel do.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+        return F.layer_norm(
+            x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
+        ).to(x.dtype)
 
 
 class Mlp(nn.Module):
@@ -54,20 +62,28 @@ def attend(
         num_heads: Heads; C is a multiple of it.
         causal: Row i sees columns 0..i.
         mask: Padding [B,M], 1 where a column may be seen.
-        scale_first: Scale the query before the product instead of the scores after it. Only half precision can tell: the ViT does it first.
+        scale_first: Scale the query before the product instead of the scores after it. Only half
+            precision can tell: the ViT does it first.
         dropout: Probability for attention weights; the caller passes 0 outside training.
 
-    Half precision takes the spelled-out path, whose order of roundings is the official one (softmax in fp32, products in fp16).
+    Half precision takes the spelled-out path, whose order of roundings is the official one (softmax
+    in fp32, products in fp16).
     """
-    query, key, value = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+    query, key, value = (
+        x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value)
+    )
     additive = None if mask is None else (1.0 - mask[:, None, None, :].to(query.dtype)) * -10000.0
     if query.dtype != torch.float16:
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=additive, is_causal=causal, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=additive, is_causal=causal, dropout_p=dropout
+        )
     else:
         scale = query.shape[-1] ** -0.5
         scores = (query * scale) @ key.mT if scale_first else (query @ key.mT) * scale
         if causal:
-            scores = scores + torch.full(scores.shape[-2:], -10000.0, dtype=scores.dtype, device=scores.device).triu(1)
+            scores = scores + torch.full(
+                scores.shape[-2:], -10000.0, dtype=scores.dtype, device=scores.device
+            ).triu(1)
         if additive is not None:
             scores = scores + additive
         mixed = F.dropout(scores.float().softmax(-1).to(value.dtype), dropout) @ value

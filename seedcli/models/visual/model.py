@@ -19,7 +19,8 @@ class SeedTokenizer(nn.Module):
     Attributes:
         config: Its configuration, preprocessing included.
         fingerprint: Identifies what its codes mean; empty until weights are loaded.
-        compute_dtype: Dtype of the arithmetic before the codebook; weights may be stored in another one.
+        compute_dtype: Dtype of the arithmetic before the codebook; weights may be
+            stored in another one.
         text_branch: Words for retrieval and stage I; None when not loaded.
     """
 
@@ -33,7 +34,12 @@ class SeedTokenizer(nn.Module):
         self.vision_norm = LayerNorm(config.vision.width, eps=1e-5)
         self.qformer = QFormer(config.qformer, config.vision.width)
         self.codebook = Codebook(config.codebook, width, num_queries)
-        self.decoder = CodeDecoder(config.generation, code_dim=config.codebook.code_dim, width=width, num_queries=num_queries)
+        self.decoder = CodeDecoder(
+            config.generation,
+            code_dim=config.codebook.code_dim,
+            width=width,
+            num_queries=num_queries,
+        )
         self.text_branch = TextBranch(config.qformer) if text_branch else None
 
     @property
@@ -42,10 +48,11 @@ class SeedTokenizer(nn.Module):
         return self.config.name
 
     def set_numerics(self, numerics: Numerics, dtype: torch.dtype = torch.float32) -> None:
-        """Chooses the arithmetic: `dtype` up to the codebook and fp32 in it, or fp16 everywhere as the official script on a GPU.
+        """Chooses the arithmetic: `dtype` up to the codebook and fp32 in it, or fp16 everywhere as
+        the official script on a GPU.
 
-        `official-fp16` also rounds stored weights to fp16, as the official loader does. Its casts are tested on CPU; on a GPU it has not
-        been run.
+        `official-fp16` also rounds stored weights to fp16, as the official loader does. Its casts
+        are tested on CPU; on a GPU it has not been run.
         """
         self.codebook.numerics = numerics
         if numerics == "official-fp16":
@@ -91,7 +98,9 @@ class SeedTokenizer(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, codes: Tensor) -> Tensor:
-        """codes [B,Q] -> reconstructed causal embeddings [B,Q,D]: the feature that retrieval by codes uses."""
+        """codes [B,Q] -> reconstructed causal embeddings [B,Q,D]: the feature that
+        retrieval by codes uses.
+        """
         return self.decoder.reconstruct(self.codebook.code_vectors(codes).to(self.compute_dtype))
 
     def image_features(self, causal_embeddings: Tensor) -> Tensor:
@@ -104,5 +113,8 @@ class SeedTokenizer(nn.Module):
 
     def _text_branch(self) -> TextBranch:
         if self.text_branch is None:
-            raise ValueError("this SeedTokenizer was built without its text branch; load it with text_branch=True")
+            raise ValueError(
+                "this SeedTokenizer was built without its text branch; load it with "
+                "text_branch=True"
+            )
         return self.text_branch

@@ -1,4 +1,6 @@
-"""`seed_tokenizer.json`: what a model folder says of itself; torch-free, so that commands can check codes before they load weights."""
+"""`seed_tokenizer.json`: what a model folder says of itself; torch-free, so that commands can check
+codes before they load weights.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from seedcli.models.visual.config import SeedTokenizerConfig, config_from_dict
 
 FORMAT_VERSION = 1
 _TEXT_FIELDS = ("vocab_size", "max_positions", "projection_dim", "max_text_tokens", "dropout")
-CONFIG_FILE, WEIGHTS_FILE, VOCAB_FILE, DECODER_FOLDER = "seed_tokenizer.json", "model.safetensors", "vocab.txt", "decoder"
+CONFIG_FILE, WEIGHTS_FILE, VOCAB_FILE, DECODER_FOLDER = (
+    "seed_tokenizer.json",
+    "model.safetensors",
+    "vocab.txt",
+    "decoder",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +30,8 @@ class ModelFacts:
 
     Attributes:
         config: Its configuration.
-        fingerprint: None where it takes the weights to know it: published weights that were never loaded here.
+        fingerprint: None where it takes the weights to know it: published weights that
+            were never loaded here.
         trained: Free-form facts of its training; empty for published weights.
     """
 
@@ -36,7 +44,8 @@ def read_model_facts(folder: Path) -> tuple[SeedTokenizerConfig, dict[str, Any]]
     """`seed_tokenizer.json` of a folder -> configuration and everything in it.
 
     Raises:
-        DataError: The file is missing, is no JSON, has another format version, or a configuration with unknown or missing fields.
+        DataError: The file is missing, is no JSON, has another format version, or a configuration
+            with unknown or missing fields.
     """
     path = folder / CONFIG_FILE
     try:
@@ -44,22 +53,31 @@ def read_model_facts(folder: Path) -> tuple[SeedTokenizerConfig, dict[str, Any]]
         version = facts.get("format_version", FORMAT_VERSION)
         if version != FORMAT_VERSION:
             raise DataError(
-                f"{path} has format version {version}, this program reads {FORMAT_VERSION}", remedy="pip install --upgrade seedcli"
+                f"{path} has format version {version}, this program reads {FORMAT_VERSION}",
+                remedy="pip install --upgrade seedcli",
             )
         return config_from_dict(SeedTokenizerConfig, facts["config"]), facts
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not readable as a model's description: {type(error).__name__}: {error}") from None
+        raise DataError(
+            f"{path} is not readable as a model's description: {type(error).__name__}: {error}"
+        ) from None
 
 
 def fingerprint(config: SeedTokenizerConfig, weights_digest: str) -> str:
-    """Configuration, preprocessing for codes and digest of the weights -> 16 hex digits that say what a model's codes mean.
+    """Configuration, preprocessing for codes and digest of the weights -> 16 hex digits that say
+    what a model's codes mean.
 
-    Names, words, training, retrieval and sampling settings are left out: they change no code. So are values that are their field's default:
-    a field that is added later must not rename existing models.
+    Names, words, training, retrieval and sampling settings are left out: they change no
+    code. So are values that are their field's default: a field that is added later must not
+    rename existing models.
     """
     facts = {
         "vision": _choices(config.vision),
-        "qformer": {name: value for name, value in _choices(config.qformer).items() if name not in _TEXT_FIELDS},
+        "qformer": {
+            name: value
+            for name, value in _choices(config.qformer).items()
+            if name not in _TEXT_FIELDS
+        },
         "codebook": _choices(config.codebook),
         "generation": _choices(config.generation),
         "codes": _choices(config.preprocess.codes),
@@ -69,7 +87,9 @@ def fingerprint(config: SeedTokenizerConfig, weights_digest: str) -> str:
 
 
 def decoder_fingerprint(folder: Path) -> str | None:
-    """Decoder folder -> 16 hex digits of everything that its pictures depend on: configurations and weights; None where there is none."""
+    """Decoder folder -> 16 hex digits of everything that its pictures depend on: configurations and
+    weights; None where there is none.
+    """
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
     if not files:
         return None
@@ -82,4 +102,8 @@ def decoder_fingerprint(folder: Path) -> str | None:
 
 
 def _choices(config: Any) -> dict[str, Any]:
-    return {each.name: value for each in dataclasses.fields(config) if (value := getattr(config, each.name)) != each.default}
+    return {
+        each.name: value
+        for each in dataclasses.fields(config)
+        if (value := getattr(config, each.name)) != each.default
+    }

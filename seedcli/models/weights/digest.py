@@ -1,4 +1,6 @@
-"""What tells one set of weights from another: digests, stored where they are slow to compute. Torch-free."""
+"""What tells one set of weights from another: digests, stored where they are slow
+to compute. Torch-free.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from seedcli.models.weights.locate import ModelFiles
 
 
 def stored_digest(files: ModelFiles) -> str | None:
-    """The digest of a model's weights as stored beside them, or None: published weights that were never loaded here, changed files."""
+    """The digest of a model's weights as stored beside them, or None: published weights that were
+    never loaded here, changed files.
+    """
     if not files.released and files.folder is not None:
         return read_model_facts(files.folder)[1].get("weights_digest")
     stamp = _stamp(files)
@@ -28,13 +32,19 @@ def stored_digest(files: ModelFiles) -> str | None:
 
 
 def store_digest(files: ModelFiles, digest: str, fingerprint: str) -> None:
-    """Keeps the digest of released weights: beside them, or in our cache where that folder is read-only or the hub's."""
+    """Keeps the digest of released weights: beside them, or in our cache where that folder is
+    read-only or the hub's.
+    """
     stamp = _stamp(files)
     for path in _digest_files(files, stamp):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(
-                json.dumps({"files": stamp, "weights_digest": digest, "fingerprint": fingerprint}, indent=2) + "\n", encoding="utf-8"
+                json.dumps(
+                    {"files": stamp, "weights_digest": digest, "fingerprint": fingerprint}, indent=2
+                )
+                + "\n",
+                encoding="utf-8",
             )
             return
         except OSError:
@@ -56,10 +66,12 @@ _PROBES, _PROBE_BYTES = 64, 1 << 16
 
 
 def weights_digest(folder: Path) -> str:
-    """Folder of a model -> what tells it from another one, the same after copying: names, sizes and probes of the files' bytes.
+    """Folder of a model -> what tells it from another one, the same after copying: names, sizes and
+    probes of the files' bytes.
 
-    64 probes of 64 KiB a file, evenly spread, so that 27 GB take no longer than 27 MB. Hidden files and folders, in which downloads keep
-    their books, are left out, and so is whatever is neither weights, configuration nor vocabulary.
+    64 probes of 64 KiB a file, evenly spread, so that 27 GB take no longer than 27 MB. Hidden files
+    and folders, in which downloads keep their books, are left out, and so is whatever is neither
+    weights, configuration nor vocabulary.
     """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):

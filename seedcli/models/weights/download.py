@@ -1,8 +1,9 @@
-"""Getting published files: sources in order, broken transfers continued, every file checked against the hash that hub or registry states.
+"""Getting published files: sources in order, broken transfers continued, every file checked against
+the hash that hub or registry states.
 
-Hub files land in Hugging Face's own cache, where other programs find them too. The hub's client continues a transfer only within one
-process (2.x), so the bytes are fetched here into a `.partial` file that outlives the process, with the client's own HTTP function, and
-then handed to its cache.
+Hub files land in Hugging Face's own cache, where other programs find them too. The hub's client
+continues a transfer only within one process (2.x), so the bytes are fetched here into a `.partial`
+file that outlives the process, with the client's own HTTP function, and then handed to its cache.
 On the path: before everything else, and only when something is not on the disk yet.
 """
 
@@ -18,7 +19,12 @@ from urllib.parse import urlsplit
 
 import huggingface_hub
 from huggingface_hub import constants
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+)
 from huggingface_hub.file_download import http_get, repo_folder_name
 from huggingface_hub.utils import build_hf_headers, http_backoff, tqdm
 
@@ -37,12 +43,14 @@ def fetch(role: Role, *, reporter: Reporter, check: Check | None = None) -> Path
 
 
 def obtain(role: Role, *, reporter: Reporter, check: Check | None = None) -> tuple[Source, Path]:
-    """A role's file or folder, and where it comes from: what is on the disk already, else the first source that delivers.
+    """A role's file or folder, and where it comes from: what is on the disk already, else the
+    first source that delivers.
 
     Args:
         role: What is wanted.
         reporter: Hears which source answered, and which failed and why.
-        check: Refuses a folder with `DataError` by its configuration files, before its weights are downloaded; the next source is tried.
+        check: Refuses a folder with `DataError` by its configuration files, before its weights are
+            downloaded; the next source is tried.
 
     Raises:
         DataError: No source delivered; says what was tried and how to lay the files out by hand.
@@ -60,7 +68,10 @@ def obtain(role: Role, *, reporter: Reporter, check: Check | None = None) -> tup
                     reporter.warn(f"{role.name}: {source.name} failed: {error.message}")
                 continue
             if not offline:
-                reporter.note(f"{role.name}: {source.name} -> {path}" + (f" ({source.note})" if source.note else ""))
+                reporter.note(
+                    f"{role.name}: {source.name} -> {path}"
+                    + (f" ({source.note})" if source.note else "")
+                )
             return source, path
     state = "offline (HF_HUB_OFFLINE is set), and " if constants.is_offline_mode() else ""
     raise DataError(
@@ -80,13 +91,17 @@ def find_local(role: Role) -> tuple[Source, Path] | None:
 
 
 def commit_of(path: Path) -> str | None:
-    """The hub commit that a cached file or folder belongs to: its folder's name under `snapshots/`."""
+    """The hub commit that a cached file or folder belongs to: its folder's
+    name under `snapshots/`.
+    """
     parts = path.parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
 
 
 def recorded_sha256(path: Path) -> str | None:
-    """The sha256 that the hub stated for a file in its cache, which names the blob behind it; for a file in our cache, the registry's."""
+    """The sha256 that the hub stated for a file in its cache, which names the blob behind it; for a
+    file in our cache, the registry's.
+    """
     from seedcli.models.weights.cache import cache_folder
 
     blob = path.resolve()
@@ -97,11 +112,18 @@ def recorded_sha256(path: Path) -> str | None:
 
 def published_sha256(name: str) -> str | None:
     """The hash of the published file of this name, where one is known."""
-    known = {source.sha256 for role in ROLES.values() for source in role.sources if source.sha256 and source.name_of_file() == name}
+    known = {
+        source.sha256
+        for role in ROLES.values()
+        for source in role.sources
+        if source.sha256 and source.name_of_file() == name
+    }
     return known.pop() if len(known) == 1 else None
 
 
-def _fetch_from(role: Role, source: Source, *, offline: bool, reporter: Reporter, check: Check | None = None) -> Path:
+def _fetch_from(
+    role: Role, source: Source, *, offline: bool, reporter: Reporter, check: Check | None = None
+) -> Path:
     if source.url is not None:
         return _fetch_url(source, offline=offline, reporter=reporter)
     if role.kind == "file":
@@ -109,12 +131,18 @@ def _fetch_from(role: Role, source: Source, *, offline: bool, reporter: Reporter
     return _fetch_folder(source, offline=offline, reporter=reporter, check=check)
 
 
-def _fetch_folder(source: Source, *, offline: bool, reporter: Reporter, check: Check | None) -> Path:
+def _fetch_folder(
+    source: Source, *, offline: bool, reporter: Reporter, check: Check | None
+) -> Path:
     tops = {pattern.split("/")[0] for pattern in source.files}
     inner = tops.pop() if len(tops) == 1 else "*"
     inner = "" if "*" in inner else inner
     if not offline:
-        names = [name for name in list_source(source) if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.files)]
+        names = [
+            name
+            for name in list_source(source)
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.files)
+        ]
         if not names:
             raise DataError(f"holds no file like {', '.join(source.files)}")
         light = [name for name in names if name.endswith((".json", ".txt"))]
@@ -125,7 +153,9 @@ def _fetch_folder(source: Source, *, offline: bool, reporter: Reporter, check: C
         for name in names:
             if name not in light:
                 fetch_source(source, name, reporter=reporter)
-    try:  # the client knows the repository's tree, so that an incomplete folder is not taken for a whole one
+    # the client knows the repository's tree, so that an incomplete folder is not taken for a whole
+    # one
+    try:
         folder = Path(
             huggingface_hub.snapshot_download(
                 source.repo or "",
@@ -144,7 +174,9 @@ def _fetch_folder(source: Source, *, offline: bool, reporter: Reporter, check: C
 
 
 def _repo_folder(source: Source) -> Path:
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repo or "", repo_type="model")
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(
+        repo_id=source.repo or "", repo_type="model"
+    )
 
 
 def list_source(source: Source) -> list[str]:
@@ -165,7 +197,15 @@ def list_source(source: Source) -> list[str]:
 def _cached_names(source: Source) -> list[str]:
     root = _repo_folder(source)
     reference = root / "refs" / source.revision
-    snapshot = root / "snapshots" / (reference.read_text(encoding="utf-8").strip() if reference.is_file() else source.revision)
+    snapshot = (
+        root
+        / "snapshots"
+        / (
+            reference.read_text(encoding="utf-8").strip()
+            if reference.is_file()
+            else source.revision
+        )
+    )
     return [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
 
 
@@ -185,7 +225,11 @@ def fetch_source(source: Source, name: str, *, offline: bool = False, reporter: 
             failure = error  # the file may be here all the same
     try:
         cached_only = offline or failure is not None
-        return Path(huggingface_hub.hf_hub_download(source.repo or "", name, revision=source.revision, local_files_only=cached_only))
+        return Path(
+            huggingface_hub.hf_hub_download(
+                source.repo or "", name, revision=source.revision, local_files_only=cached_only
+            )
+        )
     except Exception as error:
         raise _as_data_error(failure or error, source) from error
 
@@ -201,9 +245,17 @@ def _prefetch(source: Source, name: str, reporter: Reporter) -> None:
         return
     headers = build_hf_headers()
     if urlsplit(facts.location).netloc != urlsplit(url).netloc:
-        headers.pop("authorization", None)  # the token is for the hub, not for the storage it redirects to
+        # the token is for the hub, not for the storage it redirects to
+        headers.pop("authorization", None)
     partial = blob.with_name(blob.name + ".partial")
-    _download(facts.location, partial, size=facts.size, headers=headers, title=f"{source.repo}/{name}", reporter=reporter)
+    _download(
+        facts.location,
+        partial,
+        size=facts.size,
+        headers=headers,
+        title=f"{source.repo}/{name}",
+        reporter=reporter,
+    )
     _check_hash(partial, source.sha256 if len(source.files) == 1 else None, facts.etag)
     partial.replace(blob)
 
@@ -218,12 +270,25 @@ def _fetch_url(source: Source, *, offline: bool, reporter: Reporter) -> Path:
     if offline:
         raise DataError("not on this disk")
     try:
-        response = http_backoff("HEAD", source.url or "", max_retries=1, follow_redirects=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        response = http_backoff(
+            "HEAD",
+            source.url or "",
+            max_retries=1,
+            follow_redirects=True,
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+        )
         response.raise_for_status()
         etag = hashlib.sha256(response.headers.get("ETag", "").encode()).hexdigest()[:12]
-        size = int(response.headers["Content-Length"]) if "Content-Length" in response.headers else source.size_bytes
-        partial = path.with_name(f"{path.name}.{etag}.partial")  # another version on the server starts anew
-        _download(source.url or "", partial, size=size, headers={}, title=path.name, reporter=reporter)
+        size = (
+            int(response.headers["Content-Length"])
+            if "Content-Length" in response.headers
+            else source.size_bytes
+        )
+        # another version on the server starts anew
+        partial = path.with_name(f"{path.name}.{etag}.partial")
+        _download(
+            source.url or "", partial, size=size, headers={}, title=path.name, reporter=reporter
+        )
         _check_hash(partial, source.sha256, None)
     except Exception as error:
         raise _as_data_error(error, source) from error
@@ -231,7 +296,15 @@ def _fetch_url(source: Source, *, offline: bool, reporter: Reporter) -> Path:
     return path
 
 
-def _download(url: str, partial: Path, *, size: int | None, headers: dict[str, str], title: str, reporter: Reporter) -> None:
+def _download(
+    url: str,
+    partial: Path,
+    *,
+    size: int | None,
+    headers: dict[str, str],
+    title: str,
+    reporter: Reporter,
+) -> None:
     """Fetches `url` into `partial`, continuing what is there."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     done = partial.stat().st_size if partial.exists() else 0
@@ -242,14 +315,24 @@ def _download(url: str, partial: Path, *, size: int | None, headers: dict[str, s
         return
     if size is not None and shutil.disk_usage(partial.parent).free < size - done:
         raise DataError(
-            f"{title} needs {(size - done) / 1e9:.2f} GB, {partial.parent} has {shutil.disk_usage(partial.parent).free / 1e9:.2f} GB free"
+            f"{title} needs {(size - done) / 1e9:.2f} GB, {partial.parent} has "
+            f"{shutil.disk_usage(partial.parent).free / 1e9:.2f} GB free"
         )
     if done:
         reporter.note(f"{title}: continuing at {done / 1e6:,.0f} MB")
     heard = reporter if size is None or size > 10_000_000 else Reporter()
-    with partial.open("ab") as file, heard.progress(f"{title} (MB)", None if size is None else size // 1_000_000) as progress:
+    with (
+        partial.open("ab") as file,
+        heard.progress(f"{title} (MB)", None if size is None else size // 1_000_000) as progress,
+    ):
         http_get(
-            url, file, resume_size=done, headers=headers, expected_size=size, displayed_filename=title, tqdm_class=_bar(progress, done)
+            url,
+            file,
+            resume_size=done,
+            headers=headers,
+            expected_size=size,
+            displayed_filename=title,
+            tqdm_class=_bar(progress, done),
         )
 
 
@@ -276,7 +359,8 @@ def _bar(progress: Any, done: int) -> type[tqdm]:
 
 
 def _check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
-    """Refuses, and removes, a file of another hash than stated. A hub's ETag is the sha256 of a large file, git's own hash of a small one.
+    """Refuses, and removes, a file of another hash than stated. A hub's ETag is the sha256 of a
+    large file, git's own hash of a small one.
 
     Raises:
         DataError: Another hash.
@@ -285,7 +369,9 @@ def _check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
     if etag is not None and len(etag) == 64:
         stated.append(etag)
     if etag is not None and len(etag) == 40:
-        blob = hashlib.sha1(f"blob {path.stat().st_size}\0".encode() + path.read_bytes()).hexdigest()
+        blob = hashlib.sha1(
+            f"blob {path.stat().st_size}\0".encode() + path.read_bytes()
+        ).hexdigest()
         if blob != etag:
             path.unlink()
             raise DataError(f"what arrived is damaged: git hash {blob}, the hub states {etag}")
@@ -294,7 +380,9 @@ def _check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
         for expected in stated:
             if found != expected:
                 path.unlink()
-                raise DataError(f"what arrived has sha256 {found}, expected {expected}; it was thrown away")
+                raise DataError(
+                    f"what arrived has sha256 {found}, expected {expected}; it was thrown away"
+                )
 
 
 def file_sha256(path: Path) -> str:
@@ -311,7 +399,9 @@ def _as_data_error(error: Exception, source: Source) -> DataError:
         return error
     if isinstance(error, LocalEntryNotFoundError):
         return DataError(
-            "not on this disk" if constants.is_offline_mode() or error.__cause__ is None else f"no answer ({_first_line(error.__cause__)})"
+            "not on this disk"
+            if constants.is_offline_mode() or error.__cause__ is None
+            else f"no answer ({_first_line(error.__cause__)})"
         )
     if isinstance(error, OfflineModeIsEnabled):
         return DataError("offline")

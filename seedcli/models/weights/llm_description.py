@@ -1,6 +1,8 @@
-"""`seed.json`: which visual tokenizer and picture decoder a language model's codes belong to. Torch-free.
+"""`seed.json`: which visual tokenizer and picture decoder a language model's codes
+belong to. Torch-free.
 
-It lies beside an otherwise plain Hugging Face folder, so that other programs load the model and never see it.
+It lies beside an otherwise plain Hugging Face folder, so that other programs load the
+model and never see it.
 """
 
 from __future__ import annotations
@@ -24,14 +26,18 @@ class LlmFacts:
 
     Attributes:
         name: What messages call the model.
-        visual_tokenizer: Preset, folder or hub id of the visual tokenizer whose codes it reads and writes.
-        visual_fingerprint: Fingerprint of that tokenizer; None for published weights, which state none.
-        decoder_fingerprint: Fingerprint of the picture decoder that belongs to them, or None where it is unknown.
+        visual_tokenizer: Preset, folder or hub id of the visual tokenizer whose
+            codes it reads and writes.
+        visual_fingerprint: Fingerprint of that tokenizer; None for published
+            weights, which state none.
+        decoder_fingerprint: Fingerprint of the picture decoder that belongs to them, or
+            None where it is unknown.
         num_queries: Codes of one image Q.
         num_codes: Size of the codebook K.
         template: How conversations are written; None for a model that was not taught any.
         trained: Free-form facts of its training.
-        sampling: Advised settings of generation, by the names of `SamplingSettings`; what is left out is that class's default.
+        sampling: Advised settings of generation, by the names of `SamplingSettings`; what is left
+            out is that class's default.
     """
 
     name: str
@@ -49,7 +55,8 @@ def read_llm_facts(folder: Path) -> LlmFacts:
     """`seed.json` of a folder -> facts; keys that a later version added are ignored.
 
     Raises:
-        DataError: The file is missing, is no JSON object, has another format version, or lacks a key or has one of the wrong type.
+        DataError: The file is missing, is no JSON object, has another format version, or lacks a
+            key or has one of the wrong type.
     """
     path = folder / FACTS_FILE
     try:
@@ -58,28 +65,47 @@ def read_llm_facts(folder: Path) -> LlmFacts:
     except FileNotFoundError:
         raise DataError(
             f"{folder} has no {FACTS_FILE}, which says whose codes this language model speaks",
-            remedy="seed pretrain teaches a model codes and writes it; for others seed chat and seed eval take --tokenizer seed-2",
+            remedy="seed pretrain teaches a model codes and writes it; for others seed chat and "
+            "seed eval take --tokenizer seed-2",
         ) from None
     except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not readable as a model's description: {type(error).__name__}: {error}") from None
+        raise DataError(
+            f"{path} is not readable as a model's description: {type(error).__name__}: {error}"
+        ) from None
     if version != FORMAT_VERSION:
-        raise DataError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}", remedy="pip install --upgrade seedcli")
+        raise DataError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}",
+            remedy="pip install --upgrade seedcli",
+        )
     known = {each.name for each in fields(LlmFacts)}
     try:
         facts = LlmFacts(**{key: value for key, value in content.items() if key in known})
     except TypeError as error:
         raise DataError(f"{path} is incomplete: {error}") from None
-    kinds = {"name": str, "visual_tokenizer": str, "num_queries": int, "num_codes": int, "trained": dict, "sampling": dict}
+    kinds = {
+        "name": str,
+        "visual_tokenizer": str,
+        "num_queries": int,
+        "num_codes": int,
+        "trained": dict,
+        "sampling": dict,
+    }
     for key, kind in kinds.items():
         if not isinstance(getattr(facts, key), kind):
             raise DataError(f"{path}: {key} is {getattr(facts, key)!r}, expected {kind.__name__}")
     if facts.template is not None and facts.template not in get_args(TemplateName):
-        raise DataError(f"{path}: template is {facts.template!r}, expected one of {', '.join(get_args(TemplateName))}")
+        raise DataError(
+            f"{path}: template is {facts.template!r}, expected one of "
+            f"{', '.join(get_args(TemplateName))}"
+        )
     return facts
 
 
 def write_llm_facts(folder: Path, facts: LlmFacts) -> None:
     """Facts -> `seed.json` in a folder; the file appears whole or not at all."""
     partial = folder / f"{FACTS_FILE}.partial"
-    partial.write_text(json.dumps({"format_version": FORMAT_VERSION, **asdict(facts)}, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps({"format_version": FORMAT_VERSION, **asdict(facts)}, indent=2) + "\n",
+        encoding="utf-8",
+    )
     os.replace(partial, folder / FACTS_FILE)

@@ -1,4 +1,6 @@
-"""The files of a model -> the tokenizer made of them, and the parts that belong to it. Torch-free until weights are wanted."""
+"""The files of a model -> the tokenizer made of them, and the parts that belong to it. Torch-free
+until weights are wanted.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> ModelFacts:
-    """What is known of a model without torch and without its weights; a preset that is not on the disk is not downloaded for it.
+    """What is known of a model without torch and without its weights; a preset that is not on the
+    disk is not downloaded for it.
 
     Raises:
         UsageError: No preset, folder or hub id has this name.
@@ -35,7 +38,11 @@ def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) ->
     if files.described and files.folder is not None:
         config, facts = read_model_facts(files.folder)
     digest = stored_digest(files)
-    return ModelFacts(config=config, fingerprint=digest and fingerprint(config, digest), trained=facts.get("trained", {}))
+    return ModelFacts(
+        config=config,
+        fingerprint=digest and fingerprint(config, digest),
+        trained=facts.get("trained", {}),
+    )
 
 
 def load_seed_tokenizer(
@@ -49,12 +56,14 @@ def load_seed_tokenizer(
 ) -> SeedTokenizer:
     """Loads a visual tokenizer, in eval mode and without gradients, its `fingerprint` set.
 
-    On the CPU weights stay memory-mapped in the dtype of their file, the ViT of the release in fp16, and are cast when they are used.
+    On the CPU weights stay memory-mapped in the dtype of their file, the ViT of the release in
+    fp16, and are cast when they are used.
 
     Args:
         model: Preset, folder or hub id; see the module.
         device: `auto`, or a torch device.
-        dtype: Dtype of the arithmetic before the codebook; `auto` is fp32 everywhere, so that codes agree between devices.
+        dtype: Dtype of the arithmetic before the codebook; `auto` is fp32 everywhere, so that codes
+            agree between devices.
         numerics: `official-fp16` for codes as the official script makes them on a GPU.
         text_branch: Load the text side, for retrieval and stage I.
         reporter: Hears of downloads.
@@ -71,13 +80,17 @@ def load_seed_tokenizer(
     keep_freed_memory()
     files = locate(model, reporter=reporter)
     config, tensors = read_model(files, text_branch=text_branch)
-    tokenizer = build_with(config, tensors, text_branch=text_branch, file=files.folder or files.weights[-1])
+    tokenizer = build_with(
+        config, tensors, text_branch=text_branch, file=files.folder or files.weights[-1]
+    )
     tokenizer.fingerprint = _fingerprint(files, config, tensors)
     tokenizer.set_numerics(numerics, torch.float32 if dtype == "auto" else _float_dtype(dtype))
     return tokenizer.to(pick_device(device))
 
 
-def read_model(files: ModelFiles, *, text_branch: bool) -> tuple[SeedTokenizerConfig, dict[str, torch.Tensor]]:
+def read_model(
+    files: ModelFiles, *, text_branch: bool
+) -> tuple[SeedTokenizerConfig, dict[str, torch.Tensor]]:
     """Files of a model -> its configuration and its tensors under our key names, memory-mapped.
 
     Raises:
@@ -92,7 +105,9 @@ def read_model(files: ModelFiles, *, text_branch: bool) -> tuple[SeedTokenizerCo
     vision, quantizer = (read_tensors(path) for path in files.weights)
     config = fit_vocabulary(config, quantizer)
     tensors = convert_vision(vision, config, file=files.weights[0])
-    return config, tensors | convert_quantizer(quantizer, config, text_branch=text_branch, file=files.weights[1])
+    return config, tensors | convert_quantizer(
+        quantizer, config, text_branch=text_branch, file=files.weights[1]
+    )
 
 
 def model_config(files: ModelFiles) -> SeedTokenizerConfig:
@@ -101,21 +116,35 @@ def model_config(files: ModelFiles) -> SeedTokenizerConfig:
     Raises:
         DataError: `seed_tokenizer.json` is unreadable.
     """
-    return read_model_facts(files.folder)[0] if files.described and files.folder is not None else PRESETS["seed-2"]
+    return (
+        read_model_facts(files.folder)[0]
+        if files.described and files.folder is not None
+        else PRESETS["seed-2"]
+    )
 
 
-def _fingerprint(files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]) -> str:
-    """What the model's codes mean: from the stored digest, or computed and, for released weights, stored."""
+def _fingerprint(
+    files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]
+) -> str:
+    """What the model's codes mean: from the stored digest, or computed and, for
+    released weights, stored.
+    """
     from seedcli.models.weights.tensors import weights_digest
 
     digest = stored_digest(files)
     computed = digest or weights_digest(tensors)
     found = fingerprint(config, computed)
-    stated = read_model_facts(files.folder)[1].get("fingerprint") if files.described and files.folder is not None else None
+    stated = (
+        read_model_facts(files.folder)[1].get("fingerprint")
+        if files.described and files.folder is not None
+        else None
+    )
     if stated and found != stated:
         raise DataError(
-            f"{files.folder} states fingerprint {stated}, but its configuration and weights make {found}: something was changed by hand",
-            remedy="undo the change; or remove `fingerprint` and `weights_digest` from seed_tokenizer.json, and it is a new model",
+            f"{files.folder} states fingerprint {stated}, but its configuration and weights make "
+            f"{found}: something was changed by hand",
+            remedy="undo the change; or remove `fingerprint` and `weights_digest` from "
+            "seed_tokenizer.json, and it is a new model",
         )
     if digest is None and files.released:
         store_digest(files, computed, found)
@@ -123,7 +152,8 @@ def _fingerprint(files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[s
 
 
 def find_vocab(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> Path:
-    """WordPiece vocabulary of a model's text branch: its own `vocab.txt`, or BERT's for published weights.
+    """WordPiece vocabulary of a model's text branch: its own `vocab.txt`, or BERT's
+    for published weights.
 
     Raises:
         DataError: A model of ours has none, or it could not be downloaded.
@@ -142,10 +172,12 @@ def find_vocab(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) 
 
 
 def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> Path:
-    """Folder of the diffusers pipeline that draws a model's generation embeddings: its own `decoder/`, or the published unCLIP.
+    """Folder of the diffusers pipeline that draws a model's generation embeddings: its own
+    `decoder/`, or the published unCLIP.
 
     Raises:
-        DataError: There is none, or its image encoder has another width than the generation embedding (stable-unCLIP `-small`).
+        DataError: There is none, or its image encoder has another width than the generation
+            embedding (stable-unCLIP `-small`).
     """
     from seedcli.models.weights.download import fetch
 
@@ -159,13 +191,17 @@ def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None
             return files.folder / "decoder"
     if files is not None and not files.released:
         raise DataError(
-            f"{files.folder} has no picture decoder (no decoder/model_index.json)", remedy="put a diffusers unCLIP pipeline folder there"
+            f"{files.folder} has no picture decoder (no decoder/model_index.json)",
+            remedy="put a diffusers unCLIP pipeline folder there",
         )
-    return fetch(UNCLIP, reporter=reporter or Reporter(), check=lambda folder: check_decoder(folder, width))
+    return fetch(
+        UNCLIP, reporter=reporter or Reporter(), check=lambda folder: check_decoder(folder, width)
+    )
 
 
 def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
-    """Folder of the CLIP whose image embedding is the generation target: `clip-h` (published), `seed-nano` (bundled), or a folder.
+    """Folder of the CLIP whose image embedding is the generation target: `clip-h` (published),
+    `seed-nano` (bundled), or a folder.
 
     Raises:
         DataError: No such folder, or the published one could not be downloaded.
@@ -179,15 +215,19 @@ def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
     if target == DEFAULT_MODEL:
         return find_decoder(target, reporter=reporter) / "image_encoder"
     raise DataError(
-        f"no target at {target}", remedy=f"name the folder of a trained target (stage `target`), {CLIP_H.name}, or {DEFAULT_MODEL}"
+        f"no target at {target}",
+        remedy=f"name the folder of a trained target (stage `target`), {CLIP_H.name}, or "
+        f"{DEFAULT_MODEL}",
     )
 
 
 def check_decoder(folder: Path, generation_dim: int) -> None:
-    """Refuses, by its configuration files alone, a pipeline that does not draw embeddings as wide as the generation embedding.
+    """Refuses, by its configuration files alone, a pipeline that does not draw embeddings as wide
+    as the generation embedding.
 
     Raises:
-        DataError: Not a stable-unCLIP pipeline, or one of another width; says both. The 768-wide `-small` pipelines are the usual mistake.
+        DataError: Not a stable-unCLIP pipeline, or one of another width; says both. The 768-wide
+            `-small` pipelines are the usual mistake.
     """
     facts = {}
     for name, key in (
@@ -199,13 +239,20 @@ def check_decoder(folder: Path, generation_dim: int) -> None:
             facts[key] = json.loads((folder / name).read_text(encoding="utf-8"))[key]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{folder / name} does not say `{key}`: {type(error).__name__}", remedy="this is no complete unCLIP pipeline folder"
+                f"{folder / name} does not say `{key}`: {type(error).__name__}",
+                remedy="this is no complete unCLIP pipeline folder",
             ) from None
     kind, width, input_dim = facts.values()
     if "StableUnCLIPImg2Img" not in kind:
-        raise DataError(f"{folder} holds a diffusers {kind}, expected a StableUnCLIPImg2ImgPipeline")
+        raise DataError(
+            f"{folder} holds a diffusers {kind}, expected a StableUnCLIPImg2ImgPipeline"
+        )
     if (width, input_dim) != (generation_dim, 2 * generation_dim):
         raise DataError(
-            f"the decoder in {folder} takes embeddings of width {width} (UNet input {input_dim}), this tokenizer makes {generation_dim}",
-            remedy="stable-diffusion-2-1-unclip-small is the 768-wide variant; the one that fits is " + UNCLIP.sources[0].name,
+            f"the decoder in {folder} takes embeddings of width {width} (UNet input {input_dim}), "
+            f"this tokenizer makes {generation_dim}",
+            remedy=(
+                "stable-diffusion-2-1-unclip-small is the 768-wide variant; the one that fits is "
+            )
+            + UNCLIP.sources[0].name,
         )

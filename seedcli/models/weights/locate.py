@@ -1,8 +1,9 @@
 """Which files a `--model` means; torch-free.
 
-`--model` is a preset, a folder of ours (`seed_tokenizer.json` + `model.safetensors`), a folder with the two released files
-(`eva_vit_g.pth`, `seed_quantizer.pt`, or the same as .safetensors; with a `seed_tokenizer.json` beside them if they are not seed-2's size),
-or a hub id with either layout. On the path: before everything else.
+`--model` is a preset, a folder of ours (`seed_tokenizer.json` + `model.safetensors`), a folder with
+the two released files (`eva_vit_g.pth`, `seed_quantizer.pt`, or the same as .safetensors; with a
+`seed_tokenizer.json` beside them if they are not seed-2's size), or a hub id with either layout. On
+the path: before everything else.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from seedcli.models.weights.published import QUANTIZER, VIT_G, Source
 BUNDLED_NANO = Path(__file__).parents[2] / "bundled" / "nano"
 DEFAULT_MODEL = "seed-nano"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_RELEASED = (("eva_vit_g.pth", "eva_vit_g.safetensors"), ("seed_quantizer.pt", "seed_quantizer.safetensors"))
+_RELEASED = (
+    ("eva_vit_g.pth", "eva_vit_g.safetensors"),
+    ("seed_quantizer.pt", "seed_quantizer.safetensors"),
+)
 
 
 @dataclass(frozen=True)
@@ -59,19 +63,30 @@ def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> M
         if model == "seed-2":
             from seedcli.models.weights.download import fetch
 
-            return ModelFiles(model, None, (fetch(VIT_G, reporter=reporter), fetch(QUANTIZER, reporter=reporter)), described=False)
+            return ModelFiles(
+                model,
+                None,
+                (fetch(VIT_G, reporter=reporter), fetch(QUANTIZER, reporter=reporter)),
+                described=False,
+            )
         if not (BUNDLED_NANO / "seed_tokenizer.json").is_file():
             raise DataError(
                 f"this installation has no bundled {model} (looked in {BUNDLED_NANO})",
-                remedy="seed train-tokenizer writes a model folder that --model takes; or say --model seed-2 for the published weights",
+                remedy="seed train-tokenizer writes a model folder that --model takes; or say "
+                "--model seed-2 for the published weights",
             )
         return _locate_folder(BUNDLED_NANO, model)
     if path.is_dir():
         return _locate_folder(path, model)
     if path.exists():
-        raise DataError(f"--model {model} is a file, expected a folder", remedy=f"--model {path.parent}")
+        raise DataError(
+            f"--model {model} is a file, expected a folder", remedy=f"--model {path.parent}"
+        )
     if names_a_path(model):
-        raise DataError(f"no folder at {path}", remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id")
+        raise DataError(
+            f"no folder at {path}",
+            remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id",
+        )
     if _HUB_ID.fullmatch(model):
         return _locate_hub(model, reporter)
     near = difflib.get_close_matches(model, PRESETS, n=1)
@@ -90,18 +105,24 @@ def _locate_folder(folder: Path, model: str) -> ModelFiles:
     described = (folder / "seed_tokenizer.json").is_file()
     if described and (folder / "model.safetensors").is_file():
         return ModelFiles(model, folder, (folder / "model.safetensors",), described)
-    released = [next((folder / name for name in names if (folder / name).is_file()), None) for names in _RELEASED]
+    released = [
+        next((folder / name for name in names if (folder / name).is_file()), None)
+        for names in _RELEASED
+    ]
     if released[0] and released[1]:
         return ModelFiles(model, folder, (released[0], released[1]), described)
     here = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
     if any(released):
-        absent = next(names[0] for names, path in zip(_RELEASED, released, strict=True) if path is None)
+        absent = next(
+            names[0] for names, path in zip(_RELEASED, released, strict=True) if path is None
+        )
         raise DataError(
             f"{folder} has one of the two released files but no {absent}; found {here}",
             remedy=f"the published weights are two files; seed models ls says where {absent} is",
         )
     raise DataError(
-        f"{folder} holds no model: expected seed_tokenizer.json + model.safetensors, or eva_vit_g.pth + seed_quantizer.pt; found {here}",
+        f"{folder} holds no model: expected seed_tokenizer.json + model.safetensors, or "
+        f"eva_vit_g.pth + seed_quantizer.pt; found {here}",
         remedy="seed models pull seed-2 --to FOLDER lays out the published weights",
     )
 
@@ -113,15 +134,30 @@ def _locate_hub(repo: str, reporter: Reporter) -> ModelFiles:
     names = list_source(source)
     if "seed_tokenizer.json" in names and "model.safetensors" in names:
         wanted = [
-            name for name in names if name in ("seed_tokenizer.json", "model.safetensors", "vocab.txt") or name.startswith("decoder/")
+            name
+            for name in names
+            if name in ("seed_tokenizer.json", "model.safetensors", "vocab.txt")
+            or name.startswith("decoder/")
         ]
         files = [fetch_source(source, name, reporter=reporter) for name in wanted]
-        return _locate_folder(next(file.parent for file in files if file.name == "seed_tokenizer.json"), repo)
+        return _locate_folder(
+            next(file.parent for file in files if file.name == "seed_tokenizer.json"), repo
+        )
     if "seed_quantizer.pt" in names:
-        vision = fetch_source(source, "eva_vit_g.pth", reporter=reporter) if "eva_vit_g.pth" in names else fetch(VIT_G, reporter=reporter)
-        return ModelFiles(repo, None, (vision, fetch_source(source, "seed_quantizer.pt", reporter=reporter)), described=False)
+        vision = (
+            fetch_source(source, "eva_vit_g.pth", reporter=reporter)
+            if "eva_vit_g.pth" in names
+            else fetch(VIT_G, reporter=reporter)
+        )
+        return ModelFiles(
+            repo,
+            None,
+            (vision, fetch_source(source, "seed_quantizer.pt", reporter=reporter)),
+            described=False,
+        )
     here = ", ".join(sorted(names)[:12]) or "nothing"
     raise DataError(
-        f"hub repository {repo} holds no tokenizer: expected seed_tokenizer.json + model.safetensors, or seed_quantizer.pt; found {here}",
+        f"hub repository {repo} holds no tokenizer: expected seed_tokenizer.json + "
+        f"model.safetensors, or seed_quantizer.pt; found {here}",
         remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id",
     )

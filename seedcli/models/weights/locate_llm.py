@@ -1,7 +1,8 @@
 """Which files a language model's `--model` means; torch-free.
 
-A preset, a folder as `seed pretrain` and `seed instruct` write it (a Hugging Face folder with `seed.json`), the folder of a tokenizer that
-has such a one inside as `llm/`, a folder of published weights, or a hub id of either. On the path: before the language model.
+A preset, a folder as `seed pretrain` and `seed instruct` write it (a Hugging Face folder with
+`seed.json`), the folder of a tokenizer that has such a one inside as `llm/`, a folder of published
+weights, or a hub id of either. On the path: before the language model.
 """
 
 from __future__ import annotations
@@ -18,15 +19,27 @@ from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.description import ModelFacts
-from seedcli.models.weights.llm_description import FACTS_FILE, LlmFacts, TemplateName, read_llm_facts
+from seedcli.models.weights.llm_description import (
+    FACTS_FILE,
+    LlmFacts,
+    TemplateName,
+    read_llm_facts,
+)
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import BUNDLED_NANO, names_a_path
-from seedcli.models.weights.published import LLM_FILES, LLMS, SEED_LLAMA_TEXT_TOKENIZER, Role, Source
+from seedcli.models.weights.published import (
+    LLM_FILES,
+    LLMS,
+    SEED_LLAMA_TEXT_TOKENIZER,
+    Role,
+    Source,
+)
 
 LLM_FOLDER = "llm"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PUBLISHED_ROWS = 40194  # AILab-CVC/SEED: 32,000 pieces, 8,192 codes, two markers
-_TEMPLATE_OF_WIDTH: dict[int, TemplateName] = {4096: "vicuna", 5120: "llama-2"}  # the 8B is made of Vicuna, the 14B of Llama-2-chat
+# the 8B is made of Vicuna, the 14B of Llama-2-chat
+_TEMPLATE_OF_WIDTH: dict[int, TemplateName] = {4096: "vicuna", 5120: "llama-2"}
 _PUBLISHED = {role.name: role for role in LLMS if role.name.startswith("seed-llama-")}
 LLM_PRESETS = ("seed-nano", *_PUBLISHED)
 
@@ -49,7 +62,11 @@ class LlmFiles:
 
 
 def locate_llm(
-    model: str = "seed-nano", *, tokenizer: str | None = None, option: str = "--model", reporter: Reporter | None = None
+    model: str = "seed-nano",
+    *,
+    tokenizer: str | None = None,
+    option: str = "--model",
+    reporter: Reporter | None = None,
 ) -> LlmFiles:
     """Finds the files of a language model; downloads what a preset or hub id lacks.
 
@@ -61,7 +78,8 @@ def locate_llm(
 
     Raises:
         UsageError: No preset, folder or hub id has this name.
-        DataError: The folder holds no language model, nothing says whose codes it speaks, or nothing could be downloaded.
+        DataError: The folder holds no language model, nothing says whose codes it speaks, or
+            nothing could be downloaded.
     """
     from seedcli.models.weights.download import fetch
 
@@ -73,73 +91,107 @@ def locate_llm(
         folder = BUNDLED_NANO / LLM_FOLDER
     elif model == "seed-nano":
         raise DataError(
-            f"this installation has no bundled language model (looked in {BUNDLED_NANO / LLM_FOLDER})",
-            remedy=f"seed pretrain nano-pretrain and seed instruct nano-instruct make one; {option} takes its folder",
+            "this installation has no bundled language model (looked in "
+            f"{BUNDLED_NANO / LLM_FOLDER})",
+            remedy="seed pretrain nano-pretrain and seed instruct nano-instruct make one; "
+            f"{option} takes its folder",
         )
     elif model in _PUBLISHED:
         folder = fetch(_PUBLISHED[model], reporter=reporter)
     elif path.exists():
-        raise DataError(f"{option} {model} is a file, expected a folder", remedy=f"{option} takes its folder, {path.parent}")
+        raise DataError(
+            f"{option} {model} is a file, expected a folder",
+            remedy=f"{option} takes its folder, {path.parent}",
+        )
     elif names_a_path(model):
-        raise DataError(f"no folder at {path}", remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id")
+        raise DataError(
+            f"no folder at {path}",
+            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id",
+        )
     elif _HUB_ID.fullmatch(model):
         source = Source(repo=model, files=LLM_FILES)
         folder = fetch(
-            Role(name=model, title="language model", kind="folder", sources=(source,), lay_out=f"{option} takes a folder"),
+            Role(
+                name=model,
+                title="language model",
+                kind="folder",
+                sources=(source,),
+                lay_out=f"{option} takes a folder",
+            ),
             reporter=reporter,
         )
     else:
         near = difflib.get_close_matches(model, LLM_PRESETS, n=1)
         raise UsageError(
-            f"no language model is called {model!r}" + (f"; did you mean {near[0]}?" if near else ""),
-            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id (owner/name)",
+            f"no language model is called {model!r}"
+            + (f"; did you mean {near[0]}?" if near else ""),
+            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub "
+            "id (owner/name)",
         )
     if not (folder / "config.json").is_file():
         here = ", ".join(sorted(each.name for each in path.iterdir())[:12]) or "nothing"
         raise DataError(
-            f"{path} holds no language model: expected config.json and weights as Hugging Face saves them; found {here}",
+            f"{path} holds no language model: expected config.json and weights as Hugging Face "
+            f"saves them; found {here}",
             remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id",
         )
     config = read_llama_config(folder)
     facts = _facts(model, folder, config, tokenizer, reporter)
     is_published = facts.num_codes == PRESETS["seed-2"].codebook.num_codes
-    return LlmFiles(model, folder, find_text_tokenizer(folder, is_published=is_published, reporter=reporter), facts)
+    return LlmFiles(
+        model,
+        folder,
+        find_text_tokenizer(folder, is_published=is_published, reporter=reporter),
+        facts,
+    )
 
 
 def read_llama_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a language model of the Llama family.
 
     Raises:
-        DataError: There is none, it cannot be read, it lacks its sizes, or it is of another architecture.
+        DataError: There is none, it cannot be read, it lacks its sizes, or it is
+            of another architecture.
     """
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind = config.get("model_type", "llama")
-        sizes = {name: config[name] for name in ("vocab_size", "hidden_size")} if kind == "llama" else {}
+        sizes = (
+            {name: config[name] for name in ("vocab_size", "hidden_size")}
+            if kind == "llama"
+            else {}
+        )
     except FileNotFoundError:
         here = ", ".join(sorted(each.name for each in folder.iterdir())[:12]) or "nothing"
         raise DataError(
-            f"{folder} holds no language model: expected config.json and weights as Hugging Face saves them; found {here}",
+            f"{folder} holds no language model: expected config.json and weights as Hugging Face "
+            f"saves them; found {here}",
             remedy="name a folder that holds them, or a hub id",
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no language model's configuration: {type(error).__name__}: {error}") from None
+        raise DataError(
+            f"{path} is no language model's configuration: {type(error).__name__}: {error}"
+        ) from None
     if kind != "llama" or not all(isinstance(size, int) for size in sizes.values()):
         raise DataError(
-            f"{path} describes a model of type {kind} {sizes or ''}".rstrip() + ", expected llama with its sizes",
+            f"{path} describes a model of type {kind} {sizes or ''}".rstrip()
+            + ", expected llama with its sizes",
             remedy="take a model of the Llama family: Vicuna, Llama 2, or what seed pretrain wrote",
         )
     return config
 
 
 def has_published_rows(config: dict[str, Any]) -> bool:
-    """Whether a model has the rows of the published SEED-LLaMA checkpoints: it speaks seed-2's codes, and has no words of its own."""
+    """Whether a model has the rows of the published SEED-LLaMA checkpoints: it speaks seed-2's
+    codes, and has no words of its own.
+    """
     return config["vocab_size"] == _PUBLISHED_ROWS
 
 
 def find_text_tokenizer(folder: Path, *, is_published: bool, reporter: Reporter) -> Path:
-    """Folder of a language model's words: its own, or that of the published models, which come without.
+    """Folder of a language model's words: its own, or that of the published
+    models, which come without.
 
     Raises:
         DataError: It has none and is no published model, or nothing could be downloaded.
@@ -152,22 +204,29 @@ def find_text_tokenizer(folder: Path, *, is_published: bool, reporter: Reporter)
         return fetch(SEED_LLAMA_TEXT_TOKENIZER, reporter=reporter)
     raise DataError(
         f"{folder} has no text tokenizer (tokenizer.json or tokenizer.model)",
-        remedy="copy tokenizer.json (or tokenizer.model) and tokenizer_config.json into it from where the model comes from",
+        remedy="copy tokenizer.json (or tokenizer.model) and tokenizer_config.json into it from "
+        "where the model comes from",
     )
 
 
-def _facts(model: str, folder: Path, config: dict[str, Any], tokenizer: str | None, reporter: Reporter) -> LlmFacts:
+def _facts(
+    model: str, folder: Path, config: dict[str, Any], tokenizer: str | None, reporter: Reporter
+) -> LlmFacts:
     """`seed.json`, or what is known of published weights; the user's visual tokenizer wins."""
     if (folder / FACTS_FILE).is_file():
         facts = read_llm_facts(folder)
         beside = folder / facts.visual_tokenizer
         if tokenizer is None and beside.is_dir():
             return dataclasses.replace(facts, visual_tokenizer=str(beside.resolve()))
-        return facts if tokenizer is None else dataclasses.replace(facts, visual_tokenizer=tokenizer)
+        return (
+            facts if tokenizer is None else dataclasses.replace(facts, visual_tokenizer=tokenizer)
+        )
     name = model if model in _PUBLISHED else folder.name
     if has_published_rows(config):
         visual = tokenizer or "seed-2"
-        template = None if name.endswith("pretrain") else _TEMPLATE_OF_WIDTH.get(config["hidden_size"])
+        template = (
+            None if name.endswith("pretrain") else _TEMPLATE_OF_WIDTH.get(config["hidden_size"])
+        )
     elif tokenizer is not None:
         visual, template = tokenizer, None
     else:
@@ -183,7 +242,9 @@ def _facts(model: str, folder: Path, config: dict[str, Any], tokenizer: str | No
     )
 
 
-def check_visual_tokenizer(facts: LlmFacts, visual: ModelFacts, *, chosen: bool, reporter: Reporter) -> None:
+def check_visual_tokenizer(
+    facts: LlmFacts, visual: ModelFacts, *, chosen: bool, reporter: Reporter
+) -> None:
     """Refuses a visual tokenizer whose codes are not the ones that the language model speaks.
 
     Args:
@@ -201,14 +262,17 @@ def check_visual_tokenizer(facts: LlmFacts, visual: ModelFacts, *, chosen: bool,
         raise DataError(
             f"{facts.name} speaks images of {facts.num_queries} codes out of {facts.num_codes}, "
             f"{config.name} makes {sizes[0]} out of {sizes[1]}",
-            remedy="--tokenizer names the visual tokenizer that the language model was trained with",
+            remedy="--tokenizer names the visual tokenizer that the language model "
+            "was trained with",
         )
     if facts.visual_fingerprint is None or visual.fingerprint in (None, facts.visual_fingerprint):
         return
     message = (
-        f"{facts.name} was trained on codes of fingerprint {facts.visual_fingerprint}, the visual tokenizer {facts.visual_tokenizer} "
-        f"makes codes of {visual.fingerprint}"
+        f"{facts.name} was trained on codes of fingerprint {facts.visual_fingerprint}, the visual "
+        f"tokenizer {facts.visual_tokenizer} makes codes of {visual.fingerprint}"
     )
     if not chosen:
-        raise DataError(message, remedy="--tokenizer names the right one; naming this one goes on all the same")
+        raise DataError(
+            message, remedy="--tokenizer names the right one; naming this one goes on all the same"
+        )
     reporter.warn(message)

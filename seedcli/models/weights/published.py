@@ -1,8 +1,10 @@
-"""Where published weights live: for each role an ordered list of sources, the first that answers wins. Data only, torch-free.
+"""Where published weights live: for each role an ordered list of sources, the first that answers
+wins. Data only, torch-free.
 
-Hubs lose models: the picture decoder that the official configuration names is gone. So each role has more than one source where the world
-has more than one, and every fact says no more than is known: a size or hash that could not be read anywhere is None, never a guess.
-Seen: stored hub pages and repositories of 2024-2026.
+Hubs lose models: the picture decoder that the official configuration names is gone. So each role
+has more than one source where the world has more than one, and every fact says no more than is
+known: a size or hash that could not be read anywhere is None, never a guess. Seen: stored hub pages
+and repositories of 2024-2026.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ class Source:
         repo: Hub repository, or None for a plain `url`.
         url: Address of a single file, for sources outside the hub.
         files: Names in the repository; glob patterns where the role is a folder.
-        revision: Commit, tag or branch. A branch name means that no commit is known; `seed models pull` prints the one it got.
+        revision: Commit, tag or branch. A branch name means that no commit is known;
+            `seed models pull` prints the one it got.
         size_bytes: Of a single file, or of all files of a folder; None if unknown.
         sha256: Of a single file; None if unknown.
         licence: As the source states it.
@@ -65,9 +68,16 @@ class Role:
     lay_out: str
 
 
-_TRANSFORMERS_FILES = ("*.json", "tokenizer.model", "*.bin")  # these releases hold PyTorch files only
+# these releases hold PyTorch files only
+_TRANSFORMERS_FILES = ("*.json", "tokenizer.model", "*.bin")
 LLM_FILES = ("*.json", "*.jinja", "tokenizer.model", "*.safetensors")  # a folder of ours on the hub
-_PIPELINE_FILES = ("model_index.json", "*/*.json", "*/*.txt", "*/diffusion_pytorch_model.safetensors", "*/model.safetensors")
+_PIPELINE_FILES = (
+    "model_index.json",
+    "*/*.json",
+    "*/*.txt",
+    "*/diffusion_pytorch_model.safetensors",
+    "*/model.safetensors",
+)
 
 VIT_G = Role(
     name="vit-g",
@@ -187,7 +197,8 @@ UNCLIP = Role(
             note="the original; removed from the hub in November 2025",
         ),
     ),
-    lay_out="put the pipeline's folder (the one with model_index.json) as `decoder` into the model's folder",
+    lay_out="put the pipeline's folder (the one with model_index.json) as `decoder` into the "
+    "model's folder",
 )
 CLIP_H = Role(
     name="clip-h",
@@ -198,7 +209,8 @@ CLIP_H = Role(
             repo="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
             files=("config.json", "preprocessor_config.json", "model.safetensors"),
             licence="MIT",
-            note="about 3.94 GB; for training and clip-similarity only: the decoder brings its own image encoder",
+            note="about 3.94 GB; for training and clip-similarity only: the decoder brings its "
+            "own image encoder",
         ),
     ),
     lay_out="name the folder in the recipe",
@@ -208,12 +220,17 @@ BLIP_2 = Role(
     title="start of stage I: BLIP-2's first-stage Q-Former with text branch",
     kind="file",
     sources=(
-        Source(url=f"{LAVIS_BUCKET}/blip2_pretrained.pth", licence="BSD-3-Clause", note="the file that the official recipe starts from"),
+        Source(
+            url=f"{LAVIS_BUCKET}/blip2_pretrained.pth",
+            licence="BSD-3-Clause",
+            note="the file that the official recipe starts from",
+        ),
         Source(
             repo="Salesforce/blip2-itm-vit-g",
             files=("model.safetensors",),
             licence="MIT",
-            note="4.69 GB, transformers naming; the -coco variant is fine-tuned on COCO and must not be used for zero-shot figures",
+            note="4.69 GB, transformers naming; the -coco variant is fine-tuned on COCO and must "
+            "not be used for zero-shot figures",
         ),
     ),
     lay_out="name the file in the recipe",
@@ -225,7 +242,12 @@ SEED_LLAMA_TEXT_TOKENIZER = Role(
     sources=(
         Source(
             repo="AILab-CVC/seed-tokenizer-2",
-            files=("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.model"),
+            files=(
+                "added_tokens.json",
+                "special_tokens_map.json",
+                "tokenizer_config.json",
+                "tokenizer.model",
+            ),
             revision="c6d957a9b280d9ed3879b1eb5d99036cf8390012",
             licence="Apache-2.0",
         ),
@@ -233,7 +255,12 @@ SEED_LLAMA_TEXT_TOKENIZER = Role(
             repo="AILab-CVC/SEED",
             files=tuple(
                 f"seed_tokenizer/{name}"
-                for name in ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.model")
+                for name in (
+                    "added_tokens.json",
+                    "special_tokens_map.json",
+                    "tokenizer_config.json",
+                    "tokenizer.model",
+                )
             ),
             revision="671e25273ec459026047d3551b843230299ad4a1",
             licence="llama2",
@@ -247,7 +274,12 @@ LLMS = (
         title="SEED-LLaMA 8B, instruction-tuned",
         kind="folder",
         sources=(
-            Source(repo="AILab-CVC/seed-llama-8b-sft", files=_TRANSFORMERS_FILES, licence="llama2", note="no second source is known"),
+            Source(
+                repo="AILab-CVC/seed-llama-8b-sft",
+                files=_TRANSFORMERS_FILES,
+                licence="llama2",
+                note="no second source is known",
+            ),
         ),
         lay_out="say --model FOLDER",
     ),
@@ -256,7 +288,9 @@ LLMS = (
         title="SEED-LLaMA 8B, pretrained",
         kind="folder",
         sources=(
-            Source(repo="AILab-CVC/seed-llama-8b-pretrain", files=_TRANSFORMERS_FILES, licence="llama2"),
+            Source(
+                repo="AILab-CVC/seed-llama-8b-pretrain", files=_TRANSFORMERS_FILES, licence="llama2"
+            ),
             Source(
                 repo="AILab-CVC/SEED",
                 files=tuple(f"seed_llama_8b_pretrain/{name}" for name in _TRANSFORMERS_FILES),
@@ -271,7 +305,9 @@ LLMS = (
         title="SEED-LLaMA 14B, instruction-tuned",
         kind="folder",
         sources=(
-            Source(repo="AILab-CVC/seed-llama-14b-sft", files=_TRANSFORMERS_FILES, licence="llama2"),
+            Source(
+                repo="AILab-CVC/seed-llama-14b-sft", files=_TRANSFORMERS_FILES, licence="llama2"
+            ),
             Source(
                 repo="AILab-CVC/SEED",
                 files=tuple(f"seed_llama_14b_sft/{name}" for name in _TRANSFORMERS_FILES),
@@ -286,7 +322,11 @@ LLMS = (
         title="SEED-LLaMA 14B, pretrained",
         kind="folder",
         sources=(
-            Source(repo="AILab-CVC/seed-llama-14b-pretrain", files=_TRANSFORMERS_FILES, licence="llama2"),
+            Source(
+                repo="AILab-CVC/seed-llama-14b-pretrain",
+                files=_TRANSFORMERS_FILES,
+                licence="llama2",
+            ),
             Source(
                 repo="AILab-CVC/SEED",
                 files=tuple(f"seed_llama_14b_pretrain/{name}" for name in _TRANSFORMERS_FILES),
@@ -313,7 +353,17 @@ LLMS = (
 )
 
 ROLES: dict[str, Role] = {
-    role.name: role for role in (VIT_G, QUANTIZER, BERT_VOCABULARY, UNCLIP, CLIP_H, BLIP_2, SEED_LLAMA_TEXT_TOKENIZER, *LLMS)
+    role.name: role
+    for role in (
+        VIT_G,
+        QUANTIZER,
+        BERT_VOCABULARY,
+        UNCLIP,
+        CLIP_H,
+        BLIP_2,
+        SEED_LLAMA_TEXT_TOKENIZER,
+        *LLMS,
+    )
 }
 
 PRESET_TITLES = {
@@ -322,4 +372,7 @@ PRESET_TITLES = {
 }
 
 # What `seed models pull PRESET` brings: what tokenize, detokenize and retrieval need.
-PRESET_ROLES: dict[str, tuple[str, ...]] = {"seed-nano": (), "seed-2": ("vit-g", "quantizer", "bert-vocabulary", "unclip")}
+PRESET_ROLES: dict[str, tuple[str, ...]] = {
+    "seed-nano": (),
+    "seed-2": ("vit-g", "quantizer", "bert-vocabulary", "unclip"),
+}

@@ -1,7 +1,9 @@
-"""Weight files on disk: reading without running anything, placing tensors in a model without initialising it, fingerprint, model folder.
+"""Weight files on disk: reading without running anything, placing tensors in a model without
+initialising it, fingerprint, model folder.
 
-Everything is memory-mapped where the format allows it: a tokenizer of 1.15 G parameters is ready when its keys are matched, and a page is
-read when arithmetic first needs it. On the path: before everything else; `registry` decides which files, `convert` which key is which.
+Everything is memory-mapped where the format allows it: a tokenizer of 1.15 G parameters is ready
+when its keys are matched, and a page is read when arithmetic first needs it. On the path: before
+everything else; `registry` decides which files, `convert` which key is which.
 """
 
 from __future__ import annotations
@@ -27,20 +29,31 @@ from seedcli.errors import DataError
 from seedcli.models.visual.config import SeedTokenizerConfig, config_to_dict
 from seedcli.models.visual.model import SeedTokenizer
 from seedcli.models.weights.convert import build_hollow
-from seedcli.models.weights.description import CONFIG_FILE, DECODER_FOLDER, FORMAT_VERSION, VOCAB_FILE, WEIGHTS_FILE, fingerprint
+from seedcli.models.weights.description import (
+    CONFIG_FILE,
+    DECODER_FOLDER,
+    FORMAT_VERSION,
+    VOCAB_FILE,
+    WEIGHTS_FILE,
+    fingerprint,
+)
 
-# What codes and pictures do not depend on: words, the retrieval-only tower, and the filler of `--codes-only`.
+# What codes and pictures do not depend on: words, the retrieval-only tower, and the
+# filler of `--codes-only`.
 _OUTSIDE_FINGERPRINT = ("text_branch.", "decoder.reconstruction.", "codebook.position_mean")
-_CHUNK_ELEMENTS = 1 << 22  # 16 MiB as fp32: keeps hashing in cache-sized steps instead of copying a tensor whole
+# 16 MiB as fp32: keeps hashing in cache-sized steps instead of copying a tensor whole
+_CHUNK_ELEMENTS = 1 << 22
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Weight file (.safetensors, .pth, .pt, .bin) -> its tensors, memory-mapped and untouched; code in the file is never run.
+    """Weight file (.safetensors, .pth, .pt, .bin) -> its tensors, memory-mapped and untouched; code
+    in the file is never run.
 
     PyTorch's format before 1.6 cannot be mapped: such a file is read whole.
 
     Raises:
-        DataError: The file is missing, damaged, no flat table of tensors, or a pickle that asks for anything but tensors.
+        DataError: The file is missing, damaged, no flat table of tensors, or a pickle that asks
+            for anything but tensors.
     """
     if not path.is_file():
         raise DataError(f"no weight file at {path}")
@@ -50,34 +63,55 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         try:
             return load_file(path)
         except safetensors.SafetensorError as error:
-            raise DataError(f"{path} is no complete safetensors file: {error}", remedy="download it again: seed models pull") from None
+            raise DataError(
+                f"{path} is no complete safetensors file: {error}",
+                remedy="download it again: seed models pull",
+            ) from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols; what matters is whether the file loads
-            tensors = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+            # about pickle protocols; what matters is whether the file loads
+            warnings.simplefilter("ignore", UserWarning)
+            tensors = torch.load(
+                path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True
+            )
     except pickle.UnpicklingError as error:
-        detail = str(error).split("Please file an issue")[0].split("\n\n")[-1].strip().splitlines()[0]
+        detail = (
+            str(error).split("Please file an issue")[0].split("\n\n")[-1].strip().splitlines()[0]
+        )
         raise DataError(
-            f"{path} is refused: it is damaged, or its pickle asks for more than tensors ({detail})",
-            remedy="nothing in it was executed; take the file from the published source: seed models pull",
+            f"{path} is refused: it is damaged, or its pickle asks for more than "
+            f"tensors ({detail})",
+            remedy="nothing in it was executed; take the file from the published source: "
+            "seed models pull",
         ) from None
     except (RuntimeError, ValueError, EOFError, OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{path} is no readable PyTorch file: {str(error).splitlines()[0]}", remedy="download it again: seed models pull"
+            f"{path} is no readable PyTorch file: {str(error).splitlines()[0]}",
+            remedy="download it again: seed models pull",
         ) from None
-    if isinstance(tensors, Mapping) and set(tensors) <= {"model", "state_dict", "module"} and len(tensors) == 1:
+    if (
+        isinstance(tensors, Mapping)
+        and set(tensors) <= {"model", "state_dict", "module"}
+        and len(tensors) == 1
+    ):
         tensors = next(iter(tensors.values()))
-    if not isinstance(tensors, Mapping) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(tensor, Tensor) for tensor in tensors.values()
+    ):
         raise DataError(f"{path} holds {type(tensors).__name__}, expected a flat table of tensors")
     return dict(tensors)
 
 
-def build_with(config: SeedTokenizerConfig, tensors: Mapping[str, Tensor], *, text_branch: bool, file: object) -> SeedTokenizer:
-    """Builds a tokenizer around existing tensors, in eval mode and without gradients; nothing is initialised, copied or cast.
+def build_with(
+    config: SeedTokenizerConfig, tensors: Mapping[str, Tensor], *, text_branch: bool, file: object
+) -> SeedTokenizer:
+    """Builds a tokenizer around existing tensors, in eval mode and without gradients; nothing is
+    initialised, copied or cast.
 
     Args:
         config: The configuration.
-        tensors: Every tensor under our key names, in any float dtype. Those of the text branch are left out without `text_branch`.
+        tensors: Every tensor under our key names, in any float dtype. Those of the text branch are
+            left out without `text_branch`.
         text_branch: Build the text side too.
         file: Named in errors.
 
@@ -86,7 +120,9 @@ def build_with(config: SeedTokenizerConfig, tensors: Mapping[str, Tensor], *, te
     """
     tokenizer = build_hollow(config, text_branch=text_branch)
     if not text_branch:
-        tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith("text_branch.")}
+        tensors = {
+            key: tensor for key, tensor in tensors.items() if not key.startswith("text_branch.")
+        }
     expected = {key: tensor.shape for key, tensor in tokenizer.state_dict().items()}
     faults = [f"  missing    {key}" for key in expected if key not in tensors]
     faults += [f"  unknown    {key}" for key in tensors if key not in expected]
@@ -97,7 +133,11 @@ def build_with(config: SeedTokenizerConfig, tensors: Mapping[str, Tensor], *, te
     ]
     if faults:
         more = f"\n  ... and {len(faults) - 20} more" if len(faults) > 20 else ""
-        hint = "it was saved without its text branch" if all("text_branch." in fault for fault in faults) else f"it is not {config.name}"
+        hint = (
+            "it was saved without its text branch"
+            if all("text_branch." in fault for fault in faults)
+            else f"it is not {config.name}"
+        )
         raise DataError(f"{file} does not fit ({hint}):\n" + "\n".join(faults[:20]) + more)
     tokenizer.load_state_dict(dict(tensors), strict=True, assign=True)
     return tokenizer.eval().requires_grad_(False)
@@ -113,8 +153,12 @@ def _digest(item: tuple[str, Tensor]) -> tuple[str, str]:
 
 
 def weights_digest(tensors: Mapping[str, Tensor], *, num_threads: int = 2) -> str:
-    """Our tensors -> sha256 of all that influence codes and pictures, as fp32 values: order, file format and stored dtype do not matter."""
-    items = [(key, tensor) for key, tensor in tensors.items() if not key.startswith(_OUTSIDE_FINGERPRINT)]
+    """Our tensors -> sha256 of all that influence codes and pictures, as fp32 values: order, file
+    format and stored dtype do not matter.
+    """
+    items = [
+        (key, tensor) for key, tensor in tensors.items() if not key.startswith(_OUTSIDE_FINGERPRINT)
+    ]
     with ThreadPoolExecutor(num_threads) as pool:
         digests = sorted(pool.map(_digest, sorted(items, key=lambda item: -item[1].numel())))
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
@@ -139,13 +183,16 @@ def save_tokenizer_folder(
         trained: Free-form facts: recipe, data, steps, scores.
         vocab: WordPiece vocabulary of the text branch, copied to `vocab.txt`.
         decoder: diffusers pipeline folder, copied to `decoder/`.
-        dtype: Rounds the weights first, say to fp16; codes and fingerprint are those of the rounded ones, so score the saved folder. None
-            keeps what the tokenizer has.
+        dtype: Rounds the weights first, say to fp16; codes and fingerprint are those of the rounded
+            ones, so score the saved folder. None keeps what the tokenizer has.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_FILE).unlink(missing_ok=True)  # an interrupted save must not look like a model
     config = dataclasses.replace(tokenizer.config, name=name)
-    tensors = {key: tensor.detach().cpu().to(dtype or tensor.dtype).contiguous() for key, tensor in tokenizer.state_dict().items()}
+    tensors = {
+        key: tensor.detach().cpu().to(dtype or tensor.dtype).contiguous()
+        for key, tensor in tokenizer.state_dict().items()
+    }
     digest = weights_digest(tensors)
     facts = {
         "format_version": FORMAT_VERSION,

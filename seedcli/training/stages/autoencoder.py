@@ -1,7 +1,8 @@
 """Stage `autoencoder`: pictures <-> latents, the small world in which the image decoder denoises.
 
-A network of convolutions learns as much from a quarter of a picture as from the whole, at a quarter of the cost; so most updates see random
-crops. The last ones see whole pictures, because group norms take their statistics from all that they see.
+A network of convolutions learns as much from a quarter of a picture as from the whole, at a quarter
+of the cost; so most updates see random crops. The last ones see whole pictures, because group norms
+take their statistics from all that they see.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from torch import Tensor, nn
 from seedcli.data.emoji import read_emoji
 from seedcli.data.images.augmentation import epoch_indices, random_views, read_squares
 from seedcli.models.drawing.unclip_parts import build_autoencoder, encode_latents
-from seedcli.recipe.tokenizer import AutoencoderLossSection, AutoencoderSection, CropSection, EmojiDataSection
+from seedcli.recipe.tokenizer import (
+    AutoencoderLossSection,
+    AutoencoderSection,
+    CropSection,
+    EmojiDataSection,
+)
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.emoji_batches import view_config
 
@@ -38,8 +44,16 @@ class AutoencoderStage:
         batch_size: int,
         ranks: Ranks = Ranks(),
     ):
-        self.weights, self.crops, self.seed, self.batch_size, self.ranks = losses, crops, seed, batch_size, ranks
-        self.squares = read_squares([picture.image for picture in read_emoji(data.split)], data.image_size_px)
+        self.weights, self.crops, self.seed, self.batch_size, self.ranks = (
+            losses,
+            crops,
+            seed,
+            batch_size,
+            ranks,
+        )
+        self.squares = read_squares(
+            [picture.image for picture in read_emoji(data.split)], data.image_size_px
+        )
         self.views = view_config(data.augmentation, data.image_size_px)
         torch.manual_seed(seed)
         self.model: nn.Module = build_autoencoder(
@@ -51,7 +65,9 @@ class AutoencoderStage:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Pictures [B,3,S,S] in -1..1: whole, or one random crop of each."""
-        rows = epoch_indices(step, count=len(self.squares), batch_size=self.batch_size, seed=self.seed)[self.ranks.rows(self.batch_size)]
+        rows = epoch_indices(
+            step, count=len(self.squares), batch_size=self.batch_size, seed=self.seed
+        )[self.ranks.rows(self.batch_size)]
         pictures = random_views(self.squares[rows], self.views) * 2 - 1
         if step < self.crops.steps:
             pictures = _crop_each(pictures, self.crops.size_px)
@@ -62,7 +78,8 @@ class AutoencoderStage:
         pictures = batch["pictures"]
         posterior = self.model.encode(pictures).latent_dist
         rebuilt = self.model.decode(posterior.sample()).sample
-        # posterior.kl() sums over a picture; per latent value the weight does not depend on the crop.
+        # posterior.kl() sums over a picture; per latent value the weight does
+        # not depend on the crop.
         parts = {
             "l1": F.l1_loss(rebuilt, pictures),
             "mse": F.mse_loss(rebuilt, pictures),
@@ -72,7 +89,12 @@ class AutoencoderStage:
         }
         weights = self.weights
         loss = weights.l1_weight * parts["l1"] + weights.mse_weight * parts["mse"]
-        loss = loss + weights.edge_weight * parts["edge"] + weights.chroma_weight * parts["chroma"] + weights.kl_weight * parts["kl"]
+        loss = (
+            loss
+            + weights.edge_weight * parts["edge"]
+            + weights.chroma_weight * parts["chroma"]
+            + weights.kl_weight * parts["kl"]
+        )
         return {"loss": loss} | {name: part.detach() for name, part in parts.items()}
 
     def after_step(self, step: int) -> dict[str, float]:
@@ -80,21 +102,32 @@ class AutoencoderStage:
         return {}
 
     def save(self, folder: Path) -> None:
-        """An AutoencoderKL as diffusers saves it; its scaling factor makes the latents' deviation 1."""
+        """An AutoencoderKL as diffusers saves it; its scaling factor makes
+        the latents' deviation 1.
+        """
         self.model.eval()
         latents = [
             encode_latents(self.model, chunk.float() / 127.5 - 1)
-            for chunk in self.squares[:: max(1, len(self.squares) // NUM_SCALING_PICTURES)].split(64)
+            for chunk in self.squares[:: max(1, len(self.squares) // NUM_SCALING_PICTURES)].split(
+                64
+            )
         ]
         self.model.register_to_config(scaling_factor=1 / torch.cat(latents).std().item())
         self.model.save_pretrained(folder)
 
 
 def _crop_each(pictures: Tensor, size_px: int) -> Tensor:
-    """[B,3,S,S] -> [B,3,size,size]; offsets from the global generator, multiples of 4 so that latents keep their grid."""
+    """[B,3,S,S] -> [B,3,size,size]; offsets from the global generator, multiples of 4 so that
+    latents keep their grid.
+    """
     places = (pictures.shape[-1] - size_px) // 4 + 1
     offsets = torch.randint(0, places, (len(pictures), 2)) * 4
-    return torch.stack([picture[:, y : y + size_px, x : x + size_px] for picture, (y, x) in zip(pictures, offsets.tolist(), strict=True)])
+    return torch.stack(
+        [
+            picture[:, y : y + size_px, x : x + size_px]
+            for picture, (y, x) in zip(pictures, offsets.tolist(), strict=True)
+        ]
+    )
 
 
 def _chroma(pictures: Tensor) -> Tensor:
@@ -104,6 +137,8 @@ def _chroma(pictures: Tensor) -> Tensor:
 
 
 def _edge_loss(rebuilt: Tensor, pictures: Tensor) -> Tensor:
-    down = F.l1_loss(rebuilt[:, :, 1:] - rebuilt[:, :, :-1], pictures[:, :, 1:] - pictures[:, :, :-1])
+    down = F.l1_loss(
+        rebuilt[:, :, 1:] - rebuilt[:, :, :-1], pictures[:, :, 1:] - pictures[:, :, :-1]
+    )
     right = F.l1_loss(rebuilt[..., 1:] - rebuilt[..., :-1], pictures[..., 1:] - pictures[..., :-1])
     return down + right

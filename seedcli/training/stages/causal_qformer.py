@@ -1,7 +1,9 @@
-"""Stage I: the causal Q-Former learns to match pictures and captions; its last query is the one that is contrasted.
+"""Stage I: the causal Q-Former learns to match pictures and captions; its last query is the
+one that is contrasted.
 
-From BLIP-2's weights that is all, as published. From scratch the queries would collapse into one, so a recipe can give every query work:
-a random earlier query is contrasted too (which makes prefixes of the code meaningful), and query k paints tile k of the picture.
+From BLIP-2's weights that is all, as published. From scratch the queries would collapse into one,
+so a recipe can give every query work: a random earlier query is contrasted too (which makes
+prefixes of the code meaningful), and query k paints tile k of the picture.
 """
 
 from __future__ import annotations
@@ -56,10 +58,23 @@ class CausalQFormerStage:
         save: Callable[[SeedTokenizer, Path], None],
         ranks: Ranks = Ranks(),
     ):
-        side, num_queries = tokenizer.config.vision.image_size_px, tokenizer.config.qformer.num_queries
-        tile_dim = tile_targets(torch.zeros(1, 3, side, side), num_queries).shape[-1] if loss.tile_weight else 0
+        side, num_queries = (
+            tokenizer.config.vision.image_size_px,
+            tokenizer.config.qformer.num_queries,
+        )
+        tile_dim = (
+            tile_targets(torch.zeros(1, 3, side, side), num_queries).shape[-1]
+            if loss.tile_weight
+            else 0
+        )
         self.model = _StageModel(tokenizer, tile_dim)
-        self._pairs, self._captions, self._loss, self._batch_size, self._save = pairs, captions, loss, batch_size, save
+        self._pairs, self._captions, self._loss, self._batch_size, self._save = (
+            pairs,
+            captions,
+            loss,
+            batch_size,
+            save,
+        )
         tokenizer.codebook.requires_grad_(False)
         tokenizer.decoder.requires_grad_(False)
         tokenizer.vision.requires_grad_(train_vision)
@@ -67,8 +82,12 @@ class CausalQFormerStage:
         self._spread: dict[str, float] = {}
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        pixels, captions = self._pairs.batch(step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size))
-        ids, mask = self._captions.encode(captions, self.model.tokenizer.config.qformer.max_text_tokens)
+        pixels, captions = self._pairs.batch(
+            step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size)
+        )
+        ids, mask = self._captions.encode(
+            captions, self.model.tokenizer.config.qformer.max_text_tokens
+        )
         return {"pixels": pixels, "text_ids": ids, "text_mask": mask}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -78,14 +97,30 @@ class CausalQFormerStage:
         causal_embeddings = tokenizer.qformer(tokenizer.vision_norm(features))
         image_features = tokenizer.image_features(causal_embeddings)
         text_features = tokenizer.text_features(batch["text_ids"], batch["text_mask"])
-        settings = {"ranks": self._ranks, "label_smoothing": weights.label_smoothing, "gather_gradient": weights.gather_gradient}
+        settings = {
+            "ranks": self._ranks,
+            "label_smoothing": weights.label_smoothing,
+            "gather_gradient": weights.gather_gradient,
+        }
         temperature = tokenizer.text_branch.temperature
-        parts = {"contrastive": contrastive_loss(image_features[:, -1], text_features, temperature, **settings)}
+        parts = {
+            "contrastive": contrastive_loss(
+                image_features[:, -1], text_features, temperature, **settings
+            )
+        }
         loss = parts["contrastive"]
         if weights.prefix_weight:
-            chosen = torch.randint(image_features.shape[1] - 1, (len(image_features), 1, 1), device=image_features.device)
-            prefix_features = image_features.gather(1, chosen.expand(-1, 1, image_features.shape[2])).squeeze(1)
-            parts["prefix"] = contrastive_loss(prefix_features, text_features, temperature, **settings)
+            chosen = torch.randint(
+                image_features.shape[1] - 1,
+                (len(image_features), 1, 1),
+                device=image_features.device,
+            )
+            prefix_features = image_features.gather(
+                1, chosen.expand(-1, 1, image_features.shape[2])
+            ).squeeze(1)
+            parts["prefix"] = contrastive_loss(
+                prefix_features, text_features, temperature, **settings
+            )
             loss = loss + weights.prefix_weight * parts["prefix"]
         if weights.tile_weight:
             tiles = tile_targets(batch["pixels"], image_features.shape[1])

@@ -1,6 +1,8 @@
-"""Stage II: the codebook learns to say what the causal embeddings say, and the generation embedding what the unCLIP image encoder says.
+"""Stage II: the codebook learns to say what the causal embeddings say, and the generation embedding
+what the unCLIP image encoder says.
 
-ViT, Q-Former and target encoder are frozen and in eval mode. Differs from source: the official frozen Q-Former kept its dropout on.
+ViT, Q-Former and target encoder are frozen and in eval mode. Differs from source: the official
+frozen Q-Former kept its dropout on.
 """
 
 from __future__ import annotations
@@ -28,13 +30,17 @@ _POSITION_MEAN_DECAY = 0.99
 
 
 class _StageModel(nn.Module):
-    """The tokenizer and what moves without gradients: code histogram, and the averages of the ema rule."""
+    """The tokenizer and what moves without gradients: code histogram, and the
+    averages of the ema rule.
+    """
 
     def __init__(self, tokenizer: SeedTokenizer):
         super().__init__()
         num_codes, code_dim = tokenizer.codebook.embedding.shape
         self.tokenizer = tokenizer
-        self.register_buffer("histogram", torch.zeros(tokenizer.config.qformer.num_queries, num_codes))
+        self.register_buffer(
+            "histogram", torch.zeros(tokenizer.config.qformer.num_queries, num_codes)
+        )
         self.register_buffer("ema_size", torch.ones(num_codes))
         self.register_buffer("ema_sum", torch.zeros(num_codes, code_dim))
 
@@ -74,7 +80,9 @@ class CodebookStage:
         self._last: tuple[Tensor, Tensor] | None = None
 
     def prepare(self) -> None:
-        """Computes the cached features and the codebook's start; also on resume, where the checkpoint then overrules it."""
+        """Computes the cached features and the codebook's start; also on resume, where the
+        checkpoint then overrules it.
+        """
         self._features.prepare()
         embedding = self.model.tokenizer.codebook.embedding
         match self._learning.start:
@@ -82,27 +90,45 @@ class CodebookStage:
                 self._start_from_centres()
             case "uniform":
                 bound = 1 / len(embedding)
-                embedding.data.uniform_(-bound, bound, generator=torch.Generator(embedding.device).manual_seed(self._seed))
+                embedding.data.uniform_(
+                    -bound,
+                    bound,
+                    generator=torch.Generator(embedding.device).manual_seed(self._seed),
+                )
         self.model.ema_sum.copy_(self.model.tokenizer.codebook.embedding.detach())
 
     @torch.no_grad()
     def _start_from_centres(self) -> None:
         codebook, found, step = self.model.tokenizer.codebook, [], 0
         while sum(len(part) for part in found) < self._learning.start_vectors:
-            batch = self._features.batch(step, batch_size=self._batch_size, rows=slice(0, self._batch_size))
+            batch = self._features.batch(
+                step, batch_size=self._batch_size, rows=slice(0, self._batch_size)
+            )
             causal_embeddings, _ = self._features.features(batch)
-            found.append(codebook.code_inputs(causal_embeddings.to(codebook.embedding.device)).flatten(0, 1).cpu())
+            found.append(
+                codebook.code_inputs(causal_embeddings.to(codebook.embedding.device))
+                .flatten(0, 1)
+                .cpu()
+            )
             step += 1
         inputs = torch.cat(found)[: self._learning.start_vectors]
         centres = (
-            KMeans(codebook.config.num_codes, n_init=1, init="random", max_iter=30, random_state=self._seed)
+            KMeans(
+                codebook.config.num_codes,
+                n_init=1,
+                init="random",
+                max_iter=30,
+                random_state=self._seed,
+            )
             .fit(inputs.numpy())
             .cluster_centers_
         )
         codebook.embedding.copy_(torch.from_numpy(centres))
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        return self._features.batch(step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size))
+        return self._features.batch(
+            step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size)
+        )
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         tokenizer, weights = self.model.tokenizer, self._weights
@@ -118,7 +144,9 @@ class CodebookStage:
         generation_embedding = tokenizer.decoder.generate(self._cut_prefixes(quantised))
         match weights.reconstruction:
             case "cosine":
-                reconstruction_loss = 1 - F.cosine_similarity(reconstruction, causal_embeddings, dim=-1).mean()
+                reconstruction_loss = (
+                    1 - F.cosine_similarity(reconstruction, causal_embeddings, dim=-1).mean()
+                )
             case "mse":
                 reconstruction_loss = F.mse_loss(reconstruction, causal_embeddings)
         parts = {
@@ -138,14 +166,18 @@ class CodebookStage:
         return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
 
     def _cut_prefixes(self, code_vectors: Tensor) -> Tensor:
-        """Replaces the last codes of a share of the pictures by their position's mean, so that prefixes decode to something."""
+        """Replaces the last codes of a share of the pictures by their position's mean, so that
+        prefixes decode to something.
+        """
         if not self._weights.prefix_share:
             return code_vectors
         count, num_queries, _ = code_vectors.shape
         kept = torch.randint(1, num_queries, (count,), device=code_vectors.device)
         kept[torch.rand(count, device=kept.device) >= self._weights.prefix_share] = num_queries
         inside = torch.arange(num_queries, device=kept.device) < kept[:, None]
-        return torch.where(inside[:, :, None], code_vectors, self.model.tokenizer.codebook.position_mean)
+        return torch.where(
+            inside[:, :, None], code_vectors, self.model.tokenizer.codebook.position_mean
+        )
 
     @torch.no_grad()
     def after_step(self, step: int) -> dict[str, float]:
@@ -169,7 +201,9 @@ class CodebookStage:
         even_use = counts.sum() / len(counts)
         dead = model.ema_size < learning.revival_usage * even_use
         if dead.any():
-            chosen = code_inputs[torch.randint(len(code_inputs), (int(dead.sum()),), device=code_inputs.device)].contiguous()
+            chosen = code_inputs[
+                torch.randint(len(code_inputs), (int(dead.sum()),), device=code_inputs.device)
+            ].contiguous()
             if self._ranks.world > 1:
                 torch.distributed.broadcast(chosen, src=0)
             model.ema_size[dead] = even_use
@@ -181,16 +215,22 @@ class CodebookStage:
         entropy_Q = _entropy(histogram)
         perplexity = float(_entropy(histogram.sum(0)).exp())
         num_codes, learning = histogram.shape[1], self._learning
-        if step > learning.collapse_after_steps and perplexity < learning.collapse_perplexity * num_codes:
+        if (
+            step > learning.collapse_after_steps
+            and perplexity < learning.collapse_perplexity * num_codes
+        ):
             raise NumericalError(
-                f"the codebook has collapsed: perplexity {perplexity:.1f} of {num_codes} codes at step {step}, "
-                f"expected at least {learning.collapse_perplexity * num_codes:.1f}",
-                remedy='set codebook.start = "k-means", codebook.rule = "ema", codebook.revival_usage = 0.03; or a lower learning rate',
+                f"the codebook has collapsed: perplexity {perplexity:.1f} of {num_codes} codes at "
+                f"step {step}, expected at least {learning.collapse_perplexity * num_codes:.1f}",
+                remedy='set codebook.start = "k-means", codebook.rule = "ema", '
+                "codebook.revival_usage = 0.03; or a lower learning rate",
             )
         return {
             "codebook_usage": float((histogram.sum(0) > _USED).float().mean()),
             "codebook_perplexity": perplexity,
-            "position_entropy_bits": [round(value, 3) for value in (entropy_Q / math.log(2)).tolist()],
+            "position_entropy_bits": [
+                round(value, 3) for value in (entropy_Q / math.log(2)).tolist()
+            ],
         }
 
     def _sum(self, values: Tensor) -> Tensor:
@@ -200,7 +240,9 @@ class CodebookStage:
 
     def save(self, folder: Path) -> None:
         if self._learning.rule == "ema":
-            self.model.tokenizer.codebook.embedding.data.copy_(self.model.ema_sum / self.model.ema_size[:, None])
+            self.model.tokenizer.codebook.embedding.data.copy_(
+                self.model.ema_sum / self.model.ema_size[:, None]
+            )
         self._save(self.model.tokenizer, folder)
 
 

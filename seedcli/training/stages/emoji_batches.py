@@ -1,4 +1,6 @@
-"""What the two small CLIPs of `seed-nano`, the target and the judge, train on: batches of emoji with captions, and the contrast of both."""
+"""What the two small CLIPs of `seed-nano`, the target and the judge, train on: batches of emoji
+with captions, and the contrast of both.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound; openai/CLIP paper, section 
 
 
 class EmojiBatches:
-    """Pictures -> batches of augmented views with captions; batch `step` is a pure function of (seed, step) and the loop's generators."""
+    """Pictures -> batches of augmented views with captions; batch `step` is a pure function of
+    (seed, step) and the loop's generators.
+    """
 
     def __init__(
         self,
@@ -38,29 +42,50 @@ class EmojiBatches:
         self.pictures, self.tokenizer, self.views = pictures, tokenizer, views
         self.seed, self.batch_size, self.ranks = seed, batch_size, ranks
         self.squares = read_squares([picture.image for picture in pictures], views.image_size_px)
-        # Couples have up to 75 pictures, most emoji three; with the root of the count none drowns the others, and skin tones still count.
+        # Couples have up to 75 pictures, most emoji three; with the root of the count none drowns
+        # the others, and skin tones still count.
         bases = Counter(picture.base_hexcode for picture in pictures)
-        self.chances = torch.tensor([bases[picture.base_hexcode] for picture in pictures]).double().rsqrt()
-        names = {hexcode: index for index, hexcode in enumerate(sorted({picture.hexcode for picture in pictures}))}
+        self.chances = (
+            torch.tensor([bases[picture.base_hexcode] for picture in pictures]).double().rsqrt()
+        )
+        names = {
+            hexcode: index
+            for index, hexcode in enumerate(sorted({picture.hexcode for picture in pictures}))
+        }
         self.concepts = torch.tensor([names[picture.hexcode] for picture in pictures])
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Views [B,3,S,S] in 0..1, text ids and mask [B,T], concept numbers [B] (equal where two pictures show one emoji)."""
+        """Views [B,3,S,S] in 0..1, text ids and mask [B,T], concept numbers [B] (equal where two
+        pictures show one emoji).
+        """
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        rows = torch.multinomial(self.chances, self.batch_size, generator=generator)[self.ranks.rows(self.batch_size)]
+        rows = torch.multinomial(self.chances, self.batch_size, generator=generator)[
+            self.ranks.rows(self.batch_size)
+        ]
         rng = random.Random(random.getrandbits(64))
         captions = [self.pictures[row].sample_caption(rng) for row in rows.tolist()]
         text = self.tokenizer(captions, padding="longest", truncation=True, return_tensors="pt")
         views = random_views(self.squares[rows], self.views)
-        return {"views": views, "text_ids": text["input_ids"], "text_mask": text["attention_mask"], "concepts": self.concepts[rows]}
+        return {
+            "views": views,
+            "text_ids": text["input_ids"],
+            "text_mask": text["attention_mask"],
+            "concepts": self.concepts[rows],
+        }
 
 
-def concept_contrast(images: Tensor, texts: Tensor, concepts: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised features [B,F] twice and concepts [B] -> (symmetric cross entropy over all ranks' rows, share of right nearest captions).
+def concept_contrast(
+    images: Tensor, texts: Tensor, concepts: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Normalised features [B,F] twice and concepts [B] -> (symmetric cross entropy over all ranks'
+    rows, share of right nearest captions).
 
     Every caption of the same concept is a right answer, in equal parts.
     """
-    all_images, all_texts = gather_rows(images, with_gradient=True), gather_rows(texts, with_gradient=True)
+    all_images, all_texts = (
+        gather_rows(images, with_gradient=True),
+        gather_rows(texts, with_gradient=True),
+    )
     same = concepts[:, None] == gather_rows(concepts, with_gradient=False)[None]
     wanted = same.float() / same.sum(1, keepdim=True)
     to_text, to_image = scale * images @ all_texts.T, scale * texts @ all_images.T

@@ -1,6 +1,8 @@
-"""What is frozen in stage II, computed once: causal embeddings and target embeddings of a fixed number of augmented views, on disk.
+"""What is frozen in stage II, computed once: causal embeddings and target embeddings of a fixed
+number of augmented views, on disk.
 
-Two memory-mapped half-precision arrays and a small JSON that says what they were made from; an interrupted run goes on where it stopped.
+Two memory-mapped half-precision arrays and a small JSON that says what they were made from; an
+interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -47,12 +49,14 @@ class CachedFeatures:
     Args:
         frozen: The frozen half.
         pairs: Where pictures come from.
-        folder: Where the arrays lie; the key becomes a part of the name, so nothing stale is ever read.
+        folder: Where the arrays lie; the key becomes a part of the name, so
+            nothing stale is ever read.
         key: What the features depend on: fingerprints, data, seed.
         num_views: Views in all, e.g. 8 for each picture.
         batch_size: Pictures of one pass through the frozen half.
         seed: Of the order.
-        write: Compute what is missing; of many processes only one does, and the others wait for its file.
+        write: Compute what is missing; of many processes only one does, and the
+            others wait for its file.
     """
 
     def __init__(
@@ -68,9 +72,11 @@ class CachedFeatures:
         write: bool = True,
         reporter: Reporter | None = None,
     ):
-        stamp = hashlib.sha256(json.dumps(key | {"num_views": num_views, "batch_size": batch_size}, sort_keys=True).encode()).hexdigest()[
-            :16
-        ]
+        stamp = hashlib.sha256(
+            json.dumps(
+                key | {"num_views": num_views, "batch_size": batch_size}, sort_keys=True
+            ).encode()
+        ).hexdigest()[:16]
         self._folder, self._count, self._seed = folder / f"features-{stamp}", num_views, seed
         self._frozen, self._pairs, self._batch_size = frozen, pairs, batch_size
         self._writes, self._reporter = write, reporter or Reporter()
@@ -86,7 +92,9 @@ class CachedFeatures:
         progress_file = self._folder / "progress.json"
         return json.loads(progress_file.read_text())["done"] if progress_file.is_file() else 0
 
-    def _write(self, frozen: FrozenHalf, pairs: Mixture, batch_size: int, reporter: Reporter) -> None:
+    def _write(
+        self, frozen: FrozenHalf, pairs: Mixture, batch_size: int, reporter: Reporter
+    ) -> None:
         done = self._done()
         if done >= self._count:
             return
@@ -95,12 +103,19 @@ class CachedFeatures:
         with reporter.progress("features of frozen parts", self._count) as progress:
             progress.resume(done)
             for step in range(done // batch_size, -(-self._count // batch_size)):
-                pixels, _ = pairs.batch(step, batch_size=batch_size, rows=slice(0, min(batch_size, self._count - step * batch_size)))
+                pixels, _ = pairs.batch(
+                    step,
+                    batch_size=batch_size,
+                    rows=slice(0, min(batch_size, self._count - step * batch_size)),
+                )
                 features = [part.to(torch.float16).cpu().numpy() for part in frozen(pixels)]
                 if not arrays:
                     arrays = [
                         np.lib.format.open_memmap(
-                            path, mode="r+" if done else "w+", dtype=np.float16, shape=None if done else (self._count, *part.shape[1:])
+                            path,
+                            mode="r+" if done else "w+",
+                            dtype=np.float16,
+                            shape=None if done else (self._count, *part.shape[1:]),
                         )
                         for path, part in zip(self._paths(), features, strict=True)
                     ]
@@ -127,12 +142,16 @@ class CachedFeatures:
         return sum(path.stat().st_size for path in self._paths())
 
     def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, Tensor]:
-        """Rows of global batch `step` -> causal embeddings [B,Q,D], target embeddings [B,G], fp32."""
+        """Rows of global batch `step` -> causal embeddings [B,Q,D], target
+        embeddings [B,G], fp32.
+        """
         numbers = []
         for n in range(step * batch_size, (step + 1) * batch_size)[rows]:
             passes, position = divmod(n, self._count)
             numbers.append(shuffled_index(position, self._count, seed=hash((self._seed, passes))))
-        causal_embeddings, target_embeddings = (np.load(path, mmap_mode="r")[numbers] for path in self._paths())
+        causal_embeddings, target_embeddings = (
+            np.load(path, mmap_mode="r")[numbers] for path in self._paths()
+        )
         return {
             "causal_embeddings": torch.from_numpy(causal_embeddings).float(),
             "target_embeddings": torch.from_numpy(target_embeddings).float(),

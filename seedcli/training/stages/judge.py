@@ -1,7 +1,8 @@
 """Stage `judge`: the small open_clip model that scores the pictures of `seed-nano`.
 
-It measures and takes no part in the model: nothing is trained towards it and no command but `seed eval` reads it. So it learns from all
-splits; a judge that had never seen the test emoji could not tell whether a picture shows them.
+It measures and takes no part in the model: nothing is trained towards it and no command but
+`seed eval` reads it. So it learns from all splits; a judge that had never seen the test emoji could
+not tell whether a picture shows them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
 from seedcli.models.drawing.target import train_bpe
 from seedcli.recipe.tokenizer import JudgeDataSection, JudgeSection
 from seedcli.training.ranks import Ranks
-from seedcli.training.stages.emoji_batches import MAX_LOGIT_SCALE, EmojiBatches, concept_contrast, view_config
+from seedcli.training.stages.emoji_batches import (
+    MAX_LOGIT_SCALE,
+    EmojiBatches,
+    concept_contrast,
+    view_config,
+)
 
 
 class JudgeStage:
@@ -26,10 +32,27 @@ class JudgeStage:
 
     name = "judge"
 
-    def __init__(self, *, seed: int, data: JudgeDataSection, model: JudgeSection, batch_size: int, ranks: Ranks = Ranks()):
-        self.tokenizer = train_bpe(all_texts(), vocab_size=model.vocab_size, max_tokens=model.max_text_tokens)
+    def __init__(
+        self,
+        *,
+        seed: int,
+        data: JudgeDataSection,
+        model: JudgeSection,
+        batch_size: int,
+        ranks: Ranks = Ranks(),
+    ):
+        self.tokenizer = train_bpe(
+            all_texts(), vocab_size=model.vocab_size, max_tokens=model.max_text_tokens
+        )
         self.views = view_config(data.augmentation, data.image_size_px)
-        self._batches = EmojiBatches(read_emoji(None), self.tokenizer, self.views, seed=seed, batch_size=batch_size, ranks=ranks)
+        self._batches = EmojiBatches(
+            read_emoji(None),
+            self.tokenizer,
+            self.views,
+            seed=seed,
+            batch_size=batch_size,
+            ranks=ranks,
+        )
         self.config = judge_config(
             self.tokenizer,
             embedding_dim=model.embedding_dim,
@@ -43,16 +66,29 @@ class JudgeStage:
         self.model: nn.Module = build_judge(self.config)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Views [B,3,S,S] in 0..1, text ids [B,T], concept numbers [B] (equal where two pictures show one emoji)."""
+        """Views [B,3,S,S] in 0..1, text ids [B,T], concept numbers [B] (equal where two
+        pictures show one emoji).
+        """
         batch = self._batches.batch(step)
         missing = self.tokenizer.model_max_length - batch["text_ids"].shape[1]
-        return batch | {"text_ids": F.pad(batch["text_ids"], (0, missing), value=self.tokenizer.pad_token_id)}
+        return batch | {
+            "text_ids": F.pad(batch["text_ids"], (0, missing), value=self.tokenizer.pad_token_id)
+        }
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """CLIP's symmetric cross entropy; `match` is the share of pictures whose nearest caption in the batch fits."""
-        images = self.model.encode_image(normalize_views(batch["views"], self.views), normalize=True)
+        """CLIP's symmetric cross entropy; `match` is the share of pictures whose nearest
+        caption in the batch fits.
+        """
+        images = self.model.encode_image(
+            normalize_views(batch["views"], self.views), normalize=True
+        )
         texts = self.model.encode_text(batch["text_ids"], normalize=True)
-        loss, match = concept_contrast(images, texts, batch["concepts"], self.model.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp())
+        loss, match = concept_contrast(
+            images,
+            texts,
+            batch["concepts"],
+            self.model.logit_scale.clamp(max=MAX_LOGIT_SCALE).exp(),
+        )
         return {"loss": loss, "match": match}
 
     def after_step(self, step: int) -> dict[str, float]:

@@ -13,13 +13,22 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from seedcli.console import Reporter
-from seedcli.data.documents.conversations import ConversationTemplate, conversation_template, strip_segments
+from seedcli.data.documents.conversations import (
+    ConversationTemplate,
+    conversation_template,
+    strip_segments,
+)
 from seedcli.data.documents.documents import Codes, Message, Segment
 from seedcli.data.documents.sequences import MarkerInTextError, encode_prompt
 from seedcli.data.tokens.code_lines import read_code_file
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.answer import Part
-from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model, sampling_of
+from seedcli.models.language.generate import (
+    SamplingSettings,
+    SeedLlama,
+    load_language_model,
+    sampling_of,
+)
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.llm_description import TemplateName
 from seedcli.workflows.chat.pictures import ChatPictures, PictureSettings, check_output
@@ -37,12 +46,15 @@ class ChatSettings:
         model: Language model: preset, folder or hub id.
         tokenizer: Visual tokenizer in place of the one that the language model names.
         template: How the conversation is written, in place of what the language model was taught.
-        sampling: Settings of `SamplingSettings` that the user gave; the others are the model's own, else that class's.
+        sampling: Settings of `SamplingSettings` that the user gave; the others are the model's
+            own, else that class's.
         constrained: Under the image grammar.
         words_first: An answer that must hold an image may begin with words.
         pictures: How pictures are read and drawn.
-        draws: Images of answers become files; else they stay codes, and no picture decoder is needed.
-        negative: File with the codes of an image that pictures move away from, or `unconditional` for what the model draws unasked.
+        draws: Images of answers become files; else they stay codes, and no
+            picture decoder is needed.
+        negative: File with the codes of an image that pictures move away from, or `unconditional`
+            for what the model draws unasked.
         device: Where the language model computes.
         dtype: Of its weights.
         quantize: 8 or 4 bits for its linear layers.
@@ -116,7 +128,12 @@ class Conversation:
         self.llm, self._settings, self._reporter = llm, settings, reporter or Reporter()
         self.sampling = sampling_of(llm.facts, settings.sampling)
         self._template = _template(llm, settings.template)
-        self._pictures = ChatPictures(llm.facts, settings.pictures, chosen=settings.tokenizer is not None, reporter=self._reporter)
+        self._pictures = ChatPictures(
+            llm.facts,
+            settings.pictures,
+            chosen=settings.tokenizer is not None,
+            reporter=self._reporter,
+        )
         if settings.negative is not None:
             self._pictures.negative = self._negative(settings.negative)
         self.messages: list[Message] = []
@@ -131,7 +148,9 @@ class Conversation:
         return self.sampling.seed + self._answers
 
     def another(self, reporter: Reporter) -> Conversation:
-        """A conversation of its own that shares the model and the parts that read and draw pictures; the two must not speak at once."""
+        """A conversation of its own that shares the model and the parts that read and draw
+        pictures; the two must not speak at once.
+        """
         other = copy.copy(self)
         other._reporter = reporter
         other.reset()
@@ -159,7 +178,8 @@ class Conversation:
         on_text: Callable[[str], None] = lambda text: None,
         on_picture: Callable[[Path | None, Codes], None] = lambda path, codes: None,
     ) -> Turn:
-        """The user's words and the images attached before -> the answer. A turn that fails or is interrupted was never said.
+        """The user's words and the images attached before -> the answer. A turn that fails or is
+        interrupted was never said.
 
         Args:
             text: Words; `<image>` where an attached image stands, else all of them stand first.
@@ -168,7 +188,8 @@ class Conversation:
             on_picture: Hears each image as it is drawn: file and codes.
 
         Raises:
-            UsageError: Nothing is said, `<image>` and attached images do not agree, words hold image tokens, or the context has no room.
+            UsageError: Nothing is said, `<image>` and attached images do not agree, words hold
+                image tokens, or the context has no room.
             DataError: The picture decoder is missing.
         """
         asked = Message("user", interleave(text, self._waiting))
@@ -183,7 +204,8 @@ class Conversation:
         on_text: Callable[[str], None] = lambda text: None,
         on_picture: Callable[[Path | None, Codes], None] = lambda path, codes: None,
     ) -> Turn:
-        """Another answer to the last turn, with the next seed; the one before it stays where this fails, is interrupted or is empty.
+        """Another answer to the last turn, with the next seed; the one before it stays where this
+        fails, is interrupted or is empty.
 
         Args:
             draw: The answer must hold an image, as it must where it had to the first time.
@@ -197,7 +219,13 @@ class Conversation:
             raise UsageError("nothing was said yet, so there is nothing to answer again")
         asked, drawn = self._asked
         answered = len(self.messages) >= 2 and self.messages[-2] is asked
-        return self._answer(self.messages[:-2] if answered else self.messages, asked, draw or drawn, on_text, on_picture)
+        return self._answer(
+            self.messages[:-2] if answered else self.messages,
+            asked,
+            draw or drawn,
+            on_text,
+            on_picture,
+        )
 
     def _answer(
         self,
@@ -217,7 +245,11 @@ class Conversation:
             if isinstance(part, str):
                 on_text(part)
                 return
-            path = self._pictures.draw(part, self.sampling.seed + drawn) if self._settings.draws else None
+            path = (
+                self._pictures.draw(part, self.sampling.seed + drawn)
+                if self._settings.draws
+                else None
+            )
             drawn += 1
             if path is not None:
                 images.append(str(path))
@@ -262,7 +294,8 @@ class Conversation:
         self._answers = self._drawn = 0
 
     def save(self, path: str | Path) -> int:
-        """Adds the conversation to a file of JSON lines, as `seed tokens build messages` reads them; saved again it is replaced.
+        """Adds the conversation to a file of JSON lines, as `seed tokens build messages` reads
+        them; saved again it is replaced.
 
         Returns:
             Number of messages.
@@ -276,8 +309,16 @@ class Conversation:
         path = Path(path).expanduser()
         row = {
             "key": self._key,
-            "messages": [{"role": message.role, "content": _content(message.segments)} for message in self.messages],
-            "images": [list(part) for message in self.messages for part in message.segments if not isinstance(part, str)],
+            "messages": [
+                {"role": message.role, "content": _content(message.segments)}
+                for message in self.messages
+            ],
+            "images": [
+                list(part)
+                for message in self.messages
+                for part in message.segments
+                if not isinstance(part, str)
+            ],
             "model": self.llm.facts.name,
             "fingerprint": self.llm.facts.visual_fingerprint,
         }
@@ -287,38 +328,56 @@ class Conversation:
                 if json.loads(line).get("key") != self._key:
                     kept.append(line)
             partial = path.with_name(f"{path.name}.partial")
-            partial.write_text("\n".join([*kept, json.dumps(row, ensure_ascii=False)]) + "\n", encoding="utf-8")
+            partial.write_text(
+                "\n".join([*kept, json.dumps(row, ensure_ascii=False)]) + "\n", encoding="utf-8"
+            )
             os.replace(partial, path)
         except (ValueError, AttributeError) as error:
-            raise DataError(f"{path} exists and is no file of JSON lines ({error})", remedy="/save another file") from None
+            raise DataError(
+                f"{path} exists and is no file of JSON lines ({error})", remedy="/save another file"
+            ) from None
         except OSError as error:
-            raise DataError(f"{path} cannot be written ({error.strerror})", remedy="/save another file") from None
+            raise DataError(
+                f"{path} cannot be written ({error.strerror})", remedy="/save another file"
+            ) from None
         return len(self.messages)
 
     def _prompt(self, before: Sequence[Message], asked: Message) -> list[int]:
-        """Ids of the conversation with a new turn; the oldest turns go where the context has no room for them and half an answer's."""
+        """Ids of the conversation with a new turn; the oldest turns go where the context has no
+        room for them and half an answer's.
+        """
         reserve = min(self.sampling.max_new_tokens, self.llm.max_positions // 2)
         while True:
             messages = [*before[self._forgotten :], asked]
             try:
-                ids = encode_prompt(self._template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary)
+                ids = encode_prompt(
+                    self._template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary
+                )
             except MarkerInTextError as error:
                 raise UsageError(
-                    str(error), remedy=f"/image PATH (or --image PATH) attaches a picture, {IMAGE_MARK} marks its place"
+                    str(error),
+                    remedy=f"/image PATH (or --image PATH) attaches a picture, {IMAGE_MARK} "
+                    "marks its place",
                 ) from None
             if len(ids) + reserve <= self.llm.max_positions or len(messages) == 1:
                 return ids
             self._forgotten += 2
-            self._reporter.note(f"the context of {self.llm.max_positions} tokens is full: turn {self._forgotten // 2} is forgotten")
+            self._reporter.note(
+                f"the context of {self.llm.max_positions} tokens is full: turn "
+                f"{self._forgotten // 2} is forgotten"
+            )
 
     def _negative(self, source: str) -> Codes:
         """File or `unconditional` -> codes to move away from.
 
-        Source of the second: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py, the image that follows BOS and BOI.
+        Source of the second: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py,
+        the image that follows BOS and BOI.
         """
         vocabulary, facts = self.llm.vocabulary, self.llm.facts
         if source == UNCONDITIONAL:
-            settings = dataclasses.replace(self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length)
+            settings = dataclasses.replace(
+                self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length
+            )
             (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
             return next(part for part in answer.segments if not isinstance(part, str))
         images = list(read_code_file(Path(source).expanduser(), num_queries=facts.num_queries))
@@ -326,25 +385,35 @@ class Conversation:
             raise UsageError(f"--negative {source} holds {len(images)} images, expected one")
         if images[0].fingerprint not in (None, facts.visual_fingerprint):
             raise DataError(
-                f"{images[0].where}: these codes were made by {images[0].model or 'another model'} ({images[0].fingerprint}), "
-                f"not by {facts.visual_tokenizer} ({facts.visual_fingerprint})",
+                f"{images[0].where}: these codes were made by {images[0].model or 'another model'} "
+                f"({images[0].fingerprint}), not by {facts.visual_tokenizer} "
+                f"({facts.visual_fingerprint})",
                 remedy=f"seed tokenize --model {facts.visual_tokenizer}",
             )
-        return tuple(check_codes(images[0].codes, num_codes=facts.num_codes, num_queries=facts.num_queries, where=images[0].where))
+        return tuple(
+            check_codes(
+                images[0].codes,
+                num_codes=facts.num_codes,
+                num_queries=facts.num_queries,
+                where=images[0].where,
+            )
+        )
 
 
 def _template(llm: SeedLlama, chosen: TemplateName | None) -> ConversationTemplate:
     name = chosen or llm.facts.template
     if name is None:
         raise UsageError(
-            f"{llm.facts.name} was not taught conversations, so nobody knows how to write one for it",
+            f"{llm.facts.name} was not taught conversations, so nobody knows how to "
+            "write one for it",
             remedy="--template vicuna or llama-2 tries it all the same; seed instruct teaches it",
         )
     return conversation_template(name, llm.text_tokenizer)
 
 
 def interleave(text: str, images: Sequence[Image]) -> tuple[str | Image, ...]:
-    """Words with `<image>` marks and images -> segments; without marks images stand first, as in training.
+    """Words with `<image>` marks and images -> segments; without marks images stand
+    first, as in training.
 
     Raises:
         UsageError: There are other numbers of marks and images, or nothing is said.
@@ -352,7 +421,10 @@ def interleave(text: str, images: Sequence[Image]) -> tuple[str | Image, ...]:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"the text is no UTF-8 at its character {error.start + 1}", remedy="iconv -t utf-8 converts it") from None
+        raise UsageError(
+            f"the text is no UTF-8 at its character {error.start + 1}",
+            remedy="iconv -t utf-8 converts it",
+        ) from None
     words = text.split(IMAGE_MARK)
     if len(words) == 1:
         segments: list[str | Image] = [*images, text]

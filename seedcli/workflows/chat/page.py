@@ -1,4 +1,6 @@
-"""The page of `seed chat --web`: its controls and what they do. Every tab has its own conversation; the model answers one at a time."""
+"""The page of `seed chat --web`: its controls and what they do. Every tab has its own conversation;
+the model answers one at a time.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ class Page:
     def __init__(self, conversation: Conversation, folder: Path):
         self._conversation, self._folder = conversation, folder
         self._tabs: weakref.WeakSet[_Tab] = weakref.WeakSet()
-        self._speaking = threading.Lock()  # an answer whose tab was closed may still be ending when the next begins
+        # an answer whose tab was closed may still be ending when the next begins
+        self._speaking = threading.Lock()
 
     def build(self, *, constrained: bool) -> Any:
         """The page as gradio's blocks; `constrained`: answers can be made to hold an image."""
@@ -72,7 +75,10 @@ class Page:
         facts = self._conversation.llm.facts
         with gr.Blocks(title="seed chat", analytics_enabled=False, fill_height=True) as blocks:
             tab = gr.State(delete_callback=self._leave)
-            gr.Markdown(f"**{facts.name}** reads and draws images as codes of {Path(facts.visual_tokenizer).name}.")
+            gr.Markdown(
+                f"**{facts.name}** reads and draws images as codes of "
+                f"{Path(facts.visual_tokenizer).name}."
+            )
             shown = gr.Chatbot(
                 show_label=False,
                 scale=1,
@@ -90,10 +96,15 @@ class Page:
                 sources=["upload"],
                 max_lines=6,
                 autofocus=True,
-                placeholder="Words and pictures; <image> says where a picture stands among the words, else pictures stand first",
+                placeholder="Words and pictures; <image> says where a picture stands among the "
+                "words, else pictures stand first",
             )
             with gr.Row():
-                draw = gr.Checkbox(label="The next answer must hold an image", interactive=constrained, min_width=260)
+                draw = gr.Checkbox(
+                    label="The next answer must hold an image",
+                    interactive=constrained,
+                    min_width=260,
+                )
                 seed = gr.Number(
                     value=self._conversation.next_seed,
                     label="Seed of the next answer",
@@ -112,7 +123,9 @@ class Page:
             again.click(self._again, [tab, draw, seed], outputs, api_name="again", **habits)
             reset.click(self._reset, [tab], outputs, api_name="reset", **habits)
             shown.clear(self._reset, [tab], outputs, api_name=False, **habits)
-            stop.click(self._stop, [tab], None, api_name="stop", show_progress="hidden", queue=False)
+            stop.click(
+                self._stop, [tab], None, api_name="stop", show_progress="hidden", queue=False
+            )
         return blocks
 
     def stop_all(self) -> None:
@@ -120,7 +133,9 @@ class Page:
         for tab in list(self._tabs):
             tab.stop.set()
 
-    def _say(self, tab: _Tab | None, words: dict[str, Any], draw: bool, seed: float | None) -> Iterator[list[Any]]:
+    def _say(
+        self, tab: _Tab | None, words: dict[str, Any], draw: bool, seed: float | None
+    ) -> Iterator[list[Any]]:
         """A turn of the person -> the page as the answer grows."""
         tab = tab or self._open()
         files, text = words.get("files") or [], words.get("text") or ""
@@ -145,10 +160,17 @@ class Page:
         """Another answer to the last turn -> the page as it grows."""
         tab = tab or self._open()
         asked = tab.shown[:-1] if tab.shown and tab.shown[-1]["role"] == "assistant" else tab.shown
-        yield from self._follow(tab, partial(tab.conversation.again, draw=draw), asked, seed, {"draw": draw})
+        yield from self._follow(
+            tab, partial(tab.conversation.again, draw=draw), asked, seed, {"draw": draw}
+        )
 
     def _follow(
-        self, tab: _Tab, speak: Callable[..., Turn], asked: Shown, seed: float | None, given: dict[str, Any]
+        self,
+        tab: _Tab,
+        speak: Callable[..., Turn],
+        asked: Shown,
+        seed: float | None,
+        given: dict[str, Any],
     ) -> Iterator[list[Any]]:
         """Has an answer written in a thread and shows it as it grows.
 
@@ -169,7 +191,11 @@ class Page:
             pieces.put(piece)
 
         def picture(path: Path | None, codes: Codes) -> None:
-            hear(" ".join(map(str, codes)) + "\n" if path is None else {"path": shutil.copy(path, tab.folder)})
+            hear(
+                " ".join(map(str, codes)) + "\n"
+                if path is None
+                else {"path": shutil.copy(path, tab.folder)}
+            )
 
         def work() -> None:
             try:
@@ -190,7 +216,9 @@ class Page:
                     case Turn():
                         break
                     case _Stopped():
-                        yield self._show(tab, tab.shown, "Stopped; this turn was never said.", **given)
+                        yield self._show(
+                            tab, tab.shown, "Stopped; this turn was never said.", **given
+                        )
                         return
                     case SeedError():
                         yield self._refused(tab, piece, given)
@@ -218,7 +246,9 @@ class Page:
 
     def _open(self) -> _Tab:
         notes = _Notes()
-        tab = _Tab(self._conversation.another(notes), notes, Path(tempfile.mkdtemp(dir=self._folder)))
+        tab = _Tab(
+            self._conversation.another(notes), notes, Path(tempfile.mkdtemp(dir=self._folder))
+        )
         self._tabs.add(tab)
         return tab
 
@@ -231,9 +261,20 @@ class Page:
         import gradio as gr
 
         gr.Warning(str(error), title="")
-        return self._show(tab, tab.shown, f"{error}  \n{error.remedy}" if error.remedy else str(error), **given)
+        return self._show(
+            tab, tab.shown, f"{error}  \n{error.remedy}" if error.remedy else str(error), **given
+        )
 
-    def _show(self, tab: _Tab, shown: Shown, status: str, *, busy: bool = False, words: Any = None, draw: bool = False) -> list[Any]:
+    def _show(
+        self,
+        tab: _Tab,
+        shown: Shown,
+        status: str,
+        *,
+        busy: bool = False,
+        words: Any = None,
+        draw: bool = False,
+    ) -> list[Any]:
         """A value for each output, in their order."""
         import gradio as gr
 
@@ -244,7 +285,9 @@ class Page:
             path.unlink(missing_ok=True)  # after a reset it would keep what is forgotten
             if said:
                 tab.conversation.save(path)
-            transcript = gr.DownloadButton(value=str(path) if said else None, interactive=bool(said))
+            transcript = gr.DownloadButton(
+                value=str(path) if said else None, interactive=bool(said)
+            )
         return [
             tab,
             shown,
@@ -260,14 +303,22 @@ class Page:
 
 
 def _message(role: str, parts: Any) -> dict[str, Any]:
-    """Words and pictures -> a message of the page; words stand as they are, not as HTML, and in one stretch up to the next picture."""
+    """Words and pictures -> a message of the page; words stand as they are, not as HTML, and in one
+    stretch up to the next picture.
+    """
     content: list[Any] = []
     for part in parts:
         if isinstance(part, str) and content and isinstance(content[-1], str):
             content[-1] += part
         elif part:
             content.append(part)
-    return {"role": role, "content": [html.escape(part.strip(), quote=False) if isinstance(part, str) else part for part in content]}
+    return {
+        "role": role,
+        "content": [
+            html.escape(part.strip(), quote=False) if isinstance(part, str) else part
+            for part in content
+        ],
+    }
 
 
 def _remarks(turn: Turn) -> Iterator[str]:

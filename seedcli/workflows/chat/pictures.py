@@ -1,4 +1,6 @@
-"""The pictures of a conversation: files become codes on their way in, codes become files on their way out."""
+"""The pictures of a conversation: files become codes on their way in, codes become
+files on their way out.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ class PictureSettings:
         guidance: How closely the picture decoder follows the codes; None takes the preset's.
         device: Where tokenizer and decoder compute.
         dtype: Of the picture decoder; `auto` is float16 on a GPU, else float32.
-        offload: Keep tokenizer and decoder in the host's memory, and on the GPU only while they work.
+        offload: Keep tokenizer and decoder in the host's memory, and on the
+            GPU only while they work.
     """
 
     output: Path = Path("out")
@@ -67,14 +70,18 @@ def check_output(folder: Path) -> None:
 
 
 class ChatPictures:
-    """Reads and draws the pictures of one conversation; weights are loaded when the first picture comes.
+    """Reads and draws the pictures of one conversation; weights are loaded when
+    the first picture comes.
 
     Attributes:
         negative: Codes of an image that drawn pictures move away from, or None.
     """
 
-    def __init__(self, facts: LlmFacts, settings: PictureSettings, *, chosen: bool, reporter: Reporter):
-        """Checks the visual tokenizer against the language model's facts, as far as that goes without weights.
+    def __init__(
+        self, facts: LlmFacts, settings: PictureSettings, *, chosen: bool, reporter: Reporter
+    ):
+        """Checks the visual tokenizer against the language model's facts, as far as
+        that goes without weights.
 
         Args:
             facts: The language model's.
@@ -85,12 +92,20 @@ class ChatPictures:
         Raises:
             DataError: The visual tokenizer's codes are not those that the language model speaks.
         """
-        self._facts, self._settings, self._chosen, self._reporter = facts, settings, chosen, reporter
+        self._facts, self._settings, self._chosen, self._reporter = (
+            facts,
+            settings,
+            chosen,
+            reporter,
+        )
         self._visual = describe(facts.visual_tokenizer, reporter=reporter)
         check_visual_tokenizer(facts, self._visual, chosen=chosen, reporter=reporter)
         self._device = pick_device(settings.device)
         if settings.offload and self._device.type == "cpu":
-            reporter.warn("--offload moves parts off the GPU between turns; this conversation computes on the CPU")
+            reporter.warn(
+                "--offload moves parts off the GPU between turns; this conversation "
+                "computes on the CPU"
+            )
         self._home = "cpu" if settings.offload else self._device
         self._known: dict[str, Codes] = {}
         self.negative: Codes | None = None
@@ -98,7 +113,9 @@ class ChatPictures:
     @cached_property
     def tokenizer(self) -> SeedTokenizer:
         """The visual tokenizer, where it waits between turns."""
-        tokenizer = load_seed_tokenizer(self._facts.visual_tokenizer, device="cpu", reporter=self._reporter)
+        tokenizer = load_seed_tokenizer(
+            self._facts.visual_tokenizer, device="cpu", reporter=self._reporter
+        )
         if self._visual.fingerprint is None:
             known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
             check_visual_tokenizer(self._facts, known, chosen=self._chosen, reporter=self._reporter)
@@ -134,7 +151,8 @@ class ChatPictures:
         return self._known[key]
 
     def draw(self, codes: Codes, seed: int) -> Path:
-        """Codes -> picture file, which carries what it was drawn from, as those of `seed detokenize` do.
+        """Codes -> picture file, which carries what it was drawn from, as those
+        of `seed detokenize` do.
 
         Raises:
             DataError: Decoder or folder are missing or do not fit.
@@ -147,9 +165,15 @@ class ChatPictures:
         guidance = defaults.guidance if settings.guidance is None else settings.guidance
         place = next(self.tokenizer.parameters()).device
         embedding = self.tokenizer.decode(torch.tensor([codes], device=place))
-        negative = None if self.negative is None else self.tokenizer.decode(torch.tensor([self.negative], device=place))
+        negative = (
+            None
+            if self.negative is None
+            else self.tokenizer.decode(torch.tensor([self.negative], device=place))
+        )
         with self._at_work(self.decoder.pipeline):
-            (drawing,) = self.decoder.decode_images(embedding, steps=steps, guidance=guidance, seed=seed, negative=negative)
+            (drawing,) = self.decoder.decode_images(
+                embedding, steps=steps, guidance=guidance, seed=seed, negative=negative
+            )
         facts: dict[str, Any] = {
             "codes": list(codes),
             "model": self.tokenizer.name,
@@ -167,12 +191,18 @@ class ChatPictures:
     def _free_path(self) -> Path:
         folder = self._settings.output
         check_output(folder)
-        taken = [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()] if folder.is_dir() else []
+        taken = (
+            [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]
+            if folder.is_dir()
+            else []
+        )
         return folder / f"{max(taken, default=-1) + 1}.png"
 
     @contextlib.contextmanager
     def _at_work(self, part: Any) -> Iterator[torch.device]:
-        """Has a part on the device while it works; with `offload` it goes back afterwards and the GPU's memory is given free."""
+        """Has a part on the device while it works; with `offload` it goes back afterwards and the
+        GPU's memory is given free.
+        """
         import torch
 
         if self._settings.offload:

@@ -1,7 +1,9 @@
-"""`seed chat` in a browser: one page on this machine, a conversation of its own for every tab, one model that answers one tab at a time.
+"""`seed chat` in a browser: one page on this machine, a conversation of its own for every tab, one
+model that answers one tab at a time.
 
-Nothing leaves the machine: gradio's analytics, sharing and run history are off, and a content policy forbids the page every request to
-elsewhere, whatever an answer holds. What tabs upload and what they are shown lies in a folder that goes when the server ends.
+Nothing leaves the machine: gradio's analytics, sharing and run history are off, and a content
+policy forbids the page every request to elsewhere, whatever an answer holds. What tabs upload and
+what they are shown lies in a folder that goes when the server ends.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 7860
-POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; base-uri 'self'; form-action "
+    "'self'; frame-ancestors 'none'"
+)
 TEMPORARY_FOLDER = "GRADIO_TEMP_DIR"  # gradio takes it from the environment only
 STYLE = """
 .message img { max-height: 14rem; width: auto !important; }
@@ -37,7 +42,10 @@ def require_gradio() -> None:
         UsageError: gradio is not installed.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise UsageError("--web needs the package gradio, which is not installed", remedy="pip install 'seedcli[web]'")
+        raise UsageError(
+            "--web needs the package gradio, which is not installed",
+            remedy="pip install 'seedcli[web]'",
+        )
 
 
 def require_port(port: int) -> None:
@@ -57,8 +65,11 @@ def require_port(port: int) -> None:
 
 
 @contextlib.contextmanager
-def serve_chat(conversation: Conversation, *, port: int | None = None, constrained: bool = True) -> Iterator[str]:
-    """Serves conversations like the given one, each tab its own, on 127.0.0.1 while the context lasts.
+def serve_chat(
+    conversation: Conversation, *, port: int | None = None, constrained: bool = True
+) -> Iterator[str]:
+    """Serves conversations like the given one, each tab its own, on 127.0.0.1
+    while the context lasts.
 
     Args:
         conversation: Its model, pictures and settings answer all tabs; it says nothing itself.
@@ -74,13 +85,19 @@ def serve_chat(conversation: Conversation, *, port: int | None = None, constrain
     from seedcli.workflows.chat.page import Page
 
     require_gradio()
-    with tempfile.TemporaryDirectory(prefix="seed-chat-") as folder, _environment(TEMPORARY_FOLDER, folder):
+    with (
+        tempfile.TemporaryDirectory(prefix="seed-chat-") as folder,
+        _environment(TEMPORARY_FOLDER, folder),
+    ):
         page = Page(conversation, Path(folder))
         blocks = page.build(constrained=constrained)
         try:
             _, url, _ = blocks.launch(server_name=ADDRESS, server_port=port, **_launch_options())
         except OSError as error:
-            raise UsageError(f"no page can be served on {ADDRESS}: {error}", remedy="--port N with a free N over 1023") from None
+            raise UsageError(
+                f"no page can be served on {ADDRESS}: {error}",
+                remedy="--port N with a free N over 1023",
+            ) from None
         try:
             yield url.rstrip("/")
         finally:
@@ -118,10 +135,14 @@ def _launch_options() -> dict[str, Any]:
         "run_history": False,
         "footer_links": [],
         "css": STYLE,
-        "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),  # none to be fetched
+        # none to be fetched
+        "theme": gr.themes.Default(
+            font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
         "app_kwargs": {
             "middleware": [
-                Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),  # another name that leads here is refused
+                # another name that leads here is refused
+                Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),
                 Middleware(_ContentPolicy),
             ]
         },
@@ -137,7 +158,10 @@ class _ContentPolicy:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"content-security-policy", POLICY.encode()),
+                ]
             await send(message)
 
         await self._app(scope, receive, send_with_policy)

@@ -1,6 +1,8 @@
-"""The first K codes of an image -> a whole one: what the causal order has said by then, with the rest filled in.
+"""The first K codes of an image -> a whole one: what the causal order has said by then,
+with the rest filled in.
 
-The mean code vector of each position says nothing more; a language model says what usually follows. Either shows what K codes hold.
+The mean code vector of each position says nothing more; a language model says what usually follows.
+Either shows what K codes hold.
 """
 
 from __future__ import annotations
@@ -25,23 +27,34 @@ Fill = Literal["mean", "llm"]
 _SAME = 1e-6  # a mean of positions that is the codebook's own mean was never learned
 
 
-def locate_filling_llm(llm: str | None, model: str, *, reporter: Reporter | None = None) -> LlmFiles:
-    """The language model that completes codes of a tokenizer: the named one, else the one that belongs to `model`. Torch-free.
+def locate_filling_llm(
+    llm: str | None, model: str, *, reporter: Reporter | None = None
+) -> LlmFiles:
+    """The language model that completes codes of a tokenizer: the named one, else the one that
+    belongs to `model`. Torch-free.
 
     Raises:
-        UsageError: Nothing is named and the tokenizer has no language model of its own, or none has this name.
+        UsageError: Nothing is named and the tokenizer has no language model of its own,
+            or none has this name.
         DataError: The folder holds no language model.
     """
     if llm is None and model == "seed-2":
-        raise UsageError("several language models speak the codes of seed-2", remedy="--llm seed-llama-8b-sft names one")
+        raise UsageError(
+            "several language models speak the codes of seed-2",
+            remedy="--llm seed-llama-8b-sft names one",
+        )
     try:
         return locate_llm(llm or model, reporter=reporter)
     except SeedError as error:
         which = f"--llm {llm}" if llm else f"the language model of {model}"
-        raise type(error)(f"{which}: {error.message}", remedy="--llm names one: a preset, a folder or a hub id") from None
+        raise type(error)(
+            f"{which}: {error.message}", remedy="--llm names one: a preset, a folder or a hub id"
+        ) from None
 
 
-def check_filling_llm(files: LlmFiles, model: ModelFacts, *, force: bool, reporter: Reporter) -> None:
+def check_filling_llm(
+    files: LlmFiles, model: ModelFacts, *, force: bool, reporter: Reporter
+) -> None:
     """Refuses a language model whose codes are not those of the visual tokenizer.
 
     Args:
@@ -54,31 +67,46 @@ def check_filling_llm(files: LlmFiles, model: ModelFacts, *, force: bool, report
         DataError: Codes of another number, or of another fingerprint.
     """
     facts, config = files.facts, model.config
-    own, wanted = (facts.num_queries, facts.num_codes), (config.qformer.num_queries, config.codebook.num_codes)
+    own, wanted = (
+        (facts.num_queries, facts.num_codes),
+        (config.qformer.num_queries, config.codebook.num_codes),
+    )
     remedy = f"--llm with the language model that was trained on the codes of {config.name}"
     if own != wanted:
         raise DataError(
-            f"{facts.name} speaks images of {own[0]} codes out of {own[1]}, {config.name} makes {wanted[0]} out of {wanted[1]}",
+            f"{facts.name} speaks images of {own[0]} codes out of {own[1]}, {config.name} makes "
+            f"{wanted[0]} out of {wanted[1]}",
             remedy=remedy,
         )
     if facts.visual_fingerprint in (None, model.fingerprint) or model.fingerprint is None:
         return
-    message = f"{facts.name} speaks codes of {facts.visual_fingerprint}, {config.name} makes codes of {model.fingerprint}"
+    message = (
+        f"{facts.name} speaks codes of {facts.visual_fingerprint}, {config.name} makes codes of "
+        f"{model.fingerprint}"
+    )
     if not force:
         raise DataError(message, remedy=f"{remedy}; or --force")
     reporter.warn(message)
 
 
 def prefix_embedding(
-    tokenizer: SeedTokenizer, model: ModelFacts, codes_only: int, *, llm: str | None, device: str = "auto", reporter: Reporter
+    tokenizer: SeedTokenizer,
+    model: ModelFacts,
+    codes_only: int,
+    *,
+    llm: str | None,
+    device: str = "auto",
+    reporter: Reporter,
 ) -> Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor | None]]:
-    """A function: codes [B,Q] and a seed for each -> generation embeddings [B,G] of the first `codes_only`, and the completed codes [B,Q].
+    """A function: codes [B,Q] and a seed for each -> generation embeddings [B,G] of the first
+    `codes_only`, and the completed codes [B,Q].
 
     Args:
         tokenizer: The visual tokenizer.
         model: What is known of it; what its first codes cannot show is said.
         codes_only: How many codes are kept.
-        llm: The language model that completes them; for None mean code vectors do, and there are no completed codes.
+        llm: The language model that completes them; for None mean code vectors do, and there
+            are no completed codes.
         device: Where the language model computes.
         reporter: Hears what one should know.
     """
@@ -102,32 +130,51 @@ def prefix_embedding(
 
 def _warn_of_prefixes(model: ModelFacts, codes_only: int, reporter: Reporter) -> None:
     if model.config.qformer.mask == "bilateral":
-        reporter.warn(f"the codes of {model.config.name} are bilateral: the first {codes_only} depend on the others and are no prefix")
+        reporter.warn(
+            f"the codes of {model.config.name} are bilateral: the first {codes_only} depend on the "
+            "others and are no prefix"
+        )
     if not model.trained.get("trained_with_prefixes"):
-        reporter.warn(f"{model.config.name} was not trained on prefixes of its codes: {codes_only} codes show less than they could")
+        reporter.warn(
+            f"{model.config.name} was not trained on prefixes of its codes: {codes_only} codes "
+            "show less than they could"
+        )
 
 
 def mean_code_vectors(tokenizer: SeedTokenizer, reporter: Reporter) -> Tensor:
-    """Mean code vector of each position [Q,E]; the codebook's mean where the weights carry none, and it says so."""
+    """Mean code vector of each position [Q,E]; the codebook's mean where the weights
+    carry none, and it says so.
+    """
     fill = tokenizer.codebook.position_mean
     mean_row = tokenizer.codebook.embedding.float().mean(0)
     if not fill.any() or bool((fill.float() - mean_row).abs().max() < _SAME):
-        reporter.warn("these weights carry no mean code vector of each position; the mean of the codebook fills instead")
+        reporter.warn(
+            "these weights carry no mean code vector of each position; the mean of the "
+            "codebook fills instead"
+        )
         fill = mean_row.expand_as(fill)
     return fill
 
 
-def embed_prefixes(tokenizer: SeedTokenizer, codes: Tensor, codes_only: int, fill: Tensor) -> Tensor:
-    """Codes [B,Q] -> generation embeddings [B,G]; code vectors from position `codes_only` on are the rows of `fill` [Q,E]."""
+def embed_prefixes(
+    tokenizer: SeedTokenizer, codes: Tensor, codes_only: int, fill: Tensor
+) -> Tensor:
+    """Codes [B,Q] -> generation embeddings [B,G]; code vectors from position `codes_only` on are
+    the rows of `fill` [Q,E].
+    """
     vectors_BQE = tokenizer.codebook.code_vectors(codes).clone()
     vectors_BQE[:, codes_only:] = fill[codes_only:]
     return tokenizer.decode_vectors(vectors_BQE)
 
 
-def complete_codes(llm: SeedLlama, codes: Sequence[Sequence[int]], codes_only: int, *, seeds: Sequence[int]) -> list[Codes]:
-    """Codes of B images -> the first `codes_only` of each, continued by the language model under the image grammar.
+def complete_codes(
+    llm: SeedLlama, codes: Sequence[Sequence[int]], codes_only: int, *, seeds: Sequence[int]
+) -> list[Codes]:
+    """Codes of B images -> the first `codes_only` of each, continued by the language model
+    under the image grammar.
 
-    Sampling is what the model's folder advises, without beams and guidance; row i draws with `seeds[i]` and depends on no other row.
+    Sampling is what the model's folder advises, without beams and guidance; row i draws with
+    `seeds[i]` and depends on no other row.
     """
     from seedcli.models.language.generate import sampling_of
 
@@ -135,7 +182,13 @@ def complete_codes(llm: SeedLlama, codes: Sequence[Sequence[int]], codes_only: i
     if codes_only >= vocabulary.num_queries:
         return [tuple(image) for image in codes]
     advised = sampling_of(llm.facts, {})
-    settings = dataclasses.replace(advised, num_beams=1, guidance=1.0, max_new_tokens=vocabulary.span_length)
-    prompts = [[vocabulary.bos, *vocabulary.codes_to_ids(image)[: 1 + codes_only]] for image in codes]
+    settings = dataclasses.replace(
+        advised, num_beams=1, guidance=1.0, max_new_tokens=vocabulary.span_length
+    )
+    prompts = [
+        [vocabulary.bos, *vocabulary.codes_to_ids(image)[: 1 + codes_only]] for image in codes
+    ]
     answers = llm.generate(prompts, settings, seeds=seeds)
-    return [next(part for part in answer.segments if not isinstance(part, str)) for answer in answers]
+    return [
+        next(part for part in answer.segments if not isinstance(part, str)) for answer in answers
+    ]

@@ -1,4 +1,6 @@
-"""Codes -> pictures. `plan` reads and checks everything without torch; `draw` loads the model and writes one picture after the other."""
+"""Codes -> pictures. `plan` reads and checks everything without torch; `draw` loads the model and
+writes one picture after the other.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from seedcli.console import Reporter
 from seedcli.data.images.facts import PNG_KEY, read_picture_facts
-from seedcli.data.tokens.code_lines import CodedImage, read_code_file, read_code_lines, read_integers
+from seedcli.data.tokens.code_lines import (
+    CodedImage,
+    read_code_file,
+    read_code_lines,
+    read_integers,
+)
 from seedcli.errors import DataError, UsageError
 from seedcli.models.device import decoder_dtype
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate_llm import LlmFiles
-from seedcli.workflows.detokenize.fill import Fill, check_filling_llm, locate_filling_llm, prefix_embedding
+from seedcli.workflows.detokenize.fill import (
+    Fill,
+    check_filling_llm,
+    locate_filling_llm,
+    prefix_embedding,
+)
 from seedcli.workflows.detokenize.paths import choose_paths
 
 if TYPE_CHECKING:
@@ -43,7 +55,8 @@ class Settings:
         seed: Seed of the first picture; picture i is drawn with `seed + i`.
         negative: File with the codes of an image to move away from: one for all, or one for each.
         codes_only: Keeps this many codes of each image and fills the others.
-        fill: What the others become: the mean code vector of each position, or what the language model `llm` continues with.
+        fill: What the others become: the mean code vector of each position, or what the language
+            model `llm` continues with.
         llm: Preset, folder or hub id; by default the language model that belongs to `model`.
         batch_size: Pictures drawn together.
         force: Draw codes of another model, and replace files that are not ours.
@@ -67,7 +80,9 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One picture to draw: `facts` goes into the file and, with source and output, into the result."""
+    """One picture to draw: `facts` goes into the file and, with source and
+    output, into the result.
+    """
 
     image: CodedImage
     path: Path
@@ -104,9 +119,15 @@ class Plan:
 
 
 def plan(
-    words: Sequence[str], output: Path, settings: Settings, *, stdin: BinaryIO | None = None, reporter: Reporter | None = None
+    words: Sequence[str],
+    output: Path,
+    settings: Settings,
+    *,
+    stdin: BinaryIO | None = None,
+    reporter: Reporter | None = None,
 ) -> Plan:
-    """Reads and checks all codes, chooses the names of all pictures, and looks at what is there already.
+    """Reads and checks all codes, chooses the names of all pictures, and looks at
+    what is there already.
 
     Args:
         words: One file or folder, `-` or nothing for `stdin`, or the integers themselves.
@@ -116,7 +137,8 @@ def plan(
         reporter: Hears of what one should know.
 
     Raises:
-        UsageError: Malformed codes, or settings that do not go together; nothing is drawn when one line of many is wrong.
+        UsageError: Malformed codes, or settings that do not go together; nothing is drawn when one
+            line of many is wrong.
         DataError: Codes of another model, unreadable input, a file in the way.
     """
     reporter = reporter or Reporter()
@@ -125,24 +147,34 @@ def plan(
     steps = config.detokenize.steps if settings.steps is None else settings.steps
     guidance = config.detokenize.guidance if settings.guidance is None else settings.guidance
     if settings.codes_only is not None and settings.codes_only > config.qformer.num_queries:
-        raise UsageError(f"--codes-only {settings.codes_only}: an image has {config.qformer.num_queries} codes")
+        raise UsageError(
+            f"--codes-only {settings.codes_only}: an image has {config.qformer.num_queries} codes"
+        )
     if settings.negative is not None and guidance <= 1:
         raise UsageError(
-            f"--negative has no effect with --guidance {guidance:g}", remedy="guidance must be over 1 to move away from something"
+            f"--negative has no effect with --guidance {guidance:g}",
+            remedy="guidance must be over 1 to move away from something",
         )
 
     images = list(islice(_read(words, stdin, model), settings.limit))
     if not images:
-        raise UsageError(f"{_name(words)} holds no codes", remedy="seed tokenize img.jpg | seed detokenize -o out.png")
+        raise UsageError(
+            f"{_name(words)} holds no codes",
+            remedy="seed tokenize img.jpg | seed detokenize -o out.png",
+        )
     if settings.seed + len(images) > _MAX_SEED:
-        raise UsageError(f"--seed {settings.seed} is too large for {len(images)} images; seeds end at {_MAX_SEED - 1}")
+        raise UsageError(
+            f"--seed {settings.seed} is too large for {len(images)} images; seeds end at "
+            f"{_MAX_SEED - 1}"
+        )
     _check(images, model, settings.force, reporter)
     negatives: list[CodedImage] = []
     if settings.negative is not None:
         negatives = list(_read([str(settings.negative)], None, model))
         if len(negatives) not in (1, len(images)):
             raise UsageError(
-                f"{settings.negative} holds {len(negatives)} images; --negative takes one for all, or one for each of {len(images)}"
+                f"{settings.negative} holds {len(negatives)} images; --negative takes one for all, "
+                f"or one for each of {len(images)}"
             )
         _check(negatives, model, settings.force, reporter)
 
@@ -155,7 +187,9 @@ def plan(
         fill = {"llm": llm.facts.name, "llm_digest": weights_digest(llm.folder)}
 
     pictures = []
-    for index, (image, path) in enumerate(zip(images, choose_paths([image.source for image in images], output), strict=True)):
+    for index, (image, path) in enumerate(
+        zip(images, choose_paths([image.source for image in images], output), strict=True)
+    ):
         facts = {
             "codes": list(image.codes),
             "model": config.name,
@@ -168,18 +202,38 @@ def plan(
             facts["negative"] = list(negatives[index % len(negatives)].codes)
         if settings.codes_only is not None:
             prefixes = bool(model.trained.get("trained_with_prefixes"))
-            facts |= {"codes_only": settings.codes_only, "fill": settings.fill, "trained_with_prefixes": prefixes, **fill}
-        pictures.append(Picture(image=image, path=path, facts=facts, kept=_is_kept(path, facts, settings)))
-    return Plan(settings=settings, model=model, steps=steps, guidance=guidance, pictures=pictures, negatives=negatives, llm=llm)
+            facts |= {
+                "codes_only": settings.codes_only,
+                "fill": settings.fill,
+                "trained_with_prefixes": prefixes,
+                **fill,
+            }
+        pictures.append(
+            Picture(image=image, path=path, facts=facts, kept=_is_kept(path, facts, settings))
+        )
+    return Plan(
+        settings=settings,
+        model=model,
+        steps=steps,
+        guidance=guidance,
+        pictures=pictures,
+        negatives=negatives,
+        llm=llm,
+    )
 
 
-def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Reporter | None = None) -> Iterator[dict[str, Any]]:
-    """Draws the pictures of a plan and gives one result as each is on disk; whoever stops early keeps those.
+def draw(
+    plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Reporter | None = None
+) -> Iterator[dict[str, Any]]:
+    """Draws the pictures of a plan and gives one result as each is on disk; whoever
+    stops early keeps those.
 
-    A batch is the same images in every run, so that a resumed run gives the bytes of an undisturbed one.
+    A batch is the same images in every run, so that a resumed run gives the bytes
+    of an undisturbed one.
 
     Raises:
-        DataError: Weights or decoder are missing or do not fit, codes of another model, a picture cannot be written.
+        DataError: Weights or decoder are missing or do not fit, codes of another model, a
+            picture cannot be written.
         NumericalError: The decoder produced NaN.
     """
     reporter = reporter or Reporter()
@@ -192,15 +246,25 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
     from seedcli.models.drawing.unclip import load_decoder
     from seedcli.models.weights.load import find_decoder, load_seed_tokenizer
 
-    # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines with and without a GPU.
+    # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines
+    # with and without a GPU.
     tokenizer = load_seed_tokenizer(settings.model, device="cpu", reporter=reporter)
     if plan.model.fingerprint is None:
         known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
-        _check_fingerprints([picture.image for picture in pictures] + plan.negatives, known, settings.force, reporter)
+        _check_fingerprints(
+            [picture.image for picture in pictures] + plan.negatives,
+            known,
+            settings.force,
+            reporter,
+        )
         if plan.llm is not None:
             check_filling_llm(plan.llm, known, force=settings.force, reporter=reporter)
         pictures = [_with_fingerprint(picture, tokenizer.fingerprint) for picture in pictures]
-    advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
+    advice = (
+        "; it was trained on emoji, --model seed-2 is the one for photographs"
+        if tokenizer.name == "seed-nano"
+        else ""
+    )
     reporter.note(f"pictures by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
     target = pick_device(device)
     decoder = load_decoder(
@@ -212,17 +276,25 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
     embed = None
     if settings.codes_only is not None:
         named = plan.llm and plan.llm.model
-        embed = prefix_embedding(tokenizer, plan.model, settings.codes_only, llm=named, device=device, reporter=reporter)
+        embed = prefix_embedding(
+            tokenizer, plan.model, settings.codes_only, llm=named, device=device, reporter=reporter
+        )
     with reporter.progress("drawing", len(pictures)) as progress:
         for start in range(0, len(pictures), settings.batch_size):
             batch = pictures[start : start + settings.batch_size]
             if not all(picture.kept for picture in batch):
-                negatives = plan.negatives[start : start + settings.batch_size] if len(plan.negatives) > 1 else plan.negatives
+                negatives = (
+                    plan.negatives[start : start + settings.batch_size]
+                    if len(plan.negatives) > 1
+                    else plan.negatives
+                )
                 codes, completed = _codes(picture.image for picture in batch), None
                 if embed is None:
                     embeddings = tokenizer.decode(codes)
                 else:
-                    embeddings, completed = embed(codes, [picture.facts["seed"] for picture in batch])
+                    embeddings, completed = embed(
+                        codes, [picture.facts["seed"] for picture in batch]
+                    )
                 if completed is not None:
                     batch = [
                         dataclasses.replace(picture, facts=picture.facts | {_COMPLETED: row})
@@ -238,7 +310,14 @@ def draw(plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Rep
                 )
                 for picture, drawing in zip(batch, drawn, strict=True):
                     if not picture.kept:
-                        save_image(drawing, picture.path, text={PNG_KEY: json.dumps(picture.facts), "Software": "seed detokenize"})
+                        save_image(
+                            drawing,
+                            picture.path,
+                            text={
+                                PNG_KEY: json.dumps(picture.facts),
+                                "Software": "seed detokenize",
+                            },
+                        )
                     yield _result(picture)
                     progress.advance()
             else:
@@ -251,7 +330,9 @@ def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> It
     if words == ["-"] or not words:
         if stdin is None or (not words and stdin.isatty()):
             raise UsageError(
-                "no codes given", remedy="pass a file, 32 integers, or pipe them in: seed tokenize img.jpg | seed detokenize -o out.png"
+                "no codes given",
+                remedy="pass a file, 32 integers, or pipe them in: seed tokenize img.jpg | seed "
+                "detokenize -o out.png",
             )
         return read_code_lines(stdin, "stdin", num_queries=num_queries)
     path = Path(words[0]).expanduser()
@@ -269,37 +350,57 @@ def _read_shards(path: Path) -> Iterator[CodedImage]:
     made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
     for shard in shards.paths:
         for number, row in enumerate(read_rows(shard)):
-            yield CodedImage(codes=[int(code) for code in row.codes], where=f"{shard}, row {number}", source=row.source, **made_by)
+            yield CodedImage(
+                codes=[int(code) for code in row.codes],
+                where=f"{shard}, row {number}",
+                source=row.source,
+                **made_by,
+            )
 
 
 def _name(words: Sequence[str]) -> str:
     return "stdin" if not words or list(words) == ["-"] else " ".join(words)
 
 
-def _check(images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter) -> None:
+def _check(
+    images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter
+) -> None:
     if model.fingerprint is not None:
         _check_fingerprints(images, model, force, reporter)
     for image in images:
-        check_codes(image.codes, num_codes=model.config.codebook.num_codes, num_queries=model.config.qformer.num_queries, where=image.where)
+        check_codes(
+            image.codes,
+            num_codes=model.config.codebook.num_codes,
+            num_queries=model.config.qformer.num_queries,
+            where=image.where,
+        )
 
 
-def _check_fingerprints(images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter) -> None:
+def _check_fingerprints(
+    images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter
+) -> None:
     others = [image for image in images if image.fingerprint not in (None, model.fingerprint)]
     if not others:
         return
     first = others[0]
     message = (
-        f"{first.where}: these codes were made by {first.model or 'another model'} ({first.fingerprint}), "
-        f"not by {model.config.name} ({model.fingerprint}); so were {len(others)} of {len(images)}"
+        f"{first.where}: these codes were made by {first.model or 'another model'} "
+        f"({first.fingerprint}), not by {model.config.name} ({model.fingerprint}); so were "
+        f"{len(others)} of {len(images)}"
     )
     if not force:
-        named = f"--model {first.model}" if first.model and first.model != model.config.name else "--model with the model that made them"
+        named = (
+            f"--model {first.model}"
+            if first.model and first.model != model.config.name
+            else "--model with the model that made them"
+        )
         raise DataError(message, remedy=f"{named}; or --force to draw them all the same")
     reporter.warn(message)
 
 
 def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
-    """Whether an earlier run has drawn this very picture and `resume` keeps it; refuses to replace what is not ours.
+    """Whether an earlier run has drawn this very picture and `resume` keeps it; refuses to
+    replace what is not ours.
 
     Raises:
         DataError: The file in the way was not drawn by us.
@@ -308,11 +409,20 @@ def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
         return False
     earlier = read_picture_facts(path)
     if earlier is None and not settings.force:
-        raise DataError(f"{path} exists and is no picture of seed detokenize", remedy="choose another -o, or --force to replace it")
+        raise DataError(
+            f"{path} exists and is no picture of seed detokenize",
+            remedy="choose another -o, or --force to replace it",
+        )
     if not settings.resume or earlier is None:
         return False
-    wanted = facts if facts["fingerprint"] else {key: value for key, value in facts.items() if key != "fingerprint"}
-    return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) - {_COMPLETED} <= set(facts)
+    wanted = (
+        facts
+        if facts["fingerprint"]
+        else {key: value for key, value in facts.items() if key != "fingerprint"}
+    )
+    return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) - {
+        _COMPLETED
+    } <= set(facts)
 
 
 def _codes(images: Iterable[CodedImage]) -> Tensor:
@@ -322,10 +432,14 @@ def _codes(images: Iterable[CodedImage]) -> Tensor:
 
 
 def _with_fingerprint(picture: Picture, fingerprint: str) -> Picture:
-    """The picture with a fingerprint that only the weights could tell; one of other weights is not kept."""
+    """The picture with a fingerprint that only the weights could tell; one of
+    other weights is not kept.
+    """
     earlier = read_picture_facts(picture.path) if picture.kept else None
     kept = earlier is not None and earlier.get("fingerprint") == fingerprint
-    return dataclasses.replace(picture, facts=picture.facts | {"fingerprint": fingerprint}, kept=kept)
+    return dataclasses.replace(
+        picture, facts=picture.facts | {"fingerprint": fingerprint}, kept=kept
+    )
 
 
 def _result(picture: Picture) -> dict[str, Any]:
@@ -333,4 +447,6 @@ def _result(picture: Picture) -> dict[str, Any]:
     if not picture.kept:
         return result
     earlier = read_picture_facts(picture.path) or {}
-    return result | {name: earlier[name] for name in (_COMPLETED,) if name in earlier} | {"kept": True}
+    return (
+        result | {name: earlier[name] for name in (_COMPLETED,) if name in earlier} | {"kept": True}
+    )

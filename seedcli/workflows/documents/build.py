@@ -1,7 +1,8 @@
 """`seed tokens build`: published sets and a user's own conversations -> token shards of documents.
 
-Three passes, each of which a killed run takes up again: the documents are listed with the pictures that they name; the pictures are
-tokenised, each once, as `seed tokenize` does it; documents and codes are put together, shard by shard.
+Three passes, each of which a killed run takes up again: the documents are listed with the pictures
+that they name; the pictures are tokenised, each once, as `seed tokenize` does it; documents and
+codes are put together, shard by shard.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.data.documents.columns import DocumentRow
 from seedcli.data.published_sets.formats import FORMATS, set_format
-from seedcli.data.published_sets.job import CodesOfPictures, DocumentListing, check_listing, freeze_documents, read_pictures
+from seedcli.data.published_sets.job import (
+    CodesOfPictures,
+    DocumentListing,
+    check_listing,
+    freeze_documents,
+    read_pictures,
+)
 from seedcli.data.published_sets.picture_finder import PictureFinder
 from seedcli.data.tokens.job import Outcome, PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
@@ -78,7 +85,9 @@ class BuildRequest:
 
     @property
     def errors_path(self) -> Path:
-        """The file that names every document that failed, and every picture that one goes without."""
+        """The file that names every document that failed, and every picture
+        that one goes without.
+        """
         return self.output / "errors.jsonl"
 
     def pictures(self) -> TokenizeRequest:
@@ -121,12 +130,18 @@ class BuildSummary:
 
     def as_result(self) -> dict[str, Any]:
         """The object that the command prints."""
-        values = {name: value for name, value in dataclasses.asdict(self).items() if value is not None and name not in ("content", "rows")}
+        values = {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if value is not None and name not in ("content", "rows")
+        }
         return {"output": values.pop("output"), _UNITS[self.content]: self.rows, **values}
 
 
 def formats() -> Iterator[dict[str, Any]]:
-    """One record for each published layout: its format, what is in it, the files to name, forms that read it, and where it is described."""
+    """One record for each published layout: its format, what is in it, the files to name, forms
+    that read it, and where it is described.
+    """
     for name, one in FORMATS.items():
         for layout in one.layouts:
             yield {
@@ -144,20 +159,30 @@ def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSumma
 
     Raises:
         UsageError: No such format, no inputs, or started as one of several processes.
-        DataError: Files that are missing or unreadable, no picture where they were said to be, codes of another tokenizer in the rows, an
-            output that another run left unfinished, or a resumed run whose settings differ.
+        DataError: Files that are missing or unreadable, no picture where they were said to be,
+            codes of another tokenizer in the rows, an output that another run left unfinished, or a
+            resumed run whose settings differ.
     """
     started = time.monotonic()
     if joins_another():
-        raise UsageError(f"{COMMAND} is started once, not by torchrun or srun for each rank", remedy="Say --nproc N for N processes.")
+        raise UsageError(
+            f"{COMMAND} is started once, not by torchrun or srun for each rank",
+            remedy="Say --nproc N for N processes.",
+        )
     layout = set_format(request.format)
     job = _open_job(request, reporter)
-    open_shards = [shard for shard in job.shards if not (request.output / f"{shard.name}.parquet").exists()]
+    open_shards = [
+        shard for shard in job.shards if not (request.output / f"{shard.name}.parquet").exists()
+    ]
     if open_shards:
-        header = dataclasses.replace(_tokenize_pictures(request, job, reporter), content=layout.content)
+        header = dataclasses.replace(
+            _tokenize_pictures(request, job, reporter), content=layout.content
+        )
         refuse_other_codes(job.settings["fingerprints"], header.fingerprint, model=header.tokenizer)
         codes = CodesOfPictures(request.workspace, job.settings["pictures"], header.num_queries)
-        with reporter.progress("put together", sum(shard.num_items for shard in open_shards)) as progress:
+        with reporter.progress(
+            "put together", sum(shard.num_items for shard in open_shards)
+        ) as progress:
             for shard in open_shards:
                 _write_shard(request, job, shard, header, codes, keeps_rest=layout.keeps_rest)
                 progress.advance(shard.num_items)
@@ -185,7 +210,8 @@ def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSumma
 
 
 def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str, Any]:
-    """What `run` would do, without torch: the inputs are read, the pictures looked for, nothing is written.
+    """What `run` would do, without torch: the inputs are read, the pictures looked
+    for, nothing is written.
 
     Raises:
         UsageError, DataError: As `run`.
@@ -223,14 +249,21 @@ def _check_place(request: BuildRequest) -> None:
     """What can be refused before anything is read."""
     set_format(request.format)
     if request.output.suffix in (".jsonl", ".json", ".parquet", ".txt", ".tar"):
-        raise UsageError(f"-o {request.output}: the output is a folder of shards", remedy=f"Say -o {request.output.with_suffix('')}")
+        raise UsageError(
+            f"-o {request.output}: the output is a folder of shards",
+            remedy=f"Say -o {request.output.with_suffix('')}",
+        )
     if (request.workspace / "manifest.json").exists():
         if not request.resume:
             raise DataError(
-                f"{request.output} holds a run of seed already", remedy="--resume continues it; or name another folder with -o."
+                f"{request.output} holds a run of seed already",
+                remedy="--resume continues it; or name another folder with -o.",
             )
     elif any(request.output.glob("*.parquet")):
-        raise DataError(f"{request.output} holds parquet files that this command did not plan", remedy="Name a new folder with -o.")
+        raise DataError(
+            f"{request.output} holds parquet files that this command did not plan",
+            remedy="Name a new folder with -o.",
+        )
 
 
 def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
@@ -259,7 +292,9 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
                     progress.advance()
 
             sizes = {"name": request.name, "shard_size": request.shard_size}
-            return freeze_documents(request.workspace, listing, counted(), settings, **sizes, codes=codes)
+            return freeze_documents(
+                request.workspace, listing, counted(), settings, **sizes, codes=codes
+            )
     for name, value in settings.items():
         stored = job.settings.get(name)
         if stored != value and not (name in ("inputs", "images", "codes") and not value):
@@ -275,7 +310,9 @@ def _listing(request: BuildRequest, reporter: Reporter) -> DocumentListing:
 
     config = describe(request.model, reporter=reporter).config
     places = request.images or tuple(dict.fromkeys(Path(one).parent for one in request.inputs))
-    finder = PictureFinder([place for place in places if request.images or place.is_dir()], request.frames)
+    finder = PictureFinder(
+        [place for place in places if request.images or place.is_dir()], request.frames
+    )
     sizes = {"num_queries": config.qformer.num_queries, "num_codes": config.codebook.num_codes}
     return DocumentListing(set_format(request.format), finder, name=request.name, **sizes)
 
@@ -289,8 +326,9 @@ def _known_codes(request: BuildRequest) -> KnownCodes | None:
     codes, fingerprint = KnownCodes(request.codes), describe(request.model).fingerprint
     if fingerprint not in (None, codes.header.fingerprint):
         raise DataError(
-            f"--codes {request.codes[0]}: codes of {codes.header.tokenizer} ({codes.header.fingerprint[:12]}), but the model at hand is "
-            f"{request.model} ({fingerprint[:12]})",
+            f"--codes {request.codes[0]}: codes of {codes.header.tokenizer} "
+            f"({codes.header.fingerprint[:12]}), but the model at hand is {request.model} "
+            f"({fingerprint[:12]})",
             remedy=f"Say --model {codes.header.tokenizer}, or leave --codes out.",
         )
     return codes
@@ -301,11 +339,14 @@ def _lines(request: BuildRequest, listing: DocumentListing) -> Iterator[dict[str
 
     paths = [Path(one) for one in request.inputs]
     if not paths:
-        raise UsageError("no INPUT", remedy="Name the set's annotation files; which, says: seed tokens formats")
+        raise UsageError(
+            "no INPUT", remedy="Name the set's annotation files; which, says: seed tokens formats"
+        )
     gone = [str(path) for path in paths if not path.is_file()]
     if gone:
         raise DataError(
-            f"no such file: {', '.join(gone[:5])}", remedy="Check the path; which files a format reads, says: seed tokens formats"
+            f"no such file: {', '.join(gone[:5])}",
+            remedy="Check the path; which files a format reads, says: seed tokens formats",
         )
     if len(set(paths)) < len(paths):
         raise UsageError("an INPUT is named twice", remedy="Name each file once.")
@@ -324,7 +365,8 @@ def refuse_other_codes(found: Any, fingerprint: str, *, model: str) -> None:
     others = sorted(set(found) - {fingerprint})
     if others:
         raise DataError(
-            f"rows carry codes of another model ({others[0][:12]}), the model at hand is {model} ({fingerprint[:12]})",
+            f"rows carry codes of another model ({others[0][:12]}), the model at hand is {model} "
+            f"({fingerprint[:12]})",
             remedy="Name that model with --model, or the pictures by path instead of codes.",
         )
 
@@ -336,7 +378,9 @@ def _tokenize_pictures(request: BuildRequest, job: TokenJob, reporter: Reporter)
         return read_header(known)
     if not job.settings["to_tokenize"]:
         tokenizer = load_tokenizer(pictures, reporter)
-        with Encoder.open(tokenizer, pictures.image_handling, pictures.batch_size, workers=0) as encoder:
+        with Encoder.open(
+            tokenizer, pictures.image_handling, pictures.batch_size, workers=0
+        ) as encoder:
             return encoder.header(pictures.image_handling, pictures.numerics)
     tokenize(pictures, entries=read_pictures(request.workspace), reporter=reporter)
     header = read_header(find_shards(pictures.output)[0])
@@ -346,7 +390,13 @@ def _tokenize_pictures(request: BuildRequest, job: TokenJob, reporter: Reporter)
 
 
 def _write_shard(
-    request: BuildRequest, job: TokenJob, shard: PlannedShard, header: ShardHeader, codes: CodesOfPictures, *, keeps_rest: bool
+    request: BuildRequest,
+    job: TokenJob,
+    shard: PlannedShard,
+    header: ShardHeader,
+    codes: CodesOfPictures,
+    *,
+    keeps_rest: bool,
 ) -> None:
     """Documents and codes -> errors and shard, in this order: where a shard is, its errors are."""
     failed: list[tuple[int, Outcome]] = []
@@ -355,7 +405,10 @@ def _write_shard(
         row, problems = codes.row(line, keeps_rest=keeps_rest)
         left_out += len(problems) if row else 0
         note = " (left out)" if row else ""
-        failed += [(index, Outcome(line["key"], line["source"], None, None, None, problem + note)) for problem in problems]
+        failed += [
+            (index, Outcome(line["key"], line["source"], None, None, None, problem + note))
+            for problem in problems
+        ]
     job.write_errors(shard.name, failed)
 
     def rows() -> Iterator[DocumentRow]:
@@ -365,5 +418,14 @@ def _write_shard(
                 yield row
 
     names = [Path(name).name for name in job.settings["inputs"]]
-    made_from = shard.made_from() | {"format": request.format, "inputs": names, "num_items": shard.num_items, "pictures_left_out": left_out}
-    write_shard(request.output / f"{shard.name}.parquet", dataclasses.replace(header, made_from=made_from), rows())
+    made_from = shard.made_from() | {
+        "format": request.format,
+        "inputs": names,
+        "num_items": shard.num_items,
+        "pictures_left_out": left_out,
+    }
+    write_shard(
+        request.output / f"{shard.name}.parquet",
+        dataclasses.replace(header, made_from=made_from),
+        rows(),
+    )

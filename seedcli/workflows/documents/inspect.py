@@ -16,7 +16,15 @@ import numpy as np
 from seedcli.console import Reporter
 from seedcli.data.documents.columns import DocumentRow, pack_document
 from seedcli.data.tokens.job import open_job
-from seedcli.data.tokens.shards import ShardHeader, TokenRow, find_shards, open_shards, read_header, read_rows, write_shard
+from seedcli.data.tokens.shards import (
+    ShardHeader,
+    TokenRow,
+    find_shards,
+    open_shards,
+    read_header,
+    read_rows,
+    write_shard,
+)
 from seedcli.errors import DataError
 
 
@@ -38,11 +46,14 @@ def info(inputs: Sequence[str | Path]) -> dict[str, Any]:
 
 
 def _unit(header: ShardHeader) -> str:
-    return {"images": "images", "segments": "documents", "messages": "conversations"}[header.content]
+    return {"images": "images", "segments": "documents", "messages": "conversations"}[
+        header.content
+    ]
 
 
 def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
-    """The first rows: images as the lines that `seed tokenize` would have printed, documents with their segments or messages.
+    """The first rows: images as the lines that `seed tokenize` would have printed, documents with
+    their segments or messages.
 
     Raises:
         DataError: As `info`.
@@ -52,18 +63,38 @@ def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
         made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
         meta = json.loads(row.meta) if row.meta else None
         if isinstance(row, TokenRow):
-            record = {"source": row.source, "codes": row.codes.tolist(), **made_by, "key": row.key, "text": row.text, "meta": meta}
+            record = {
+                "source": row.source,
+                "codes": row.codes.tolist(),
+                **made_by,
+                "key": row.key,
+                "text": row.text,
+                "meta": meta,
+            }
         else:
-            said = pack_document(row, shards.header.content, num_queries=shards.header.num_queries, num_codes=shards.header.num_codes)
-            record = {"source": row.source, shards.header.content: said, **made_by, "key": row.key, "meta": meta}
+            said = pack_document(
+                row,
+                shards.header.content,
+                num_queries=shards.header.num_queries,
+                num_codes=shards.header.num_codes,
+            )
+            record = {
+                "source": row.source,
+                shards.header.content: said,
+                **made_by,
+                "key": row.key,
+                "meta": meta,
+            }
         yield {name: value for name, value in record.items() if value is not None}
 
 
 def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> dict[str, Any]:
-    """Reads every row and lists what is wrong: unreadable files, counts, codes out of range, repeated keys, a mix, an unfinished run.
+    """Reads every row and lists what is wrong: unreadable files, counts, codes out of range,
+    repeated keys, a mix, an unfinished run.
 
     Returns:
-        `shards`, their rows (`images`, `documents` or `conversations`), and `problems`: a list of sentences, empty if all is well.
+        `shards`, their rows (`images`, `documents` or `conversations`), and `problems`: a list of
+        sentences, empty if all is well.
 
     Raises:
         DataError: There is nothing to verify.
@@ -86,21 +117,35 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
             else:
                 rows += count
                 if count != header.count:
-                    problems.append(f"{path}: its header says {header.count} {_unit(header)}, it holds {count}")
+                    problems.append(
+                        f"{path}: its header says {header.count} {_unit(header)}, it holds {count}"
+                    )
             progress.advance()
     if len(fingerprints) > 1:
-        problems.append("shards of several tokenizers: " + ", ".join(f"{path} ({name})" for name, path in fingerprints.items()))
+        problems.append(
+            "shards of several tokenizers: "
+            + ", ".join(f"{path} ({name})" for name, path in fingerprints.items())
+        )
     if len(contents) > 1:
-        problems.append("shards of several contents: " + ", ".join(f"{path} ({name})" for name, path in contents.items()))
+        problems.append(
+            "shards of several contents: "
+            + ", ".join(f"{path} ({name})" for name, path in contents.items())
+        )
     for folder in (Path(one) for one in inputs if Path(one).is_dir()):
         job = open_job(folder / ".seed")
-        missing = [shard.name for shard in job.shards if not (folder / f"{shard.name}.parquet").exists()] if job else []
+        missing = (
+            [shard.name for shard in job.shards if not (folder / f"{shard.name}.parquet").exists()]
+            if job
+            else []
+        )
         if missing:
             problems.append(
-                f"{folder}: {len(missing)} of {len(job.shards)} shards are not finished ({missing[0]}, ...); "
-                f"{job.settings.get('command', 'seed tokenize')} --resume"
+                f"{folder}: {len(missing)} of {len(job.shards)} shards are not finished "
+                f"({missing[0]}, ...); {job.settings.get('command', 'seed tokenize')} --resume"
             )
-        problems += [f"{left}: left by an interrupted run" for left in sorted(folder.glob("*.partial"))]
+        problems += [
+            f"{left}: left by an interrupted run" for left in sorted(folder.glob("*.partial"))
+        ]
     unit = _unit(header) if len(contents) == 1 else "rows"
     return {"shards": len(paths), unit: rows, "problems": problems}
 
@@ -118,14 +163,17 @@ def _verify_rows(path: Path, header: ShardHeader, keys: set[bytes], problems: li
         repeated += int(digest in keys)
         keys.add(digest)
     if out_of_range:
-        problems.append(f"{path}: {out_of_range} images with codes outside 0..{header.num_codes - 1}")
+        problems.append(
+            f"{path}: {out_of_range} images with codes outside 0..{header.num_codes - 1}"
+        )
     if repeated:
         problems.append(f"{path}: {repeated} keys that occurred before")
     return count
 
 
 def stats(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> dict[str, Any]:
-    """How the codebook is used: share of codes seen, perplexity, entropy of each position in bits, most frequent codes; captions too.
+    """How the codebook is used: share of codes seen, perplexity, entropy of each position in bits,
+    most frequent codes; captions too.
 
     Raises:
         DataError: As `info`.
@@ -155,7 +203,9 @@ def stats(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> d
         "codebook_usage": round(float((total > 0).mean()), 4),
         "codebook_perplexity": round(float(2 ** _entropy_bits(total)), 1),
         "position_entropy_bits": [round(_entropy_bits(row), 3) for row in counts],
-        "most_frequent_codes": [[code, round(count / max(int(total.sum()), 1), 4)] for code, count in frequent if count],
+        "most_frequent_codes": [
+            [code, round(count / max(int(total.sum()), 1), 4)] for code, count in frequent if count
+        ],
     }
 
 
@@ -164,11 +214,19 @@ def _entropy_bits(counts: np.ndarray) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def merge(inputs: Sequence[str | Path], output: Path, *, shard_size: int | None = None, reporter: Reporter = Reporter()) -> dict[str, Any]:
-    """Shards of one tokenizer -> one file, or, with `shard_size`, a folder of files of that many rows; rows stay in order.
+def merge(
+    inputs: Sequence[str | Path],
+    output: Path,
+    *,
+    shard_size: int | None = None,
+    reporter: Reporter = Reporter(),
+) -> dict[str, Any]:
+    """Shards of one tokenizer -> one file, or, with `shard_size`, a folder of files of that many
+    rows; rows stay in order.
 
     Raises:
-        DataError: Shards of several tokenizers, of different image handling or numerics, or an output that exists.
+        DataError: Shards of several tokenizers, of different image handling or numerics, or
+            an output that exists.
     """
     shards = open_shards(inputs)
     compared = ("image_handling", "numerics", "dtype", "num_queries", "num_codes")
@@ -177,15 +235,21 @@ def merge(inputs: Sequence[str | Path], output: Path, *, shard_size: int | None 
         for name in compared:
             if getattr(header, name) != getattr(shards.header, name):
                 raise DataError(
-                    f"{path}: its {name} is {getattr(header, name)}, that of {shards.paths[0]} is {getattr(shards.header, name)}",
+                    f"{path}: its {name} is {getattr(header, name)}, that of {shards.paths[0]} is "
+                    f"{getattr(shards.header, name)}",
                     remedy="Such codes do not belong in one shard; merge them apart.",
                 )
-    header = dataclasses.replace(shards.header, made_from={"kind": "shards", "names": [path.name for path in shards.paths]})
+    header = dataclasses.replace(
+        shards.header, made_from={"kind": "shards", "names": [path.name for path in shards.paths]}
+    )
     rows: Iterator[Any] = iter(shards)
     output.parent.mkdir(parents=True, exist_ok=True)
     if shard_size is None:
         if output.suffix != ".parquet":
-            raise DataError(f"-o {output}: a single shard ends in .parquet", remedy="Name it so, or give --shard-size for a folder.")
+            raise DataError(
+                f"-o {output}: a single shard ends in .parquet",
+                remedy="Name it so, or give --shard-size for a folder.",
+            )
         written = [write_shard(output, header, rows)]
     else:
         if output.is_dir() and any(output.iterdir()):
@@ -194,6 +258,12 @@ def merge(inputs: Sequence[str | Path], output: Path, *, shard_size: int | None 
         written = []
         with reporter.progress("merge", len(shards)) as progress:
             while part := list(itertools.islice(rows, shard_size)):
-                written.append(write_shard(output / f"merged-{len(written):06d}.parquet", header, part))
+                written.append(
+                    write_shard(output / f"merged-{len(written):06d}.parquet", header, part)
+                )
                 progress.advance(len(part))
-    return {"output": str(output), "shards": len(written), _unit(header): sum(one.count for one in written)}
+    return {
+        "output": str(output),
+        "shards": len(written),
+        _unit(header): sum(one.count for one in written),
+    }

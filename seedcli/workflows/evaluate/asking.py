@@ -1,6 +1,8 @@
-"""A language model that a benchmark asks about pictures: how it is asked, and its answers in batches. Weights are loaded at first use.
+"""A language model that a benchmark asks about pictures: how it is asked, and its answers in
+batches. Weights are loaded at first use.
 
-Everything that decides an answer is in `AskedModel.settings`, since settings are what makes published figures hard to repeat.
+Everything that decides an answer is in `AskedModel.settings`, since settings are what makes
+published figures hard to repeat.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Codes, Message, Piece, Segment
 from seedcli.data.documents.sequences import encode_prompt, encode_segments
 from seedcli.errors import UsageError
-from seedcli.models.language.generate import Quantization, SamplingSettings, SeedLlama, load_language_model
+from seedcli.models.language.generate import (
+    Quantization,
+    SamplingSettings,
+    SeedLlama,
+    load_language_model,
+)
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
 from seedcli.workflows.evaluate.pictures import EvalPictures
@@ -35,8 +42,9 @@ class AskSettings:
     Attributes:
         model: Language model: preset, folder or hub id.
         tokenizer: Visual tokenizer in place of the one that the language model names.
-        template: How a question is written: a conversation as the model was taught, or `plain`, pictures and words and nothing else. None
-            takes what the model's folder states, `plain` for a model that was not taught conversations.
+        template: How a question is written: a conversation as the model was taught, or `plain`,
+            pictures and words and nothing else. None takes what the model's folder states, `plain`
+            for a model that was not taught conversations.
         temperature: 0 takes the likeliest token.
         top_p: Of sampling.
         num_beams: Beams of beam search; 1 is none.
@@ -80,11 +88,13 @@ class AskedModel:
     """
 
     def __init__(self, settings: AskSettings, *, reporter: Reporter | None = None):
-        """Finds the model and checks what goes together; loads nothing but a visual tokenizer whose files do not state its fingerprint.
+        """Finds the model and checks what goes together; loads nothing but a visual tokenizer whose
+        files do not state its fingerprint.
 
         Raises:
             UsageError: No such model, or settings of sampling that do not exist.
-            DataError: Files are missing, or the visual tokenizer's codes are not those that the language model speaks.
+            DataError: Files are missing, or the visual tokenizer's codes are not those that the
+                language model speaks.
         """
         self._settings, self._reporter = settings, reporter or Reporter()
         self.sampling = SamplingSettings(
@@ -94,13 +104,22 @@ class AskedModel:
             max_new_tokens=settings.max_new_tokens,
             seed=settings.seed,
         )
-        self._files = locate_llm(settings.model, tokenizer=settings.tokenizer, reporter=self._reporter)
+        self._files = locate_llm(
+            settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
+        )
         self._facts = self._files.facts
         self.pictures = EvalPictures(
-            self._facts.visual_tokenizer, steps=None, guidance=None, device=settings.device, dtype="auto", reporter=self._reporter
+            self._facts.visual_tokenizer,
+            steps=None,
+            guidance=None,
+            device=settings.device,
+            dtype="auto",
+            reporter=self._reporter,
         )
         known = dataclasses.replace(self.pictures.visual, fingerprint=self.pictures.fingerprint)
-        check_visual_tokenizer(self._facts, known, chosen=settings.tokenizer is not None, reporter=self._reporter)
+        check_visual_tokenizer(
+            self._facts, known, chosen=settings.tokenizer is not None, reporter=self._reporter
+        )
         self.name = self._facts.name
         self.template: AskTemplate = settings.template or self._facts.template or PLAIN
         self._codes: dict[str, Codes] = {}
@@ -111,9 +130,12 @@ class AskedModel:
         config = self.pictures.visual.config
         decoding = {"temperature": self.sampling.temperature, "num_beams": self.sampling.num_beams}
         decoding |= {"top_p": self.sampling.top_p} if self.sampling.temperature > 0 else {}
-        precise = {"dtype": self._settings.dtype} | ({"quantize": self._settings.quantize} if self._settings.quantize else {})
+        precise = {"dtype": self._settings.dtype} | (
+            {"quantize": self._settings.quantize} if self._settings.quantize else {}
+        )
         return {
-            "language_model": {"name": self.name, "weights": weights_digest(self._files.folder)} | precise,
+            "language_model": {"name": self.name, "weights": weights_digest(self._files.folder)}
+            | precise,
             "tokenizer": self.pictures.name,
             "fingerprint": self.pictures.fingerprint,
             "preprocessing": dataclasses.asdict(config.preprocess.codes),
@@ -134,7 +156,11 @@ class AskedModel:
             quantize=chosen.quantize,
             reporter=self._reporter,
         )
-        hint = "; it knows emoji only, --model seed-llama-8b-sft is one for photographs" if chosen.model == "seed-nano" else ""
+        hint = (
+            "; it knows emoji only, --model seed-llama-8b-sft is one for photographs"
+            if chosen.model == "seed-nano"
+            else ""
+        )
         self._reporter.note(f"{self.name} answers{hint}")
         return llm
 
@@ -147,16 +173,24 @@ class AskedModel:
         new = list({each.stamp: each for each in images if each.stamp not in self._codes}.values())
         for start in range(0, len(new), _MOST_PICTURES):
             part = new[start : start + _MOST_PICTURES]
-            self._codes |= {each.stamp: codes for each, codes in zip(part, self.pictures.read(part), strict=True)}
+            self._codes |= {
+                each.stamp: codes
+                for each, codes in zip(part, self.pictures.read(part), strict=True)
+            }
         return [self._codes[each.stamp] for each in images]
 
-    def prompt(self, pictures: Sequence[Codes], text: str, examples: Sequence[Example] = ()) -> list[int]:
-        """Pictures and what is asked about them -> prompt ids: examples first, pictures before words, as in training.
+    def prompt(
+        self, pictures: Sequence[Codes], text: str, examples: Sequence[Example] = ()
+    ) -> list[int]:
+        """Pictures and what is asked about them -> prompt ids: examples first, pictures before
+        words, as in training.
 
-        `plain` writes the same without turns: picture, question, answer of each example, then pictures and question, all without a
-        separator, as the official few-shot evaluation of pretrained models does.
+        `plain` writes the same without turns: picture, question, answer of each example, then
+        pictures and question, all without a separator, as the official few-shot evaluation of
+        pretrained models does.
 
-        Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/src/data/torchdata_train.py (decode_coco_cap_eval_data).
+        Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/src/data/torchdata_train.py
+        (decode_coco_cap_eval_data).
 
         Raises:
             DataError: Words hold image tokens.
@@ -170,17 +204,24 @@ class AskedModel:
         else:
             messages: list[Message] = []
             for one in examples:
-                messages += [Message("user", (one.picture, one.question)), Message("assistant", (one.answer,))]
+                messages += [
+                    Message("user", (one.picture, one.question)),
+                    Message("assistant", (one.answer,)),
+                ]
             messages.append(Message("user", (*pictures, text)))
             document = conversation_template(self.template, llm.text_tokenizer).prompt(messages)
         return encode_prompt(document, llm.text_tokenizer, llm.vocabulary)
 
     def write(self, prompts: Sequence[Sequence[int]], keys: Sequence[str]) -> list[dict[str, Any]]:
-        """Prompts and keys of their samples -> `answer`, its words; `ended`, False where it ran out of tokens; `pictures`, images in it.
+        """Prompts and keys of their samples -> `answer`, its words; `ended`, False where it ran out
+        of tokens; `pictures`, images in it.
 
-        An answer depends on its own prompt and key alone. Sampled beams share one generator, so they are searched row by row.
+        An answer depends on its own prompt and key alone. Sampled beams share one generator, so
+        they are searched row by row.
         """
-        at_once = 1 if self.sampling.num_beams > 1 and self.sampling.temperature > 0 else len(prompts)
+        at_once = (
+            1 if self.sampling.num_beams > 1 and self.sampling.temperature > 0 else len(prompts)
+        )
         lines = []
         for start in range(0, len(prompts), at_once):
             part = slice(start, start + at_once)
@@ -188,7 +229,13 @@ class AskedModel:
             for answer in self.llm.generate(prompts[part], self.sampling, seeds=seeds):
                 words = [segment for segment in answer.segments if isinstance(segment, str)]
                 pictures = len(answer.segments) - len(words)
-                lines.append({"answer": " ".join(map(str.strip, words)), "ended": answer.ended, "pictures": pictures})
+                lines.append(
+                    {
+                        "answer": " ".join(map(str.strip, words)),
+                        "ended": answer.ended,
+                        "pictures": pictures,
+                    }
+                )
         return lines
 
     def encode_answers(self, answers: Sequence[str], *, ended: bool) -> list[list[int]]:

@@ -1,4 +1,6 @@
-"""`seed eval caption`: a language model describes pictures; its words are scored against reference captions."""
+"""`seed eval caption`: a language model describes pictures; its words are scored
+against reference captions.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ from typing import Any
 import torch
 
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
-from seedcli.benchmarks.caption import CaptionTokenisation, check_tokenisation, score_captions, words_of
+from seedcli.benchmarks.caption import (
+    CaptionTokenisation,
+    check_tokenisation,
+    score_captions,
+    words_of,
+)
 from seedcli.benchmarks.caption_sets import CaptionedPicture, CaptionSet, load_caption_set
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
 from seedcli.console import Reporter
@@ -21,7 +28,8 @@ from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, AskSettings, Ex
 from seedcli.workflows.evaluate.samples import first, mean_metrics, open_samples, sample_seed
 
 NAME_TOPS = (1, 5)
-_SPARE = 8  # examples that are drawn beyond those wanted, since pictures of the described emoji itself are none
+# examples that are drawn beyond those wanted, since pictures of the described emoji itself are none
+_SPARE = 8
 
 
 def run_caption(
@@ -42,18 +50,21 @@ def run_caption(
     output: Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Captions of a split: CIDEr, BLEU-1 to 4 and ROUGE-L, times 100; for emoji also how the right name ranks among those of the split.
+    """Captions of a split: CIDEr, BLEU-1 to 4 and ROUGE-L, times 100; for emoji also how the right
+    name ranks among those of the split.
 
-    A name's rank is by the log-likelihood of the whole answer, its end included, after the same prompt. `name_exact` is the share of
-    written captions that are the name or the label themselves. Metrics of fewer pictures than the whole set are of those alone: CIDEr
-    weighs words by how rare they are in the references that take part.
+    A name's rank is by the log-likelihood of the whole answer, its end included, after the same
+    prompt. `name_exact` is the share of written captions that are the name or the label themselves.
+    Metrics of fewer pictures than the whole set are of those alone: CIDEr weighs words by how rare
+    they are in the references that take part.
 
     Args:
         dataset, split, images, data_root, allow_split: See `load_caption_set`.
         ask: Whom, and how answers are written.
-        prompt: What follows the picture; by default the published request, and nothing for `plain` prompts, as in pretraining.
-        shots: Examples before each picture, drawn for each by the seed. Differs from source: upstream takes pictures like the one that is
-            described, found by retrieval.
+        prompt: What follows the picture; by default the published request, and nothing for `plain`
+            prompts, as in pretraining.
+        shots: Examples before each picture, drawn for each by the seed. Differs from source:
+            upstream takes pictures like the one that is described, found by retrieval.
         shots_split: The split that examples come from.
         cut: What of an answer is scored.
         words: What words are.
@@ -73,57 +84,104 @@ def run_caption(
     check_tokenisation(words)
     load = {"images": images, "data_root": data_root, "reporter": reporter}
     found = load_caption_set(dataset, split=split, allow_split=allow_split, **load)  # type: ignore[arg-type]
-    examples = load_caption_set(dataset, split=shots_split, allow_split=True, **load) if shots else None  # type: ignore[arg-type]
+    examples = (
+        load_caption_set(dataset, split=shots_split, allow_split=True, **load) if shots else None
+    )  # type: ignore[arg-type]
     if examples is not None and shots >= len(examples.pictures):
-        raise UsageError(f"--shots {shots}: split {shots_split} of {found.name} has {len(examples.pictures)} pictures")
+        raise UsageError(
+            f"--shots {shots}: split {shots_split} of {found.name} has "
+            f"{len(examples.pictures)} pictures"
+        )
     model = AskedModel(ask, reporter=reporter)
     if prompt is None:
         prompt = "" if model.template == PLAIN else read_prompts()["question"]["describe_image"]
     names = candidate_names(found, plain=model.template == PLAIN)
     settings = model.settings | {
         "prompt": prompt,
-        "shots": {"num": shots, "split": examples.split, "data": examples.digest} if examples else {"num": 0},
+        "shots": {"num": shots, "split": examples.split, "data": examples.digest}
+        if examples
+        else {"num": 0},
         "data": found.digest,
     }
     describer = _Describer(model, prompt, examples, shots, names)
-    with open_samples("caption", found.name, found.split, settings=settings, output=output, reporter=reporter) as run:
+    with open_samples(
+        "caption", found.name, found.split, settings=settings, output=output, reporter=reporter
+    ) as run:
         pictures = first(found.pictures, limit)
-        lines = dict(zip(pictures, run.answer(pictures, describer.answer, batch_size=batch_size, what="pictures"), strict=True))
+        lines = dict(
+            zip(
+                pictures,
+                run.answer(pictures, describer.answer, batch_size=batch_size, what="pictures"),
+                strict=True,
+            )
+        )
         scores = score_lines(pictures, lines, cut=cut, words=words)
         more: dict[str, Any] = {}
         if names:
-            right = torch.tensor([[_name(one, plain=model.template == PLAIN) == name for name in names] for one in pictures.values()])
-            more = {"chance": {f"name_{top}": share for top, share in chance_shares(right, NAME_TOPS).items()}, "num_names": len(names)}
-        subsets = {name: {key: pictures[key] for key in pictures if key in keys} for name, keys in found.subsets.items()}
+            right = torch.tensor(
+                [
+                    [_name(one, plain=model.template == PLAIN) == name for name in names]
+                    for one in pictures.values()
+                ]
+            )
+            more = {
+                "chance": {
+                    f"name_{top}": share for top, share in chance_shares(right, NAME_TOPS).items()
+                },
+                "num_names": len(names),
+            }
+        subsets = {
+            name: {key: pictures[key] for key in pictures if key in keys}
+            for name, keys in found.subsets.items()
+        }
         if subsets:
             more["subsets"] = {
-                name: {"num_images": len(part), **score_lines(part, lines, cut=cut, words=words)} for name, part in subsets.items() if part
+                name: {"num_images": len(part), **score_lines(part, lines, cut=cut, words=words)}
+                for name, part in subsets.items()
+                if part
             }
         return run.finish(
-            num={"num_images": len(pictures), "num_captions": sum(len(one.references) for one in pictures.values())},
+            num={
+                "num_images": len(pictures),
+                "num_captions": sum(len(one.references) for one in pictures.values()),
+            },
             model=model.name,
             fingerprint=model.pictures.fingerprint,
             **scores,
             scoring={"cut": cut, "words": words},
             num_unended=sum(not line["ended"] for line in lines.values()),
             num_empty=sum(not cut_answer(line["answer"], cut) for line in lines.values()),
-            published_split=None if found.published_split is None else found.published_split and len(pictures) == len(found.pictures),
+            published_split=None
+            if found.published_split is None
+            else found.published_split and len(pictures) == len(found.pictures),
             **more,
         )
 
 
 def candidate_names(found: CaptionSet, *, plain: bool) -> list[str]:
-    """Names of a split among which the right one is looked for, each once and sorted; empty for sets without names."""
-    return sorted({name for one in found.pictures.values() if (name := _name(one, plain=plain)) is not None})
+    """Names of a split among which the right one is looked for, each once and sorted; empty
+    for sets without names.
+    """
+    return sorted(
+        {name for one in found.pictures.values() if (name := _name(one, plain=plain)) is not None}
+    )
 
 
 def score_lines(
-    pictures: Mapping[str, CaptionedPicture], lines: Mapping[str, Mapping[str, Any]], *, cut: AnswerCut, words: CaptionTokenisation
+    pictures: Mapping[str, CaptionedPicture],
+    lines: Mapping[str, Mapping[str, Any]],
+    *,
+    cut: AnswerCut,
+    words: CaptionTokenisation,
 ) -> dict[str, dict[str, Any]]:
-    """Pictures and their lines -> `metrics` and `intervals`; BLEU is a figure of the whole set and has no interval."""
+    """Pictures and their lines -> `metrics` and `intervals`; BLEU is a figure of the whole
+    set and has no interval.
+    """
     captions = [cut_answer(lines[key]["answer"], cut) for key in pictures]
     groups = [one.group for one in pictures.values()]
-    scored = score_captions(captions, [one.references for one in pictures.values()], tokenisation=words)
+    scored = score_captions(
+        captions, [one.references for one in pictures.values()], tokenisation=words
+    )
     each: dict[str, Sequence[float]] = {"cider": scored.cider, "rouge_l": scored.rouge_l}
     if all(one.name is not None for one in pictures.values()):
         for top in NAME_TOPS:
@@ -133,20 +191,33 @@ def score_lines(
             for caption, one in zip(captions, pictures.values(), strict=True)
         ]
     found = mean_metrics(each, groups)
-    bleu = {name: round(value, 4) for name, value in scored.metrics.items() if name.startswith("bleu")}
+    bleu = {
+        name: round(value, 4) for name, value in scored.metrics.items() if name.startswith("bleu")
+    }
     metrics = {"cider": found["metrics"].pop("cider")} | bleu | found["metrics"]
     return {"metrics": metrics, "intervals": found["intervals"]}
 
 
 def _name(picture: CaptionedPicture, *, plain: bool) -> str | None:
-    """What the model is taught to call an emoji: conversations say `a waving hand`, captions say the label."""
+    """What the model is taught to call an emoji: conversations say `a waving hand`,
+    captions say the label.
+    """
     return picture.label if plain else picture.name
 
 
 class _Describer:
-    """Answers batches of pictures: a caption each, and where there are names the rank of the right one."""
+    """Answers batches of pictures: a caption each, and where there are names the
+    rank of the right one.
+    """
 
-    def __init__(self, model: AskedModel, prompt: str, examples: CaptionSet | None, shots: int, names: Sequence[str]):
+    def __init__(
+        self,
+        model: AskedModel,
+        prompt: str,
+        examples: CaptionSet | None,
+        shots: int,
+        names: Sequence[str],
+    ):
         self._model, self._prompt, self._shots, self._names = model, prompt, shots, names
         self._pool = list(examples.pictures.values()) if examples else []
         self._name_ids: list[list[int]] = []
@@ -170,11 +241,21 @@ class _Describer:
         drawn = rng.sample(pool, min(len(pool), self._shots + _SPARE))
         chosen = [one for one in drawn if one.group != picture.group][: self._shots]
         codes = self._model.read([one.picture for one in chosen])
-        return [Example(each, self._prompt, rng.choice(one.references)) for each, one in zip(codes, chosen, strict=True)]
+        return [
+            Example(each, self._prompt, rng.choice(one.references))
+            for each, one in zip(codes, chosen, strict=True)
+        ]
 
     def _rank_names(self, prompt: Sequence[int], picture: CaptionedPicture) -> dict[str, Any]:
         if not self._name_ids:
             self._name_ids = self._model.encode_answers(self._names, ended=True)
-        likelihoods = torch.tensor([choice_log_likelihoods(self._model.llm, prompt, self._name_ids)])
-        right = torch.tensor([[name == _name(picture, plain=self._model.template == PLAIN) for name in self._names]])
-        return {"name_rank": int(right_ranks(likelihoods, right)), "likeliest_name": self._names[int(likelihoods.argmax())]}
+        likelihoods = torch.tensor(
+            [choice_log_likelihoods(self._model.llm, prompt, self._name_ids)]
+        )
+        right = torch.tensor(
+            [[name == _name(picture, plain=self._model.template == PLAIN) for name in self._names]]
+        )
+        return {
+            "name_rank": int(right_ranks(likelihoods, right)),
+            "likeliest_name": self._names[int(likelihoods.argmax())],
+        }

@@ -1,4 +1,6 @@
-"""Captions -> codes, by a language model: what text-to-image benchmarks ask, worded as the model was taught, every setting recorded."""
+"""Captions -> codes, by a language model: what text-to-image benchmarks ask, worded as the model
+was taught, every setting recorded.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from seedcli.workflows.evaluate.samples import sample_seed
 PromptKind = Literal["caption", "request"]
 PLACES = ("{caption}", "{thing}")
 EMOJI_REQUEST = "Draw {thing}."  # what seed-nano is taught first; data/emoji_prompts.toml
-OFFICIAL_BEAMS, OFFICIAL_MAX_NEW_TOKENS = 4, 120  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py, temperature 0
+# AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py, temperature 0
+OFFICIAL_BEAMS, OFFICIAL_MAX_NEW_TOKENS = 4, 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +36,13 @@ class CaptionSettings:
     Attributes:
         model: Language model: preset, folder or hub id.
         tokenizer: Visual tokenizer in place of the one that the language model names.
-        prompt: `caption`: BOS, caption, BOI, as pretraining writes a pair; `request`: a turn of a conversation; None: a request of a model
-            that was taught conversations, else the caption.
-        request: Words of the request, with `{caption}`, or `{thing}` for the caption with its article; None: the first that training has.
-        sampling: Settings of `SamplingSettings` that the user gave; the others are those of the official evaluation.
+        prompt: `caption`: BOS, caption, BOI, as pretraining writes a pair; `request`: a
+            turn of a conversation; None: a request of a model that was taught
+            conversations, else the caption.
+        request: Words of the request, with `{caption}`, or `{thing}` for the caption with its
+            article; None: the first that training has.
+        sampling: Settings of `SamplingSettings` that the user gave; the others are those of
+            the official evaluation.
         constrained: Under the image grammar.
         seed: Of sampling.
         device, dtype, quantize: See `load_language_model`.
@@ -64,7 +70,9 @@ class CaptionDrawer:
         sampling: How tokens are chosen.
     """
 
-    def __init__(self, settings: CaptionSettings, *, emoji: bool = False, reporter: Reporter | None = None):
+    def __init__(
+        self, settings: CaptionSettings, *, emoji: bool = False, reporter: Reporter | None = None
+    ):
         """Finds the language model and settles how it is asked.
 
         Args:
@@ -73,27 +81,49 @@ class CaptionDrawer:
             reporter: Hears of downloads.
 
         Raises:
-            UsageError: Settings out of range, a request without its caption, or one to a model that was taught no conversations.
+            UsageError: Settings out of range, a request without its caption, or one to a model that
+                was taught no conversations.
             DataError: There is no such language model.
         """
         self._settings, self._reporter = settings, reporter or Reporter()
         if settings.request is not None and not any(place in settings.request for place in PLACES):
-            raise UsageError(f"--request {settings.request!r} has no place for the caption", remedy='--request "Draw {caption}."')
-        SamplingSettings(**settings.sampling)  # refuses what is out of range before anything is looked for
-        self.files: LlmFiles = locate_llm(settings.model, tokenizer=settings.tokenizer, reporter=self._reporter)
+            raise UsageError(
+                f"--request {settings.request!r} has no place for the caption",
+                remedy='--request "Draw {caption}."',
+            )
+        # refuses what is out of range before anything is looked for
+        SamplingSettings(**settings.sampling)
+        self.files: LlmFiles = locate_llm(
+            settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
+        )
         facts = self.files.facts
-        self.prompt: PromptKind = settings.prompt or ("caption" if facts.template is None else "request")
+        self.prompt: PromptKind = settings.prompt or (
+            "caption" if facts.template is None else "request"
+        )
         if self.prompt == "request" and facts.template is None:
-            raise UsageError(f"{facts.name} was taught no conversations, so it cannot be sent a request", remedy="--prompt caption")
+            raise UsageError(
+                f"{facts.name} was taught no conversations, so it cannot be sent a request",
+                remedy="--prompt caption",
+            )
         if self.prompt == "caption" and settings.request is not None:
-            raise UsageError("--request words a request, and the prompt is the caption alone", remedy="--prompt request")
+            raise UsageError(
+                "--request words a request, and the prompt is the caption alone",
+                remedy="--prompt request",
+            )
         published = EMOJI_REQUEST if emoji else read_prompts()["draw"]["requests"][0]["ask"]
         self.request = (settings.request or published) if self.prompt == "request" else None
-        official = {"temperature": 0.0, "top_p": 1.0, "num_beams": OFFICIAL_BEAMS, "max_new_tokens": self._max_new_tokens()}
+        official = {
+            "temperature": 0.0,
+            "top_p": 1.0,
+            "num_beams": OFFICIAL_BEAMS,
+            "max_new_tokens": self._max_new_tokens(),
+        }
         self.sampling = SamplingSettings(**official | settings.sampling | {"seed": settings.seed})
 
     def _max_new_tokens(self) -> int:
-        """After an open image the grammar needs Q codes and EOI; where words may come first, or nothing is forced, the official length."""
+        """After an open image the grammar needs Q codes and EOI; where words may come first, or
+        nothing is forced, the official length.
+        """
         only_image = self.prompt == "caption" and self._settings.constrained
         return self.files.facts.num_queries + 1 if only_image else OFFICIAL_MAX_NEW_TOKENS
 
@@ -114,7 +144,11 @@ class CaptionDrawer:
         """What decides codes, for the settings of a run."""
         facts = self.files.facts
         return {
-            "language_model": {"name": facts.name, "weights": weights_digest(self.files.folder), "dtype": self._settings.dtype}
+            "language_model": {
+                "name": facts.name,
+                "weights": weights_digest(self.files.folder),
+                "dtype": self._settings.dtype,
+            }
             | ({"quantize": self._settings.quantize} if self._settings.quantize else {}),
             "prompt": {"kind": "caption", "text": "<s>{caption}<img>"}
             if self.request is None
@@ -124,9 +158,11 @@ class CaptionDrawer:
         }
 
     def codes(self, captions: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Captions by key -> a line each: `codes` of the first image or None, its `words`, whether it `ended`, how many `malformed` spans.
+        """Captions by key -> a line each: `codes` of the first image or None, its `words`, whether
+        it `ended`, how many `malformed` spans.
 
-        An answer is valid where its first image span is exactly Q codes and EOI; under the grammar every one is.
+        An answer is valid where its first image span is exactly Q codes and EOI; under
+        the grammar every one is.
 
         Raises:
             UsageError: The context has no room for caption and picture.
@@ -135,7 +171,8 @@ class CaptionDrawer:
         prompts = [self._ids(caption) for caption in captions.values()]
         seeds = [sample_seed(self.sampling.seed, key) for key in captions]
         need = "required" if self.prompt == "request" and self._settings.constrained else "allowed"
-        # Beams that are sampled share one seed, so such answers would depend on who else is in the batch.
+        # Beams that are sampled share one seed, so such answers would depend on who
+        # else is in the batch.
         alone = self.sampling.num_beams > 1 and self.sampling.temperature > 0
         size = 1 if alone else len(prompts)
         answers = [
@@ -150,12 +187,15 @@ class CaptionDrawer:
             )
         ]
         found: Sequence[Codes | None] = [
-            first_image(answer.ids, self.llm.vocabulary, opened=self.prompt == "caption") for answer in answers
+            first_image(answer.ids, self.llm.vocabulary, opened=self.prompt == "caption")
+            for answer in answers
         ]
         return [
             {
                 "codes": None if codes is None else list(codes),
-                "words": " ".join(part for part in answer.segments if isinstance(part, str)).strip(),
+                "words": " ".join(
+                    part for part in answer.segments if isinstance(part, str)
+                ).strip(),
                 "ended": answer.ended,
                 "malformed": answer.malformed,
             }
@@ -163,12 +203,15 @@ class CaptionDrawer:
         ]
 
     def unconditional(self) -> Codes:
-        """Codes of what the model draws unasked, after BOS and BOI, by the same decoding: what the official evaluation moves away from.
+        """Codes of what the model draws unasked, after BOS and BOI, by the same decoding: what the
+        official evaluation moves away from.
 
         Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py.
         """
         vocabulary = self.llm.vocabulary
-        settings = dataclasses.replace(self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length)
+        settings = dataclasses.replace(
+            self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length
+        )
         (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
         return next(part for part in answer.segments if not isinstance(part, str))
 
@@ -179,7 +222,9 @@ class CaptionDrawer:
         words = caption.strip().rstrip(".").rstrip()
         asked = self.request.replace("{caption}", words).replace("{thing}", with_article(words))
         template = conversation_template(self.files.facts.template, llm.text_tokenizer)
-        return encode_prompt(template.prompt([Message("user", (asked,))]), llm.text_tokenizer, llm.vocabulary)
+        return encode_prompt(
+            template.prompt([Message("user", (asked,))]), llm.text_tokenizer, llm.vocabulary
+        )
 
 
 def caption_prompt(llm: SeedLlama, caption: str) -> list[int]:
@@ -188,4 +233,9 @@ def caption_prompt(llm: SeedLlama, caption: str) -> list[int]:
     Raises:
         DataError: A caption holds image tokens.
     """
-    return [*encode_prompt((Piece((caption.strip(),), learned=False),), llm.text_tokenizer, llm.vocabulary), llm.vocabulary.boi]
+    return [
+        *encode_prompt(
+            (Piece((caption.strip(),), learned=False),), llm.text_tokenizer, llm.vocabulary
+        ),
+        llm.vocabulary.boi,
+    ]

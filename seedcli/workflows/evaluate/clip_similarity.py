@@ -1,7 +1,9 @@
-"""`seed eval clip-similarity`: how alike drawn pictures are to the true ones, from pictures (through codes) or from captions.
+"""`seed eval clip-similarity`: how alike drawn pictures are to the true ones, from pictures
+(through codes) or from captions.
 
-Two passes, each resumed sample by sample. The first draws, into `pictures/`; the second asks a judge and keeps its features in a folder of
-its own, so that another judge costs no second drawing. `index.html` shows all of it.
+Two passes, each resumed sample by sample. The first draws, into `pictures/`; the second asks a
+judge and keeps its features in a folder of its own, so that another judge costs no second drawing.
+`index.html` shows all of it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,13 @@ from seedcli.workflows.evaluate.caption_codes import CaptionDrawer, CaptionSetti
 from seedcli.workflows.evaluate.contact_sheet import SheetSample, write_contact_sheet
 from seedcli.workflows.evaluate.judge import TRUTH, find_judge, judge_facts, judge_pictures
 from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs
-from seedcli.workflows.evaluate.samples import SampleRun, first, mean_metrics, open_samples, sample_seed
+from seedcli.workflows.evaluate.samples import (
+    SampleRun,
+    first,
+    mean_metrics,
+    open_samples,
+    sample_seed,
+)
 
 Task = Literal["text", "image"]
 PICTURES, CEILING, SHEET = "pictures", "ceiling", "index.html"
@@ -36,12 +44,16 @@ class SimilaritySettings:
     """What is drawn, and from what.
 
     Attributes:
-        task: `text`: caption -> codes by the language model -> picture; `image`: picture -> codes -> picture.
+        task: `text`: caption -> codes by the language model -> picture; `image`:
+            picture -> codes -> picture.
         dataset, split, images, data_root, allow_split: See `load_retrieval_set`.
-        captions: How a language model is asked; for `image` only its `model`, `seed`, `device` and `dtype` count.
+        captions: How a language model is asked; for `image` only its `model`, `seed`,
+            `device` and `dtype` count.
         steps, guidance: Of the picture decoder; None takes the preset's.
-        negative: Pictures move away from what the language model draws unasked, as in the official evaluation; for `text` only.
-        ceiling: Also draw from the true target embedding, what a perfect tokenizer would hand to the decoder.
+        negative: Pictures move away from what the language model draws unasked, as in the official
+            evaluation; for `text` only.
+        ceiling: Also draw from the true target embedding, what a perfect tokenizer
+            would hand to the decoder.
         judge: See `load_judge`; None: the bundled one for emoji, CLIP ViT-L/14 for all else.
         output: Folder of answers and result.
         limit: First samples only.
@@ -65,12 +77,15 @@ class SimilaritySettings:
     batch_size: int = 8
 
 
-def run_clip_similarity(settings: SimilaritySettings, *, reporter: Reporter | None = None) -> dict[str, Any]:
+def run_clip_similarity(
+    settings: SimilaritySettings, *, reporter: Reporter | None = None
+) -> dict[str, Any]:
     """Draws, judges and scores.
 
     Returns:
-        The envelope of every benchmark. `metrics`: `clip_i` (drawn to true picture), `clip_t` (drawn picture to caption), `truth_clip_t`
-        (true picture to caption), x100 and means of the answers that hold a valid image; `valid`, percent of such answers; with a ceiling
+        The envelope of every benchmark. `metrics`: `clip_i` (drawn to true picture), `clip_t`
+        (drawn picture to caption), `truth_clip_t` (true picture to caption), x100 and means of the
+        answers that hold a valid image; `valid`, percent of such answers; with a ceiling
         `ceiling_clip_i` and `ceiling_clip_t`. `chance`: means of pairs that do not belong together.
 
     Raises:
@@ -93,18 +108,36 @@ def run_clip_similarity(settings: SimilaritySettings, *, reporter: Reporter | No
     published = False if published and len(pairs) < len(found.images) else published
     artist = _artist(settings, reporter)
     judge = find_judge(
-        settings.judge, artist.pictures, emoji=settings.dataset == "emoji", device=settings.captions.device, reporter=reporter
+        settings.judge,
+        artist.pictures,
+        emoji=settings.dataset == "emoji",
+        device=settings.captions.device,
+        reporter=reporter,
     )
     with open_samples(
         "clip-similarity",
         found.name,
         found.split,
-        settings={"task": settings.task, "data": found.digest, "caption": "first", "seed": settings.captions.seed, **artist.settings()},
+        settings={
+            "task": settings.task,
+            "data": found.digest,
+            "caption": "first",
+            "seed": settings.captions.seed,
+            **artist.settings(),
+        },
         output=settings.output,
         reporter=reporter,
     ) as run:
-        reporter.note(f"{artist.name} draws, {judge_facts(judge)['name']} judges; all pictures on one page: {run.folder / SHEET}")
-        lines = run.answer(pairs, lambda batch: artist.draw(batch, run.folder), batch_size=settings.batch_size, what="pictures")
+        reporter.note(
+            f"{artist.name} draws, {judge_facts(judge)['name']} judges; all pictures on one page: "
+            f"{run.folder / SHEET}"
+        )
+        lines = run.answer(
+            pairs,
+            lambda batch: artist.draw(batch, run.folder),
+            batch_size=settings.batch_size,
+            what="pictures",
+        )
         judged = judge_pictures(run, pairs, lines, judge, settings.batch_size, reporter)
         scores, chance = similarity_scores(judged)
         scores["valid"] = [100.0 * (line["codes"] is not None) for line in lines]
@@ -135,11 +168,18 @@ class _Copyist:
     def __init__(self, settings: SimilaritySettings, reporter: Reporter):
         captions = settings.captions
         if (
-            captions != CaptionSettings(model=captions.model, seed=captions.seed, device=captions.device, dtype=captions.dtype)
+            captions
+            != CaptionSettings(
+                model=captions.model,
+                seed=captions.seed,
+                device=captions.device,
+                dtype=captions.dtype,
+            )
             or settings.negative
         ):
             raise UsageError(
-                "options of the language model have no effect on --task image, where none takes part",
+                "options of the language model have no effect on --task image, where "
+                "none takes part",
                 remedy="--task text, or leave them out",
             )
         self.pictures = EvalPictures(
@@ -157,7 +197,9 @@ class _Copyist:
 
     def draw(self, batch: Mapping[str, Pair], folder: Path) -> list[dict[str, Any]]:
         codes = self.pictures.read([pair.image for pair in batch.values()])
-        return _paint(self.pictures, batch, [{"codes": list(each)} for each in codes], self._seed, folder)
+        return _paint(
+            self.pictures, batch, [{"codes": list(each)} for each in codes], self._seed, folder
+        )
 
 
 class _Illustrator:
@@ -175,9 +217,14 @@ class _Illustrator:
             dtype="auto",
             reporter=reporter,
         )
-        check_visual_tokenizer(facts, self.pictures.visual, chosen=captions.tokenizer is not None, reporter=reporter)
+        check_visual_tokenizer(
+            facts, self.pictures.visual, chosen=captions.tokenizer is not None, reporter=reporter
+        )
         if settings.negative and self.pictures.guidance <= 1:
-            raise UsageError(f"--negative has no effect with picture guidance {self.pictures.guidance:g}", remedy="--picture-guidance 5")
+            raise UsageError(
+                f"--negative has no effect with picture guidance {self.pictures.guidance:g}",
+                remedy="--picture-guidance 5",
+            )
         self.name, self._seed, self._moves_away = facts.name, captions.seed, settings.negative
 
     def settings(self) -> dict[str, Any]:
@@ -210,7 +257,11 @@ def _paint(
     negative: Codes | None = None,
 ) -> list[dict[str, Any]]:
     """Answers with `codes` -> picture files, and a line for each answer."""
-    valid = [(key, answer["codes"]) for key, answer in zip(batch, answers, strict=True) if answer["codes"] is not None]
+    valid = [
+        (key, answer["codes"])
+        for key, answer in zip(batch, answers, strict=True)
+        if answer["codes"] is not None
+    ]
     pictures.paint(
         [codes for _, codes in valid],
         [folder / PICTURES / f"{key}.png" for key, _ in valid],
@@ -230,22 +281,39 @@ def _paint(
 
 
 def _ceiling(
-    run: SampleRun, pairs: Mapping[str, Pair], pictures: EvalPictures, judge: ClipJudge, settings: SimilaritySettings, reporter: Reporter
+    run: SampleRun,
+    pairs: Mapping[str, Pair],
+    pictures: EvalPictures,
+    judge: ClipJudge,
+    settings: SimilaritySettings,
+    reporter: Reporter,
 ) -> list[dict[str, Any]]:
-    """The same pictures from their true target embeddings -> judged lines; a run of its own inside the folder."""
+    """The same pictures from their true target embeddings -> judged lines; a run of its
+    own inside the folder.
+    """
     seed = settings.captions.seed
 
     def draw(batch: dict[str, Pair]) -> list[dict[str, Any]]:
         embeddings = pictures.target_embeddings([pair.image for pair in batch.values()])
-        for key, image in zip(batch, pictures.draw(embeddings, [sample_seed(seed, key) for key in batch]), strict=True):
+        for key, image in zip(
+            batch, pictures.draw(embeddings, [sample_seed(seed, key) for key in batch]), strict=True
+        ):
             save_image(image, run.folder / CEILING / PICTURES / f"{key}.png")
-        return [{"caption": pair.caption, "picture": f"{PICTURES}/{key}.png"} for key, pair in batch.items()]
+        return [
+            {"caption": pair.caption, "picture": f"{PICTURES}/{key}.png"}
+            for key, pair in batch.items()
+        ]
 
     with open_samples(
         "clip-similarity",
         run.settings["dataset"],
         run.settings["split"],
-        settings={"task": CEILING, "data": run.settings["data"], "seed": seed, **pictures.settings()},
+        settings={
+            "task": CEILING,
+            "data": run.settings["data"],
+            "seed": seed,
+            **pictures.settings(),
+        },
         output=run.folder / CEILING,
         reporter=reporter,
     ) as above:
@@ -253,8 +321,12 @@ def _ceiling(
         return judge_pictures(above, pairs, lines, judge, settings.batch_size, reporter)
 
 
-def _subsets(found: RetrievalSet, every: Mapping[str, Pair], judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means of the set's selections within what was judged; those of other vendors are empty and left out."""
+def _subsets(
+    found: RetrievalSet, every: Mapping[str, Pair], judged: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Means of the set's selections within what was judged; those of other vendors
+    are empty and left out.
+    """
     means = {}
     for name, flags in found.subsets.items():
         inside = [line for line in judged if line["key"] in every and flags[int(line["key"])]]
@@ -273,8 +345,13 @@ def _write_sheet(
     above: Sequence[dict[str, Any]],
 ) -> None:
     def pictures(line: dict[str, Any]) -> dict[str, Path | None]:
-        shown = {"true": folder / TRUTH / f"{line['key']}.png", "drawn": line["picture"] and folder / line["picture"]}
-        return shown | ({CEILING: folder / CEILING / PICTURES / f"{line['key']}.png"} if above else {})
+        shown = {
+            "true": folder / TRUTH / f"{line['key']}.png",
+            "drawn": line["picture"] and folder / line["picture"],
+        }
+        return shown | (
+            {CEILING: folder / CEILING / PICTURES / f"{line['key']}.png"} if above else {}
+        )
 
     samples = [
         SheetSample(
@@ -285,16 +362,28 @@ def _write_sheet(
         )
         for line, seen in zip(lines, judged, strict=True)
     ]
-    metrics = ", ".join(f"{name} {value:.2f}" for name, value in result["metrics"].items() if value is not None)
+    metrics = ", ".join(
+        f"{name} {value:.2f}" for name, value in result["metrics"].items() if value is not None
+    )
     facts = [
-        f"{result['dataset']} {result['split']}, {result['num_drawn']} of {result['num_images']} drawn by {result['model']}",
+        (
+            f"{result['dataset']} {result['split']}, {result['num_drawn']} of "
+            f"{result['num_images']} drawn by {result['model']}"
+        ),
         f"judge {result['judge']['name']}: {metrics}",
     ]
-    write_contact_sheet(folder / SHEET, f"clip-similarity, {result['task']} to image", facts, samples)
+    write_contact_sheet(
+        folder / SHEET, f"clip-similarity, {result['task']} to image", facts, samples
+    )
 
 
 def _scores_of(line: Mapping[str, Any]) -> dict[str, float]:
     if line["drawn"] is None:
         return {}
-    drawn, truth, caption = (unpack_features([line[name]]) for name in ("drawn", "truth", "caption"))
-    return {"CLIP-I": float(pair_similarity(drawn, truth)[0]), "CLIP-T": float(pair_similarity(drawn, caption)[0])}
+    drawn, truth, caption = (
+        unpack_features([line[name]]) for name in ("drawn", "truth", "caption")
+    )
+    return {
+        "CLIP-I": float(pair_similarity(drawn, truth)[0]),
+        "CLIP-T": float(pair_similarity(drawn, caption)[0]),
+    }

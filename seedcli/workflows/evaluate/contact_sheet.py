@@ -1,4 +1,6 @@
-"""A page that shows what a benchmark drew: true pictures beside drawn ones, captions and scores. Static HTML, no script, works offline."""
+"""A page that shows what a benchmark drew: true pictures beside drawn ones, captions and scores.
+Static HTML, no script, works offline.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ h1 { font-size: 1.3rem; margin: 0 0 .3rem; }
 .pictures figcaption, .scores { color: var(--soft); font-size: 12px; }
 .caption { margin: .4rem 0 .2rem; }
 .scores { margin: 0; font-variant-numeric: tabular-nums; }
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,12 @@ class SheetSample:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-def write_contact_sheet(path: Path, title: str, facts: Sequence[str], samples: Sequence[SheetSample]) -> None:
-    """Samples -> an HTML page that refers to the pictures by their paths relative to it; it appears whole or not at all."""
+def write_contact_sheet(
+    path: Path, title: str, facts: Sequence[str], samples: Sequence[SheetSample]
+) -> None:
+    """Samples -> an HTML page that refers to the pictures by their paths relative to it; it
+    appears whole or not at all.
+    """
     most = max((len(sample.pictures) for sample in samples), default=1)
     page = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -64,8 +70,14 @@ def _sample(sample: SheetSample, folder: Path) -> str:
     scores = " · ".join(f"{name} {value:.1f}" for name, value in sample.scores.items())
     return (
         f'<article class="sample" id="{escape(sample.key)}"><div class="pictures">'
-        + "".join(_picture(name, picture, sample.caption, folder) for name, picture in sample.pictures.items())
-        + f'</div><p class="caption">{escape(sample.caption)}</p><p class="scores">{escape(sample.key)} {escape(scores)}</p></article>'
+        + "".join(
+            _picture(name, picture, sample.caption, folder)
+            for name, picture in sample.pictures.items()
+        )
+        + (
+            f'</div><p class="caption">{escape(sample.caption)}</p><p '
+            f'class="scores">{escape(sample.key)} {escape(scores)}</p></article>'
+        )
     )
 
 
@@ -74,5 +86,8 @@ def _picture(name: str, picture: Path | None, caption: str, folder: Path) -> str
         shown = '<div class="none">no picture</div>'
     else:
         address = quote(picture.relative_to(folder).as_posix())
-        shown = f'<a href="{address}"><img loading="lazy" src="{address}" alt="{escape(f"{name}: {caption}")}"></a>'
+        shown = (
+            f'<a href="{address}"><img loading="lazy" src="{address}" '
+            f'alt="{escape(f"{name}: {caption}")}"></a>'
+        )
     return f"<figure>{shown}<figcaption>{escape(name)}</figcaption></figure>"

@@ -1,4 +1,6 @@
-"""The judge of a benchmark's pictures: features of drawn pictures, true pictures and captions, kept beside them for each judge."""
+"""The judge of a benchmark's pictures: features of drawn pictures, true pictures and captions, kept
+beside them for each judge.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, read_picture
 from seedcli.workflows.evaluate.samples import SampleRun, open_samples
 
 EMOJI_JUDGE = BUNDLED_NANO / "judge"
-# What GILL's evaluation takes (kohjingyu/gill: evals/compute_clip_similarity_vist.py); of SEED-LLaMA's table nobody published it.
+# What GILL's evaluation takes (kohjingyu/gill: evals/compute_clip_similarity_vist.py); of
+# SEED-LLaMA's table nobody published it.
 PHOTO_JUDGE = "ViT-L-14/openai"
 # The published generation target under the names that open_clip has for it.
 PUBLISHED_TARGET = ("ViT-H-14/laion2b_s32b_b79k", "hf-hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K")
@@ -30,7 +33,9 @@ TRUTH = "truth"  # folder of thumbnails of the true pictures
 _THUMBNAIL_PX = 256
 
 
-def find_judge(name: str | None, pictures: EvalPictures, *, emoji: bool, device: str, reporter: Reporter) -> ClipJudge:
+def find_judge(
+    name: str | None, pictures: EvalPictures, *, emoji: bool, device: str, reporter: Reporter
+) -> ClipJudge:
     """Loads the judge; ask for it before anything is drawn for it.
 
     Args:
@@ -47,25 +52,39 @@ def find_judge(name: str | None, pictures: EvalPictures, *, emoji: bool, device:
     if name == str(EMOJI_JUDGE) and not EMOJI_JUDGE.is_dir():
         raise DataError(
             f"this installation has no bundled judge (looked in {EMOJI_JUDGE})",
-            remedy="seed train-tokenizer nano-judge makes one; --judge takes its folder, or an open_clip model such as ViT-L-14/openai",
+            remedy="seed train-tokenizer nano-judge makes one; --judge takes its folder, or an "
+            "open_clip model such as ViT-L-14/openai",
         )
     if name in PUBLISHED_TARGET and pictures.visual.config.name == "seed-2":
-        reporter.warn(f"{pictures.name} was trained towards {name}: as a judge it favours its pupil")
+        reporter.warn(
+            f"{pictures.name} was trained towards {name}: as a judge it favours its pupil"
+        )
     return load_judge(name, device=pick_device(device))
 
 
 def judge_facts(judge: ClipJudge) -> dict[str, str]:
-    """Name of a judge, and, of one that is a folder, a digest of its weights: what a score names."""
+    """Name of a judge, and, of one that is a folder, a digest of its
+    weights: what a score names.
+    """
     folder = Path(judge.name)
     if not folder.is_dir():
         return {"name": judge.name}
-    return {"name": "nano-judge" if folder == EMOJI_JUDGE else folder.name, "weights": weights_digest(folder)}
+    return {
+        "name": "nano-judge" if folder == EMOJI_JUDGE else folder.name,
+        "weights": weights_digest(folder),
+    }
 
 
 def judge_pictures(
-    run: SampleRun, pairs: Mapping[str, Pair], lines: Sequence[dict[str, Any]], judge: ClipJudge, batch_size: int, reporter: Reporter
+    run: SampleRun,
+    pairs: Mapping[str, Pair],
+    lines: Sequence[dict[str, Any]],
+    judge: ClipJudge,
+    batch_size: int,
+    reporter: Reporter,
 ) -> list[dict[str, Any]]:
-    """Drawn lines -> `drawn`, `truth` and `caption`: packed features of each; a run inside the run for each judge.
+    """Drawn lines -> `drawn`, `truth` and `caption`: packed features of each; a run inside
+    the run for each judge.
 
     Args:
         run: Whose pictures they are.
@@ -85,7 +104,9 @@ def judge_pictures(
         for key, truth in zip(batch, truths, strict=True):
             _keep_thumbnail(truth, run.folder / TRUTH / f"{key}.png")
         here = [key for key in batch if drawn_files[key] is not None]
-        features = judge.image_features([*truths, *(open_drawn(drawn_files[key]) for key in here)]).numpy()
+        features = judge.image_features(
+            [*truths, *(open_drawn(drawn_files[key]) for key in here)]
+        ).numpy()
         drawn = dict(zip(here, features[len(truths) :], strict=True))
         words = judge.text_features([pair.caption for pair in batch.values()]).numpy()
         return [
@@ -101,7 +122,9 @@ def judge_pictures(
         return judged.answer(pairs, ask, batch_size=batch_size, what="judgements")
 
 
-def open_judgements(run: SampleRun, judge: ClipJudge, reporter: Reporter) -> AbstractContextManager[SampleRun]:
+def open_judgements(
+    run: SampleRun, judge: ClipJudge, reporter: Reporter
+) -> AbstractContextManager[SampleRun]:
     """The folder of what `judge` finds of a run's answers, inside the run's own."""
     settings = run.settings
     return open_samples(
@@ -117,7 +140,11 @@ def open_judgements(run: SampleRun, judge: ClipJudge, reporter: Reporter) -> Abs
 def judge_folder(run: SampleRun, judge: ClipJudge) -> Path:
     """Where what a judge found of a run is kept."""
     facts = judge_facts(judge)
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(["judge", facts["name"], *([facts["weights"][:8]] if "weights" in facts else [])]))
+    name = re.sub(
+        r"[^A-Za-z0-9.-]+",
+        "_",
+        "-".join(["judge", facts["name"], *([facts["weights"][:8]] if "weights" in facts else [])]),
+    )
     return run.folder / name
 
 
@@ -130,7 +157,10 @@ def open_drawn(path: Path) -> Image.Image:
     try:
         return open_image(path)
     except ImageError as error:
-        raise DataError(f"{path}: {error.reason}", remedy="it was drawn and is lost; choose another folder with -o to draw anew") from error
+        raise DataError(
+            f"{path}: {error.reason}",
+            remedy="it was drawn and is lost; choose another folder with -o to draw anew",
+        ) from error
 
 
 def _keep_thumbnail(truth: Image.Image, path: Path) -> None:

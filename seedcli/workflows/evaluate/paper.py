@@ -1,7 +1,9 @@
-"""`seed eval paper`: every published number beside what was measured here, with the command for what was not.
+"""`seed eval paper`: every published number beside what was measured here, with the
+command for what was not.
 
-Results of the other benchmarks are read, never computed anew. `--run` starts the commands of those that are missing and could run here,
-each in a process of its own, so that one model is gone before the next is loaded.
+Results of the other benchmarks are read, never computed anew. `--run` starts the commands of
+those that are missing and could run here, each in a process of its own, so that one model is gone
+before the next is loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.benchmarks.paper_numbers import Measurement, PaperNumbers, flatten, read_paper_numbers
-from seedcli.benchmarks.scorecard import NANO, Missing, ScoreRow, belongs, missing_row, models_of, score_all
+from seedcli.benchmarks.scorecard import (
+    NANO,
+    Missing,
+    ScoreRow,
+    belongs,
+    missing_row,
+    models_of,
+    score_all,
+)
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, SeedError, UsageError
 from seedcli.models.visual.config import PRESETS
@@ -50,12 +60,19 @@ class _Job:
     def is_done_by(self, result: Mapping[str, Any], names: frozenset[str]) -> bool:
         """Whether a result is the job's, of all its samples.
 
-        Published answers of some splits are kept by a server, or the split is not stated: any split's result will do.
+        Published answers of some splits are kept by a server, or the split is not stated: any
+        split's result will do.
         """
         wanted = {"split": self.measurement.split} if self.own else {}
-        wanted |= {key: value for key, value in self.measurement.conditions.items() if key == "num_images"}
+        wanted |= {
+            key: value for key, value in self.measurement.conditions.items() if key == "num_images"
+        }
         whole = all(result.get(key) == value for key, value in wanted.items())
-        return whole and belongs(self.measurement, result) and not models_of(result).keys().isdisjoint(names or {self.model})
+        return (
+            whole
+            and belongs(self.measurement, result)
+            and not models_of(result).keys().isdisjoint(names or {self.model})
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,8 @@ class _Scope:
         llm_weights: Digest of the language model's weights, where it is known.
         datasets: Only these; empty for all.
         numbers: What is shown.
-        own_model: Whose measurements the numbers' own ones are; None where numbers were published of the model.
+        own_model: Whose measurements the numbers' own ones are; None where numbers were
+            published of the model.
     """
 
     names: frozenset[str]
@@ -91,11 +109,19 @@ class _Scope:
     def jobs(self, results: Sequence[Mapping[str, Any]]) -> list[_Job]:
         """What has no result, each once."""
         theirs = [(number.measurement, number.weights) for number in self.numbers.published]
-        jobs = [_Job(each, weights, own=False) for each, weights in theirs if weights and (not self.names or weights in self.names)]
+        jobs = [
+            _Job(each, weights, own=False)
+            for each, weights in theirs
+            if weights and (not self.names or weights in self.names)
+        ]
         if self.own_model is not None:
             jobs += [_Job(each, self.own_model, own=True) for each in self.numbers.own]
         unique = {(job.model, job.measurement.name): job for job in jobs}
-        return [job for job in unique.values() if not any(job.is_done_by(result, self._names_of(job)) for result in results)]
+        return [
+            job
+            for job in unique.values()
+            if not any(job.is_done_by(result, self._names_of(job)) for result in results)
+        ]
 
     def _names_of(self, job: _Job) -> frozenset[str]:
         return self.names if job.model == self.own_model else frozenset()
@@ -105,7 +131,10 @@ class _Scope:
         for name, fingerprint in models_of(result).items():
             for found, now in ((fingerprint, self.fingerprint), (llm_weights, self.llm_weights)):
                 if name in self.names and None not in (found, now) and found != now:
-                    reporter.warn(f"{result['folder']} is of other weights of {name} ({found}, now {now}); left out")
+                    reporter.warn(
+                        f"{result['folder']} is of other weights of {name} ({found}, now "
+                        f"{now}); left out"
+                    )
                     return False
         return True
 
@@ -123,9 +152,11 @@ def run_paper(
     """Results of benchmarks -> the scorecard.
 
     Args:
-        model: Whose results are ours: preset, folder or hub id. By default those of all models, and seed-nano's own measurements. Results
-            of the same model with another fingerprint are left out: they are of other weights.
-        results: Folder that is searched for `result.json`, and that new results are put into; default `runs/eval`.
+        model: Whose results are ours: preset, folder or hub id. By default those of all models, and
+            seed-nano's own measurements. Results of the same model with another fingerprint are
+            left out: they are of other weights.
+        results: Folder that is searched for `result.json`, and that new results are put
+            into; default `runs/eval`.
         output: Where to put `paper.json`, `paper.md` and `paper.png`.
         run: Start what is missing and could run here: its weights and its data are on this machine.
         datasets: Only these sets.
@@ -133,8 +164,8 @@ def run_paper(
         reporter: Hears of what is read and started.
 
     Returns:
-        `rows`, one for each published number and each figure of ours, how often each of the `verdicts` was given, the commands that
-        `failed`, and the `files` that were written.
+        `rows`, one for each published number and each figure of ours, how often each of the
+        `verdicts` was given, the commands that `failed`, and the `files` that were written.
 
     Raises:
         UsageError: No such model or set.
@@ -144,7 +175,10 @@ def run_paper(
     reporter, folder = reporter or Reporter(), results or EVAL_RUNS
     scope = _scope(model, datasets)
     if results is not None and not results.is_dir() and not run:
-        raise DataError(f"no folder at {results}", remedy="--results names the folder of `seed eval ... -o`; --run fills it")
+        raise DataError(
+            f"no folder at {results}",
+            remedy="--results names the folder of `seed eval ... -o`; --run fills it",
+        )
     found, failed = scope.results(folder, reporter), {}
     if run:
         failed = _run_missing(scope.jobs(found), folder, data_root, reporter)
@@ -154,8 +188,14 @@ def run_paper(
         lack = _missing(measurement, weights or "", data_root)
         return Missing(lack.command, (failed[lack.command],)) if lack.command in failed else lack
 
-    rows = score_all(scope.numbers, found, lambda number: missing(number.measurement, number.weights))
-    rows += [missing_row(job.measurement, job.model, missing(job.measurement, job.model)) for job in scope.jobs(found) if job.own]
+    rows = score_all(
+        scope.numbers, found, lambda number: missing(number.measurement, number.weights)
+    )
+    rows += [
+        missing_row(job.measurement, job.model, missing(job.measurement, job.model))
+        for job in scope.jobs(found)
+        if job.own
+    ]
     card = {
         "benchmark": "paper",
         "model": model,
@@ -172,7 +212,9 @@ def run_paper(
 
 
 def read_results(folder: Path, reporter: Reporter) -> Iterator[dict[str, Any]]:
-    """Folder -> every result of a benchmark under it, the newest first; `folder` is where it lies. What is none is named and left out."""
+    """Folder -> every result of a benchmark under it, the newest first; `folder` is where it lies.
+    What is none is named and left out.
+    """
     files = sorted(folder.rglob(RESULT_FILE), key=lambda path: (-path.stat().st_mtime, str(path)))
     for path in files:
         try:
@@ -182,7 +224,9 @@ def read_results(folder: Path, reporter: Reporter) -> Iterator[dict[str, Any]]:
             known = {name: result[name] for name in ("benchmark", "dataset", "split", "model")}
             models_of(result)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reporter.warn(f"{path} is no result of a benchmark ({type(error).__name__}: {error}); left out")
+            reporter.warn(
+                f"{path} is no result of a benchmark ({type(error).__name__}: {error}); left out"
+            )
             continue
         yield {**result, **known, "folder": str(path.parent)}
 
@@ -194,12 +238,18 @@ def _scope(model: str | None, datasets: Sequence[str]) -> _Scope:
         UsageError: No such model or set.
     """
     numbers = read_paper_numbers()
-    known = dict.fromkeys([number.measurement.dataset for number in numbers.published] + [each.dataset for each in numbers.own])
+    known = dict.fromkeys(
+        [number.measurement.dataset for number in numbers.published]
+        + [each.dataset for each in numbers.own]
+    )
     for dataset in datasets:
         if dataset not in known:
             near = difflib.get_close_matches(dataset, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"no number was published on {dataset!r}{hint}", remedy=f"--dataset takes {', '.join(known)}")
+            raise UsageError(
+                f"no number was published on {dataset!r}{hint}",
+                remedy=f"--dataset takes {', '.join(known)}",
+            )
     names, fingerprint, llm_weights = _known_as(model)
     wanted = tuple(datasets) or tuple(known)
     has_numbers = model is not None and model in {number.weights for number in numbers.published}
@@ -217,7 +267,9 @@ def _scope(model: str | None, datasets: Sequence[str]) -> _Scope:
 
 
 def _known_as(model: str | None) -> tuple[frozenset[str], str | None, str | None]:
-    """What results call a model, its fingerprint and its language model's digest where that costs no download; nothing for no model."""
+    """What results call a model, its fingerprint and its language model's digest where that costs
+    no download; nothing for no model.
+    """
     if model is None:
         return frozenset(), None, None
     path = Path(model).expanduser()
@@ -258,8 +310,12 @@ def _missing(measurement: Measurement, model: str, data_root: Path | None) -> Mi
 def _missing_weights(measurement: Measurement, model: str) -> tuple[str, ...]:
     protocol = measurement.protocol
     if model == "seed-2" or (model in LLM_PRESETS and model != NANO):
-        parts = {"retrieval": ("bert-vocabulary",), "clip-similarity": ("unclip",)}.get(protocol.benchmark, ())
-        absent = _absent_roles(("vit-g", "quantizer", *parts, *(() if model == "seed-2" else (model,))))
+        parts = {"retrieval": ("bert-vocabulary",), "clip-similarity": ("unclip",)}.get(
+            protocol.benchmark, ()
+        )
+        absent = _absent_roles(
+            ("vit-g", "quantizer", *parts, *(() if model == "seed-2" else (model,)))
+        )
         return (f"weights {', '.join(absent)}: seed models pull {model}",) if absent else ()
     if protocol.language_model and (model == NANO or Path(model).is_dir()):
         try:
@@ -274,14 +330,18 @@ def _absent_roles(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if find_local(ROLES[name]) is None)
 
 
-def _run_missing(jobs: Sequence[_Job], folder: Path, data_root: Path | None, reporter: Reporter) -> dict[str, str]:
+def _run_missing(
+    jobs: Sequence[_Job], folder: Path, data_root: Path | None, reporter: Reporter
+) -> dict[str, str]:
     """Runs what could run here -> commands that failed, and why."""
     failed = {}
     for job in jobs:
         lack = _missing(job.measurement, job.model, data_root)
         if lack.lacks:
             reporter.note(f"left out: {lack.command}: {'; '.join(lack.lacks)}")
-        elif reason := _run(lack.command, folder / f"{Path(job.model).name}-{job.measurement.name}", reporter):
+        elif reason := _run(
+            lack.command, folder / f"{Path(job.model).name}-{job.measurement.name}", reporter
+        ):
             failed[lack.command] = reason
     return failed
 
@@ -291,16 +351,27 @@ def _run(command: str, folder: Path, reporter: Reporter) -> str | None:
     words = [*shlex.split(command)[1:], "-o", str(folder), "--json"]
     reporter.note(f"seed {shlex.join(words)}")
     said = ""
-    process = subprocess.Popen([sys.executable, "-m", "seedcli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seedcli", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         for line in process.stderr or ():
             reporter.note(f"  {line.rstrip()}")
-            said = line.rstrip() if line.startswith("error: ") or not said.startswith("error: ") else said
+            said = (
+                line.rstrip()
+                if line.startswith("error: ") or not said.startswith("error: ")
+                else said
+            )
         code = process.wait()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         process.wait()
-        raise Interrupted(f"stopped during: {command}", remedy="the same command goes on where it was") from None
+        raise Interrupted(
+            f"stopped during: {command}", remedy="the same command goes on where it was"
+        ) from None
     finally:
         if process.stderr is not None:
             process.stderr.close()
@@ -315,8 +386,12 @@ def _write(card: dict[str, Any], rows: Sequence[ScoreRow], output: Path) -> list
         raise DataError(f"{output} is no folder", remedy="choose another folder with -o") from None
     plot = plot_scorecard(rows, output / PLOT_FILE)
     write_markdown(rows, output / PAGE_FILE, plot=plot)
-    files = [str(path) for path in (output / CARD_FILE, output / PAGE_FILE, plot) if path is not None]
+    files = [
+        str(path) for path in (output / CARD_FILE, output / PAGE_FILE, plot) if path is not None
+    ]
     partial = output / f"{CARD_FILE}.partial"
-    partial.write_text(json.dumps({**card, "files": files}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps({**card, "files": files}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
     os.replace(partial, output / CARD_FILE)
     return files

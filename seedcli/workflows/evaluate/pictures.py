@@ -1,4 +1,6 @@
-"""The visual side of a benchmark: pictures -> codes on their way in, codes -> picture files on their way out; loaded at first use."""
+"""The visual side of a benchmark: pictures -> codes on their way in, codes -> picture files on
+their way out; loaded at first use.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     from seedcli.models.drawing.unclip import UnclipDecoder
     from seedcli.models.visual.model import SeedTokenizer
 
-CLIP_TARGET = "clip-h"  # of a decoder that comes without its image encoder, as the published one is downloaded
+# of a decoder that comes without its image encoder, as the published one is downloaded
+CLIP_TARGET = "clip-h"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Pair:
 
 
 def caption_pairs(found: RetrievalSet) -> dict[str, Pair]:
-    """Set -> a pair for each picture with a caption, by its number; of emoji those by the main vendor, as in retrieval.
+    """Set -> a pair for each picture with a caption, by its number; of emoji those by the main
+    vendor, as in retrieval.
 
     Raises:
         DataError: No picture has a caption.
@@ -71,7 +75,10 @@ def read_picture(image: ImageRef) -> Image.Image:
     try:
         return open_image(image.read())
     except ImageError as error:
-        raise DataError(f"{image.name}: {error.reason}", remedy="a benchmark needs all of its pictures: replace this one") from error
+        raise DataError(
+            f"{image.name}: {error.reason}",
+            remedy="a benchmark needs all of its pictures: replace this one",
+        ) from error
 
 
 class EvalPictures:
@@ -103,14 +110,20 @@ class EvalPictures:
             device: Where both compute.
             dtype: Of the tokenizer; the decoder takes float16 on a GPU, else float32.
             reporter: Hears of downloads.
-            decoder: Preset, folder or hub id of a model whose picture decoder draws; None: the tokenizer's own.
+            decoder: Preset, folder or hub id of a model whose picture decoder draws;
+                None: the tokenizer's own.
 
         Raises:
             UsageError: No such model.
             DataError: It holds no model.
         """
         self._decoder = decoder or model
-        self._model, self._device, self._dtype, self._reporter = model, pick_device(device), dtype, reporter
+        self._model, self._device, self._dtype, self._reporter = (
+            model,
+            pick_device(device),
+            dtype,
+            reporter,
+        )
         self.visual: ModelFacts = describe(model, reporter=reporter)
         defaults = self.visual.config.detokenize
         self.steps = defaults.steps if steps is None else steps
@@ -134,7 +147,9 @@ class EvalPictures:
     @cached_property
     def tokenizer(self) -> SeedTokenizer:
         """The visual tokenizer."""
-        return load_seed_tokenizer(self._model, device=str(self._device), dtype=self._dtype, reporter=self._reporter)
+        return load_seed_tokenizer(
+            self._model, device=str(self._device), dtype=self._dtype, reporter=self._reporter
+        )
 
     @cached_property
     def decoder(self) -> UnclipDecoder:
@@ -150,12 +165,16 @@ class EvalPictures:
 
     @cached_property
     def target(self) -> CLIPVisionModelWithProjection:
-        """The encoder whose embedding the generation embedding was trained towards: the decoder's own, or CLIP ViT-H/14."""
+        """The encoder whose embedding the generation embedding was trained towards: the decoder's
+        own, or CLIP ViT-H/14.
+        """
         from seedcli.models.drawing.target import load_target
 
         own = self.decoder_folder / "image_encoder"
         complete = (own / "config.json").is_file() and any(own.glob("*.safetensors"))
-        return load_target(own if complete else find_target(CLIP_TARGET, reporter=self._reporter)).to(self._device)
+        return load_target(
+            own if complete else find_target(CLIP_TARGET, reporter=self._reporter)
+        ).to(self._device)
 
     def settings(self) -> dict[str, Any]:
         """What decides pictures, for the settings of a run."""
@@ -164,13 +183,19 @@ class EvalPictures:
             "fingerprint": self.fingerprint,
             "dtype": self._dtype,
             "preprocessing": dataclasses.asdict(self.visual.config.preprocess.codes),
-            "decoder": {"weights": weights_digest(self.decoder_folder), "steps": self.steps, "guidance": self.guidance},
+            "decoder": {
+                "weights": weights_digest(self.decoder_folder),
+                "steps": self.steps,
+                "guidance": self.guidance,
+            },
         }
 
     def pixels(self, images: Sequence[ImageRef], image_size_px: int | None = None) -> Tensor:
         """Pictures -> pixels [B,3,S,S] as codes are made of, or the same in another size."""
         config = self.visual.config.preprocess.codes
-        preprocess = build_preprocess(dataclasses.replace(config, image_size_px=image_size_px or config.image_size_px))
+        preprocess = build_preprocess(
+            dataclasses.replace(config, image_size_px=image_size_px or config.image_size_px)
+        )
         return torch.stack([preprocess(read_picture(image)) for image in images]).to(self._device)
 
     @torch.inference_mode()
@@ -180,15 +205,24 @@ class EvalPictures:
 
     @torch.inference_mode()
     def target_embeddings(self, images: Sequence[ImageRef]) -> Tensor:
-        """Pictures -> their true target embeddings [B,G]: what a perfect tokenizer would hand to the decoder."""
+        """Pictures -> their true target embeddings [B,G]: what a perfect tokenizer
+        would hand to the decoder.
+        """
         from seedcli.models.drawing.target import target_embedding
 
         return target_embedding(self.target, self.pixels(images, self.target.config.image_size))
 
     def paint(
-        self, codes: Sequence[Codes], paths: Sequence[Path], seeds: Sequence[int], *, made_by: str, negative: Codes | None = None
+        self,
+        codes: Sequence[Codes],
+        paths: Sequence[Path],
+        seeds: Sequence[int],
+        *,
+        made_by: str,
+        negative: Codes | None = None,
     ) -> None:
-        """Codes -> picture files, which carry what they were drawn from, as those of `seed detokenize` do.
+        """Codes -> picture files, which carry what they were drawn from, as those
+        of `seed detokenize` do.
 
         Args:
             codes: Of each picture.
@@ -214,8 +248,14 @@ class EvalPictures:
 
     def embeddings(self, codes: Sequence[Codes]) -> Tensor:
         """Codes of B images -> generation embeddings [B,G]."""
-        return self.tokenizer.decode(torch.tensor(codes, device=next(self.tokenizer.parameters()).device))
+        return self.tokenizer.decode(
+            torch.tensor(codes, device=next(self.tokenizer.parameters()).device)
+        )
 
-    def draw(self, embeddings: Tensor, seeds: Sequence[int], negative: Tensor | None = None) -> list[Image.Image]:
+    def draw(
+        self, embeddings: Tensor, seeds: Sequence[int], negative: Tensor | None = None
+    ) -> list[Image.Image]:
         """Generation embeddings [B,G], and one [1,G] to move away from -> B pictures."""
-        return self.decoder.decode_images(embeddings, steps=self.steps, guidance=self.guidance, seed=seeds, negative=negative)
+        return self.decoder.decode_images(
+            embeddings, steps=self.steps, guidance=self.guidance, seed=seeds, negative=negative
+        )

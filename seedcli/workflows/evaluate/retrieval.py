@@ -1,4 +1,6 @@
-"""Measurements: a model and a benchmark's data -> one JSON-ready result. Embeddings are cached, so that a second figure costs nothing."""
+"""Measurements: a model and a benchmark's data -> one JSON-ready result. Embeddings are cached, so
+that a second figure costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedcli.benchmarks.query_variance import query_variance
-from seedcli.benchmarks.retrieval import chance_metrics, rank_features, recall_intervals, recall_metrics, select_images
-from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split, load_retrieval_set
+from seedcli.benchmarks.retrieval import (
+    chance_metrics,
+    rank_features,
+    recall_intervals,
+    recall_metrics,
+    select_images,
+)
+from seedcli.benchmarks.retrieval_sets import (
+    ImageRef,
+    RetrievalSet,
+    is_published_split,
+    load_retrieval_set,
+)
 from seedcli.console import Reporter
 from seedcli.data.images.images import ImageError, build_preprocess, open_image
 from seedcli.errors import DataError, UsageError
@@ -30,7 +43,8 @@ from seedcli.models.weights.load import find_vocab, load_seed_tokenizer
 from seedcli.workflows.evaluate.samples import open_samples
 
 Feature = Literal["causal", "codes"]
-RETRIEVAL_TEXT_TOKENS = 35  # AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py, compute_sim_matrix
+# AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py, compute_sim_matrix
+RETRIEVAL_TEXT_TOKENS = 35
 _READERS = 2  # threads that open pictures; decoding and resizing release the interpreter
 
 
@@ -53,31 +67,36 @@ def run_retrieval(
     output: Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Zero-shot retrieval between pictures and captions in both directions: recall@1, 5 and 10 in percent.
+    """Zero-shot retrieval between pictures and captions in both directions:
+    recall@1, 5 and 10 in percent.
 
-    Pictures go through the preset's retrieval preprocessing; captions are cleaned and padded to 35 tokens, or to as many as the model has
-    positions for. The similarity is the dot product of the text feature and of one query's projected feature, the last one's unless `query`
-    says otherwise. With `feature="codes"` it is that of the embeddings reconstructed from the codes.
+    Pictures go through the preset's retrieval preprocessing; captions are cleaned and padded to 35
+    tokens, or to as many as the model has positions for. The similarity is the dot product of the
+    text feature and of one query's projected feature, the last one's unless `query` says otherwise.
+    With `feature="codes"` it is that of the embeddings reconstructed from the codes.
 
-    Source: AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py (compute_sim_matrix), LV/tasks/retrieval.py.
+    Source: AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py (compute_sim_matrix),
+    LV/tasks/retrieval.py.
 
     Args:
         dataset, split, images, data_root, allow_split: See `load_retrieval_set`.
         model: Preset, folder or hub id.
         feature: `causal` embeddings, or those reconstructed from `codes`.
-        query: Number of the query whose feature stands for the picture; a causal query sees those before it.
-        by_query: Also score every query alone (`metrics`) and with those before it, as the mean of their features (`prefix_metrics`), and
-            measure how much the queries differ.
+        query: Number of the query whose feature stands for the picture; a causal
+            query sees those before it.
+        by_query: Also score every query alone (`metrics`) and with those before it, as the mean of
+            their features (`prefix_metrics`), and measure how much the queries differ.
         batch_size: Pictures, and captions, in one pass.
         limit: Take the first pictures only.
         device, dtype: See `load_seed_tokenizer`.
         cache: Keep embeddings on disk and use what is there.
-        output: Folder of the result and of a line for each picture: its rank and those of its captions, from 0, among all candidates; by
-            default one under `runs/eval`.
+        output: Folder of the result and of a line for each picture: its rank and those of its
+            captions, from 0, among all candidates; by default one under `runs/eval`.
         reporter: Hears of progress.
 
     Returns:
-        The envelope of every benchmark, with `metrics`, their `intervals`, what `chance` would reach, and the set's `subsets`.
+        The envelope of every benchmark, with `metrics`, their `intervals`, what `chance` would
+        reach, and the set's `subsets`.
 
     Raises:
         UsageError: No such set, split, model or query.
@@ -85,22 +104,41 @@ def run_retrieval(
         NumericalError: A feature is not finite.
     """
     reporter = reporter or Reporter()
-    found = load_retrieval_set(dataset, split=split, images=images, data_root=data_root, allow_split=allow_split, reporter=reporter)
+    found = load_retrieval_set(
+        dataset,
+        split=split,
+        images=images,
+        data_root=data_root,
+        allow_split=allow_split,
+        reporter=reporter,
+    )
     published = is_published_split(found)
     if limit is not None:
         found, published = found.first(limit), None if published is None else False
-    tokenizer = load_seed_tokenizer(model, device=device, dtype=dtype, text_branch=True, reporter=reporter)
+    tokenizer = load_seed_tokenizer(
+        model, device=device, dtype=dtype, text_branch=True, reporter=reporter
+    )
     num_queries = tokenizer.config.qformer.num_queries
     if query is None:
         query = num_queries - 1
     elif not 0 <= query < num_queries:
-        raise UsageError(f"--query {query}: {tokenizer.name} has the queries 0 to {num_queries - 1}", remedy="the last one is the default")
+        raise UsageError(
+            f"--query {query}: {tokenizer.name} has the queries 0 to {num_queries - 1}",
+            remedy="the last one is the default",
+        )
     reporter.note(
-        f"{tokenizer.name} answers" + ("; it knows emoji only, --model seed-2 is the one for photographs" if model == "seed-nano" else "")
+        f"{tokenizer.name} answers"
+        + (
+            "; it knows emoji only, --model seed-2 is the one for photographs"
+            if model == "seed-nano"
+            else ""
+        )
     )
 
     vocab = find_vocab(model, reporter=reporter)
-    text_features, texts_cached = _text_features(tokenizer, found, vocab, batch_size, cache, reporter)
+    text_features, texts_cached = _text_features(
+        tokenizer, found, vocab, batch_size, cache, reporter
+    )
     embeddings, images_cached = _causal_embeddings(tokenizer, found, batch_size, cache, reporter)
     queries = list(range(num_queries)) if by_query else [query]
     features = _image_features(tokenizer, embeddings, feature, queries, batch_size)
@@ -145,12 +183,21 @@ def run_retrieval(
         "words": _words_digest(tokenizer, vocab),
         "candidates": _candidates_digest(found, main),
     }
-    with open_samples("retrieval", found.name, found.split, settings=settings, output=output, reporter=reporter) as run:
+    with open_samples(
+        "retrieval", found.name, found.split, settings=settings, output=output, reporter=reporter
+    ) as run:
         ranks = _ranks_of_pictures(of_query, text_features, found, main)
-        lines = run.answer(ranks, lambda batch: list(batch.values()), batch_size=len(ranks), what="pictures")
+        lines = run.answer(
+            ranks, lambda batch: list(batch.values()), batch_size=len(ranks), what="pictures"
+        )
         i2t_ranks = torch.tensor([line["rank"] for line in lines])
-        t2i_ranks = torch.tensor([caption["rank"] for line in lines for caption in line["captions"]], dtype=torch.long)
-        owners = torch.tensor([number for number, line in enumerate(lines) for _ in line["captions"]], dtype=torch.long)
+        t2i_ranks = torch.tensor(
+            [caption["rank"] for line in lines for caption in line["captions"]], dtype=torch.long
+        )
+        owners = torch.tensor(
+            [number for number, line in enumerate(lines) for _ in line["captions"]],
+            dtype=torch.long,
+        )
         return run.finish(
             num={"num_images": len(i2t_ranks), "num_captions": len(t2i_ranks)},
             model=tokenizer.name,
@@ -166,10 +213,17 @@ def run_retrieval(
         )
 
 
-def _ranks_of_pictures(image_features: Tensor, text_features: Tensor, found: RetrievalSet, keep: Tensor) -> dict[str, dict[str, Any]]:
-    """Features [N,F] and [M,F] of a set, mask of the pictures that take part [N] -> by picture, its rank and its captions' ranks."""
+def _ranks_of_pictures(
+    image_features: Tensor, text_features: Tensor, found: RetrievalSet, keep: Tensor
+) -> dict[str, dict[str, Any]]:
+    """Features [N,F] and [M,F] of a set, mask of the pictures that take part [N] -> by picture, its
+    rank and its captions' ranks.
+    """
     texts, numbers = select_images(keep, torch.tensor(found.txt2img))
-    i2t_ranks, t2i_ranks = (ranks.tolist() for ranks in rank_features(image_features[keep], text_features[texts], numbers))
+    i2t_ranks, t2i_ranks = (
+        ranks.tolist()
+        for ranks in rank_features(image_features[keep], text_features[texts], numbers)
+    )
     lines = [
         {"image": Path(found.images[place].name).name, "rank": rank, "captions": []}
         for place, rank in zip(keep.nonzero().flatten().tolist(), i2t_ranks, strict=True)
@@ -181,14 +235,20 @@ def _ranks_of_pictures(image_features: Tensor, text_features: Tensor, found: Ret
 
 
 def _candidates_digest(found: RetrievalSet, keep: Tensor) -> str:
-    """What a rank is among: pictures (by stamp, without their folder), captions, and which belongs to which."""
+    """What a rank is among: pictures (by stamp, without their folder), captions, and
+    which belongs to which.
+    """
     stamps = [Path(image.stamp).name for image in found.images]
     content = json.dumps([stamps, found.captions, found.txt2img, keep.tolist()])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _score(image_features: Tensor, text_features: Tensor, txt2img: Tensor, keep: Tensor) -> dict[str, float]:
-    """Features [N,F], [M,F], image of each text [M], mask of the images that take part [N] -> recalls."""
+def _score(
+    image_features: Tensor, text_features: Tensor, txt2img: Tensor, keep: Tensor
+) -> dict[str, float]:
+    """Features [N,F], [M,F], image of each text [M], mask of the images that
+    take part [N] -> recalls.
+    """
     texts, numbers = select_images(keep, txt2img)
     return recall_metrics(*rank_features(image_features[keep], text_features[texts], numbers))
 
@@ -197,7 +257,9 @@ def _score(image_features: Tensor, text_features: Tensor, txt2img: Tensor, keep:
 def _causal_embeddings(
     tokenizer: SeedTokenizer, found: RetrievalSet, batch_size: int, cache: bool, reporter: Reporter
 ) -> tuple[Tensor, bool]:
-    """Pictures of a set -> causal embeddings [N,Q,D] fp32 on the CPU, and whether they were cached (COCO at full size: 490 MB)."""
+    """Pictures of a set -> causal embeddings [N,Q,D] fp32 on the CPU, and whether they were cached
+    (COCO at full size: 490 MB).
+    """
     config = tokenizer.config.preprocess.retrieval
     preprocess = build_preprocess(config)
     device = next(tokenizer.parameters()).device
@@ -211,15 +273,26 @@ def _causal_embeddings(
                 progress.advance(len(squares))
         return torch.cat(parts)
 
-    key = {"kind": "causal_embeddings", "images": [image.stamp for image in found.images], "preprocess": asdict(config)}
+    key = {
+        "kind": "causal_embeddings",
+        "images": [image.stamp for image in found.images],
+        "preprocess": asdict(config),
+    }
     return _cached({**key, **_model_key(tokenizer)}, compute, cache and bool(tokenizer.fingerprint))
 
 
 @torch.inference_mode()
 def _text_features(
-    tokenizer: SeedTokenizer, found: RetrievalSet, vocab: Path, batch_size: int, cache: bool, reporter: Reporter
+    tokenizer: SeedTokenizer,
+    found: RetrievalSet,
+    vocab: Path,
+    batch_size: int,
+    cache: bool,
+    reporter: Reporter,
 ) -> tuple[Tensor, bool]:
-    """Captions of a set -> L2-normalised features [M,F] fp32 on the CPU, and whether they were cached."""
+    """Captions of a set -> L2-normalised features [M,F] fp32 on the CPU, and
+    whether they were cached.
+    """
     max_tokens = _max_text_tokens(tokenizer)
     device = next(tokenizer.parameters()).device
 
@@ -227,18 +300,34 @@ def _text_features(
         captions, parts = CaptionTokenizer(vocab), []
         with reporter.progress("captions", len(found.captions)) as progress:
             for start in range(0, len(found.captions), batch_size):
-                text_ids, text_mask = captions.encode(found.captions[start : start + batch_size], max_tokens)
-                parts.append(tokenizer.text_features(text_ids.to(device), text_mask.to(device)).float().cpu())
+                text_ids, text_mask = captions.encode(
+                    found.captions[start : start + batch_size], max_tokens
+                )
+                parts.append(
+                    tokenizer.text_features(text_ids.to(device), text_mask.to(device)).float().cpu()
+                )
                 progress.advance(len(text_ids))
         return torch.cat(parts)
 
     key = {"kind": "text_features", "captions": found.captions, "max_tokens": max_tokens}
-    return _cached({**key, **_words_digest(tokenizer, vocab), **_model_key(tokenizer)}, compute, cache and bool(tokenizer.fingerprint))
+    return _cached(
+        {**key, **_words_digest(tokenizer, vocab), **_model_key(tokenizer)},
+        compute,
+        cache and bool(tokenizer.fingerprint),
+    )
 
 
 @torch.inference_mode()
-def _image_features(tokenizer: SeedTokenizer, embeddings: Tensor, feature: Feature, queries: Sequence[int], batch_size: int) -> Tensor:
-    """Causal embeddings [N,Q,D] -> L2-normalised features of some queries [N,len(queries),F] fp32 on the CPU."""
+def _image_features(
+    tokenizer: SeedTokenizer,
+    embeddings: Tensor,
+    feature: Feature,
+    queries: Sequence[int],
+    batch_size: int,
+) -> Tensor:
+    """Causal embeddings [N,Q,D] -> L2-normalised features of some queries
+    [N,len(queries),F] fp32 on the CPU.
+    """
     device, parts = next(tokenizer.parameters()).device, []
     for batch in embeddings.split(batch_size):
         batch = batch.to(device, tokenizer.compute_dtype)
@@ -248,14 +337,19 @@ def _image_features(tokenizer: SeedTokenizer, embeddings: Tensor, feature: Featu
     return torch.cat(parts)
 
 
-def _read_squares(images: Sequence[ImageRef], to_square: Callable[..., Tensor], batch_size: int) -> Iterator[Tensor]:
+def _read_squares(
+    images: Sequence[ImageRef], to_square: Callable[..., Tensor], batch_size: int
+) -> Iterator[Tensor]:
     """Pictures in order -> uint8 batches [B,3,S,S]; the next two batches are read meanwhile."""
 
     def read(image: ImageRef) -> Tensor:
         try:
             return to_square(open_image(image.read()))
         except ImageError as error:
-            raise DataError(f"{image.name}: {error.reason}", remedy="a benchmark needs all of its pictures: replace this one") from error
+            raise DataError(
+                f"{image.name}: {error.reason}",
+                remedy="a benchmark needs all of its pictures: replace this one",
+            ) from error
 
     def finish(batch: list[Future[Tensor]]) -> Tensor:
         return torch.stack([future.result() for future in batch])
@@ -264,7 +358,9 @@ def _read_squares(images: Sequence[ImageRef], to_square: Callable[..., Tensor], 
         pending: deque[list[Future[Tensor]]] = deque()
         try:
             for start in range(0, len(images), batch_size):
-                pending.append([pool.submit(read, image) for image in images[start : start + batch_size]])
+                pending.append(
+                    [pool.submit(read, image) for image in images[start : start + batch_size]]
+                )
                 if len(pending) > 2:
                     yield finish(pending.popleft())
             while pending:
@@ -275,7 +371,11 @@ def _read_squares(images: Sequence[ImageRef], to_square: Callable[..., Tensor], 
 
 
 def _model_key(tokenizer: SeedTokenizer) -> dict[str, str]:
-    return {"fingerprint": tokenizer.fingerprint, "dtype": str(tokenizer.compute_dtype), "device": next(tokenizer.parameters()).device.type}
+    return {
+        "fingerprint": tokenizer.fingerprint,
+        "dtype": str(tokenizer.compute_dtype),
+        "device": next(tokenizer.parameters()).device.type,
+    }
 
 
 def _max_text_tokens(tokenizer: SeedTokenizer) -> int:
@@ -283,8 +383,13 @@ def _max_text_tokens(tokenizer: SeedTokenizer) -> int:
 
 
 def _words_digest(tokenizer: SeedTokenizer, vocab: Path) -> dict[str, str]:
-    """What decides text features; the fingerprint says what codes mean, and words are outside it."""
-    return {"vocab": hashlib.sha256(vocab.read_bytes()).hexdigest(), "text_branch": _tensors_digest(tokenizer.text_branch)}
+    """What decides text features; the fingerprint says what codes mean,
+    and words are outside it.
+    """
+    return {
+        "vocab": hashlib.sha256(vocab.read_bytes()).hexdigest(),
+        "text_branch": _tensors_digest(tokenizer.text_branch),
+    }
 
 
 def _tensors_digest(module: torch.nn.Module | None) -> str:
@@ -295,11 +400,19 @@ def _tensors_digest(module: torch.nn.Module | None) -> str:
     return digest.hexdigest()
 
 
-def _cached(key: dict[str, Any], compute: Callable[[], Tensor], use_cache: bool) -> tuple[Tensor, bool]:
-    """What `compute` returned for this key before, from disk, else now; a cache that cannot be written is no error."""
+def _cached(
+    key: dict[str, Any], compute: Callable[[], Tensor], use_cache: bool
+) -> tuple[Tensor, bool]:
+    """What `compute` returned for this key before, from disk, else now; a cache that cannot
+    be written is no error.
+    """
     if not use_cache:
         return compute(), False
-    path = cache_folder() / "retrieval" / (hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32] + ".npy")
+    path = (
+        cache_folder()
+        / "retrieval"
+        / (hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32] + ".npy")
+    )
     try:
         return torch.from_numpy(np.load(path)), True
     except (OSError, ValueError, EOFError):

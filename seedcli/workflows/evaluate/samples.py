@@ -1,27 +1,37 @@
-"""What a benchmark asked and what was answered, on disk: once computed, never again, whatever interrupts. Torch-free.
+"""What a benchmark asked and what was answered, on disk: once computed, never again, whatever
+interrupts. Torch-free.
 
-The folder of a run, `-o DIR` or `runs/eval/BENCHMARK-DATASET-SPLIT-XXXXXXXX` where the X are a digest of the settings, holds
+The folder of a run, `-o DIR` or `runs/eval/BENCHMARK-DATASET-SPLIT-XXXXXXXX` where the X are a
+digest of the settings, holds
     settings.json   what decides the answers (model, prompt, decoding, preprocessing, seeds, data) and the versions of the first start
-    samples.jsonl   a line a sample, `{"key": ..., ...}`, appended and flushed a batch at a time, in the order in which they were computed
+    samples.jsonl a line a sample, `{"key": ..., ...}`, appended and flushed a batch at a time, in
+      the order in which they were computed
     result.json     the envelope of the result; it is replaced by every run that comes to its end
 and whatever the benchmark puts beside them, such as pictures.
 
 A benchmark is four steps, of which only the second needs a model:
 
-    samples = {"000042": Question(...), ...}            # key -> anything, in an order that does not depend on --limit; cut by `first`
+    samples = {"000042": Question(...), ...} # key -> anything, in an order that does not depend on
+      --limit; cut by `first`
     with open_samples("vqa", "vqav2", "val", settings=settings, output=output, reporter=reporter) as run:
-        lines = run.answer(samples, ask, batch_size=32)  # ask: {key: sample} -> one JSON-ready mapping for each, in their order
+        lines = run.answer(samples, ask, batch_size=32) # ask: {key: sample} -> one JSON-ready
+          mapping for each, in their order
         scored = score(lines)                            # pure, in benchmarks/: lines -> {metric: [one score a sample]}
-        return run.finish(num={"num_questions": len(lines)}, model=..., fingerprint=..., **mean_metrics(scored), published_split=...)
+        return run.finish(num={"num_questions": len(lines)}, model=..., fingerprint=...,
+          **mean_metrics(scored), published_split=...)
 
-* `ask` is called for what is missing only, so load models in it at first use. What it returns comes back as JSON has it (lists, no
-  tuples). It may write files beside the lines; they must be there before it returns.
-* Whatever changes an answer belongs into `settings`; what changes a score only (a way of counting) does not. Never in it: paths, batch
-  size, limit, device. A folder with other settings is refused; the default folder is another one then, and so never is.
-* A run with `--limit` computes the first samples; a later one without it the others. A kill -9 loses the running batch at most.
-* Random draws take `sample_seed(seed, key)`: they depend neither on order nor on batches. With it, lines of an interrupted run are those
-  of an undisturbed one, up to rounding where a batch had other members.
-"""
+* `ask` is called for what is missing only, so load models in it at first use. What it returns
+  comes back as JSON has it (lists, no tuples). It may write files beside the lines; they must be
+  there before it returns.
+* Whatever changes an answer belongs into `settings`; what changes a score only (a way of counting)
+  does not. Never in it: paths, batch size, limit, device. A folder with other settings is refused;
+  the default folder is another one then, and so never is.
+* A run with `--limit` computes the first samples; a later one without it the others. A kill -9
+  loses the running batch at most.
+* Random draws take `sample_seed(seed, key)`: they depend neither on order nor on batches.
+  With it, lines of an interrupted run are those of an undisturbed one, up to rounding where a
+  batch had other members.
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -46,7 +56,15 @@ from seedcli.errors import DataError, Interrupted, NumericalError
 
 EVAL_RUNS = Path("runs") / "eval"
 SETTINGS_FILE, SAMPLES_FILE, RESULT_FILE = "settings.json", "samples.jsonl", "result.json"
-VERSIONS_OF = ("torch", "transformers", "diffusers", "open_clip_torch", "tokenizers", "numpy", "pillow")
+VERSIONS_OF = (
+    "torch",
+    "transformers",
+    "diffusers",
+    "open_clip_torch",
+    "tokenizers",
+    "numpy",
+    "pillow",
+)
 _DIGITS = 8
 
 Sample = TypeVar("Sample")
@@ -63,23 +81,44 @@ def sample_seed(seed: int, key: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:4]) >> 1
 
 
-def mean_metrics(scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable] | None = None) -> dict[str, dict[str, Any]]:
-    """Scores of each sample by metric -> `metrics`, their means, and `intervals`, the 95 % bootstrap interval of each, in the scores' unit.
+def mean_metrics(
+    scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Scores of each sample by metric -> `metrics`, their means, and `intervals`, the 95 %
+    bootstrap interval of each, in the scores' unit.
 
-    A metric without scores (say, the similarity of pictures where no answer held one) is None, as is its interval.
+    A metric without scores (say, the similarity of pictures where no answer held one) is
+    None, as is its interval.
 
     Args:
         scores: By metric, one a sample that has it.
         groups: What each sample belongs to; see `bootstrap_interval`.
     """
-    metrics = {name: round(sum(each) / len(each), 4) if len(each) else None for name, each in scores.items()}
-    ends = {name: bootstrap_interval(each, groups) if len(each) else None for name, each in scores.items()}
-    return {"metrics": metrics, "intervals": {name: pair and [round(end, 4) for end in pair] for name, pair in ends.items()}}
+    metrics = {
+        name: round(sum(each) / len(each), 4) if len(each) else None
+        for name, each in scores.items()
+    }
+    ends = {
+        name: bootstrap_interval(each, groups) if len(each) else None
+        for name, each in scores.items()
+    }
+    return {
+        "metrics": metrics,
+        "intervals": {
+            name: pair and [round(end, 4) for end in pair] for name, pair in ends.items()
+        },
+    }
 
 
 @contextlib.contextmanager
 def open_samples(
-    benchmark: str, dataset: str, split: str, *, settings: Mapping[str, Any], output: Path | None = None, reporter: Reporter | None = None
+    benchmark: str,
+    dataset: str,
+    split: str,
+    *,
+    settings: Mapping[str, Any],
+    output: Path | None = None,
+    reporter: Reporter | None = None,
 ) -> Iterator[SampleRun]:
     """Opens the folder of a run, new or begun, and holds it alone.
 
@@ -92,9 +131,15 @@ def open_samples(
         reporter: Hears of progress and of what was found.
 
     Raises:
-        DataError: The folder holds a run with other settings, or other things; another process is at it; it cannot be written.
+        DataError: The folder holds a run with other settings, or other things; another process is
+            at it; it cannot be written.
     """
-    settings = json.loads(json.dumps({"benchmark": benchmark, "dataset": dataset, "split": split, **settings}, allow_nan=False))
+    settings = json.loads(
+        json.dumps(
+            {"benchmark": benchmark, "dataset": dataset, "split": split, **settings},
+            allow_nan=False,
+        )
+    )
     name = re.sub(r"[^\w.-]+", "_", f"{benchmark}-{dataset}-{split}")
     folder = output or EVAL_RUNS / f"{name}-{_digest(settings)}"
     reporter = reporter or Reporter()
@@ -107,7 +152,10 @@ def open_samples(
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            raise DataError(f"another process is at {folder}", remedy="wait for it, or choose another folder with -o") from None
+            raise DataError(
+                f"another process is at {folder}",
+                remedy="wait for it, or choose another folder with -o",
+            ) from None
         yield SampleRun(folder, settings, file, reporter)
 
 
@@ -130,13 +178,21 @@ class SampleRun:
         """Of the settings; what is computed from the answers names it in its own."""
         return _digest(self.settings)
 
-    def answer(self, samples: Mapping[str, Sample], ask: Answer[Sample], *, batch_size: int, what: str = "samples") -> list[dict[str, Any]]:
+    def answer(
+        self,
+        samples: Mapping[str, Sample],
+        ask: Answer[Sample],
+        *,
+        batch_size: int,
+        what: str = "samples",
+    ) -> list[dict[str, Any]]:
         """Samples -> their lines in their order, from disk where they are there.
 
         Args:
             samples: By key, which is unique and the same in every run.
             ask: Answers a batch: one mapping for each sample, in their order; `key` is added.
-            batch_size: Samples that are asked together, written together, and lost together at most.
+            batch_size: Samples that are asked together, written together, and
+                lost together at most.
             what: Word of the progress.
 
         Raises:
@@ -146,7 +202,9 @@ class SampleRun:
         missing = [key for key in samples if key not in self._lines]
         self.num_reused = len(samples) - len(missing)
         if self.num_reused:
-            self._reporter.note(f"{self.num_reused} of {len(samples)} {what} were answered before: {self.folder}")
+            self._reporter.note(
+                f"{self.num_reused} of {len(samples)} {what} were answered before: {self.folder}"
+            )
         try:
             with self._reporter.progress(what, len(samples)) as progress:
                 progress.resume(self.num_reused)
@@ -157,7 +215,8 @@ class SampleRun:
         except KeyboardInterrupt:
             kept = sum(key in self._lines for key in samples)
             raise Interrupted(
-                f"{kept} of {len(samples)} {what} are answered and kept in {self.folder}", remedy="the same command computes the others"
+                f"{kept} of {len(samples)} {what} are answered and kept in {self.folder}",
+                remedy="the same command computes the others",
             ) from None
         return [self._lines[key] for key in samples]
 
@@ -165,10 +224,13 @@ class SampleRun:
         lines = []
         for key, answer in zip(keys, answers, strict=True):
             try:
-                lines.append(json.dumps({"key": key, **answer}, ensure_ascii=False, allow_nan=False))
+                lines.append(
+                    json.dumps({"key": key, **answer}, ensure_ascii=False, allow_nan=False)
+                )
             except ValueError:
                 raise NumericalError(
-                    f"the answer to sample {key} holds NaN or infinity: {dict(answer)}", remedy="--dtype float32; some weights overflow"
+                    f"the answer to sample {key} holds NaN or infinity: {dict(answer)}",
+                    remedy="--dtype float32; some weights overflow",
                 ) from None
         self._file.write("".join(f"{line}\n" for line in lines).encode())
         self._file.flush()
@@ -191,7 +253,8 @@ class SampleRun:
             model: What answered.
             fingerprint: Of the visual tokenizer; None where the weights state none.
             metrics: By name, percent or x100 as tables print them.
-            intervals: By name of the metric, the ends of its 95 % bootstrap interval; a metric without one is left out.
+            intervals: By name of the metric, the ends of its 95 % bootstrap interval; a metric
+                without one is left out.
             more: What only this benchmark has to say: `chance`, `published_split`, `subsets`.
         """
         result = {
@@ -204,7 +267,11 @@ class SampleRun:
             "metrics": dict(metrics),
             "intervals": dict(intervals),
             **more,
-            "settings": {name: value for name, value in self.settings.items() if name not in ("benchmark", "dataset", "split")},
+            "settings": {
+                name: value
+                for name, value in self.settings.items()
+                if name not in ("benchmark", "dataset", "split")
+            },
             "settings_digest": self.digest,
             "versions": _versions(),
             "folder": str(self.folder),
@@ -226,23 +293,37 @@ def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) ->
     if not path.is_file():
         others = sorted(each.name for each in folder.iterdir() if each.suffix != ".partial")
         if others:
-            raise DataError(f"{folder} holds other things: {', '.join(others[:5])}", remedy="choose an empty or new folder with -o")
+            raise DataError(
+                f"{folder} holds other things: {', '.join(others[:5])}",
+                remedy="choose an empty or new folder with -o",
+            )
         _write_json(path, {"settings": settings, "versions": _versions()})
         return
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         before, versions = _leaves(held["settings"]), held["versions"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is damaged ({type(error).__name__}: {error})", remedy="choose another folder with -o") from None
+        raise DataError(
+            f"{path} is damaged ({type(error).__name__}: {error})",
+            remedy="choose another folder with -o",
+        ) from None
     now = _leaves(settings)
-    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    changed = [
+        name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)
+    ]
     if changed:
-        shown = "; ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in changed)
+        shown = "; ".join(
+            f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in changed
+        )
         raise DataError(
             f"{folder} holds answers that were computed with other settings: {shown}",
             remedy="repeat the settings to continue it, or choose another folder with -o",
         )
-    newer = [f"{name} {versions.get(name)} -> {now}" for name, now in _versions().items() if versions.get(name) != now]
+    newer = [
+        f"{name} {versions.get(name)} -> {now}"
+        for name, now in _versions().items()
+        if versions.get(name) != now
+    ]
     if newer:
         reporter.warn(f"{folder} was begun with other versions: {', '.join(newer)}")
 
@@ -257,7 +338,10 @@ def _recover(path: Path, file: BinaryIO) -> dict[str, dict[str, Any]]:
     lines, good, damaged = {}, 0, None
     for number, raw in enumerate(file, 1):
         if damaged is not None:
-            raise DataError(f"{path}: line {damaged} is no answer", remedy="remove the line; its sample is computed anew")
+            raise DataError(
+                f"{path}: line {damaged} is no answer",
+                remedy="remove the line; its sample is computed anew",
+            )
         try:
             line = json.loads(raw) if raw.endswith(b"\n") else None
             lines[line["key"]] = line
@@ -272,7 +356,11 @@ def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings -> values by dotted name."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        found |= (
+            _leaves(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{name}": value}
+        )
     return found
 
 
@@ -283,10 +371,16 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             return None
 
-    return {"seedcli": seedcli.__version__, "python": platform.python_version(), **{name: of(name) for name in VERSIONS_OF}}
+    return {
+        "seedcli": seedcli.__version__,
+        "python": platform.python_version(),
+        **{name: of(name) for name in VERSIONS_OF},
+    }
 
 
 def _write_json(path: Path, content: Any) -> None:
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     os.replace(partial, path)

@@ -1,4 +1,6 @@
-"""The scorecard for people: lines of a table, a Markdown page, a plot. What was not run is one line for each row of a published table."""
+"""The scorecard for people: lines of a table, a Markdown page, a plot. What was not run is one line
+for each row of a published table.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,16 @@ def card_lines(rows: Sequence[ScoreRow]) -> list[CardLine]:
 
 def legend(rows: Sequence[ScoreRow]) -> list[str]:
     """What the verdicts and marks that occur mean, and which numbers stand on assumptions."""
-    found = [f"{name}: {text}" for name, text in VERDICTS.items() if any(row.verdict == name for row in rows)]
+    found = [
+        f"{name}: {text}"
+        for name, text in VERDICTS.items()
+        if any(row.verdict == name for row in rows)
+    ]
     marks = {row.mark for row in rows}
     found += [f"[{mark}]: {text}" for mark, text in MARKS.items() if mark in marks]
-    assumed = dict.fromkeys(f"{row.model}, {row.metric}: {', '.join(row.assumed)}" for row in rows if row.assumed)
+    assumed = dict.fromkeys(
+        f"{row.model}, {row.metric}: {', '.join(row.assumed)}" for row in rows if row.assumed
+    )
     return found + [f"assumed, since it was not published: {text}" for text in assumed]
 
 
@@ -53,9 +61,15 @@ def write_markdown(rows: Sequence[ScoreRow], path: Path, *, plot: Path | None = 
         lines += [f"## {title}", "", markdown_row(HEAD), markdown_row(["---"] * len(HEAD))]
         for line in card_lines(part):
             why = [*line.reasons, *([f"`{line.command}`"] if line.command else [])]
-            lines.append(markdown_row([*line.cells[:-1], line.cells[-1] + (f": {'; '.join(why)}" if why else "")]))
+            lines.append(
+                markdown_row(
+                    [*line.cells[:-1], line.cells[-1] + (f": {'; '.join(why)}" if why else "")]
+                )
+            )
         lines.append("")
-    path.write_text("\n".join([*lines, *(f"* {text}" for text in legend(rows))]) + "\n", encoding="utf-8")
+    path.write_text(
+        "\n".join([*lines, *(f"* {text}" for text in legend(rows))]) + "\n", encoding="utf-8"
+    )
 
 
 def markdown_row(cells: Sequence[str]) -> str:
@@ -64,8 +78,14 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def plot_scorecard(rows: Sequence[ScoreRow], path: Path) -> Path | None:
-    """Writes a chart for each table: our figures with their intervals, the published ones beside; None where nothing was measured."""
-    tables = {title: part for title, part in by_table([row for row in rows if row.ours is not None]).items() if part}
+    """Writes a chart for each table: our figures with their intervals, the published ones beside;
+    None where nothing was measured.
+    """
+    tables = {
+        title: part
+        for title, part in by_table([row for row in rows if row.ours is not None]).items()
+        if part
+    }
     if not tables:
         return None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -79,19 +99,34 @@ def plot_scorecard(rows: Sequence[ScoreRow], path: Path) -> Path | None:
         places = range(len(part), 0, -1)
         for place, row in zip(places, part, strict=True):
             low, high = row.interval or (row.ours, row.ours)
-            axes.plot([low, high], [place, place], color="tab:blue", linewidth=2, solid_capstyle="butt")
+            axes.plot(
+                [low, high], [place, place], color="tab:blue", linewidth=2, solid_capstyle="butt"
+            )
             axes.plot([row.ours], [place], "o", color="tab:blue", markersize=5)
             if row.published is not None:
                 face = "none" if row.mark == "M" or row.verdict == "not comparable" else "tab:red"
-                axes.plot([row.published], [place], "D", color="tab:red", markerfacecolor=face, markersize=5)
+                axes.plot(
+                    [row.published],
+                    [place],
+                    "D",
+                    color="tab:red",
+                    markerfacecolor=face,
+                    markersize=5,
+                )
             if row.chance is not None:
                 axes.plot([row.chance], [place], "|", color="grey", markersize=9)
-        axes.set_yticks(list(places), [f"{row.metric}, {row.dataset} {row.split}, {row.model}" for row in part], fontsize=7)
+        axes.set_yticks(
+            list(places),
+            [f"{row.metric}, {row.dataset} {row.split}, {row.model}" for row in part],
+            fontsize=7,
+        )
         axes.set_ylim(0.3, len(part) + 0.7)
         axes.set_title(title, fontsize=9, loc="left")
         axes.grid(alpha=0.3, axis="x")
     figure.supxlabel(
-        "ours: dot and 95 % interval; published: diamond, hollow where from memory or not comparable; chance: grey line", fontsize=7
+        "ours: dot and 95 % interval; published: diamond, hollow where from memory or not "
+        "comparable; chance: grey line",
+        fontsize=7,
     )
     figure.savefig(path, dpi=110)
     return path
@@ -99,20 +134,28 @@ def plot_scorecard(rows: Sequence[ScoreRow], path: Path) -> Path | None:
 
 def _kind(number: int, row: ScoreRow) -> tuple[object, ...]:
     """The same for rows that are shown as one line; a row with a verdict is alone."""
-    return (row.model, row.dataset, row.split, row.mark, row.reasons, row.command) if row.verdict == "not run" else (number,)
+    return (
+        (row.model, row.dataset, row.split, row.mark, row.reasons, row.command)
+        if row.verdict == "not run"
+        else (number,)
+    )
 
 
 def _line(rows: Sequence[ScoreRow]) -> CardLine:
     row, metrics = rows[0], [each.metric for each in rows]
     digits = max(row.decimals, 1)
-    published = [f"{each.published:.{each.decimals}f}" for each in rows if each.published is not None]
+    published = [
+        f"{each.published:.{each.decimals}f}" for each in rows if each.published is not None
+    ]
     cells = (
         ", ".join(metrics) if len(metrics) < 4 else f"{metrics[0]} .. {metrics[-1]}",
         f"{row.dataset} {row.split}".removesuffix(" -"),
         row.model,
         " ".join([*published, *([f"[{row.mark}]"] if row.mark else [])]),
         "" if row.ours is None else f"{row.ours:.{digits}f}",
-        "" if row.interval is None else f"{row.interval[0]:.{digits}f} .. {row.interval[1]:.{digits}f}",
+        ""
+        if row.interval is None
+        else f"{row.interval[0]:.{digits}f} .. {row.interval[1]:.{digits}f}",
         row.verdict,
     )
     return CardLine(cells, row.reasons, row.command)

@@ -1,4 +1,6 @@
-"""`seed eval vqa`: a language model answers questions about pictures and videos, in words or by choosing the likeliest of given answers."""
+"""`seed eval vqa`: a language model answers questions about pictures and videos, in words or by
+choosing the likeliest of given answers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from seedcli.workflows.evaluate.samples import mean_metrics, open_samples
 
 AnswerBy = Literal["generation", "likelihood"]
 QUESTION = "{question}"
-PLAIN_PROMPT = f"Question: {QUESTION}\nAnswer:"  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_vqa.py
+# AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_vqa.py
+PLAIN_PROMPT = f"Question: {QUESTION}\nAnswer:"
 SUBMISSION_FILE = "submission.json"
 
 
@@ -43,19 +46,22 @@ def run_vqa(
     output: Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Answers to the questions of a split -> accuracy in percent, over all and by kind, beside what blind answering reaches.
+    """Answers to the questions of a split -> accuracy in percent, over all and by kind, beside what
+    blind answering reaches.
 
-    `majority` is the score of always giving the answer of the question's kind that is most often right (with choices: the place that most
-    often is), which takes no look at the pictures; with choices `chance` is that of guessing. A split whose answers are kept by an
-    evaluation server has no accuracy; `submission.json` in the run's folder is what the server takes.
+    `majority` is the score of always giving the answer of the question's kind that is most often
+    right (with choices: the place that most often is), which takes no look at the pictures; with
+    choices `chance` is that of guessing. A split whose answers are kept by an evaluation server has
+    no accuracy; `submission.json` in the run's folder is what the server takes.
 
     Args:
         dataset, split, images, data_root, num_frames, allow_split: See `load_question_set`.
         ask: Whom, and how answers are written. Published answers of tuned models are greedy.
-        prompt: What follows the pictures, with `{question}` in it; by default the question and the published request for one word or
-            phrase, for `plain` prompts the words of the official script for pretrained models.
-        by: `generation` of words, or the `likelihood` of each choice; by default the latter where every question has choices, but for the
-            emoji, whose choices are all answers of a kind.
+        prompt: What follows the pictures, with `{question}` in it; by default the question and the
+            published request for one word or phrase, for `plain` prompts the words of the official
+            script for pretrained models.
+        by: `generation` of words, or the `likelihood` of each choice; by default the latter where
+            every question has choices, but for the emoji, whose choices are all answers of a kind.
         choice_score: A choice's log-likelihood divided by its tokens (`mean`), or as it is (`sum`).
         cut: What of a written answer is scored.
         batch_size: Questions that are answered together.
@@ -72,27 +78,55 @@ def run_vqa(
     """
     reporter, ask = reporter or Reporter(), ask or AskSettings()
     if prompt is not None and QUESTION not in prompt:
-        raise UsageError(f"--prompt {prompt!r} does not say where the question stands", remedy=f"write {QUESTION} in it")
+        raise UsageError(
+            f"--prompt {prompt!r} does not say where the question stands",
+            remedy=f"write {QUESTION} in it",
+        )
     found = load_question_set(
-        dataset, split=split, images=images, data_root=data_root, num_frames=num_frames, limit=limit, allow_split=allow_split
+        dataset,
+        split=split,
+        images=images,
+        data_root=data_root,
+        num_frames=num_frames,
+        limit=limit,
+        allow_split=allow_split,
     )
     by = by or found.answered_by
     without = next((key for key, one in found.questions.items() if not one.row.choices), None)
     if by == "likelihood" and without is not None:
-        raise UsageError(f"question {without} of {found.name} has no choices whose likelihood could be compared", remedy="--by generation")
+        raise UsageError(
+            f"question {without} of {found.name} has no choices whose likelihood could be compared",
+            remedy="--by generation",
+        )
     model = AskedModel(ask, reporter=reporter)
     if prompt is None:
-        prompt = PLAIN_PROMPT if model.template == PLAIN else f"{QUESTION} {read_prompts()['question']['short_answer']}"
-    settings = model.settings | {"prompt": prompt, "by": by, "num_frames": found.num_frames, "data": found.digest}
+        prompt = (
+            PLAIN_PROMPT
+            if model.template == PLAIN
+            else f"{QUESTION} {read_prompts()['question']['short_answer']}"
+        )
+    settings = model.settings | {
+        "prompt": prompt,
+        "by": by,
+        "num_frames": found.num_frames,
+        "data": found.digest,
+    }
     if by == "likelihood":
         del settings["decoding"]
-    with open_samples("vqa", found.name, found.split, settings=settings, output=output, reporter=reporter) as run:
+    with open_samples(
+        "vqa", found.name, found.split, settings=settings, output=output, reporter=reporter
+    ) as run:
         questions = found.questions
         answerer = _Answerer(model, prompt, by)
         lines = run.answer(questions, answerer.answer, batch_size=batch_size, what="questions")
         rows = [one.row for one in questions.values()]
-        scores = [score_line(row, line, cut=cut, by=choice_score) for row, line in zip(rows, lines, strict=True)]
-        more: dict[str, Any] = {"scoring": {"choice_score": choice_score} if by == "likelihood" else {"cut": cut}}
+        scores = [
+            score_line(row, line, cut=cut, by=choice_score)
+            for row, line in zip(rows, lines, strict=True)
+        ]
+        more: dict[str, Any] = {
+            "scoring": {"choice_score": choice_score} if by == "likelihood" else {"cut": cut}
+        }
         if by == "generation":
             more["num_unended"] = sum(not line["ended"] for line in lines)
             more["num_empty"] = sum(not cut_answer(line["answer"], cut) for line in lines)
@@ -100,7 +134,10 @@ def run_vqa(
             _write_submission(run.folder / SUBMISSION_FILE, found, rows, lines, cut)
             more["submission"] = str(run.folder / SUBMISSION_FILE)
         return run.finish(
-            num={"num_images": len({ref.name for one in questions.values() for ref in one.pictures}), "num_questions": len(questions)},
+            num={
+                "num_images": len({ref.name for one in questions.values() for ref in one.pictures}),
+                "num_questions": len(questions),
+            },
             model=model.name,
             fingerprint=model.pictures.fingerprint,
             **score_kinds(list(questions.values()), scores, by=by),
@@ -109,8 +146,12 @@ def run_vqa(
         )
 
 
-def score_kinds(questions: Sequence[VisualQuestion], scores: Sequence[float | None], *, by: AnswerBy) -> dict[str, Any]:
-    """Questions and their scores -> accuracies with intervals, of all questions and of each kind, beside those of blind answering."""
+def score_kinds(
+    questions: Sequence[VisualQuestion], scores: Sequence[float | None], *, by: AnswerBy
+) -> dict[str, Any]:
+    """Questions and their scores -> accuracies with intervals, of all questions and of each kind,
+    beside those of blind answering.
+    """
     rows = [one.row for one in questions]
     known = [number for number, score in enumerate(scores) if score is not None]
     blind = majority_scores(rows, by_choice=by == "likelihood")
@@ -120,7 +161,9 @@ def score_kinds(questions: Sequence[VisualQuestion], scores: Sequence[float | No
         part = mean_metrics(percents, [questions[number].group for number in numbers])
         part["majority"] = {"accuracy": _percent([blind[number] for number in numbers])}
         if by == "likelihood":
-            part["chance"] = {"accuracy": _percent([1 / len(rows[number].choices) for number in numbers])}
+            part["chance"] = {
+                "accuracy": _percent([1 / len(rows[number].choices) for number in numbers])
+            }
         return part
 
     kinds: dict[str, list[int]] = {}
@@ -128,7 +171,10 @@ def score_kinds(questions: Sequence[VisualQuestion], scores: Sequence[float | No
         kinds.setdefault(rows[number].kind, []).append(number)
     found = over(known)
     if len(kinds) > 1:
-        found["kinds"] = {kind: {"num_questions": len(numbers), **over(numbers)} for kind, numbers in kinds.items()}
+        found["kinds"] = {
+            kind: {"num_questions": len(numbers), **over(numbers)}
+            for kind, numbers in kinds.items()
+        }
     return found
 
 
@@ -138,12 +184,22 @@ def _percent(shares: Sequence[float | None]) -> float | None:
 
 
 def _write_submission(
-    path: Path, found: QuestionSet, rows: Sequence[QuestionRow], lines: Sequence[Mapping[str, Any]], cut: AnswerCut
+    path: Path,
+    found: QuestionSet,
+    rows: Sequence[QuestionRow],
+    lines: Sequence[Mapping[str, Any]],
+    cut: AnswerCut,
 ) -> None:
-    """Answers as the evaluation servers take them: VQA's `[{"question_id", "answer"}]`, VizWiz's `[{"image", "answer"}]`."""
+    """Answers as the evaluation servers take them: VQA's `[{"question_id", "answer"}]`, VizWiz's
+    `[{"image", "answer"}]`.
+    """
     content = []
     for row, line in zip(rows, lines, strict=True):
-        of = {"image": row.picture} if found.name == "vizwiz" else {"question_id": int(row.key) if row.key.isdigit() else row.key}
+        of = (
+            {"image": row.picture}
+            if found.name == "vizwiz"
+            else {"question_id": int(row.key) if row.key.isdigit() else row.key}
+        )
         content.append(of | {"answer": cut_answer(line["answer"], cut)})
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -159,13 +215,22 @@ class _Answerer:
     def answer(self, batch: dict[str, VisualQuestion]) -> list[dict[str, Any]]:
         codes = iter(self._model.read([ref for one in batch.values() for ref in one.pictures]))
         prompts = [
-            self._model.prompt([next(codes) for _ in one.pictures], self._prompt.replace(QUESTION, one.row.question.strip()))
+            self._model.prompt(
+                [next(codes) for _ in one.pictures],
+                self._prompt.replace(QUESTION, one.row.question.strip()),
+            )
             for one in batch.values()
         ]
         if self._by == "generation":
             return self._model.write(prompts, list(batch))
-        return [self._compare(prompt, one.row.choices) for prompt, one in zip(prompts, batch.values(), strict=True)]
+        return [
+            self._compare(prompt, one.row.choices)
+            for prompt, one in zip(prompts, batch.values(), strict=True)
+        ]
 
     def _compare(self, prompt: Sequence[int], choices: Sequence[str]) -> dict[str, Any]:
         ids = self._model.encode_answers(choices, ended=False)
-        return {"log_likelihoods": choice_log_likelihoods(self._model.llm, prompt, ids), "num_tokens": [len(each) for each in ids]}
+        return {
+            "log_likelihoods": choice_log_likelihoods(self._model.llm, prompt, ids),
+            "num_tokens": [len(each) for each in ids],
+        }

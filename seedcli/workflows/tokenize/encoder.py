@@ -1,4 +1,6 @@
-"""Items -> codes: decoding workers feeding one tokenizer, every pass through it of one fixed shape."""
+"""Items -> codes: decoding workers feeding one tokenizer, every pass through
+it of one fixed shape.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ _T = TypeVar("_T")
 class Encoder:
     """A loaded tokenizer with its loader: items -> outcomes.
 
-    A pass has `micro_batch` slots. An image sits in the slot of its position, an image that failed leaves a hole, and the last pass is
-    padded: matrix products of other shapes may differ in the last bit, which turns a code now and then.
+    A pass has `micro_batch` slots. An image sits in the slot of its position, an image that failed
+    leaves a hole, and the last pass is padded: matrix products of other shapes may differ in the
+    last bit, which turns a code now and then.
     """
 
     def __init__(self, tokenizer: SeedTokenizer, loader: ImageLoader, micro_batch: int):
@@ -35,7 +38,9 @@ class Encoder:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, tokenizer: SeedTokenizer, handling: ImageHandling, micro_batch: int, workers: int) -> Iterator[Encoder]:
+    def open(
+        cls, tokenizer: SeedTokenizer, handling: ImageHandling, micro_batch: int, workers: int
+    ) -> Iterator[Encoder]:
         """An encoder whose decoding workers end with the context."""
         with ImageLoader(tokenizer.config.preprocess.codes, handling, workers) as loader:
             yield cls(tokenizer, loader, micro_batch)
@@ -43,9 +48,20 @@ class Encoder:
     def encode(self, items: Iterable[Item]) -> Iterator[list[Outcome]]:
         """Items -> a list of outcomes for each pass, in order."""
         for decoded in self.loader.batches(in_chunks(items, self.micro_batch)):
-            codes = self._codes(decoded.squares) if None in decoded.reasons else [None] * len(decoded.items)
+            codes = (
+                self._codes(decoded.squares)
+                if None in decoded.reasons
+                else [None] * len(decoded.items)
+            )
             yield [
-                Outcome(item.key, item.source, row if reason is None else None, item.text, item.meta, reason)
+                Outcome(
+                    item.key,
+                    item.source,
+                    row if reason is None else None,
+                    item.text,
+                    item.meta,
+                    reason,
+                )
                 for item, row, reason in zip(decoded.items, codes, decoded.reasons, strict=True)
             ]
 

@@ -1,4 +1,6 @@
-"""Where codes go on disk: a folder of shards, one file, or the shard of what a second try recovered; and what a run says of it."""
+"""Where codes go on disk: a folder of shards, one file, or the shard of what a second try
+recovered; and what a run says of it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.data.images.inputs import Item
-from seedcli.data.tokens.job import Journal, Outcome, PlannedShard, TokenJob, read_journal, write_lines
+from seedcli.data.tokens.job import (
+    Journal,
+    Outcome,
+    PlannedShard,
+    TokenJob,
+    read_journal,
+    write_lines,
+)
 from seedcli.data.tokens.shards import ShardHeader, read_header, write_shard
 from seedcli.errors import DataError
 from seedcli.workflows.tokenize.encoder import Encoder
@@ -39,11 +48,16 @@ class TokenizeSummary:
     def as_result(self) -> dict[str, Any]:
         """The object that `seed tokenize -o` prints."""
         rate = round(self.computed / self.elapsed_s, 1) if self.elapsed_s > 0 else None
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None} | {"images_per_s": rate}
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        } | {"images_per_s": rate}
 
 
-def fill_shards(job: TokenJob, folder: Path, encoder: Encoder, header: ShardHeader, count: Count, skip: Skip) -> None:
-    """Computes every shard that nobody has finished or holds; returns when all are finished, by whomever.
+def fill_shards(
+    job: TokenJob, folder: Path, encoder: Encoder, header: ShardHeader, count: Count, skip: Skip
+) -> None:
+    """Computes every shard that nobody has finished or holds; returns when all are
+    finished, by whomever.
 
     A shard whose holder dies is taken over: its lock is gone with it, and its journal is continued.
     """
@@ -78,19 +92,28 @@ def _claimed(job: TokenJob, shard: PlannedShard) -> Iterator[Journal | None]:
             journal.close()
 
 
-def compute(job: TokenJob, shard: PlannedShard, journal: Journal, encoder: Encoder, count: Count) -> None:
+def compute(
+    job: TokenJob, shard: PlannedShard, journal: Journal, encoder: Encoder, count: Count
+) -> None:
     """Continues a shard's journal to its end."""
     if journal.ended:
         return
-    for outcomes in encoder.encode(job.items(shard, skip=journal.num_batches * encoder.micro_batch)):
+    for outcomes in encoder.encode(
+        job.items(shard, skip=journal.num_batches * encoder.micro_batch)
+    ):
         journal.append(outcomes)
         count(outcomes)
     journal.end()
 
 
-def _finish_shard(job: TokenJob, shard: PlannedShard, journal: Journal, path: Path, header: ShardHeader) -> None:
+def _finish_shard(
+    job: TokenJob, shard: PlannedShard, journal: Journal, path: Path, header: ShardHeader
+) -> None:
     """Journal -> errors and shard, in this order: where a shard is, its errors are."""
-    job.write_errors(shard.name, ((index, one) for index, one in enumerate(journal.outcomes()) if one.reason is not None))
+    job.write_errors(
+        shard.name,
+        ((index, one) for index, one in enumerate(journal.outcomes()) if one.reason is not None),
+    )
     made_from = shard.made_from() | {"num_items": journal.num_done + journal.num_failed}
     rows = (outcome.as_row() for outcome in journal.outcomes() if outcome.reason is None)
     write_shard(path, dataclasses.replace(header, made_from=made_from), rows)
@@ -98,9 +121,16 @@ def _finish_shard(job: TokenJob, shard: PlannedShard, journal: Journal, path: Pa
 
 
 def fill_file(
-    job: TokenJob, path: Path, encoder: Encoder, header: ShardHeader, count: Count, skip: Skip, as_line: Callable[[Outcome], str]
+    job: TokenJob,
+    path: Path,
+    encoder: Encoder,
+    header: ShardHeader,
+    count: Count,
+    skip: Skip,
+    as_line: Callable[[Outcome], str],
 ) -> tuple[int, int]:
-    """Computes everything, then writes one file: parquet, or a text line an image; returns how many images it holds and how many failed.
+    """Computes everything, then writes one file: parquet, or a text line an image; returns how many
+    images it holds and how many failed.
 
     Raises:
         DataError: Another process is at it.
@@ -108,34 +138,63 @@ def fill_file(
     num_done = num_failed = 0
     with job.lock() as held:
         if not held:
-            raise DataError(f"another process is writing {path}", remedy="Wait for it, or name another file with -o.")
+            raise DataError(
+                f"another process is writing {path}",
+                remedy="Wait for it, or name another file with -o.",
+            )
         for shard in job.shards:
             with _claimed(job, shard) as journal:
                 skip(journal.num_done + journal.num_failed)
                 compute(job, shard, journal, encoder, count)
                 num_done, num_failed = num_done + journal.num_done, num_failed + journal.num_failed
-                job.write_errors(shard.name, ((index, one) for index, one in enumerate(journal.outcomes()) if one.reason is not None))
-        done = (one for shard in job.shards for one in read_journal(job.journal_path(shard)) if one.reason is None)
+                job.write_errors(
+                    shard.name,
+                    (
+                        (index, one)
+                        for index, one in enumerate(journal.outcomes())
+                        if one.reason is not None
+                    ),
+                )
+        done = (
+            one
+            for shard in job.shards
+            for one in read_journal(job.journal_path(shard))
+            if one.reason is None
+        )
         if path.suffix == ".parquet":
-            made_from = {"kind": "inputs", "inputs": job.settings["inputs"], "num_items": num_done + num_failed}
-            write_shard(path, dataclasses.replace(header, made_from=made_from), (one.as_row() for one in done), overwrite=True)
+            made_from = {
+                "kind": "inputs",
+                "inputs": job.settings["inputs"],
+                "num_items": num_done + num_failed,
+            }
+            write_shard(
+                path,
+                dataclasses.replace(header, made_from=made_from),
+                (one.as_row() for one in done),
+                overwrite=True,
+            )
         else:
             write_lines(path, map(as_line, done))
     return num_done, num_failed
 
 
-def retry_failed(job: TokenJob, folder: Path, encoder: Encoder, header: ShardHeader, count: Count) -> None:
-    """Computes what failed once more; what succeeds goes to `NAME.retry-001.parquet`, the next try's to `-002`.
+def retry_failed(
+    job: TokenJob, folder: Path, encoder: Encoder, header: ShardHeader, count: Count
+) -> None:
+    """Computes what failed once more; what succeeds goes to `NAME.retry-001.parquet`,
+    the next try's to `-002`.
 
-    An image takes the slot that it had in its pass, so that its codes are those it would have got at once. Where a tar or parquet file
-    broke off, all that follows is read.
+    An image takes the slot that it had in its pass, so that its codes are those it would have got
+    at once. Where a tar or parquet file broke off, all that follows is read.
     """
     for shard in job.shards:
         with _claimed(job, shard) as claim:
             if claim is None:
                 continue
             errors = list(job.shard_errors(shard.name))
-            earlier = [read_header(path) for path in sorted(folder.glob(f"{shard.name}.retry-*.parquet"))]
+            earlier = [
+                read_header(path) for path in sorted(folder.glob(f"{shard.name}.retry-*.parquet"))
+            ]
             recovered = {index for header_ in earlier for index in header_.made_from["indices"]}
             wanted = {error["index"] for error in errors} - recovered
             if wanted:
@@ -145,10 +204,19 @@ def retry_failed(job: TokenJob, folder: Path, encoder: Encoder, header: ShardHea
                 count([one for _, one in outcomes])
                 good = [(index, one) for index, one in outcomes if one.reason is None]
                 if good:
-                    made_from = shard.made_from() | {"num_items": len(outcomes), "indices": [index for index, _ in good]}
+                    made_from = shard.made_from() | {
+                        "num_items": len(outcomes),
+                        "indices": [index for index, _ in good],
+                    }
                     path = folder / f"{shard.name}.retry-{len(earlier) + 1:03d}.parquet"
-                    write_shard(path, dataclasses.replace(header, made_from=made_from), (one.as_row() for _, one in good))
-                job.write_errors(shard.name, ((index, one) for index, one in outcomes if one.reason is not None))
+                    write_shard(
+                        path,
+                        dataclasses.replace(header, made_from=made_from),
+                        (one.as_row() for _, one in good),
+                    )
+                job.write_errors(
+                    shard.name, ((index, one) for index, one in outcomes if one.reason is not None)
+                )
             elif errors:
                 job.write_errors(shard.name, ())
             claim.remove()
@@ -168,7 +236,11 @@ def _outcomes_at(
         for index, item in enumerate(job.items(shard, skip=first), start=first):
             if open_end is None and index > max(wanted):
                 return
-            yield item if is_wanted(index) else dataclasses.replace(item, path=None, data=None, problem="not asked for")
+            yield (
+                item
+                if is_wanted(index)
+                else dataclasses.replace(item, path=None, data=None, problem="not asked for")
+            )
 
     index = first
     for outcomes in encoder.encode(items()):

@@ -1,7 +1,8 @@
-"""`seed tokenize --nproc N`: further processes on the same folder of shards, each with its own model.
+"""`seed tokenize --nproc N`: further processes on the same folder of shards,
+each with its own model.
 
-They coordinate through the folder alone (`seedcli.data.tokens.job`), as processes on other machines do; what comes back to the first process
-is only what its reporter says.
+They coordinate through the folder alone (`seedcli.data.tokens.job`), as processes on other machines
+do; what comes back to the first process is only what its reporter says.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Helpers:
     def __init__(self, processes: list[Any], inbox: Any):
         self._processes, self._inbox = processes, inbox
 
-    def listen(self, reporter: Reporter, advance: Callable[[int], None], *, to_the_end: bool = False) -> None:
+    def listen(
+        self, reporter: Reporter, advance: Callable[[int], None], *, to_the_end: bool = False
+    ) -> None:
         """Passes on all that has arrived; `to_the_end` waits until every helper has ended."""
         while True:
             waits = to_the_end and any(process.is_alive() for process in self._processes)
@@ -46,7 +49,9 @@ class Helpers:
 
 
 class _Forwarding(Reporter):
-    """A helper's reporter: progress and warnings travel to the first process, which says the rest itself."""
+    """A helper's reporter: progress and warnings travel to the first process,
+    which says the rest itself.
+    """
 
     def __init__(self, outbox: Any):
         self._outbox = outbox
@@ -63,12 +68,17 @@ class _Forwarding(Reporter):
 
 @contextlib.contextmanager
 def start_helpers(request: TokenizeRequest, run: Callable[..., Any]) -> Iterator[Helpers]:
-    """Starts `nproc - 1` processes that `run` the request too; they end with the context, or with this process."""
+    """Starts `nproc - 1` processes that `run` the request too; they end with the
+    context, or with this process.
+    """
     context = multiprocessing.get_context("spawn")
     inbox = context.Queue()
     threads = max(1, _cores() // request.nproc)
     own = replace(request, nproc=1, resume=True, workers=request.workers_for(None) // request.nproc)
-    processes = [context.Process(target=_help, args=(run, own, rank, threads, inbox)) for rank in range(1, request.nproc)]
+    processes = [
+        context.Process(target=_help, args=(run, own, rank, threads, inbox))
+        for rank in range(1, request.nproc)
+    ]
     try:
         for process in processes:
             process.start()
@@ -98,7 +108,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _help(run: Callable[..., Any], request: TokenizeRequest, rank: int, threads: int, outbox: Any) -> None:
+def _help(
+    run: Callable[..., Any], request: TokenizeRequest, rank: int, threads: int, outbox: Any
+) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends us

@@ -25,10 +25,12 @@ class TokenizeRequest:
     Attributes:
         inputs: INPUT arguments; may be empty where a manifest exists (`resume`, `retry_failed`).
         output: File (.jsonl, .txt, .parquet) or folder of shards; None for `stream`.
-        output_format: `json` lines or `tokens` (`<img><img_01335>...</img>`); a parquet file is neither.
+        output_format: `json` lines or `tokens` (`<img><img_01335>...</img>`); a
+            parquet file is neither.
         model, device, dtype, numerics: See `load_seed_tokenizer`.
         image_handling: See `open_image`.
-        batch_size: Images of one pass through the model; smaller inputs than this run in one pass of their own size.
+        batch_size: Images of one pass through the model; smaller inputs than this run in one
+            pass of their own size.
         workers: Processes that decode; None decides by the number of images and cores.
         limit: Stop after this many images.
         shard_size: Images of a shard that is not made from one input shard.
@@ -65,12 +67,20 @@ class TokenizeRequest:
     @property
     def workspace(self) -> Path:
         """Where the state of the run is kept."""
-        return self.output / ".seed" if self.writes_shards else self.output.with_name(self.output.name + ".unfinished")
+        return (
+            self.output / ".seed"
+            if self.writes_shards
+            else self.output.with_name(self.output.name + ".unfinished")
+        )
 
     @property
     def errors_path(self) -> Path:
         """The file that names every failed input."""
-        return self.output / "errors.jsonl" if self.writes_shards else self.output.with_suffix(".errors.jsonl")
+        return (
+            self.output / "errors.jsonl"
+            if self.writes_shards
+            else self.output.with_suffix(".errors.jsonl")
+        )
 
     def workers_for(self, num_items: int | None) -> int:
         """Decoding processes: as asked for, else by the number of images and cores."""
@@ -78,7 +88,12 @@ class TokenizeRequest:
             return self.workers
         if num_items is not None and num_items <= FEW_IMAGES:
             return 0
-        return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_WORKERS)
+        return min(
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
+            MAX_WORKERS,
+        )
 
     def check(self) -> None:
         """Refuses what cannot be meant.
@@ -87,25 +102,53 @@ class TokenizeRequest:
             UsageError: Options that do not go together.
         """
         if self.output is None or self.writes_shards:
-            if self.output is not None and self.output.suffix in (".json", ".csv", ".tsv", ".png", ".jpg", ".tar", ".zip"):
+            if self.output is not None and self.output.suffix in (
+                ".json",
+                ".csv",
+                ".tsv",
+                ".png",
+                ".jpg",
+                ".tar",
+                ".zip",
+            ):
                 raise UsageError(
                     f"-o {self.output}: nothing can be written as {self.output.suffix}",
                     remedy="Endings: .jsonl .txt .parquet; or a folder.",
                 )
             if self.output is not None and self.output_format == "tokens":
                 raise UsageError(
-                    "a folder of shards holds integers, not token text", remedy="Leave out --format tokens, or say -o codes.txt"
+                    "a folder of shards holds integers, not token text",
+                    remedy="Leave out --format tokens, or say -o codes.txt",
                 )
-        if self.output is not None and self.output.suffix == ".txt" and self.output_format != "tokens":
-            raise UsageError(f"-o {self.output}: a .txt file holds token text", remedy="Add --format tokens, or name it .jsonl")
-        if self.output is not None and self.output.suffix == ".parquet" and self.output_format == "tokens":
-            raise UsageError("a parquet file holds integers, not token text", remedy="Leave out --format tokens, or say -o codes.txt")
+        if (
+            self.output is not None
+            and self.output.suffix == ".txt"
+            and self.output_format != "tokens"
+        ):
+            raise UsageError(
+                f"-o {self.output}: a .txt file holds token text",
+                remedy="Add --format tokens, or name it .jsonl",
+            )
+        if (
+            self.output is not None
+            and self.output.suffix == ".parquet"
+            and self.output_format == "tokens"
+        ):
+            raise UsageError(
+                "a parquet file holds integers, not token text",
+                remedy="Leave out --format tokens, or say -o codes.txt",
+            )
         if self.retry_failed and not self.writes_shards:
-            raise UsageError("--retry-failed works on a folder of shards", remedy="Say -o DIR, the folder that holds errors.jsonl")
+            raise UsageError(
+                "--retry-failed works on a folder of shards",
+                remedy="Say -o DIR, the folder that holds errors.jsonl",
+            )
         if self.resume and self.output is None:
             raise UsageError("--resume needs an output to continue", remedy="Say -o FILE or -o DIR")
         if self.nproc > 1 and not self.writes_shards:
-            raise UsageError("--nproc shares out shards", remedy="Say -o DIR for a folder of shards")
+            raise UsageError(
+                "--nproc shares out shards", remedy="Say -o DIR for a folder of shards"
+            )
 
 
 def joins_another() -> bool:
@@ -114,26 +157,47 @@ def joins_another() -> bool:
 
 
 def _check_place(
-    request: TokenizeRequest, stdin: Iterable[str], entries: Iterable[Item | Container] | None = None
+    request: TokenizeRequest,
+    stdin: Iterable[str],
+    entries: Iterable[Item | Container] | None = None,
 ) -> Iterator[Item | Container]:
-    """What can be refused before a model is loaded; returns the listing of the inputs, not begun."""
+    """What can be refused before a model is loaded; returns the listing of
+    the inputs, not begun.
+    """
     manifest = request.workspace / "manifest.json"
     if manifest.exists() and not (request.resume or request.retry_failed or joins_another()):
         if request.writes_shards:
             raise DataError(
-                f"{request.output} holds a run of seed tokenize already", remedy="--resume continues it; or name another folder with -o."
+                f"{request.output} holds a run of seed tokenize already",
+                remedy="--resume continues it; or name another folder with -o.",
             )
         if not request.force:
-            raise DataError(f"an interrupted run left {request.workspace}", remedy="--resume continues it, --force starts over.")
+            raise DataError(
+                f"an interrupted run left {request.workspace}",
+                remedy="--resume continues it, --force starts over.",
+            )
         remove_job(request.workspace)
     if manifest.exists() and not (request.force and not request.writes_shards):
         return iter(())
     if request.retry_failed:
-        raise DataError(f"{request.output} holds no run of seed tokenize to retry", remedy="Run it without --retry-failed first.")
-    if request.writes_shards and not joins_another() and not manifest.exists() and any(request.output.glob("*.parquet")):
-        raise DataError(f"{request.output} holds parquet files that this command did not plan", remedy="Name a new folder with -o.")
+        raise DataError(
+            f"{request.output} holds no run of seed tokenize to retry",
+            remedy="Run it without --retry-failed first.",
+        )
+    if (
+        request.writes_shards
+        and not joins_another()
+        and not manifest.exists()
+        and any(request.output.glob("*.parquet"))
+    ):
+        raise DataError(
+            f"{request.output} holds parquet files that this command did not plan",
+            remedy="Name a new folder with -o.",
+        )
     if not request.writes_shards and request.output.is_dir():
-        raise DataError(f"{request.output} is a folder", remedy="Name a file, or a folder without an ending.")
+        raise DataError(
+            f"{request.output} is a folder", remedy="Name a file, or a folder without an ending."
+        )
     if joins_another() and not request.inputs:  # rank 0 was given entries
         return iter(())
     return list_inputs(request.inputs, stdin) if entries is None else iter(entries)

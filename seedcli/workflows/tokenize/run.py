@@ -1,8 +1,10 @@
-"""`seed tokenize`: images -> 32 codes each, to a stream, to one file, or to a folder of token shards.
+"""`seed tokenize`: images -> 32 codes each, to a stream, to one file, or to a
+folder of token shards.
 
-Every pass through the model has one fixed, padded shape, and an image keeps its slot in it (a failed one leaves a hole): matrix products of
-other shapes may differ in the last bit, which turns a code now and then. So the same inputs give the same bytes whatever was interrupted.
-Output files grow as journals in a workspace (`seedcli.data.tokens.job`) and appear whole.
+Every pass through the model has one fixed, padded shape, and an image keeps its slot in it (a
+failed one leaves a hole): matrix products of other shapes may differ in the last bit, which turns a
+code now and then. So the same inputs give the same bytes whatever was interrupted. Output files
+grow as journals in a workspace (`seedcli.data.tokens.job`) and appear whole.
 """
 
 from __future__ import annotations
@@ -19,7 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
-from seedcli.data.images.inputs import Columns, Container, Item, count_items, list_inputs, read_items
+from seedcli.data.images.inputs import (
+    Columns,
+    Container,
+    Item,
+    count_items,
+    list_inputs,
+    read_items,
+)
 from seedcli.data.tokens.job import Outcome, TokenJob, freeze_job, open_job, remove_job
 from seedcli.data.tokens.shards import read_header
 from seedcli.errors import DataError
@@ -51,8 +60,15 @@ class CodeStream:
 
 
 def as_record(outcome: Outcome, model: str, fingerprint: str) -> dict[str, Any]:
-    """One image as the line that `seed tokenize` prints: source, codes, model, fingerprint, and what the input carried."""
-    record = {"source": outcome.source, "codes": outcome.codes, "model": model, "fingerprint": fingerprint}
+    """One image as the line that `seed tokenize` prints: source, codes, model, fingerprint, and
+    what the input carried.
+    """
+    record = {
+        "source": outcome.source,
+        "codes": outcome.codes,
+        "model": model,
+        "fingerprint": fingerprint,
+    }
     if outcome.key != Path(outcome.source).as_posix():
         record["key"] = outcome.key
     if outcome.text is not None:
@@ -67,22 +83,36 @@ def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedTokenize
     from seedcli.models.weights.load import load_seed_tokenizer
 
     device = request.device
-    if "LOCAL_RANK" in os.environ and device in ("auto", "cuda"):  # one GPU for each process of a machine
+    # one GPU for each process of a machine
+    if "LOCAL_RANK" in os.environ and device in ("auto", "cuda"):
         import torch
 
         number = torch.cuda.device_count()
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % number}" if number else device
-    tokenizer = load_seed_tokenizer(request.model, device=device, dtype=request.dtype, numerics=request.numerics, reporter=reporter)
-    advice = "; it was trained on emoji, --model seed-2 is the one for photographs" if tokenizer.name == "seed-nano" else ""
+    tokenizer = load_seed_tokenizer(
+        request.model,
+        device=device,
+        dtype=request.dtype,
+        numerics=request.numerics,
+        reporter=reporter,
+    )
+    advice = (
+        "; it was trained on emoji, --model seed-2 is the one for photographs"
+        if tokenizer.name == "seed-nano"
+        else ""
+    )
     reporter.note(f"codes by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
     return tokenizer
 
 
 @contextlib.contextmanager
-def stream(request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Reporter = Reporter()) -> Iterator[CodeStream]:
+def stream(
+    request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Reporter = Reporter()
+) -> Iterator[CodeStream]:
     """Images -> codes one after the other; a context, since worker processes end with it.
 
-    One image runs alone, and fewer than `batch_size` in one pass of their number; more in padded passes of `batch_size`.
+    One image runs alone, and fewer than `batch_size` in one pass of their number; more in padded
+    passes of `batch_size`.
 
     Raises:
         UsageError, DataError: No input, or an input, a model or a column that does not exist.
@@ -118,12 +148,14 @@ def run(
 ) -> TokenizeSummary:
     """Images -> one output file, or a folder of shards; see the module.
 
-    Several processes may run on one folder (torchrun, SLURM, or the same command on many machines with `--resume`): each takes shards that
-    nobody holds. Rank 0 writes the list of inputs, the others wait for it. `entries` are taken in place of what `request.inputs` name.
+    Several processes may run on one folder (torchrun, SLURM, or the same command on many machines
+    with `--resume`): each takes shards that nobody holds. Rank 0 writes the list of inputs, the
+    others wait for it. `entries` are taken in place of what `request.inputs` name.
 
     Raises:
         UsageError: Options that do not go together.
-        DataError: Missing inputs, an output that another run left unfinished, or a resumed run whose settings differ.
+        DataError: Missing inputs, an output that another run left unfinished, or a resumed run
+            whose settings differ.
     """
     request.check()
     entries = _check_place(request, stdin, entries)
@@ -135,15 +167,26 @@ def run(
         return _run(request, entries, reporter, helpers)
 
 
-def _run(request: TokenizeRequest, entries: Iterator[Item | Container], reporter: Reporter, helpers: Helpers | None) -> TokenizeSummary:
+def _run(
+    request: TokenizeRequest,
+    entries: Iterator[Item | Container],
+    reporter: Reporter,
+    helpers: Helpers | None,
+) -> TokenizeSummary:
     started = time.monotonic()
     tokenizer = load_tokenizer(request, reporter)
     job = _open_job(request, entries, tokenizer)
     num_items = job.num_items
-    micro_batch = request.batch_size if request.writes_shards or num_items is None else min(request.batch_size, num_items)
+    micro_batch = (
+        request.batch_size
+        if request.writes_shards or num_items is None
+        else min(request.batch_size, num_items)
+    )
     computed = 0
     with (
-        Encoder.open(tokenizer, request.image_handling, micro_batch, request.workers_for(num_items)) as encoder,
+        Encoder.open(
+            tokenizer, request.image_handling, micro_batch, request.workers_for(num_items)
+        ) as encoder,
         reporter.progress("tokenize", num_items) as progress,
     ):
 
@@ -163,7 +206,11 @@ def _run(request: TokenizeRequest, entries: Iterator[Item | Container], reporter
             progress.advance(number)
 
         if request.writes_shards and not joins_another():
-            finished = [path for shard in job.shards if (path := request.output / f"{shard.name}.parquet").exists()]
+            finished = [
+                path
+                for shard in job.shards
+                if (path := request.output / f"{shard.name}.parquet").exists()
+            ]
             progress.resume(sum(read_header(path).made_from["num_items"] for path in finished))
         header = encoder.header(request.image_handling, request.numerics)
         if request.retry_failed:
@@ -175,15 +222,23 @@ def _run(request: TokenizeRequest, entries: Iterator[Item | Container], reporter
             def as_line(outcome: Outcome) -> str:
                 if request.output_format == "tokens":
                     return format_span(outcome.codes)
-                return json.dumps(as_record(outcome, tokenizer.name, tokenizer.fingerprint), ensure_ascii=False)
+                return json.dumps(
+                    as_record(outcome, tokenizer.name, tokenizer.fingerprint), ensure_ascii=False
+                )
 
-            images, _ = fill_file(job, request.output, encoder, header, count, progress.advance, as_line)
+            images, _ = fill_file(
+                job, request.output, encoder, header, count, progress.advance, as_line
+            )
         if helpers is not None:
             helpers.listen(reporter, count_helpers, to_the_end=True)
     failed = job.publish_errors(request.errors_path)
     shards = []
     if request.writes_shards:
-        shards = [path for shard in job.shards for path in sorted(request.output.glob(f"{glob.escape(shard.name)}*.parquet"))]
+        shards = [
+            path
+            for shard in job.shards
+            for path in sorted(request.output.glob(f"{glob.escape(shard.name)}*.parquet"))
+        ]
         images = sum(read_header(path).count for path in shards)
     else:
         remove_job(request.workspace)
@@ -200,7 +255,9 @@ def _run(request: TokenizeRequest, entries: Iterator[Item | Container], reporter
     )
 
 
-def _open_job(request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedTokenizer) -> TokenJob:
+def _open_job(
+    request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedTokenizer
+) -> TokenJob:
     """The frozen job: read where there is one, else made by rank 0."""
     settings = {
         "tokenizer": tokenizer.name,
@@ -219,7 +276,13 @@ def _open_job(request: TokenizeRequest, entries: Iterator[Item | Container], tok
     }
     while (job := open_job(request.workspace)) is None:
         if not joins_another():
-            return freeze_job(request.workspace, entries, settings, shard_size=request.shard_size, limit=request.limit)
+            return freeze_job(
+                request.workspace,
+                entries,
+                settings,
+                shard_size=request.shard_size,
+                limit=request.limit,
+            )
         time.sleep(0.2)
     for name, value in settings.items():
         stored = job.settings.get(name)
@@ -232,7 +295,8 @@ def _open_job(request: TokenizeRequest, entries: Iterator[Item | Container], tok
 
 
 def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, Any]:
-    """What `run` or `stream` would do, without torch: images counted, tars named, shards and bytes to be written, the model.
+    """What `run` or `stream` would do, without torch: images counted, tars named, shards and bytes
+    to be written, the model.
 
     Raises:
         UsageError, DataError: As `run`.
@@ -240,7 +304,11 @@ def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, An
     from seedcli.models.weights.load import describe
 
     request.check()
-    entries = list_inputs(request.inputs, stdin) if request.output is None else _check_place(request, stdin)
+    entries = (
+        list_inputs(request.inputs, stdin)
+        if request.output is None
+        else _check_place(request, stdin)
+    )
     facts = describe(request.model)
     images, shards, listed, tars = 0, 0, 0, []
     for entry in entries:
@@ -266,5 +334,7 @@ def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, An
         "passes_of": request.batch_size,
         "codes_per_image": codes,
         "bytes_of_codes": images * codes * 2,
-        "resumes": bool(request.output is not None and (request.workspace / "manifest.json").exists()),
+        "resumes": bool(
+            request.output is not None and (request.workspace / "manifest.json").exists()
+        ),
     }

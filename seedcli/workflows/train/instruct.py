@@ -1,4 +1,6 @@
-"""Recipe -> a language model that follows instructions in words and pictures: LoRA on a pretrained model, merged at the end."""
+"""Recipe -> a language model that follows instructions in words and pictures: LoRA on a pretrained
+model, merged at the end.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def run(
         dry_run: Say what would be trained; read and write nothing.
 
     Raises:
-        DataError: The start model's codes are of another visual tokenizer than the one that it names.
+        DataError: The start model's codes are of another visual tokenizer than
+            the one that it names.
         SeedError: see `training.llm_trainer.train_phase`, the sources and the models.
     """
     if dry_run:
@@ -65,7 +68,9 @@ def run(
     text_tokenizer = extend_text_tokenizer(files.text_tokenizer, visual.num_codes)
     work.phase(
         "lora",
-        lora_model(files.folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed),
+        lora_model(
+            files.folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed
+        ),
         recipe.data,
         work.open_sources(recipe.data, visual),
         text_tokenizer,

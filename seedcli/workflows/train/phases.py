@@ -1,7 +1,8 @@
-"""What `seed pretrain` and `seed instruct` share: opening a run, its data, one phase with its merge, and the finished folder.
+"""What `seed pretrain` and `seed instruct` share: opening a run, its data, one phase with its
+merge, and the finished folder.
 
-A phase that is finished has a folder of its model, which appears whole or not at all; so a killed run continues in the right phase, and a
-killed merge is done again from the phase's last checkpoint.
+A phase that is finished has a folder of its model, which appears whole or not at all; so a killed
+run continues in the right phase, and a killed merge is done again from the phase's last checkpoint.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class PhasedRun:
         name: Of the result.
         seed: Of new weights, samples and dropout.
         template: How conversations are written.
-        teaches_conversations: Some documents with pictures are conversations; else `seed.json` names no template.
+        teaches_conversations: Some documents with pictures are conversations; else
+            `seed.json` names no template.
         phases: What each phase is trained with, in their order; the last one's model is the run's.
         resume_command: What to type after an interruption.
         earlier: Facts of the training of the model that the run starts from.
@@ -92,17 +94,23 @@ class PhasedRun:
         return self.result if name == list(self.phases)[-1] else self.folder / name / "model"
 
     def check(self) -> None:
-        """Checks what can be known before anything is read: that the folder is free or the run continues, and that every update splits.
+        """Checks what can be known before anything is read: that the folder is free or the run
+        continues, and that every update splits.
 
         Raises:
-            UsageError: The folder holds a run, and `resume` is off; a finished phase would be longer or shorter now; or the rows of an
-                update do not split over the processes.
+            UsageError: The folder holds a run, and `resume` is off; a finished phase would be
+                longer or shorter now; or the rows of an update do not split over the processes.
         """
         from seedcli.training.llm_engine import rows_of_update
 
         for name, optimization in self.phases.items():
             try:
-                rows_of_update(optimization, self.parallel, context_length=self.context_length, world=self.ranks.world)
+                rows_of_update(
+                    optimization,
+                    self.parallel,
+                    context_length=self.context_length,
+                    world=self.ranks.world,
+                )
             except UsageError as error:
                 raise UsageError(f"phase {name}: {error.message}", remedy=error.remedy) from None
         if self.ranks.rank != 0:
@@ -115,11 +123,15 @@ class PhasedRun:
                 remedy="continue it with --resume, or choose another folder with -o",
             )
         for name, optimization in self.phases.items():
-            done = self._summary(name)["steps"] if self.target(name).is_dir() else optimization.steps
+            done = (
+                self._summary(name)["steps"] if self.target(name).is_dir() else optimization.steps
+            )
             if done != optimization.steps:
                 raise UsageError(
-                    f"{self.folder}: phase {name} is finished after {done} updates, the recipe says {optimization.steps}",
-                    remedy=f"resume with {name}.optimization.steps={done}, or choose another folder with -o",
+                    f"{self.folder}: phase {name} is finished after {done} updates, the recipe "
+                    f"says {optimization.steps}",
+                    remedy=f"resume with {name}.optimization.steps={done}, or choose another "
+                    "folder with -o",
                 )
 
     def _summary(self, name: str) -> dict[str, Any]:
@@ -130,13 +142,21 @@ class PhasedRun:
         while not path.exists():
             time.sleep(0.5)
 
-    def open_sources(self, data: DocumentDataSection, visual: VisualCodes | None) -> list[DocumentSource]:
-        """The recipe's sources, their pictures encoded: rank 0 does that first, the others read what it cached."""
+    def open_sources(
+        self, data: DocumentDataSection, visual: VisualCodes | None
+    ) -> list[DocumentSource]:
+        """The recipe's sources, their pictures encoded: rank 0 does that first, the
+        others read what it cached.
+        """
         from seedcli.data.mixtures.documents import open_source
         from seedcli.models.weights.cache import cache_folder
         from seedcli.workflows.pictures import PictureCodes
 
-        codes_of = PictureCodes(visual.tokenizer, device=self.parallel.device, reporter=self.reporter) if visual else None
+        codes_of = (
+            PictureCodes(visual.tokenizer, device=self.parallel.device, reporter=self.reporter)
+            if visual
+            else None
+        )
 
         def open_all() -> list[DocumentSource]:
             return [
@@ -161,13 +181,21 @@ class PhasedRun:
         return open_all()
 
     def documents(
-        self, data: DocumentDataSection, sources: list[DocumentSource], text_tokenizer: PreTrainedTokenizerFast | None
+        self,
+        data: DocumentDataSection,
+        sources: list[DocumentSource],
+        text_tokenizer: PreTrainedTokenizerFast | None,
     ) -> DocumentSamples:
         """Opened sources as documents, conversations in the recipe's template."""
         from seedcli.data.documents.conversations import conversation_template
         from seedcli.training.llm_data import DocumentSamples
 
-        return DocumentSamples(data, sources, template=conversation_template(self.template, text_tokenizer), seed=self.seed)
+        return DocumentSamples(
+            data,
+            sources,
+            template=conversation_template(self.template, text_tokenizer),
+            seed=self.seed,
+        )
 
     def phase(
         self,
@@ -180,7 +208,9 @@ class PhasedRun:
         visual: VisualCodes | None,
         merge: bool = False,
     ) -> Path:
-        """Trains one phase and writes its model to `target(name)`, unless it is there; returns that folder."""
+        """Trains one phase and writes its model to `target(name)`, unless it is
+        there; returns that folder.
+        """
         from seedcli.models.language.text_tokenizer import CodeVocabulary
         from seedcli.training.llm_data import PackedRows, TokenSamples
         from seedcli.training.llm_trainer import train_phase
@@ -193,7 +223,9 @@ class PhasedRun:
             return target
         vocabulary = CodeVocabulary.of(text_tokenizer, visual.num_queries) if visual else None
         documents = self.documents(data, sources, text_tokenizer)
-        samples = TokenSamples(documents, text_tokenizer, vocabulary, context_length=self.context_length)
+        samples = TokenSamples(
+            documents, text_tokenizer, vocabulary, context_length=self.context_length
+        )
         rows = PackedRows(samples, context_length=self.context_length)
         try:
             result = train_phase(
@@ -255,7 +287,13 @@ class PhasedRun:
             facts["largest_logit_difference_of_merge"] = difference
         self.done[name] = facts
         (self.folder / name / SUMMARY_FILE).write_text(json.dumps(facts, indent=2) + "\n")
-        save_language_model(model, text_tokenizer, target, facts=self._facts(visual) if visual else None, shard_size=self.run.shard_size)
+        save_language_model(
+            model,
+            text_tokenizer,
+            target,
+            facts=self._facts(visual) if visual else None,
+            shard_size=self.run.shard_size,
+        )
 
     def _facts(self, visual: VisualCodes) -> LlmFacts:
         return LlmFacts(
@@ -266,12 +304,14 @@ class PhasedRun:
             num_queries=visual.num_queries,
             num_codes=visual.num_codes,
             template=self.template if self.teaches_conversations else None,
-            trained={"recipe": self.name, "phases": self.done} | ({"started_from": self.earlier} if self.earlier else {}),
+            trained={"recipe": self.name, "phases": self.done}
+            | ({"started_from": self.earlier} if self.earlier else {}),
         )
 
 
 def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
-    """Preset, folder or hub id of a visual tokenizer -> what there is to know of its codes; loads it where only its weights can tell.
+    """Preset, folder or hub id of a visual tokenizer -> what there is to know of its codes; loads
+    it where only its weights can tell.
 
     Raises:
         SeedError: see `models.registry`.
@@ -284,11 +324,14 @@ def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
     if known.fingerprint is None:
         from seedcli.models.weights.load import load_seed_tokenizer
 
-        known = dataclasses.replace(known, fingerprint=load_seed_tokenizer(tokenizer, reporter=reporter).fingerprint)
+        known = dataclasses.replace(
+            known, fingerprint=load_seed_tokenizer(tokenizer, reporter=reporter).fingerprint
+        )
     folder = locate(tokenizer, reporter=reporter).folder
     named = Path(tokenizer).expanduser()
     return VisualCodes(
-        tokenizer=str(named.resolve()) if named.is_dir() else tokenizer,  # a model's description is read from other folders, too
+        # a model's description is read from other folders, too
+        tokenizer=str(named.resolve()) if named.is_dir() else tokenizer,
         fingerprint=known.fingerprint,
         decoder_fingerprint=decoder_fingerprint(folder / DECODER_FOLDER) if folder else None,
         num_queries=known.config.qformer.num_queries,
@@ -304,7 +347,10 @@ def attention_kernel(parallel: LlmParallelSection, device: torch.device) -> str:
 
     if parallel.attention != "auto":
         return parallel.attention
-    return fastest_attention(device, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(parallel.precision, torch.float32))
+    return fastest_attention(
+        device,
+        {"bf16": torch.bfloat16, "fp16": torch.float16}.get(parallel.precision, torch.float32),
+    )
 
 
 def lora_model(
@@ -315,7 +361,9 @@ def lora_model(
     parallel: LlmParallelSection,
     seed: int,
 ) -> Callable[[torch.device], PreTrainedModel]:
-    """Builder of the model of a LoRA phase: loaded, its vocabulary extended, adapters attached from the recipe's seed."""
+    """Builder of the model of a LoRA phase: loaded, its vocabulary extended, adapters attached
+    from the recipe's seed.
+    """
 
     def build(device: torch.device) -> PreTrainedModel:
         import torch
@@ -341,7 +389,12 @@ def lora_model(
     return build
 
 
-def planned(name: str, optimization: TokenOptimizationSection, data: DocumentDataSection, context_length: int) -> dict[str, Any]:
+def planned(
+    name: str,
+    optimization: TokenOptimizationSection,
+    data: DocumentDataSection,
+    context_length: int,
+) -> dict[str, Any]:
     """What a phase will read, for `--dry-run`."""
     weights = sum(source.weight for source in data.sources)
     return {
@@ -350,6 +403,12 @@ def planned(name: str, optimization: TokenOptimizationSection, data: DocumentDat
         "rows_per_update": optimization.batch_tokens // context_length,
         "tokens": optimization.steps * optimization.batch_tokens,
         "sources": [
-            {"kind": source.kind, "path": source.path, "form": source.form, "share": source.weight / weights} for source in data.sources
+            {
+                "kind": source.kind,
+                "path": source.path,
+                "form": source.form,
+                "share": source.weight / weights,
+            }
+            for source in data.sources
         ],
     }

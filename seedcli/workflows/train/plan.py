@@ -1,4 +1,6 @@
-"""`seed plan`: parameters, memory, arithmetic and hours of a recipe of the language model, before anything is loaded or downloaded."""
+"""`seed plan`: parameters, memory, arithmetic and hours of a recipe of the language model, before
+anything is loaded or downloaded.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ from seedcli.models.language.cost import (
     shape_from_config,
     training_flops,
 )
-from seedcli.recipe.language import DocumentDataSection, InstructRecipe, LlmParallelSection, PretrainRecipe, TokenOptimizationSection
+from seedcli.recipe.language import (
+    DocumentDataSection,
+    InstructRecipe,
+    LlmParallelSection,
+    PretrainRecipe,
+    TokenOptimizationSection,
+)
 from seedcli.recipe.tokenizer import Recipe
 
 if TYPE_CHECKING:
@@ -34,12 +42,33 @@ if TYPE_CHECKING:
 GB = 1e9
 UTILISATION = 0.4  # of the device's peak, assumed; the run's own metrics.jsonl says the true one
 
-# (hidden size, stage) -> what the published run took. Source: the project page, as hardware x hours.
+# (hidden size, stage) -> what the published run took. Source: the project page,
+# as hardware x hours.
 PUBLISHED_RUNS: dict[tuple[int, str], dict[str, Any]] = {
-    (4096, "pretrain"): {"run": "SEED-LLaMA 8B, pretraining", "devices": "64 x A100-40G", "hours": 144, "device_hours": 64 * 144},
-    (5120, "pretrain"): {"run": "SEED-LLaMA 14B, pretraining", "devices": "64 x A100-40G", "hours": 216, "device_hours": 64 * 216},
-    (4096, "instruct"): {"run": "SEED-LLaMA 8B, instruction tuning", "devices": "32 x A100-80G", "hours": 16, "device_hours": 32 * 16},
-    (5120, "instruct"): {"run": "SEED-LLaMA 14B, instruction tuning", "devices": "32 x A100-80G", "hours": 27, "device_hours": 32 * 27},
+    (4096, "pretrain"): {
+        "run": "SEED-LLaMA 8B, pretraining",
+        "devices": "64 x A100-40G",
+        "hours": 144,
+        "device_hours": 64 * 144,
+    },
+    (5120, "pretrain"): {
+        "run": "SEED-LLaMA 14B, pretraining",
+        "devices": "64 x A100-40G",
+        "hours": 216,
+        "device_hours": 64 * 216,
+    },
+    (4096, "instruct"): {
+        "run": "SEED-LLaMA 8B, instruction tuning",
+        "devices": "32 x A100-80G",
+        "hours": 16,
+        "device_hours": 32 * 16,
+    },
+    (5120, "instruct"): {
+        "run": "SEED-LLaMA 14B, instruction tuning",
+        "devices": "32 x A100-80G",
+        "hours": 27,
+        "device_hours": 32 * 27,
+    },
 }
 
 
@@ -55,7 +84,9 @@ class _Planned:
     adapter: Adapter | None = None
 
 
-def run(recipe: Recipe, *, gpus: str, utilisation: float = UTILISATION, reporter: Reporter = Reporter()) -> dict[str, Any]:
+def run(
+    recipe: Recipe, *, gpus: str, utilisation: float = UTILISATION, reporter: Reporter = Reporter()
+) -> dict[str, Any]:
     """Recipe and devices -> what the run would cost.
 
     Args:
@@ -70,33 +101,63 @@ def run(recipe: Recipe, *, gpus: str, utilisation: float = UTILISATION, reporter
     """
     if not isinstance(recipe, PretrainRecipe | InstructRecipe):
         raise UsageError(
-            f"{recipe.name}: a recipe of `seed {recipe.command}`; only seed pretrain and seed instruct can be planned",
+            f"{recipe.name}: a recipe of `seed {recipe.command}`; only seed pretrain and seed "
+            "instruct can be planned",
             remedy=f"its head says what it took: seed recipes show {recipe.name}",
         )
     if not 0 < utilisation <= 1:
-        raise UsageError(f"--utilisation {utilisation:g}: expected a share above 0, at most 1", remedy=f"--utilisation {UTILISATION}")
+        raise UsageError(
+            f"--utilisation {utilisation:g}: expected a share above 0, at most 1",
+            remedy=f"--utilisation {UTILISATION}",
+        )
     kind, device, count = _devices(gpus)
-    phases, base = _pretrain_phases(recipe) if isinstance(recipe, PretrainRecipe) else _instruct_phases(recipe)
-    template = recipe.language_model.template if isinstance(recipe, PretrainRecipe) else recipe.template
+    phases, base = (
+        _pretrain_phases(recipe) if isinstance(recipe, PretrainRecipe) else _instruct_phases(recipe)
+    )
+    template = (
+        recipe.language_model.template if isinstance(recipe, PretrainRecipe) else recipe.template
+    )
     parallel, context_length = recipe.parallel, recipe.context_length
     arithmetic = _arithmetic(parallel)
     peak = (device.fp32_tflops if arithmetic == "fp32" else device.half_tflops) * 1e12
-    text_tokenizer = _text_tokenizer(base, phases[-1].num_queries, extend=isinstance(recipe, PretrainRecipe))
+    text_tokenizer = _text_tokenizer(
+        base, phases[-1].num_queries, extend=isinstance(recipe, PretrainRecipe)
+    )
     mixtures: dict[int, dict[str, Any]] = {}
     for planned in phases:
         if id(planned.data) not in mixtures:
             reporter.note("reading lengths of documents")
-            mixtures[id(planned.data)] = _mixture(planned, template, text_tokenizer, context_length, recipe.seed)
+            mixtures[id(planned.data)] = _mixture(
+                planned, template, text_tokenizer, context_length, recipe.seed
+            )
     rows = [
-        _phase(planned, mixtures[id(planned.data)], parallel, context_length, arithmetic, count, count * peak * utilisation)
+        _phase(
+            planned,
+            mixtures[id(planned.data)],
+            parallel,
+            context_length,
+            arithmetic,
+            count,
+            count * peak * utilisation,
+        )
         for planned in phases
     ]
     shape = phases[-1].shape
     result = {
         "recipe": recipe.name,
         "command": recipe.command,
-        "devices": {"kind": kind, "count": count, "peak_tflops": peak / 1e12, "memory_gb": device.memory_gb, "utilisation": utilisation},
-        "model": {"start": base, **dataclasses.asdict(shape), "parameters": count_parameters(shape, "text").total},
+        "devices": {
+            "kind": kind,
+            "count": count,
+            "peak_tflops": peak / 1e12,
+            "memory_gb": device.memory_gb,
+            "utilisation": utilisation,
+        },
+        "model": {
+            "start": base,
+            **dataclasses.asdict(shape),
+            "parameters": count_parameters(shape, "text").total,
+        },
         "context_length": context_length,
         "phases": rows,
         "hours": sum(row["hours"] for row in rows),
@@ -110,9 +171,14 @@ def run(recipe: Recipe, *, gpus: str, utilisation: float = UTILISATION, reporter
 def _devices(gpus: str) -> tuple[str, Device, int]:
     kind, _, number = gpus.lower().partition(":")
     if kind not in DEVICES:
-        raise UsageError(f"--gpus {gpus}: {kind!r} is not known", remedy=f"KIND:NUMBER with one of {', '.join(DEVICES)}")
+        raise UsageError(
+            f"--gpus {gpus}: {kind!r} is not known",
+            remedy=f"KIND:NUMBER with one of {', '.join(DEVICES)}",
+        )
     if number and not (number.isdecimal() and int(number)):
-        raise UsageError(f"--gpus {gpus}: found {number!r} as their number", remedy=f"--gpus {kind}:8")
+        raise UsageError(
+            f"--gpus {gpus}: found {number!r} as their number", remedy=f"--gpus {kind}:8"
+        )
     return kind, DEVICES[kind], int(number or 1)
 
 
@@ -142,9 +208,15 @@ def _pretrain_phases(recipe: PretrainRecipe) -> tuple[list[_Planned], str]:
         phases.append(_Planned("text", shape, recipe.text.data, recipe.text.optimization, 0))
     if recipe.lora:
         adapter = _adapter(recipe.lora.adapter)
-        phases.append(_Planned("lora", with_codes, recipe.data, recipe.lora.optimization, num_queries, adapter))
+        phases.append(
+            _Planned(
+                "lora", with_codes, recipe.data, recipe.lora.optimization, num_queries, adapter
+            )
+        )
     if recipe.full:
-        phases.append(_Planned("full", with_codes, recipe.data, recipe.full.optimization, num_queries))
+        phases.append(
+            _Planned("full", with_codes, recipe.data, recipe.full.optimization, num_queries)
+        )
     return phases, language_model.start
 
 
@@ -155,7 +227,16 @@ def _instruct_phases(recipe: InstructRecipe) -> tuple[list[_Planned], str]:
     known = folder is not None and (folder / FACTS_FILE).is_file()
     num_queries = read_llm_facts(folder).num_queries if known and folder else 32
     shape = _shape_of(recipe.start)
-    return [_Planned("lora", shape, recipe.data, recipe.lora.optimization, num_queries, _adapter(recipe.lora.adapter))], recipe.start
+    return [
+        _Planned(
+            "lora",
+            shape,
+            recipe.data,
+            recipe.lora.optimization,
+            num_queries,
+            _adapter(recipe.lora.adapter),
+        )
+    ], recipe.start
 
 
 def _adapter(section: Any) -> Adapter:
@@ -184,7 +265,8 @@ def _folder_of(start: str) -> Path | None:
 
 
 def _shape_of(start: str) -> LlamaShape:
-    """Shape of the model that a run starts from: `config.json`, a known model, or the shipped recipe whose run it would be.
+    """Shape of the model that a run starts from: `config.json`, a known model, or the shipped
+    recipe whose run it would be.
 
     Raises:
         DataError: None of them.
@@ -192,9 +274,14 @@ def _shape_of(start: str) -> LlamaShape:
     folder = _folder_of(start)
     if folder and (folder / "config.json").is_file():
         try:
-            return shape_from_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+            return shape_from_config(
+                json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            )
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{folder / 'config.json'}: not the configuration of a Llama: {type(error).__name__} {error}") from None
+            raise DataError(
+                f"{folder / 'config.json'}: not the configuration of a Llama: "
+                f"{type(error).__name__} {error}"
+            ) from None
     if start in KNOWN_SHAPES:
         return KNOWN_SHAPES[start]
     from seedcli.recipe.read import load_recipe, shipped_recipes
@@ -204,18 +291,29 @@ def _shape_of(start: str) -> LlamaShape:
         return _pretrain_phases(earlier)[0][-1].shape
     raise DataError(
         f"{start}: no folder with a config.json on this disk, and its shape is not known",
-        remedy=f"download its config.json and name the folder; known without: {', '.join(KNOWN_SHAPES)}",
+        remedy="download its config.json and name the folder; known without: "
+        f"{', '.join(KNOWN_SHAPES)}",
     )
 
 
-def _text_tokenizer(start: str, num_queries: int, *, extend: bool) -> PreTrainedTokenizerBase | None:
-    """The text tokenizer with codes where it lies on this disk; the number of codes changes no length."""
+def _text_tokenizer(
+    start: str, num_queries: int, *, extend: bool
+) -> PreTrainedTokenizerBase | None:
+    """The text tokenizer with codes where it lies on this disk; the number of
+    codes changes no length.
+    """
     folder = _folder_of(start)
-    if folder is None or not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+    if folder is None or not any(
+        (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")
+    ):
         return None
     from seedcli.models.language.text_tokenizer import extend_text_tokenizer, load_text_tokenizer
 
-    return extend_text_tokenizer(folder, max(num_queries, 1)) if extend else load_text_tokenizer(folder)
+    return (
+        extend_text_tokenizer(folder, max(num_queries, 1))
+        if extend
+        else load_text_tokenizer(folder)
+    )
 
 
 def _mixture(
@@ -231,7 +329,13 @@ def _mixture(
 
     own = template == "own" and not (text_tokenizer and text_tokenizer.chat_template)
     writer = conversation_template("vicuna" if own else template, text_tokenizer)
-    settings = {"template": writer, "num_queries": planned.num_queries, "num_codes": 1, "text_tokenizer": text_tokenizer, "seed": seed}
+    settings = {
+        "template": writer,
+        "num_queries": planned.num_queries,
+        "num_codes": 1,
+        "text_tokenizer": text_tokenizer,
+        "seed": seed,
+    }
     sources = [(section, source_lengths(section, **settings)) for section in planned.data.sources]
     mean, shares = padding(sources, context_length=context_length, seed=seed)
     total = sum(section.weight for section, _ in sources)
@@ -264,10 +368,18 @@ def _phase(
 ) -> dict[str, Any]:
     tokens = planned.optimization.steps * planned.optimization.batch_tokens
     real_tokens = tokens * (1 - mixture["padding_packed"])
-    attended = context_length if parallel.attention in ("sdpa", "eager") or arithmetic == "fp32" else mixture["mean_tokens"] / 2
+    attended = (
+        context_length
+        if parallel.attention in ("sdpa", "eager") or arithmetic == "fp32"
+        else mixture["mean_tokens"] / 2
+    )
     parameters = count_parameters(planned.shape, planned.phase, planned.adapter)
     per_token = training_flops(
-        planned.shape, planned.phase, planned.adapter, attended_tokens=attended, gradient_checkpointing=parallel.gradient_checkpointing
+        planned.shape,
+        planned.phase,
+        planned.adapter,
+        attended_tokens=attended,
+        gradient_checkpointing=parallel.gradient_checkpointing,
     )
     hours = tokens * per_token / flops_per_s / 3600
     activations = activation_bytes(
@@ -278,7 +390,9 @@ def _phase(
         gradient_checkpointing=parallel.gradient_checkpointing,
         eager_row_tokens=context_length if parallel.attention == "eager" else 0,
     )
-    stages: Sequence[Literal[0, 1, 2, 3]] = (0, 1, 2, 3) if ranks > 1 or parallel.engine == "deepspeed" else (0,)
+    stages: Sequence[Literal[0, 1, 2, 3]] = (
+        (0, 1, 2, 3) if ranks > 1 or parallel.engine == "deepspeed" else (0,)
+    )
     memory = []
     for stage in stages:
         one = memory_per_rank(
@@ -290,8 +404,14 @@ def _phase(
             offload_optimizer=parallel.offload_optimizer,
             offload_parameters=parallel.offload_parameters,
         )
-        row = {"zero_stage": stage, "chosen": stage == parallel.zero_stage, "device_gb": one.device / GB}
-        memory.append(row | {f"{name}_gb": value / GB for name, value in dataclasses.asdict(one).items()})
+        row = {
+            "zero_stage": stage,
+            "chosen": stage == parallel.zero_stage,
+            "device_gb": one.device / GB,
+        }
+        memory.append(
+            row | {f"{name}_gb": value / GB for name, value in dataclasses.asdict(one).items()}
+        )
     return {
         "phase": planned.phase,
         "trainable": parameters.trainable,
@@ -301,10 +421,14 @@ def _phase(
         "tokens": tokens,
         "real_tokens": round(real_tokens),
         "documents": round(real_tokens / mixture["mean_tokens"]),
-        "documents_per_step": round(real_tokens / mixture["mean_tokens"] / planned.optimization.steps),
+        "documents_per_step": round(
+            real_tokens / mixture["mean_tokens"] / planned.optimization.steps
+        ),
         "flops_per_token": per_token,
         "hours": hours,
-        "hours_unpacked": hours * (1 - mixture["padding_packed"]) / (1 - mixture["padding_unpacked"]),
+        "hours_unpacked": hours
+        * (1 - mixture["padding_packed"])
+        / (1 - mixture["padding_unpacked"]),
         "memory_per_device": memory,
         "mixture": mixture,
     }

@@ -1,4 +1,6 @@
-"""Recipe -> a language model that reads and writes codes: words (optional), LoRA, merge, everything but the input embedding."""
+"""Recipe -> a language model that reads and writes codes: words (optional), LoRA, merge, everything
+but the input embedding.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.recipe.language import PretrainRecipe
-from seedcli.workflows.train.phases import PhasedRun, VisualCodes, attention_kernel, lora_model, planned, visual_codes
+from seedcli.workflows.train.phases import (
+    PhasedRun,
+    VisualCodes,
+    attention_kernel,
+    lora_model,
+    planned,
+    visual_codes,
+)
 from seedcli.workflows.train.start import Start, locate_start, refuse_other_codes
 
 if TYPE_CHECKING:
@@ -33,11 +42,20 @@ def run(
     Raises:
         SeedError: see `training.llm_trainer.train_phase`, the sources and the models.
     """
-    phases = {name: phase for name in ("text", "lora", "full") if (phase := getattr(recipe, name)) is not None}
+    phases = {
+        name: phase
+        for name in ("text", "lora", "full")
+        if (phase := getattr(recipe, name)) is not None
+    }
     if dry_run:
         return {
             "phases": [
-                planned(name, phase.optimization, getattr(phase, "data", recipe.data), recipe.context_length)
+                planned(
+                    name,
+                    phase.optimization,
+                    getattr(phase, "data", recipe.data),
+                    recipe.context_length,
+                )
                 for name, phase in phases.items()
             ],
             "start": recipe.language_model.start,
@@ -69,7 +87,11 @@ def run(
         start = locate_start(name, context_length=recipe.context_length, reporter=reporter)
     visual = visual_codes(recipe.tokenizer, reporter=reporter)
     if start:
-        remedy = f"tokenizer={start.facts.visual_tokenizer}, or start from a model that speaks no codes" if start.facts else ""
+        remedy = (
+            f"tokenizer={start.facts.visual_tokenizer}, or start from a model that speaks no codes"
+            if start.facts
+            else ""
+        )
         refuse_other_codes(name, start.facts, visual, remedy=remedy)
     if work.ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
@@ -83,7 +105,9 @@ def run(
         text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
         folder = words = work.phase(
             "lora",
-            lora_model(folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed),
+            lora_model(
+                folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed
+            ),
             recipe.data,
             sources,
             text_tokenizer,
@@ -107,7 +131,9 @@ def _text_phase(recipe: PretrainRecipe, work: PhasedRun, start: Start | None) ->
     if start is not None:
         text_tokenizer = load_text_tokenizer(start.text_tokenizer)
     else:
-        text_tokenizer = _text_vocabulary(work, work.documents(data, sources, None), shape.text_vocab_size)
+        text_tokenizer = _text_vocabulary(
+            work, work.documents(data, sources, None), shape.text_vocab_size
+        )
 
     def build(device):
         attention = attention_kernel(recipe.parallel, device)
@@ -129,7 +155,9 @@ def _text_phase(recipe: PretrainRecipe, work: PhasedRun, start: Start | None) ->
 
 
 def _text_vocabulary(work: PhasedRun, documents: Any, size: int) -> PreTrainedTokenizerFast:
-    """The vocabulary that the text phase's documents teach; learned once, then read from the run folder."""
+    """The vocabulary that the text phase's documents teach; learned once, then
+    read from the run folder.
+    """
     from seedcli.models.language.text_tokenizer import load_text_tokenizer, train_text_tokenizer
 
     folder = work.folder / "text" / "vocabulary"
@@ -142,7 +170,14 @@ def _text_vocabulary(work: PhasedRun, documents: Any, size: int) -> PreTrainedTo
     return load_text_tokenizer(folder)
 
 
-def _full_phase(recipe: PretrainRecipe, work: PhasedRun, folder: Path, words: Path, sources: Any, visual: VisualCodes) -> None:
+def _full_phase(
+    recipe: PretrainRecipe,
+    work: PhasedRun,
+    folder: Path,
+    words: Path,
+    sources: Any,
+    visual: VisualCodes,
+) -> None:
     """Phase 3: every parameter but the input embedding."""
     from seedcli.models.language.lora import untie_embeddings
     from seedcli.models.language.seed_llama import extend_language_model, load_causal_model

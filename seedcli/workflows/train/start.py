@@ -1,4 +1,6 @@
-"""The language model that a run starts from: where its files are, whose codes it speaks already, and whether it fits the recipe."""
+"""The language model that a run starts from: where its files are, whose codes it speaks already,
+and whether it fits the recipe.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +31,26 @@ class Start:
 
 
 def locate_start(name: str, *, context_length: int, reporter: Reporter | None = None) -> Start:
-    """`language_model.start` of a recipe -> its files: a folder, a role of `seed models`, or a hub id, which are downloaded.
+    """`language_model.start` of a recipe -> its files: a folder, a role of `seed models`, or a hub
+    id, which are downloaded.
 
     Raises:
         UsageError: No such folder, preset or hub id; or rows longer than the model was made for.
         DataError: Not a language model of the Llama family, or one without words.
     """
-    from seedcli.models.weights.locate_llm import find_text_tokenizer, has_published_rows, read_llama_config
+    from seedcli.models.weights.locate_llm import (
+        find_text_tokenizer,
+        has_published_rows,
+        read_llama_config,
+    )
 
     reporter = reporter or Reporter()
     folder = _find(name, reporter)
     config = read_llama_config(folder)
     refuse_longer_rows(name, config, context_length)
-    text_tokenizer = find_text_tokenizer(folder, is_published=has_published_rows(config), reporter=reporter)
+    text_tokenizer = find_text_tokenizer(
+        folder, is_published=has_published_rows(config), reporter=reporter
+    )
     facts = read_llm_facts(folder) if (folder / FACTS_FILE).is_file() else None
     return Start(name=name, folder=folder, text_tokenizer=text_tokenizer, facts=facts)
 
@@ -58,11 +67,19 @@ def _find(name: str, reporter: Reporter) -> Path:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         source = Source(repo=name, files=LLM_FILES)
         return fetch(
-            Role(name=name, title="language model", kind="folder", sources=(source,), lay_out="name the folder"), reporter=reporter
+            Role(
+                name=name,
+                title="language model",
+                kind="folder",
+                sources=(source,),
+                lay_out="name the folder",
+            ),
+            reporter=reporter,
         )
     raise UsageError(
         f"language_model.start = {name!r} is no folder, preset or hub id",
-        remedy="name a folder with config.json and weights, or a hub id such as lmsys/vicuna-7b-v1.1",
+        remedy="name a folder with config.json and weights, or a hub id such as "
+        "lmsys/vicuna-7b-v1.1",
     )
 
 
@@ -75,13 +92,17 @@ def refuse_longer_rows(name: str, config: dict, context_length: int) -> None:
     positions = config.get("max_position_embeddings", context_length)
     if context_length > positions:
         raise UsageError(
-            f"context_length {context_length} is longer than the {positions} positions that {name} was made for",
+            f"context_length {context_length} is longer than the {positions} positions that "
+            f"{name} was made for",
             remedy=f"context_length={positions}",
         )
 
 
-def refuse_other_codes(name: str, facts: LlmFacts | None, visual: VisualCodes, *, remedy: str) -> None:
-    """Checks that a language model that speaks codes already speaks those of the visual tokenizer at hand.
+def refuse_other_codes(
+    name: str, facts: LlmFacts | None, visual: VisualCodes, *, remedy: str
+) -> None:
+    """Checks that a language model that speaks codes already speaks those of the
+    visual tokenizer at hand.
 
     Args:
         name: What the recipe calls the language model.
@@ -97,7 +118,9 @@ def refuse_other_codes(name: str, facts: LlmFacts | None, visual: VisualCodes, *
     speaks = (facts.num_queries, facts.num_codes, facts.visual_fingerprint or visual.fingerprint)
     if speaks != (visual.num_queries, visual.num_codes, visual.fingerprint):
         raise DataError(
-            f"{name} was trained on images of {facts.num_queries} codes out of {facts.num_codes} by {facts.visual_tokenizer} (fingerprint "
-            f"{facts.visual_fingerprint}); {visual.tokenizer} makes {visual.num_queries} out of {visual.num_codes} ({visual.fingerprint})",
+            f"{name} was trained on images of {facts.num_queries} codes out of {facts.num_codes} "
+            f"by {facts.visual_tokenizer} (fingerprint {facts.visual_fingerprint}); "
+            f"{visual.tokenizer} makes {visual.num_queries} out of {visual.num_codes} "
+            f"({visual.fingerprint})",
             remedy=remedy,
         )

@@ -23,7 +23,8 @@ def run(
     resume_command: str = "the same command with --resume",
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Trains the recipe's stage into the run folder `output` and returns what a caller wants to know of it.
+    """Trains the recipe's stage into the run folder `output` and returns what a
+    caller wants to know of it.
 
     Args:
         resume: Continue from the newest checkpoint of `output`.
@@ -42,8 +43,14 @@ def run(
     stage = build_stage(recipe, ranks, output, reporter)
     size = {
         "stage": stage.name,
-        "trained_parameters": sum(parameter.numel() for parameter in stage.model.parameters() if parameter.requires_grad),
-        "frozen_parameters": sum(parameter.numel() for parameter in stage.model.parameters() if not parameter.requires_grad),
+        "trained_parameters": sum(
+            parameter.numel() for parameter in stage.model.parameters() if parameter.requires_grad
+        ),
+        "frozen_parameters": sum(
+            parameter.numel()
+            for parameter in stage.model.parameters()
+            if not parameter.requires_grad
+        ),
         "steps": recipe.optimization.steps,
         "images": recipe.optimization.steps * recipe.optimization.batch_size,
     }
@@ -98,7 +105,11 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
             from seedcli.training.stages.judge import JudgeStage
 
             return JudgeStage(
-                seed=recipe.seed, data=recipe.data, model=recipe.model, batch_size=recipe.optimization.batch_size, ranks=ranks
+                seed=recipe.seed,
+                data=recipe.data,
+                model=recipe.model,
+                batch_size=recipe.optimization.batch_size,
+                ranks=ranks,
             )
         case "causal-qformer":
             return _build_causal_qformer(recipe, ranks, reporter)
@@ -131,7 +142,10 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
                 reporter=reporter,
             )
         case _:
-            raise RecipeError(f"stage {recipe.stage!r} is not trained by `seed train-tokenizer`", remedy="see seed recipes ls")
+            raise RecipeError(
+                f"stage {recipe.stage!r} is not trained by `seed train-tokenizer`",
+                remedy="see seed recipes ls",
+            )
 
 
 def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Reporter) -> Any:
@@ -141,16 +155,27 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
     from seedcli.models.weights.download import fetch
     from seedcli.models.weights.published import BLIP_2, VIT_G
     from seedcli.models.weights.tensors import save_tokenizer_folder
-    from seedcli.training.initialize import initialize_tokenizer, overlay_shape, start_from_blip2, start_from_folder, train_wordpiece
+    from seedcli.training.initialize import (
+        initialize_tokenizer,
+        overlay_shape,
+        start_from_blip2,
+        start_from_folder,
+        train_wordpiece,
+    )
     from seedcli.training.stages.causal_qformer import CausalQFormerStage
 
     model = recipe.model
-    config = overlay_shape(PRESETS[model.preset], {**model.shape, "qformer": {**model.shape.get("qformer", {}), "mask": model.mask}})
+    config = overlay_shape(
+        PRESETS[model.preset],
+        {**model.shape, "qformer": {**model.shape.get("qformer", {}), "mask": model.mask}},
+    )
     match model.vocab:
         case "train":
             from seedcli.data.emoji import train_texts
 
-            captions = CaptionTokenizer(train_wordpiece(train_texts(), vocab_size=config.qformer.vocab_size))
+            captions = CaptionTokenizer(
+                train_wordpiece(train_texts(), vocab_size=config.qformer.vocab_size)
+            )
         case "bert":
             from seedcli.models.weights.load import find_vocab
 
@@ -163,7 +188,11 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
         case "scratch":
             pass
         case "blip2":
-            start_from_blip2(tokenizer, vision=fetch(VIT_G, reporter=reporter), blip2=fetch(BLIP_2, reporter=reporter))
+            start_from_blip2(
+                tokenizer,
+                vision=fetch(VIT_G, reporter=reporter),
+                blip2=fetch(BLIP_2, reporter=reporter),
+            )
         case folder:
             start_from_folder(tokenizer, folder, reporter=reporter)
     if recipe.losses.temperature:
@@ -203,9 +232,14 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
     from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 
     device = pick_device(recipe.parallel.device)
-    tokenizer = load_seed_tokenizer(recipe.tokenizer, device=device, text_branch=True, reporter=reporter)
+    tokenizer = load_seed_tokenizer(
+        recipe.tokenizer, device=device, text_branch=True, reporter=reporter
+    )
     # Trained parameters must not alias the memory-mapped file they came from.
-    tokenizer.load_state_dict({name: tensor.float().clone() for name, tensor in tokenizer.state_dict().items()}, assign=True)
+    tokenizer.load_state_dict(
+        {name: tensor.float().clone() for name, tensor in tokenizer.state_dict().items()},
+        assign=True,
+    )
     target = load_target(find_target(recipe.target, reporter=reporter)).to(device)
     config, width = tokenizer.config, target.config.projection_dim
     if width != config.generation.generation_dim:
@@ -215,7 +249,8 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
         )
     if target.config.image_size != config.vision.image_size_px:
         raise RecipeError(
-            f"target {recipe.target} reads pictures of {target.config.image_size} px, the tokenizer {config.vision.image_size_px} px"
+            f"target {recipe.target} reads pictures of {target.config.image_size} px, the "
+            f"tokenizer {config.vision.image_size_px} px"
         )
 
     autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.parallel.precision)
@@ -256,7 +291,13 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
             "batch_size": recipe.optimization.batch_size,
         }
         facts["trained_with_prefixes"] = recipe.losses.prefix_share > 0
-        save_tokenizer_folder(trained, folder, name=recipe.name or config.name, trained=facts, vocab=Path(recipe.tokenizer) / "vocab.txt")
+        save_tokenizer_folder(
+            trained,
+            folder,
+            name=recipe.name or config.name,
+            trained=facts,
+            vocab=Path(recipe.tokenizer) / "vocab.txt",
+        )
 
     return CodebookStage(
         tokenizer,
@@ -284,10 +325,18 @@ def build_mixture(data: PairDataSection, *, seed: int, preprocess: PreprocessCon
         match source.kind:
             case "emoji":
                 if source.path != "train":
-                    raise RecipeError(f"data.sources: the emoji split {source.path!r} is not for training", remedy='path = "train"')
+                    raise RecipeError(
+                        f"data.sources: the emoji split {source.path!r} is not for training",
+                        remedy='path = "train"',
+                    )
                 pairs = EmojiPairs("train", by_picture=source.by_picture)
             case "table":
-                pairs = TablePairs(source.path, split=source.split, image_column=source.image_column, caption_column=source.caption_column)
+                pairs = TablePairs(
+                    source.path,
+                    split=source.split,
+                    image_column=source.image_column,
+                    caption_column=source.caption_column,
+                )
             case "tar":
                 pairs = TarPairs(source.path, caption_key=source.caption_key)
         sources.append((pairs, source.weight))

@@ -1,4 +1,6 @@
-"""Conversations are written once, for training and for prompts; own chat templates are read, not guessed."""
+"""Conversations are written once, for training and for prompts; own chat templates
+are read, not guessed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from seedcli.data.documents.conversations import conversation_template, read_prompts, split_turns, strip_segments
+from seedcli.data.documents.conversations import (
+    conversation_template,
+    read_prompts,
+    split_turns,
+    strip_segments,
+)
 from seedcli.data.documents.documents import Message, Piece
 from seedcli.data.documents.sequences import IGNORED, build_sequence, encode_prompt
 from seedcli.errors import DataError, UsageError
@@ -27,12 +34,13 @@ CHATML = (
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
 LLAMA_2 = (
-    "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content + ' [/INST]' }}"
-    "{% elif m.role == 'assistant' %}{{ ' ' + m.content + ' ' + eos_token }}"
-    "{% else %}{{ raise_exception('no system message, please') }}{% endif %}{% endfor %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content + ' "
+    "[/INST]' }}{% elif m.role == 'assistant' %}{{ ' ' + m.content + ' ' + eos_token }}{% else "
+    "%}{{ raise_exception('no system message, please') }}{% endif %}{% endfor %}"
 )
 FORGETFUL = (
-    "{% for m in messages %}{% if loop.last or m.role == 'user' %}{{ m.role }}: {{ m.content }}{% else %}...{% endif %}\n{% endfor %}"
+    "{% for m in messages %}{% if loop.last or m.role == 'user' %}{{ m.role }}: {{ m.content }}{% "
+    "else %}...{% endif %}\n{% endfor %}"
 )
 
 
@@ -63,7 +71,9 @@ def test_llama_2_with_a_system_message():
         " What is it?",
         " [/INST]\n",
     )
-    assert template.render(TALK)[2] == Piece(("\n[INST] ", "Make it red.", " [/INST]\n"), learned=False)
+    assert template.render(TALK)[2] == Piece(
+        ("\n[INST] ", "Make it red.", " [/INST]\n"), learned=False
+    )
 
 
 def test_published_prompts_of_one_turn(text_tokenizer, vocabulary):
@@ -74,13 +84,17 @@ def test_published_prompts_of_one_turn(text_tokenizer, vocabulary):
         ("llama-2", f"<s>[INST] {span}What is it? [/INST]\n"),
     ):
         prompt = conversation_template(name).prompt([Message("user", (A, "What is it?"))])
-        assert encode_prompt(prompt, text_tokenizer, vocabulary) == text_tokenizer.encode(published, add_special_tokens=False)
+        assert encode_prompt(prompt, text_tokenizer, vocabulary) == text_tokenizer.encode(
+            published, add_special_tokens=False
+        )
 
 
 @pytest.mark.parametrize("name", ["vicuna", "llama-2", "chatml", "own-llama-2"])
 def test_a_prompt_is_the_beginning_of_what_was_learned(name, text_tokenizer, vocabulary):
     text_tokenizer.chat_template = {"chatml": CHATML, "own-llama-2": LLAMA_2}.get(name)
-    template = conversation_template("own" if text_tokenizer.chat_template else name, text_tokenizer)
+    template = conversation_template(
+        "own" if text_tokenizer.chat_template else name, text_tokenizer
+    )
     whole = build_sequence(template.render(TALK), text_tokenizer, vocabulary, 1024)
     for until in (1, 3):
         prompt = encode_prompt(template.prompt(TALK[:until]), text_tokenizer, vocabulary)
@@ -92,17 +106,30 @@ def test_a_prompt_is_the_beginning_of_what_was_learned(name, text_tokenizer, voc
 
 def test_own_template_learns_the_end_of_each_turn(text_tokenizer, vocabulary):
     text_tokenizer.chat_template = CHATML
-    sequence = build_sequence(conversation_template("own", text_tokenizer).render(TALK), text_tokenizer, vocabulary, 1024)
-    learned = text_tokenizer.decode([id for id in sequence.labels if id != IGNORED and not vocabulary.is_image_token(id)])
+    sequence = build_sequence(
+        conversation_template("own", text_tokenizer).render(TALK), text_tokenizer, vocabulary, 1024
+    )
+    learned = text_tokenizer.decode(
+        [id for id in sequence.labels if id != IGNORED and not vocabulary.is_image_token(id)]
+    )
     assert learned.replace(" ", "") == "Adog.</s>\nHere:</s>"
     assert (sequence.ids == vocabulary.bos).sum() == 1
 
 
 def test_own_template_of_llama_2_gives_its_own_ids(text_tokenizer, vocabulary):
-    """Words only: pieces, tokenised one by one, are what the whole conversation is as one string."""
+    """Words only: pieces, tokenised one by one, are what the whole
+    conversation is as one string.
+    """
     text_tokenizer.chat_template = LLAMA_2
-    talk = [Message("user", ("Hi.",)), Message("assistant", ("A dog.",)), Message("user", ("Why?",)), Message("assistant", ("It runs.",))]
-    sequence = build_sequence(conversation_template("own", text_tokenizer).render(talk), text_tokenizer, vocabulary, 1024)
+    talk = [
+        Message("user", ("Hi.",)),
+        Message("assistant", ("A dog.",)),
+        Message("user", ("Why?",)),
+        Message("assistant", ("It runs.",)),
+    ]
+    sequence = build_sequence(
+        conversation_template("own", text_tokenizer).render(talk), text_tokenizer, vocabulary, 1024
+    )
     text = "<s>[INST] Hi. [/INST] A dog. </s><s>[INST] Why? [/INST] It runs. </s>"
     assert sequence.ids.tolist() == text_tokenizer.encode(text, add_special_tokens=False)
 
@@ -150,9 +177,17 @@ def test_turns_and_white_space():
 
 
 def test_wording_is_data_that_is_shipped_and_read_late():
-    program = "import sys, seedcli.data.documents.conversations as c; assert 'torch' not in sys.modules; print(c.read_prompts.cache_info().currsize)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import sys, seedcli.data.documents.conversations as c; assert 'torch' not in sys.modules; "
+        "print(c.read_prompts.cache_info().currsize)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "0"
     requests = read_prompts()["draw"]["requests"]
-    assert len(requests) == 20 and len({one["ask"] for one in requests}) == len({one["reply"] for one in requests}) == 20
+    assert (
+        len(requests) == 20
+        and len({one["ask"] for one in requests}) == len({one["reply"] for one in requests}) == 20
+    )
     assert all("{caption}" in one["ask"] and one["ask"][-1] in ".?" for one in requests)

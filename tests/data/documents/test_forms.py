@@ -1,4 +1,6 @@
-"""Forms whose wording is ours: what is asked, what is answered, what is learned; and rows that make no document."""
+"""Forms whose wording is ours: what is asked, what is answered, what is learned; and rows
+that make no document.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,32 @@ class Options:
 
 
 def document(form: str, *segments: Segment, seed: int = 0, **options) -> Document | None:
-    return build_document(Sample("k", segments), Options(form, **options), random.Random(seed), VICUNA)  # type: ignore[arg-type]
+    return build_document(
+        Sample("k", segments), Options(form, **options), random.Random(seed), VICUNA
+    )  # type: ignore[arg-type]
 
 
 def turns(found: Document | None) -> list[tuple[str, str]]:
     """Document -> (asked, answered) with pictures as letters."""
     names = {A: "A", B: "B", C: "C", D: "D"}
-    assert found is not None and [piece.learned for piece in found] == [False, True] * (len(found) // 2)
-    said = ["|".join(part if isinstance(part, str) else names[part] for part in piece.segments) for piece in found]
+    assert found is not None and [piece.learned for piece in found] == [False, True] * (
+        len(found) // 2
+    )
+    said = [
+        "|".join(part if isinstance(part, str) else names[part] for part in piece.segments)
+        for piece in found
+    ]
     return list(zip(said[::2], said[1::2], strict=True))
 
 
 def test_every_form_of_a_recipe_is_built():
-    assert set(CONVERSATIONS) | {"text", "caption", "interleaved", "video-caption", "retrieval-augmented"} == set(typing.get_args(Form))
+    assert set(CONVERSATIONS) | {
+        "text",
+        "caption",
+        "interleaved",
+        "video-caption",
+        "retrieval-augmented",
+    } == set(typing.get_args(Form))
     section = DocumentSourceSection(kind="tokens", path="x", form="draw", weight=1, max_tokens=100)
     assert build_document(Sample("k", (A, "a dog")), section, random.Random(0), VICUNA) is not None
 
@@ -49,7 +64,10 @@ def test_drawing_requests():
     found = set()
     for seed in range(400):
         ((asked, answered),) = turns(document("draw", A, " a red bus.. ", seed=seed))
-        question, reply = asked.removeprefix("USER: |").removesuffix("|\nASSISTANT:"), answered.removesuffix("|A")
+        question, reply = (
+            asked.removeprefix("USER: |").removesuffix("|\nASSISTANT:"),
+            answered.removesuffix("|A"),
+        )
         assert "a red bus" in question and "bus.." not in question and question[-1] in ".?"
         found.add((question.replace("a red bus", "{caption}"), reply))
     assert found == pairs
@@ -59,7 +77,9 @@ def test_edits_in_a_row():
     ((asked, answered),) = turns(document("edit", A, "make it red", B))
     assert asked == "USER: |A|make it red|\nASSISTANT:"
     assert answered.removesuffix("|B") in read_prompts()["edit"]["replies"]
-    found = turns(document("edit", A, "make it red", B, "and bigger", "Bigger it is.", C, "now blue", D))
+    found = turns(
+        document("edit", A, "make it red", B, "and bigger", "Bigger it is.", C, "now blue", D)
+    )
     assert [asked for asked, _ in found] == [
         "USER: |A|make it red|\nASSISTANT:",
         "\nUSER: |and bigger|\nASSISTANT:",
@@ -71,7 +91,9 @@ def test_edits_in_a_row():
 
 def test_differences():
     question, answer = "What is in image B but not in Image a?", "Image b has a boat"
-    found = {turns(document("difference", A, B, question, answer, seed=seed))[0] for seed in range(20)}
+    found = {
+        turns(document("difference", A, B, question, answer, seed=seed))[0] for seed in range(20)
+    }
     first, second = read_prompts()["difference"]["ordinals"]
     asked = "What is in the second image but not in The first image?"
     assert found == {
@@ -85,32 +107,54 @@ def test_stories():
     reply, requests = read_prompts()["story"]["reply"], read_prompts()["story"]["requests"]
     assert [answered for _, answered in found] == [f"{reply}|B", f"{reply}|C"]
     assert found[0][0].startswith("USER: |We left early|A|The bus was late. ")
-    assert found[1][0].removeprefix("\nUSER: |We walked. ").removesuffix("|\nASSISTANT:") in requests
+    assert (
+        found[1][0].removeprefix("\nUSER: |We walked. ").removesuffix("|\nASSISTANT:") in requests
+    )
 
 
 def test_questions_and_descriptions():
-    assert turns(document("question", A, "How many dogs?", "2")) == [("USER: |A|How many dogs?|\nASSISTANT:", "2.")]
-    assert turns(document("video-question", A, B, "What now?", "It rains\nQA_GT_caption_based_noisy")) == [
-        ("USER: |A|B|What now?|\nASSISTANT:", "It rains.")
+    assert turns(document("question", A, "How many dogs?", "2")) == [
+        ("USER: |A|How many dogs?|\nASSISTANT:", "2.")
     ]
+    assert turns(
+        document("video-question", A, B, "What now?", "It rains\nQA_GT_caption_based_noisy")
+    ) == [("USER: |A|B|What now?|\nASSISTANT:", "It rains.")]
     wording = read_prompts()["question"]
-    assert turns(document("describe", A, "a dog")) == [(f"USER: |A|{wording['describe_image']}|\nASSISTANT:", "a dog.")]
-    assert turns(document("describe", "a dog", A, B))[0][0] == f"USER: |A|B|{wording['describe_video']}|\nASSISTANT:"
+    assert turns(document("describe", A, "a dog")) == [
+        (f"USER: |A|{wording['describe_image']}|\nASSISTANT:", "a dog.")
+    ]
+    assert (
+        turns(document("describe", "a dog", A, B))[0][0]
+        == f"USER: |A|B|{wording['describe_video']}|\nASSISTANT:"
+    )
 
 
 def test_captions_in_both_orders():
-    orders = [document("caption", A, "a dog ", seed=seed, image_first=0.25, mask_first=True) for seed in range(400)]
-    first, second = (Piece((A,), False), Piece(("a dog ",), True)), (Piece(("a dog",), False), Piece((A,), True))
+    orders = [
+        document("caption", A, "a dog ", seed=seed, image_first=0.25, mask_first=True)
+        for seed in range(400)
+    ]
+    first, second = (
+        (Piece((A,), False), Piece(("a dog ",), True)),
+        (Piece(("a dog",), False), Piece((A,), True)),
+    )
     assert all(found in (first, second) for found in orders)
     assert 0.18 < sum(found == first for found in orders) / 400 < 0.32
-    assert document("caption", "a dog", A, image_first=1.0, mask_first=False) == (Piece((A, "a dog"), True),)
+    assert document("caption", "a dog", A, image_first=1.0, mask_first=False) == (
+        Piece((A, "a dog"), True),
+    )
 
 
 def test_found_pairs_come_shuffled_in_one_order():
-    found = [document("retrieval-augmented", A, "a", B, "b", C, "c", seed=seed) for seed in range(60)]
+    found = [
+        document("retrieval-augmented", A, "a", B, "b", C, "c", seed=seed) for seed in range(60)
+    ]
     for one in found:
         kinds = [isinstance(piece.segments[0], str) for piece in one]
-        assert kinds in ([True, False] * 3, [False, True] * 3) and [piece.learned for piece in one] == [False, True] * 3
+        assert (
+            kinds in ([True, False] * 3, [False, True] * 3)
+            and [piece.learned for piece in one] == [False, True] * 3
+        )
     assert len({one[0].segments for one in found}) == 6
 
 
@@ -141,22 +185,40 @@ def test_found_pairs_come_shuffled_in_one_order():
     ],
 )
 def test_rows_that_make_no_document(form, segments):
-    options = {"caption": {"image_first": 0.5, "mask_first": False}, "interleaved": {"swap": 0.5, "max_images": 7}}.get(form, {})
+    options = {
+        "caption": {"image_first": 0.5, "mask_first": False},
+        "interleaved": {"swap": 0.5, "max_images": 7},
+    }.get(form, {})
     assert document(form, *segments, **options) is None
 
 
 def test_malformed_messages_make_no_document():
     for messages in ((Message("user", ("hi",)),), (Message("assistant", ("hi",)),)):
-        assert build_document(Sample("k", messages=messages), Options("messages"), random.Random(0), VICUNA) is None  # type: ignore[arg-type]
+        assert (
+            build_document(
+                Sample("k", messages=messages), Options("messages"), random.Random(0), VICUNA
+            )
+            is None
+        )  # type: ignore[arg-type]
 
 
 def test_documents_follow_from_the_generator():
-    rows = [("draw", (A, "a dog")), ("edit", (A, "x", B)), ("difference", (A, B, "q?", "a")), ("story", ("a", A, "b", B))]
+    rows = [
+        ("draw", (A, "a dog")),
+        ("edit", (A, "x", B)),
+        ("difference", (A, B, "q?", "a")),
+        ("story", ("a", A, "b", B)),
+    ]
     for form, segments in rows:
         assert document(form, *segments, seed=5) == document(form, *segments, seed=5)
         assert len({document(form, *segments, seed=seed) for seed in range(20)}) > 1
 
 
 def test_sentences():
-    assert [finish_sentence(text) for text in (" a ", "a.", "a!", "a? ")] == ["a.", "a.", "a!", "a?"]
+    assert [finish_sentence(text) for text in (" a ", "a.", "a!", "a? ")] == [
+        "a.",
+        "a.",
+        "a!",
+        "a?",
+    ]
     assert has_words("2") and has_words("🐈") and not has_words(' ;,[]{}."?:')

@@ -1,4 +1,6 @@
-"""Packed rows: nothing leaks between documents, every sample comes once, for any number of ranks and after any interruption."""
+"""Packed rows: nothing leaks between documents, every sample comes once, for any number of ranks
+and after any interruption.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,16 @@ class Samples:
         rng = random.Random(f"{self.seed} {n}")
         if rng.random() < self.none:
             return None
-        ids = np.array([1, *(rng.randrange(3, VOCABULARY) for _ in range(rng.randint(1, self.longest - 1)))], np.int32)
-        labels = np.where([False, *(rng.random() < 0.7 for _ in ids[1:])], ids, IGNORED).astype(np.int32)
-        return TokenSequence(ids, labels, image_tokens=n % 3, dropped_images=n % 2, truncated=n % 5 == 0)
+        ids = np.array(
+            [1, *(rng.randrange(3, VOCABULARY) for _ in range(rng.randint(1, self.longest - 1)))],
+            np.int32,
+        )
+        labels = np.where([False, *(rng.random() < 0.7 for _ in ids[1:])], ids, IGNORED).astype(
+            np.int32
+        )
+        return TokenSequence(
+            ids, labels, image_tokens=n % 3, dropped_images=n % 2, truncated=n % 5 == 0
+        )
 
 
 def take(stream: PackedStream, rows: int) -> list[PackedRow]:
@@ -52,7 +61,14 @@ def documents(row: PackedRow) -> list[tuple[list[int], list[int]]]:
 
 def same(ours: list[PackedRow], other: list[PackedRow]) -> bool:
     def plain(row: PackedRow) -> tuple:
-        return row.lane, row.lane_state, row.counts, row.input_ids.tolist(), row.labels.tolist(), row.position_ids.tolist()
+        return (
+            row.lane,
+            row.lane_state,
+            row.counts,
+            row.input_ids.tolist(),
+            row.labels.tolist(),
+            row.position_ids.tolist(),
+        )
 
     return [plain(row) for row in ours] == [plain(row) for row in other]
 
@@ -60,15 +76,25 @@ def same(ours: list[PackedRow], other: list[PackedRow]) -> bool:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("seed", range(4))
 def test_packed_logits_equal_unpacked_ones(attention, seed):
-    """Called as the trainer calls it: positions, no mask, no cache; two rows at once. Worst case 1.5e-7; a mask of ones leaks 0.23."""
+    """Called as the trainer calls it: positions, no mask, no cache; two rows at once. Worst case
+    1.5e-7; a mask of ones leaks 0.23.
+    """
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
     )
     model = LlamaForCausalLM._from_config(config, attn_implementation=attention).eval()
     rows = take(PackedStream(Samples(seed, longest=30), context_length=64, lanes=2), 4)
     for pair in (rows[:2], rows[2:], rows[1:2]):
-        ids, positions = (torch.tensor(np.stack([getattr(row, name) for row in pair])).long() for name in ("input_ids", "position_ids"))
+        ids, positions = (
+            torch.tensor(np.stack([getattr(row, name) for row in pair])).long()
+            for name in ("input_ids", "position_ids")
+        )
         with torch.no_grad():
             packed = model(input_ids=ids, position_ids=positions, use_cache=False).logits
             for number, row in enumerate(pair):
@@ -76,7 +102,9 @@ def test_packed_logits_equal_unpacked_ones(attention, seed):
                 start = 0
                 for document, _ in documents(row):
                     alone = model(input_ids=torch.tensor([document]), use_cache=False).logits[0]
-                    torch.testing.assert_close(packed[number, start : start + len(document)], alone, atol=1e-5, rtol=0)
+                    torch.testing.assert_close(
+                        packed[number, start : start + len(document)], alone, atol=1e-5, rtol=0
+                    )
                     start += len(document)
 
 
@@ -84,14 +112,28 @@ def test_loss_of_a_row_is_the_loss_of_its_documents():
     """No label reaches over a seam: the shifted loss of a row sums the documents' own."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(
-        LlamaConfig(vocab_size=VOCABULARY, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+        )
     )
     (row,) = take(PackedStream(Samples(7, longest=12), context_length=64, lanes=1), 1)
 
     def loss_sum(ids: list[int], labels: list[int], positions: list[int]) -> float:
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([ids]), position_ids=torch.tensor([positions]), use_cache=False).logits[0, :-1]
-        return float(torch.nn.functional.cross_entropy(logits, torch.tensor(labels[1:]), ignore_index=IGNORED, reduction="sum"))
+            logits = model(
+                input_ids=torch.tensor([ids]),
+                position_ids=torch.tensor([positions]),
+                use_cache=False,
+            ).logits[0, :-1]
+        return float(
+            torch.nn.functional.cross_entropy(
+                logits, torch.tensor(labels[1:]), ignore_index=IGNORED, reduction="sum"
+            )
+        )
 
     whole = loss_sum(row.input_ids.tolist(), row.labels.tolist(), row.position_ids.tolist())
     parts = sum(loss_sum(ids, labels, list(range(len(ids)))) for ids, labels in documents(row))
@@ -99,27 +141,48 @@ def test_loss_of_a_row_is_the_loss_of_its_documents():
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), lanes=st.sampled_from([1, 2, 6]), context=st.integers(8, 80), none=st.sampled_from([0.0, 0.5]))
+@given(
+    seed=st.integers(0, 10_000),
+    lanes=st.sampled_from([1, 2, 6]),
+    context=st.integers(8, 80),
+    none=st.sampled_from([0.0, 0.5]),
+)
 def test_every_sample_once(seed, lanes, context, none):
     source = Samples(seed, longest=context, none=none)
     rows = take(PackedStream(source, context_length=context, lanes=lanes), 8 * lanes)
     for lane in range(lanes):
         own = [row for row in rows if row.lane == lane]
         state = own[-1].lane_state
-        read = {n: sequence for n in range(lane, state["next"], lanes) if (sequence := source.sample(n)) is not None}
+        read = {
+            n: sequence
+            for n in range(lane, state["next"], lanes)
+            if (sequence := source.sample(n)) is not None
+        }
         packed = sorted(document for row in own for document in documents(row))
         left = [read.pop(n) for n in state["held"]]
-        assert packed == sorted((sequence.ids.tolist(), sequence.labels.tolist()) for sequence in read.values())
+        assert packed == sorted(
+            (sequence.ids.tolist(), sequence.labels.tolist()) for sequence in read.values()
+        )
         assert len(left) <= LOOK_AHEAD and state["held"] == sorted(state["held"])
         skipped = len(range(lane, state["next"], lanes)) - len(read) - len(left)
         assert sum(row.counts["skipped_samples"] for row in own) == skipped
-        assert sum(row.counts["dropped_images"] for row in own) == sum(sequence.dropped_images for sequence in read.values())
+        assert sum(row.counts["dropped_images"] for row in own) == sum(
+            sequence.dropped_images for sequence in read.values()
+        )
     for row in rows:
-        assert len(row.input_ids) == len(row.labels) == len(row.position_ids) == row.counts["row_tokens"] == context
+        assert (
+            len(row.input_ids)
+            == len(row.labels)
+            == len(row.position_ids)
+            == row.counts["row_tokens"]
+            == context
+        )
         assert row.counts["real_tokens"] == sum(len(ids) for ids, _ in documents(row)) > 0
         padding = context - row.counts["real_tokens"]
         assert row.position_ids[context - padding :].tolist() == list(range(padding))
-        assert (row.labels[context - padding :] == IGNORED).all() and (row.labels[row.position_ids == 0] == IGNORED).all()
+        assert (row.labels[context - padding :] == IGNORED).all() and (
+            row.labels[row.position_ids == 0] == IGNORED
+        ).all()
         assert row.counts["learned_tokens"] == int((row.labels != IGNORED).sum())
 
 
@@ -131,12 +194,24 @@ def test_every_sample_once(seed, lanes, context, none):
     new_world=st.sampled_from([1, 2, 3, 6]),
 )
 def test_any_number_of_ranks_and_any_interruption(seed, world, killed_after, new_world):
-    """Six lanes; after `killed_after` updates another number of ranks takes over from the states that went through JSON."""
+    """Six lanes; after `killed_after` updates another number of ranks takes over from the states
+    that went through JSON.
+    """
     source, lanes, updates = Samples(seed, longest=40), 6, 8
 
     def update_rows(ranks: int, count: int, state: dict | None) -> list[list[PackedRow]]:
-        streams = [iter(PackedStream(source, context_length=48, lanes=lanes, rank=rank, world=ranks, state=state)) for rank in range(ranks)]
-        return [[next(stream) for stream in streams for _ in range(lanes // ranks)] for _ in range(count)]
+        streams = [
+            iter(
+                PackedStream(
+                    source, context_length=48, lanes=lanes, rank=rank, world=ranks, state=state
+                )
+            )
+            for rank in range(ranks)
+        ]
+        return [
+            [next(stream) for stream in streams for _ in range(lanes // ranks)]
+            for _ in range(count)
+        ]
 
     expected = update_rows(1, updates, None)
     before = update_rows(world, killed_after, None)
@@ -150,7 +225,11 @@ def test_rows_are_nearly_full():
 
     class Mixed:
         def sample(self, n: int) -> TokenSequence:
-            length = random.Random(n).randint(300, 1024) if n % 10 == 0 else random.Random(n).randint(40, 60)
+            length = (
+                random.Random(n).randint(300, 1024)
+                if n % 10 == 0
+                else random.Random(n).randint(40, 60)
+            )
             ids = np.ones(length, np.int32)
             return TokenSequence(ids, ids, 0, 0, False)
 
@@ -170,4 +249,9 @@ def test_refusals():
     with pytest.raises(DataError, match="nothing to learn from"):
         take(PackedStream(Samples(0, longest=9, none=1.0), context_length=16, lanes=1), 1)
     with pytest.raises(DataError, match="have changed since"):
-        PackedStream(Samples(0, longest=9, none=1.0), context_length=16, lanes=1, state={0: {"next": 4, "held": [3]}})
+        PackedStream(
+            Samples(0, longest=9, none=1.0),
+            context_length=16,
+            lanes=1,
+            state={0: {"next": 4, "held": [3]}},
+        )

@@ -1,4 +1,6 @@
-"""Ids and labels beyond the published samples: truncation never cuts a picture, pieces stand alone, words cannot pass for pictures."""
+"""Ids and labels beyond the published samples: truncation never cuts a picture, pieces stand alone,
+words cannot pass for pictures.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedcli.data.documents.documents import Document, Piece
-from seedcli.data.documents.sequences import IGNORED, build_sequence, encode_prompt, replace_read_codes
+from seedcli.data.documents.sequences import (
+    IGNORED,
+    build_sequence,
+    encode_prompt,
+    replace_read_codes,
+)
 from seedcli.errors import DataError
-from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer, train_text_tokenizer
+from seedcli.models.language.text_tokenizer import (
+    CodeVocabulary,
+    load_text_tokenizer,
+    train_text_tokenizer,
+)
 from seedcli.models.language.vocab import format_span
 
-TEXT_TOKENIZER = load_text_tokenizer(Path(__file__).parents[2] / "parity" / "data" / "text_tokenizer")
+TEXT_TOKENIZER = load_text_tokenizer(
+    Path(__file__).parents[2] / "parity" / "data" / "text_tokenizer"
+)
 VOCABULARY = CodeVocabulary.of(TEXT_TOKENIZER, num_queries=3)
 PICTURES = st.tuples(*[st.integers(0, 63)] * 3)
 WORDS = st.text(alphabet="ab \n.", max_size=12)
 DOCUMENTS = st.lists(
-    st.builds(Piece, st.lists(st.one_of(PICTURES, WORDS), min_size=1, max_size=5).map(tuple), st.booleans()), min_size=1, max_size=4
+    st.builds(
+        Piece,
+        st.lists(st.one_of(PICTURES, WORDS), min_size=1, max_size=5).map(tuple),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=4,
 ).map(tuple)
 
 
@@ -33,7 +52,10 @@ def test_truncation_keeps_pictures_whole(document: Document, max_tokens: int):
     if cut is None:
         return
     assert full is not None and len(cut.ids) <= max_tokens
-    assert cut.ids.tolist() == full.ids[: len(cut.ids)].tolist() and cut.labels.tolist() == full.labels[: len(cut.ids)].tolist()
+    assert (
+        cut.ids.tolist() == full.ids[: len(cut.ids)].tolist()
+        and cut.labels.tolist() == full.labels[: len(cut.ids)].tolist()
+    )
     opened = np.flatnonzero(cut.ids == VOCABULARY.boi)
     assert (cut.ids[opened + 4] == VOCABULARY.eoi).all() and cut.image_tokens == 5 * len(opened)
     assert cut.dropped_images == (full.ids == VOCABULARY.boi).sum() - len(opened)
@@ -46,20 +68,32 @@ def test_truncation_keeps_pictures_whole(document: Document, max_tokens: int):
 @settings(max_examples=100, deadline=None)
 @given(document=DOCUMENTS)
 def test_a_piece_is_what_the_tokenizer_makes_of_its_text(document: Document):
-    """Words and spans as one string, through the tokenizer alone, give the ids that we put together."""
+    """Words and spans as one string, through the tokenizer alone, give the
+    ids that we put together.
+    """
     expected = [VOCABULARY.bos]
     for piece in document:
-        text = "".join(segment if isinstance(segment, str) else format_span(segment) for segment in piece.segments)
+        text = "".join(
+            segment if isinstance(segment, str) else format_span(segment)
+            for segment in piece.segments
+        )
         expected += TEXT_TOKENIZER.encode(text, add_special_tokens=False)
     assert encode_prompt(document, TEXT_TOKENIZER, VOCABULARY) == expected
 
 
 def test_labels_follow_pieces():
-    sequence = build_sequence((Piece(("a dog", (1, 2, 3)), False), Piece(("runs",), True)), TEXT_TOKENIZER, VOCABULARY, 100)
+    sequence = build_sequence(
+        (Piece(("a dog", (1, 2, 3)), False), Piece(("runs",), True)),
+        TEXT_TOKENIZER,
+        VOCABULARY,
+        100,
+    )
     learned = sequence.ids[sequence.labels != IGNORED].tolist()
     assert learned == [*TEXT_TOKENIZER.encode("runs", add_special_tokens=False), VOCABULARY.eos]
     assert sequence.ids.dtype == sequence.labels.dtype == np.int32
-    unlearned_end = build_sequence((Piece(("runs",), True), Piece(("a dog",), False)), TEXT_TOKENIZER, VOCABULARY, 100)
+    unlearned_end = build_sequence(
+        (Piece(("runs",), True), Piece(("a dog",), False)), TEXT_TOKENIZER, VOCABULARY, 100
+    )
     assert unlearned_end.ids[-1] == VOCABULARY.eos and unlearned_end.labels[-1] == IGNORED
 
 
@@ -94,11 +128,19 @@ def test_noise_is_for_codes_that_are_read(document: Document, seed: int):
         return
     noisy = replace_read_codes(plain, 0.9, VOCABULARY, random.Random(seed))
     changed = noisy.ids != plain.ids
-    is_code = (plain.ids >= VOCABULARY.first_code) & (plain.ids < VOCABULARY.first_code + VOCABULARY.num_codes)
+    is_code = (plain.ids >= VOCABULARY.first_code) & (
+        plain.ids < VOCABULARY.first_code + VOCABULARY.num_codes
+    )
     assert not (changed & ~(is_code & (plain.labels == IGNORED))).any()
-    assert VOCABULARY.is_image_token(noisy.ids[changed]).all() and not np.isin(noisy.ids[changed], [VOCABULARY.boi, VOCABULARY.eoi]).any()
+    assert (
+        VOCABULARY.is_image_token(noisy.ids[changed]).all()
+        and not np.isin(noisy.ids[changed], [VOCABULARY.boi, VOCABULARY.eoi]).any()
+    )
     assert noisy.labels.tolist() == plain.labels.tolist()
-    assert replace_read_codes(plain, 0.9, VOCABULARY, random.Random(seed)).ids.tolist() == noisy.ids.tolist()
+    assert (
+        replace_read_codes(plain, 0.9, VOCABULARY, random.Random(seed)).ids.tolist()
+        == noisy.ids.tolist()
+    )
 
 
 def test_noise_replaces_its_share():

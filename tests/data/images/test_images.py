@@ -1,4 +1,6 @@
-"""What every kind of image file becomes, what is refused and with which words, and the four geometries."""
+"""What every kind of image file becomes, what is refused and with which words,
+and the four geometries.
+"""
 
 import contextlib
 import io
@@ -9,7 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
+from torchvision.transforms import (
+    CenterCrop,
+    Compose,
+    InterpolationMode,
+    Normalize,
+    Resize,
+    ToTensor,
+)
 
 from seedcli.data.images.images import ImageError, build_preprocess, open_image, save_image
 from seedcli.errors import DataError
@@ -24,15 +33,24 @@ def encoded(image: Image.Image, image_format: str, **options) -> bytes:
 
 def picture(width: int = 40, height: int = 30) -> Image.Image:
     x, y = np.meshgrid(np.arange(width), np.arange(height))
-    return Image.fromarray(np.stack([x * 255 // width, y * 255 // height, (x * y) % 256], axis=-1).astype(np.uint8))
+    return Image.fromarray(
+        np.stack([x * 255 // width, y * 255 // height, (x * y) % 256], axis=-1).astype(np.uint8)
+    )
 
 
 def png_header(width: int, height: int) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
 
 
 def test_plain_image_is_unchanged(tmp_path):
@@ -46,7 +64,9 @@ def test_plain_image_is_unchanged(tmp_path):
 def test_exif_orientation_is_honoured(orientation, image_format):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(picture(), image_format, exif=exif, **({"quality": 95} if image_format == "JPEG" else {}))
+    data = encoded(
+        picture(), image_format, exif=exif, **({"quality": 95} if image_format == "JPEG" else {})
+    )
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     result = open_image(data)
     assert result.size == ((30, 40) if orientation >= 5 else (40, 30))
@@ -56,7 +76,10 @@ def test_exif_orientation_is_honoured(orientation, image_format):
 def test_official_handling_ignores_exif():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert open_image(encoded(picture(), "PNG", exif=exif), "official").tobytes() == picture().tobytes()
+    assert (
+        open_image(encoded(picture(), "PNG", exif=exif), "official").tobytes()
+        == picture().tobytes()
+    )
 
 
 def test_damaged_exif_counts_as_none():
@@ -78,7 +101,11 @@ def test_half_transparent_alpha_is_a_mixture():
 
 
 def test_grey_with_alpha():
-    assert open_image(encoded(Image.new("LA", (4, 4), (10, 0)), "PNG")).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(encoded(Image.new("LA", (4, 4), (10, 0)), "PNG")).getpixel((0, 0)) == (
+        255,
+        255,
+        255,
+    )
 
 
 def test_palette_with_transparent_entries():
@@ -92,7 +119,9 @@ def test_palette_with_transparent_entries():
 
 
 def test_transparent_colour_of_a_plain_png():
-    assert open_image(encoded(Image.new("RGB", (4, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3))).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(
+        encoded(Image.new("RGB", (4, 4), (1, 2, 3)), "PNG", transparency=(1, 2, 3))
+    ).getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])
@@ -100,15 +129,25 @@ def test_sixteen_bit_grey_is_scaled_and_saturated_by_official(image_format):
     samples = np.array([[0, 255, 256, 4096], [30000, 32768, 65280, 65535]], dtype=np.uint16)
     data = encoded(Image.fromarray(samples), image_format)
     assert np.asarray(open_image(data))[..., 0].tolist() == (samples >> 8).tolist()
-    assert np.asarray(open_image(data, "official"))[..., 0].tolist() == np.minimum(samples, 255).tolist()
+    assert (
+        np.asarray(open_image(data, "official"))[..., 0].tolist()
+        == np.minimum(samples, 255).tolist()
+    )
 
 
 def test_cmyk_grey_palette_bilevel_and_float():
-    assert open_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((0, 0))[0] > 240
+    assert (
+        open_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((0, 0))[0]
+        > 240
+    )
     assert open_image(encoded(Image.new("L", (8, 8), 77), "PNG")).getpixel((0, 0)) == (77, 77, 77)
     assert open_image(encoded(picture().quantize(8), "PNG")).mode == "RGB"
     assert open_image(encoded(Image.new("1", (8, 8), 1), "PNG")).getpixel((0, 0)) == (255, 255, 255)
-    assert open_image(encoded(Image.new("F", (8, 8), 0.5), "TIFF")).getpixel((0, 0)) == (128, 128, 128)
+    assert open_image(encoded(Image.new("F", (8, 8), 0.5), "TIFF")).getpixel((0, 0)) == (
+        128,
+        128,
+        128,
+    )
     with pytest.raises(ImageError, match="float samples"):
         open_image(encoded(Image.new("F", (8, 8), 7.5), "TIFF"))
 
@@ -117,7 +156,11 @@ def test_cmyk_grey_palette_bilevel_and_float():
 def test_animation_gives_its_first_frame(image_format):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     data = encoded(
-        frames[0], image_format, save_all=True, append_images=frames[1:], **({"lossless": True} if image_format == "WEBP" else {})
+        frames[0],
+        image_format,
+        save_all=True,
+        append_images=frames[1:],
+        **({"lossless": True} if image_format == "WEBP" else {}),
     )
     assert Image.open(io.BytesIO(data)).n_frames == 3
     assert open_image(data).getpixel((4, 4)) == (255, 0, 0)
@@ -128,7 +171,10 @@ def test_animation_gives_its_first_frame(image_format):
     ("data", "reason"),
     [
         (b"", "is empty"),
-        (b"this is a text that is named like a picture", "is not an image that can be read .* starting with b'this is a text t'"),
+        (
+            b"this is a text that is named like a picture",
+            "is not an image that can be read .* starting with b'this is a text t'",
+        ),
         (png_header(30000, 30000), "too large to be safe"),
         (png_header(10000, 10000), "too large to be safe"),
         (png_header(0, 0), "is not an image|has no pixels|is damaged"),
@@ -136,7 +182,16 @@ def test_animation_gives_its_first_frame(image_format):
         (encoded(picture(400, 300), "JPEG")[:2000], "is truncated or damaged"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is not an image"),
     ],
-    ids=["empty", "text", "bomb", "large", "zero-size", "truncated png", "truncated jpeg", "postscript"],
+    ids=[
+        "empty",
+        "text",
+        "bomb",
+        "large",
+        "zero-size",
+        "truncated png",
+        "truncated jpeg",
+        "postscript",
+    ],
 )
 def test_bad_input_is_refused_by_name(tmp_path, data, reason, handling):
     path = tmp_path / "picture.jpg"
@@ -175,7 +230,9 @@ def test_any_cut_of_any_format_ends_in_an_image_error(cut):
 
 
 def squash(size_px: int, interpolation: str, geometry: str = "squash", **more) -> PreprocessConfig:
-    return PreprocessConfig(image_size_px=size_px, geometry=geometry, interpolation=interpolation, **more)
+    return PreprocessConfig(
+        image_size_px=size_px, geometry=geometry, interpolation=interpolation, **more
+    )
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -183,9 +240,12 @@ def squash(size_px: int, interpolation: str, geometry: str = "squash", **more) -
 @pytest.mark.parametrize("size", [(640, 427), (427, 640), (50, 31), (224, 224), (225, 1000)])
 def test_fixed_geometries_equal_torchvision(interpolation, geometry, size):
     mode = InterpolationMode(interpolation)
-    resize = [Resize((224, 224), mode)] if geometry == "squash" else [Resize(224, mode), CenterCrop(224)]
+    resize = (
+        [Resize((224, 224), mode)] if geometry == "squash" else [Resize(224, mode), CenterCrop(224)]
+    )
     config = squash(224, interpolation, geometry)
-    reference = Compose([*resize, ToTensor(), Normalize(config.mean, config.std)])  # the classes that the official scripts use
+    # the classes that the official scripts use
+    reference = Compose([*resize, ToTensor(), Normalize(config.mean, config.std)])
     image = picture(*size)
     pixels = build_preprocess(config)(image)
     assert pixels.shape == (3, 224, 224)
@@ -197,7 +257,8 @@ def test_batch_normalisation_is_bit_identical():
     preprocess = build_preprocess(squash(64, "bilinear"))
     images = [picture(90, 70), picture(64, 64)]
     assert torch.equal(
-        preprocess.normalize(torch.stack([preprocess.to_square(i) for i in images])), torch.stack([preprocess(i) for i in images])
+        preprocess.normalize(torch.stack([preprocess.to_square(i) for i in images])),
+        torch.stack([preprocess(i) for i in images]),
     )
 
 

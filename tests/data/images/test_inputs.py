@@ -14,7 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seedcli.data.images.inputs import Columns, Container, Item, count_items, list_inputs, read_items
+from seedcli.data.images.inputs import (
+    Columns,
+    Container,
+    Item,
+    count_items,
+    list_inputs,
+    read_items,
+)
 from seedcli.data.tokens.shards import ShardHeader, write_shard
 from seedcli.errors import DataError, UsageError
 
@@ -35,14 +42,25 @@ def write_tar(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> 
 
 
 def names(found) -> list[str]:
-    return [entry.key if isinstance(entry, Item) else f"<{entry.kind} {entry.stem}>" for entry in found]
+    return [
+        entry.key if isinstance(entry, Item) else f"<{entry.kind} {entry.stem}>" for entry in found
+    ]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pictures on two floors, a caption, a hidden file, a text."""
     root = tmp_path / "photos"
-    for name in ("b.png", "a.JPG", "deep/c.webp", "deep/d.png", ".hidden.png", ".git/e.png", "__MACOSX_no.txt", "Z/z.png"):
+    for name in (
+        "b.png",
+        "a.JPG",
+        "deep/c.webp",
+        "deep/d.png",
+        ".hidden.png",
+        ".git/e.png",
+        "__MACOSX_no.txt",
+        "Z/z.png",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(png())
     (root / "b.txt").write_text("a red square\n")
@@ -52,14 +70,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_folder_is_recursive_sorted_and_skips_what_is_hidden_or_no_image(folder):
     found = list(list_inputs(["photos"]))
-    assert names(found) == ["photos/Z/z.png", "photos/a.JPG", "photos/b.png", "photos/deep/c.webp", "photos/deep/d.png"]
+    assert names(found) == [
+        "photos/Z/z.png",
+        "photos/a.JPG",
+        "photos/b.png",
+        "photos/deep/c.webp",
+        "photos/deep/d.png",
+    ]
     assert found[2].source == "photos/b.png"
     assert found[2].text_path == "photos/b.txt"
     assert found[1].text_path is None
 
 
 def test_keys_do_not_depend_on_where_the_folder_lies(folder):
-    assert names(list_inputs([str(folder)])) == names(list_inputs(["photos/"])) == names(list_inputs(["./photos"]))
+    assert (
+        names(list_inputs([str(folder)]))
+        == names(list_inputs(["photos/"]))
+        == names(list_inputs(["./photos"]))
+    )
 
 
 def test_folders_of_one_name_keep_their_paths_apart(tmp_path, monkeypatch):
@@ -67,7 +95,10 @@ def test_folders_of_one_name_keep_their_paths_apart(tmp_path, monkeypatch):
         (tmp_path / split / "images").mkdir(parents=True)
         (tmp_path / split / "images" / "0.png").write_bytes(png())
     monkeypatch.chdir(tmp_path)
-    assert names(list_inputs(["train/images", "test/images"])) == ["train/images/0.png", "test/images/0.png"]
+    assert names(list_inputs(["train/images", "test/images"])) == [
+        "train/images/0.png",
+        "test/images/0.png",
+    ]
 
 
 def test_loops_of_links_end(folder):
@@ -87,17 +118,32 @@ def test_folder_that_cannot_be_read_is_a_failed_item(folder, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)  # root, who runs tests in containers, may read everything
+    # root, who runs tests in containers, may read everything
+    monkeypatch.setattr(os, "scandir", refuse)
     found = list(list_inputs(["photos"]))
-    assert [entry.problem for entry in found] == [None, None, None, "folder cannot be read (Permission denied)"]
+    assert [entry.problem for entry in found] == [
+        None,
+        None,
+        None,
+        "folder cannot be read (Permission denied)",
+    ]
 
 
 def test_files_globs_braces_and_stdin_keep_their_order(folder):
-    assert names(list_inputs(["photos/deep/d.png", "photos/b.png"])) == ["photos/deep/d.png", "photos/b.png"]
+    assert names(list_inputs(["photos/deep/d.png", "photos/b.png"])) == [
+        "photos/deep/d.png",
+        "photos/b.png",
+    ]
     assert names(list_inputs(["photos/*.png"])) == ["photos/b.png"]
-    assert names(list_inputs(["photos/**/*.png"])) == ["photos/Z/z.png", "photos/b.png", "photos/deep/d.png"]
+    assert names(list_inputs(["photos/**/*.png"])) == [
+        "photos/Z/z.png",
+        "photos/b.png",
+        "photos/deep/d.png",
+    ]
     assert names(list_inputs(["photos/{b,deep/d}.png"])) == ["photos/b.png", "photos/deep/d.png"]
-    assert names(list_inputs(["photos/b.png", "-"], ["photos/Z/z.png\n", "\n", "photos/deep\n"])) == [
+    assert names(
+        list_inputs(["photos/b.png", "-"], ["photos/Z/z.png\n", "\n", "photos/deep\n"])
+    ) == [
         "photos/b.png",
         "photos/Z/z.png",
         "deep/c.webp",
@@ -110,7 +156,12 @@ def test_ranges_of_tars_and_names_with_brackets(tmp_path, monkeypatch):
     for number in range(3):
         write_tar(tmp_path / f"{number:03d}.tar", [])
     (tmp_path / "a[1].png").write_bytes(png())
-    assert names(list_inputs(["{000..002}.tar", "a[1].png"])) == ["<tar 000>", "<tar 001>", "<tar 002>", "a[1].png"]
+    assert names(list_inputs(["{000..002}.tar", "a[1].png"])) == [
+        "<tar 000>",
+        "<tar 001>",
+        "<tar 002>",
+        "a[1].png",
+    ]
     with pytest.raises(DataError, match=r"003\.tar"):
         list_inputs(["{000..003}.tar"])
 
@@ -156,7 +207,12 @@ def test_tar_groups_samples_as_webdataset_does(tmp_path):
     ]
     container = Container("tar", str(write_tar(tmp_path / "00000.tar", members)))
     items = list(read_items(container))
-    assert [item.key for item in items] == ["00000/0001", "00000/sub/0002", "00000/0003", "00000/0004"]
+    assert [item.key for item in items] == [
+        "00000/0001",
+        "00000/sub/0002",
+        "00000/0003",
+        "00000/0004",
+    ]
     assert [item.text for item in items] == ["a cat", "a dog", "no picture", None]
     assert items[0].source == f"{container.path}/0001.jpg"
     assert items[0].data == png(1)
@@ -171,7 +227,9 @@ def test_tar_groups_samples_as_webdataset_does(tmp_path):
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_truncated_tar_gives_what_it_has_and_a_failure(tmp_path, mode):
     path = write_tar(
-        tmp_path / ("a.tar.gz" if mode == "w:gz" else "a.tar"), [(f"{n:04d}.bin.png", os.urandom(3000)) for n in range(10)], mode
+        tmp_path / ("a.tar.gz" if mode == "w:gz" else "a.tar"),
+        [(f"{n:04d}.bin.png", os.urandom(3000)) for n in range(10)],
+        mode,
     )
     path.write_bytes(path.read_bytes()[:17_000])
     items = list(read_items(Container("tar", str(path))))
@@ -183,9 +241,10 @@ def test_truncated_tar_gives_what_it_has_and_a_failure(tmp_path, mode):
 
 def test_something_else_named_tar_is_a_failed_item(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"hello" * 200)
-    assert [item.problem.split(" (")[0] for item in read_items(Container("tar", str(tmp_path / "a.tar")))] == [
-        "tar is damaged or cannot be read after 0 samples"
-    ]
+    assert [
+        item.problem.split(" (")[0]
+        for item in read_items(Container("tar", str(tmp_path / "a.tar")))
+    ] == ["tar is damaged or cannot be read after 0 samples"]
 
 
 def write_table(path: Path, rows: int = 10, **columns) -> Container:
@@ -196,7 +255,12 @@ def write_table(path: Path, rows: int = 10, **columns) -> Container:
 
 
 def test_parquet_with_images_captions_and_more(tmp_path):
-    container = write_table(tmp_path / "t.parquet", caption=[f"no {n}" for n in range(10)], n=list(range(10)), thumb=[b"x"] * 10)
+    container = write_table(
+        tmp_path / "t.parquet",
+        caption=[f"no {n}" for n in range(10)],
+        n=list(range(10)),
+        thumb=[b"x"] * 10,
+    )
     items = list(read_items(container))
     assert [item.key for item in items[:2]] == ["t/00000000", "t/00000001"]
     assert items[3].text == "no 3"
@@ -209,7 +273,9 @@ def test_parquet_with_images_captions_and_more(tmp_path):
 
 
 def test_parquet_of_plain_bytes_and_lists_of_captions(tmp_path):
-    pq.write_table(pa.table({"jpg": [png(0), None], "captions": [["one", "two"], []]}), tmp_path / "t.parquet")
+    pq.write_table(
+        pa.table({"jpg": [png(0), None], "captions": [["one", "two"], []]}), tmp_path / "t.parquet"
+    )
     first, second = read_items(Container("parquet", str(tmp_path / "t.parquet")))
     assert first.text == "one"
     assert json.loads(first.meta) == {"captions": ["one", "two"]}
@@ -218,12 +284,19 @@ def test_parquet_of_plain_bytes_and_lists_of_captions(tmp_path):
 
 def test_parquet_whose_images_lie_beside_it(tmp_path):
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    pq.write_table(pa.table({"image": pa.array([{"bytes": None, "path": "x.png"}], kind)}), tmp_path / "t.parquet")
-    assert [item.path for item in read_items(Container("parquet", str(tmp_path / "t.parquet")))] == [str(tmp_path / "x.png")]
+    pq.write_table(
+        pa.table({"image": pa.array([{"bytes": None, "path": "x.png"}], kind)}),
+        tmp_path / "t.parquet",
+    )
+    assert [
+        item.path for item in read_items(Container("parquet", str(tmp_path / "t.parquet")))
+    ] == [str(tmp_path / "x.png")]
 
 
 def test_columns_can_be_named_and_must_exist(tmp_path):
-    pq.write_table(pa.table({"left": [png(1)], "right": [png(2)], "words": ["hello"]}), tmp_path / "t.parquet")
+    pq.write_table(
+        pa.table({"left": [png(1)], "right": [png(2)], "words": ["hello"]}), tmp_path / "t.parquet"
+    )
     container = Container("parquet", str(tmp_path / "t.parquet"))
     with pytest.raises(DataError, match="several columns could hold the image: left, right"):
         count_items(container)
@@ -259,10 +332,16 @@ def test_tables_without_images_and_token_shards_are_refused(tmp_path):
 
 def test_folder_saved_by_datasets(tmp_path):
     features = datasets.Features(
-        {"picture": datasets.Image(), "text": datasets.Value("string"), "label": datasets.ClassLabel(names=["a", "b"])}
+        {
+            "picture": datasets.Image(),
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=["a", "b"]),
+        }
     )
     pictures = [Image.new("RGB", (8, 8), (number, 0, 0)) for number in range(5)]
-    table = datasets.Dataset.from_dict({"picture": pictures, "text": list("abcde"), "label": [0, 1, 0, 1, 0]}, features=features)
+    table = datasets.Dataset.from_dict(
+        {"picture": pictures, "text": list("abcde"), "label": [0, 1, 0, 1, 0]}, features=features
+    )
     table.save_to_disk(tmp_path / "set", num_shards=2)
     (container,) = list_inputs([str(tmp_path / "set")])
     items = list(read_items(container))

@@ -1,4 +1,6 @@
-"""Decoding in workers: the same as in this process, in order, bounded, and alive after an image that kills a worker."""
+"""Decoding in workers: the same as in this process, in order, bounded, and alive after an
+image that kills a worker.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,18 @@ class Deadly(Item):
 @pytest.fixture
 def items(tmp_path: Path) -> list[Item]:
     for number in range(20):
-        Image.new("RGB", (20 + number, 30), (number, 255 - number, 7)).save(tmp_path / f"{number:02d}.png")
+        Image.new("RGB", (20 + number, 30), (number, 255 - number, 7)).save(
+            tmp_path / f"{number:02d}.png"
+        )
     (tmp_path / "05.png").write_bytes(b"")
     (tmp_path / "06.txt").write_text(" six \n")
     return [
-        Item(f"{number:02d}", "s", path=str(tmp_path / f"{number:02d}.png"), text_path=str(tmp_path / "06.txt") if number == 6 else None)
+        Item(
+            f"{number:02d}",
+            "s",
+            path=str(tmp_path / f"{number:02d}.png"),
+            text_path=str(tmp_path / "06.txt") if number == 6 else None,
+        )
         for number in range(20)
     ]
 
@@ -93,4 +102,6 @@ def test_chunks_are_read_no_further_than_the_workers_need(items):
 
 def test_random_geometry_is_refused():
     with pytest.raises(ValueError, match="fixed geometry"):
-        ImageLoader(PreprocessConfig(image_size_px=16, geometry="random-affine", interpolation="bilinear"))
+        ImageLoader(
+            PreprocessConfig(image_size_px=16, geometry="random-affine", interpolation="bilinear")
+        )

@@ -38,13 +38,20 @@ EXPECTED = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
 def test_kitty(picture) -> None:
     text = terminal_picture(picture, "kitty")
     codes = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", text)
-    assert codes[0][0].startswith("a=T,f=100,") and [keys[-3:] for keys, _ in codes] == ["m=1"] * (len(codes) - 1) + ["m=0"]
+    assert codes[0][0].startswith("a=T,f=100,") and [keys[-3:] for keys, _ in codes] == ["m=1"] * (
+        len(codes) - 1
+    ) + ["m=0"]
     assert all(len(data) <= 4096 for _, data in codes)
-    assert (shown(Image.open(io.BytesIO(base64.b64decode("".join(data for _, data in codes))))) == EXPECTED).all()
+    assert (
+        shown(Image.open(io.BytesIO(base64.b64decode("".join(data for _, data in codes)))))
+        == EXPECTED
+    ).all()
 
 
 def test_iterm(picture) -> None:
-    match = re.fullmatch(r"\x1b\]1337;File=inline=1;size=(\d+):([^\a]*)\a\n", terminal_picture(picture, "iterm"))
+    match = re.fullmatch(
+        r"\x1b\]1337;File=inline=1;size=(\d+):([^\a]*)\a\n", terminal_picture(picture, "iterm")
+    )
     data = base64.b64decode(match[2])
     assert len(data) == int(match[1])
     assert (shown(Image.open(io.BytesIO(data))) == EXPECTED).all()
@@ -56,7 +63,9 @@ def test_sixel(picture) -> None:
     width, height = int(match[1]), int(match[2])
     canvas = np.zeros((height + 6, width, 3), np.uint8)
     palette, color, column, top = {}, 0, 0, 0
-    for number, definition, run, char in re.findall(r"#(\d+)(;2;\d+;\d+;\d+)?|!(\d+)(?=[?-~])|([?-~$-])", match[3]):
+    for number, definition, run, char in re.findall(
+        r"#(\d+)(;2;\d+;\d+;\d+)?|!(\d+)(?=[?-~])|([?-~$-])", match[3]
+    ):
         if number:
             color = int(number)
             if definition:

@@ -1,4 +1,6 @@
-"""Document sources: addressing, shards, tables, lines, tars, pictures by path, and what is refused."""
+"""Document sources: addressing, shards, tables, lines, tars, pictures by
+path, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,14 @@ def codes_of(pictures):
 def opened(cache, codes=codes_of, **fields):
     values = {"form": "messages", "weight": 1.0, "max_tokens": 64, **fields}
     section = DocumentSourceSection(**values)
-    return open_source(section, codes_of=codes, num_queries=4, num_codes=64, fingerprint=HEADER.fingerprint, cache=cache)
+    return open_source(
+        section,
+        codes_of=codes,
+        num_queries=4,
+        num_codes=64,
+        fingerprint=HEADER.fingerprint,
+        cache=cache,
+    )
 
 
 def picture(path: Path, red: int) -> Path:
@@ -70,10 +79,15 @@ class Rows:
 
 
 def test_a_sample_is_a_function_of_seed_and_number():
-    mixture, again = (DocumentMixture([(Rows("a", 7), 3.0), (Rows("b", 5), 1.0)], seed=2) for _ in range(2))
+    mixture, again = (
+        DocumentMixture([(Rows("a", 7), 3.0), (Rows("b", 5), 1.0)], seed=2) for _ in range(2)
+    )
     samples = [mixture.sample(n) for n in range(2000)]
     assert samples == [again.sample(n) for n in range(2000)]
-    assert samples != [DocumentMixture([(Rows("a", 7), 3.0), (Rows("b", 5), 1.0)], seed=3).sample(n) for n in range(2000)]
+    assert samples != [
+        DocumentMixture([(Rows("a", 7), 3.0), (Rows("b", 5), 1.0)], seed=3).sample(n)
+        for n in range(2000)
+    ]
     assert Counter(number for number, _ in samples) == {0: 1500, 1: 500}
     assert len({sample.key for _, sample in samples}) == 12
 
@@ -89,7 +103,9 @@ def test_blocks_are_read_once_a_pass_and_every_row_once():
     for rows in passes:
         last = {block_of[row]: n for n, row in enumerate(rows)}
         first = {block_of[row]: n for n, row in reversed(list(enumerate(rows)))}
-        open_at_once = max(sum(first[block] <= n <= last[block] for block in first) for n in range(total))
+        open_at_once = max(
+            sum(first[block] <= n <= last[block] for block in first) for n in range(total)
+        )
         assert open_at_once <= BLOCKS_AT_ONCE
     assert order.locate(5) == SampleOrder([(sizes, 1.0)], seed=0).locate(5)
 
@@ -102,32 +118,68 @@ def test_a_mixture_without_rows_is_refused():
 def test_image_shards_give_pairs_and_read_few_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr("seedcli.data.tokens.shards.ROWS_PER_GROUP", 3)
     for part in range(4):
-        rows = [TokenRow(f"{part}/{n}", [part, n, 0, 0], f"caption {n}", "s", json.dumps({"alt": [f"other {n}"]})) for n in range(8)]
+        rows = [
+            TokenRow(
+                f"{part}/{n}",
+                [part, n, 0, 0],
+                f"caption {n}",
+                "s",
+                json.dumps({"alt": [f"other {n}"]}),
+            )
+            for n in range(8)
+        ]
         write_shard(tmp_path / f"{part}.parquet", HEADER, rows)
-    source = opened(tmp_path, kind="tokens", path=str(tmp_path), form="caption", image_first=0.5, mask_first=False)
+    source = opened(
+        tmp_path,
+        kind="tokens",
+        path=str(tmp_path),
+        form="caption",
+        image_first=0.5,
+        mask_first=False,
+    )
     assert isinstance(source, ShardDocuments)
     assert source.block_sizes == [3, 3, 2] * 4
     mixture = DocumentMixture([(source, 1.0)], seed=0)
     samples = [mixture.sample(n)[1] for n in range(32)]
-    assert {sample.key for sample in samples} == {f"{part}/{n}" for part in range(4) for n in range(8)}
-    assert all(sample.segments == (tuple(map(int, (*sample.key.split("/"), 0, 0))), f"caption {sample.key[2:]}") for sample in samples)
+    assert {sample.key for sample in samples} == {
+        f"{part}/{n}" for part in range(4) for n in range(8)
+    }
+    assert all(
+        sample.segments
+        == (tuple(map(int, (*sample.key.split("/"), 0, 0))), f"caption {sample.key[2:]}")
+        for sample in samples
+    )
     other = opened(tmp_path, kind="tokens", path=str(tmp_path), form="describe", text_column="alt")
     assert other.read(5, random.Random(0)).segments[1] == "other 5"
 
 
 def test_document_shards_come_back(tmp_path):
     segments = DocumentRow("a", ((1, 2, 3, 4), "words", (5, 6, 7, 8)), (), "s", '{"n": 1}')
-    messages = DocumentRow("b", (), (Message("user", ((1, 2, 3, 4), "What?")), Message("assistant", ("This.",))), "s", None)
+    messages = DocumentRow(
+        "b",
+        (),
+        (Message("user", ((1, 2, 3, 4), "What?")), Message("assistant", ("This.",))),
+        "s",
+        None,
+    )
     write_shard(tmp_path / "a.parquet", dataclasses.replace(HEADER, content="segments"), [segments])
     write_shard(tmp_path / "b.parquet", dataclasses.replace(HEADER, content="messages"), [messages])
-    first = opened(tmp_path, kind="tokens", path=str(tmp_path / "a.parquet"), form="edit").read(0, random.Random(0))
+    first = opened(tmp_path, kind="tokens", path=str(tmp_path / "a.parquet"), form="edit").read(
+        0, random.Random(0)
+    )
     assert first == Sample("a", segments.segments, (), {"n": 1})
-    second = opened(tmp_path, kind="tokens", path=str(tmp_path / "b.parquet")).read(0, random.Random(0))
+    second = opened(tmp_path, kind="tokens", path=str(tmp_path / "b.parquet")).read(
+        0, random.Random(0)
+    )
     assert second == Sample("b", (), messages.messages, {})
 
 
 def test_shards_of_another_tokenizer_are_refused(tmp_path):
-    write_shard(tmp_path / "a.parquet", dataclasses.replace(HEADER, fingerprint="e" * 16), [TokenRow("k", [1, 2, 3, 4], "w", "s", None)])
+    write_shard(
+        tmp_path / "a.parquet",
+        dataclasses.replace(HEADER, fingerprint="e" * 16),
+        [TokenRow("k", [1, 2, 3, 4], "w", "s", None)],
+    )
     with pytest.raises(DataError, match="codes of tiny") as raised:
         opened(tmp_path, kind="tokens", path=str(tmp_path), form="describe")
     assert raised.value.exit_code == 3
@@ -143,12 +195,29 @@ def test_own_messages_with_pictures_by_path_and_by_codes(tmp_path):
                 {"role": "system", "content": "Be brief."},
                 {"role": "user", "content": "Before <image> between <image> after"},
                 {"role": "assistant", "content": "One."},
-                {"role": "user", "content": [{"type": "text", "text": "And "}, {"type": "image", "image": "b.png"}]},
-                {"role": "assistant", "content": [{"type": "image", "image": [4, 3, 2, 1]}, {"type": "text", "text": "Two."}]},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "And "},
+                        {"type": "image", "image": "b.png"},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "image", "image": [4, 3, 2, 1]},
+                        {"type": "text", "text": "Two."},
+                    ],
+                },
             ],
             "images": ["a.png", [1, 2, 3, 4]],
         },
-        {"messages": [{"role": "user", "content": "No picture?"}, {"role": "assistant", "content": "None."}]},
+        {
+            "messages": [
+                {"role": "user", "content": "No picture?"},
+                {"role": "assistant", "content": "None."},
+            ]
+        },
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
     calls = []
@@ -158,12 +227,17 @@ def test_own_messages_with_pictures_by_path_and_by_codes(tmp_path):
         return codes_of(pictures)
 
     for _ in range(2):  # the second opening finds the codes in the cache
-        source = opened(tmp_path / "cache", codes=counted, kind="table", path=str(tmp_path / "rows.jsonl"))
+        source = opened(
+            tmp_path / "cache", codes=counted, kind="table", path=str(tmp_path / "rows.jsonl")
+        )
     assert calls == [2]
     said = [message.segments for message in source.read(0, random.Random(0)).messages]
     assert said[1] == ("Before ", (7,) * 4, " between ", (1, 2, 3, 4), " after")
     assert said[3:] == [("And ", (9,) * 4), ((4, 3, 2, 1), "Two.")]
-    assert [message.role for message in source.read(1, random.Random(0)).messages] == ["user", "assistant"]
+    assert [message.role for message in source.read(1, random.Random(0)).messages] == [
+        "user",
+        "assistant",
+    ]
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path):
@@ -172,8 +246,12 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
     for name, reason in (("b.png", "is not an image"), ("c.png", "no such file")):
         rows = [{"image": "a.png", "text": "a"}, {"image": name, "text": "b"}]
         (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        with pytest.raises(DataError, match=rf"1 pictures cannot be used\n.*{name}: {reason}") as raised:
-            opened(tmp_path / "cache", kind="table", path=str(tmp_path / "rows.jsonl"), form="describe")
+        with pytest.raises(
+            DataError, match=rf"1 pictures cannot be used\n.*{name}: {reason}"
+        ) as raised:
+            opened(
+                tmp_path / "cache", kind="table", path=str(tmp_path / "rows.jsonl"), form="describe"
+            )
         assert "seed tokens build" in raised.value.remedy
 
 
@@ -181,7 +259,10 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
     ("row", "message"),
     [
         ({"messages": [{"role": "user", "content": "<image>"}]}, "more places for pictures"),
-        ({"messages": [{"role": "user", "content": "a"}], "images": [[1, 2, 3, 4]]}, "1 pictures, but 0 places"),
+        (
+            {"messages": [{"role": "user", "content": "a"}], "images": [[1, 2, 3, 4]]},
+            "1 pictures, but 0 places",
+        ),
         ({"messages": [{"role": "human", "content": "a"}]}, "a role of system, user, assistant"),
         ({"messages": [{"role": "user", "content": [{"type": "sound"}]}]}, "a part of content"),
         ({"codes": [1, 2, 3], "text": "a"}, "3 codes, where a picture has 4"),
@@ -190,7 +271,12 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
 )
 def test_malformed_rows_are_named(tmp_path, row, message):
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    how = {"num_queries": 4, "text_column": "text", "fingerprint": HEADER.fingerprint, "folder": tmp_path}
+    how = {
+        "num_queries": 4,
+        "text_column": "text",
+        "fingerprint": HEADER.fingerprint,
+        "folder": tmp_path,
+    }
     source = LineDocuments(str(tmp_path / "rows.jsonl"), cache=tmp_path, **how)
     with pytest.raises(DataError, match=message) as raised:
         source.read(0, random.Random(0))
@@ -200,20 +286,45 @@ def test_malformed_rows_are_named(tmp_path, row, message):
 def test_tables_with_pictures_in_them(tmp_path):
     buffer = BytesIO()
     Image.new("RGB", (8, 8), (5, 0, 0)).save(buffer, "PNG")
-    column = pa.array([{"bytes": buffer.getvalue(), "path": None}] * 2, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-    pq.write_table(pa.table({"image": column, "text": ["one", "two"], "caption": [["x"], ["y"]]}), tmp_path / "a.parquet")
-    source = opened(tmp_path / "cache", kind="table", path=str(tmp_path / "a.parquet"), form="describe")
+    column = pa.array(
+        [{"bytes": buffer.getvalue(), "path": None}] * 2,
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )
+    pq.write_table(
+        pa.table({"image": column, "text": ["one", "two"], "caption": [["x"], ["y"]]}),
+        tmp_path / "a.parquet",
+    )
+    source = opened(
+        tmp_path / "cache", kind="table", path=str(tmp_path / "a.parquet"), form="describe"
+    )
     assert source.read(1, random.Random(0)).segments == ((5,) * 4, "two")
-    other = opened(tmp_path / "cache", kind="table", path=str(tmp_path / "a.parquet"), form="describe", text_column="caption")
+    other = opened(
+        tmp_path / "cache",
+        kind="table",
+        path=str(tmp_path / "a.parquet"),
+        form="describe",
+        text_column="caption",
+    )
     assert other.read(1, random.Random(0)).segments == ((5,) * 4, "y")
 
 
 def test_texts_need_no_tokenizer_and_pictures_do(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"text": "two"}\n')
     source = opened(tmp_path, codes=None, kind="table", path=str(tmp_path / "a.jsonl"), form="text")
-    assert [source.read(n, random.Random(0)).segments for n in range(len(source))] == [("one",), ("two",)]
+    assert [source.read(n, random.Random(0)).segments for n in range(len(source))] == [
+        ("one",),
+        ("two",),
+    ]
     with pytest.raises(DataError, match="no codes yet"):
-        opened(tmp_path, codes=None, kind="emoji", path="train", form="caption", image_first=0.5, mask_first=False)
+        opened(
+            tmp_path,
+            codes=None,
+            kind="emoji",
+            path="train",
+            form="caption",
+            image_first=0.5,
+            mask_first=False,
+        )
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
@@ -227,11 +338,20 @@ def write_tar(path: Path, members: dict[str, bytes]) -> None:
 def test_tars_of_json_and_of_published_pickles(tmp_path):
     row = {"image_ids": [1, 2, 3, 4], "text": "a dog", "metadata": {"top_caption": "a good dog"}}
     write_tar(tmp_path / "0.tar", {"a.pkl": pickle.dumps(row), "a.txt": b"other"})
-    write_tar(tmp_path / "1.tar", {"b.json": json.dumps({"codes": [5, 6, 7, 8], "text": "a cat", "key": "cat"}).encode()})
+    write_tar(
+        tmp_path / "1.tar",
+        {"b.json": json.dumps({"codes": [5, 6, 7, 8], "text": "a cat", "key": "cat"}).encode()},
+    )
     source = opened(tmp_path, kind="tar", path=str(tmp_path / "{0..1}.tar"), form="describe")
     assert source.read(0, random.Random(0)).segments == ((1, 2, 3, 4), "a dog")
     assert source.read(1, random.Random(0)) == Sample("cat", ((5, 6, 7, 8), "a cat"), (), {})
-    other = opened(tmp_path, kind="tar", path=str(tmp_path / "0.tar"), form="describe", text_column="top_caption")
+    other = opened(
+        tmp_path,
+        kind="tar",
+        path=str(tmp_path / "0.tar"),
+        form="describe",
+        text_column="top_caption",
+    )
     assert other.read(0, random.Random(0)).segments[1] == "a good dog"
 
 
@@ -251,20 +371,54 @@ def test_a_pickle_that_asks_for_code_is_refused(capsys):
 @pytest.mark.parametrize(
     ("row", "segments", "turns"),
     [
-        ({"image_ids": [1, 2, 3, 4] * 2, "answer": "waves"}, ((1, 2, 3, 4), (1, 2, 3, 4), "waves"), 0),
+        (
+            {"image_ids": [1, 2, 3, 4] * 2, "answer": "waves"},
+            ((1, 2, 3, 4), (1, 2, 3, 4), "waves"),
+            0,
+        ),
         ({"image_ids": [None, [1, 2, 3, 4]], "texts": ["a", None]}, ("a", (1, 2, 3, 4)), 0),
         ({"image_ids": [[1, 2, 3, 4]], "texts": ["both"]}, (), 0),
-        ({"source_image_ids": [1] * 4, "target_image_ids": [2] * 4, "instruction": "do"}, ((1,) * 4, "do", (2,) * 4), 0),
         (
-            {"source_image_ids": [1] * 4, "target_image_ids": [2] * 4, "instruction_gpt": "do", "response": "ok", "instruction": "x"},
+            {"source_image_ids": [1] * 4, "target_image_ids": [2] * 4, "instruction": "do"},
+            ((1,) * 4, "do", (2,) * 4),
+            0,
+        ),
+        (
+            {
+                "source_image_ids": [1] * 4,
+                "target_image_ids": [2] * 4,
+                "instruction_gpt": "do",
+                "response": "ok",
+                "instruction": "x",
+            },
             ((1,) * 4, "do", "ok", (2,) * 4),
             0,
         ),
-        ({"image_ids": [[1] * 4, [2] * 4], "caption0": "a", "caption1": "b"}, ((1,) * 4, "a", (2,) * 4, "b"), 0),
+        (
+            {"image_ids": [[1] * 4, [2] * 4], "caption0": "a", "caption1": "b"},
+            ((1,) * 4, "a", (2,) * 4, "b"),
+            0,
+        ),
         ({"image_ids": [[1] * 4, [2] * 4], "instruction0": "a"}, ((1,) * 4, "a", (2,) * 4), 0),
-        ({"image_ids": [1] * 4, "question": "Question: q Question: r", "answer": "Answer: a Answer: b"}, None, 4),
-        ({"image_ids": [[1] * 4], "instruction": "i", "inputs": "", "outputs": "o"}, ((1,) * 4, "i", "o"), 0),
-        ({"image_ids": [1] * 4, "text": "t", "context": [{"image_ids": [2] * 4, "text": "u"}]}, ((1,) * 4, "t", (2,) * 4, "u"), 0),
+        (
+            {
+                "image_ids": [1] * 4,
+                "question": "Question: q Question: r",
+                "answer": "Answer: a Answer: b",
+            },
+            None,
+            4,
+        ),
+        (
+            {"image_ids": [[1] * 4], "instruction": "i", "inputs": "", "outputs": "o"},
+            ((1,) * 4, "i", "o"),
+            0,
+        ),
+        (
+            {"image_ids": [1] * 4, "text": "t", "context": [{"image_ids": [2] * 4, "text": "u"}]},
+            ((1,) * 4, "t", (2,) * 4, "u"),
+            0,
+        ),
         ({"data": ["q", "a", "r"]}, (), 2),
     ],
 )
@@ -275,14 +429,32 @@ def test_fields_of_published_rows(tmp_path, row, segments, turns):
     assert len(sample.messages) == turns
 
 
-@pytest.mark.parametrize(("form", "fields"), [("caption", {"image_first": 0.5, "mask_first": False}), ("text", {})])
+@pytest.mark.parametrize(
+    ("form", "fields"), [("caption", {"image_first": 0.5, "mask_first": False}), ("text", {})]
+)
 def test_noise_without_codes_that_are_read_is_refused(form, fields):
     with pytest.raises(ValueError, match="`code_noise` replaces codes that are not learned"):
-        DocumentSourceSection(kind="emoji", path="train", form=form, weight=1.0, max_tokens=64, code_noise=0.1, **fields)
+        DocumentSourceSection(
+            kind="emoji",
+            path="train",
+            form=form,
+            weight=1.0,
+            max_tokens=64,
+            code_noise=0.1,
+            **fields,
+        )
 
 
 def test_noise_of_a_sample_is_a_function_of_its_number():
-    fields = {"kind": "emoji", "path": "train", "form": "caption", "image_first": 1.0, "mask_first": True, "weight": 1.0, "max_tokens": 200}
+    fields = {
+        "kind": "emoji",
+        "path": "train",
+        "form": "caption",
+        "image_first": 1.0,
+        "mask_first": True,
+        "weight": 1.0,
+        "max_tokens": 200,
+    }
     vocabulary = CodeVocabulary.of(TEXT_TOKENIZER, num_queries=4)
 
     class Pictures(Rows):

@@ -39,12 +39,17 @@ class Numbered:
         return self.size
 
     def read(self, index: int, rng: random.Random) -> Pair:
-        return Pair(b"no picture" if index in self.broken else png((index, 0, 0)), f"{self.name} {index}")
+        return Pair(
+            b"no picture" if index in self.broken else png((index, 0, 0)), f"{self.name} {index}"
+        )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 1000, 1527])
 def test_shuffling_is_a_permutation_for_every_seed(size):
-    orders = [[shuffled_index(position, size, seed=seed) for position in range(size)] for seed in (0, 1, -7)]
+    orders = [
+        [shuffled_index(position, size, seed=seed) for position in range(size)]
+        for seed in (0, 1, -7)
+    ]
     assert all(sorted(order) == list(range(size)) for order in orders)
     assert size < 10 or orders[0] != orders[1]
 
@@ -57,7 +62,9 @@ def test_each_pass_over_a_source_takes_every_row_once_in_a_new_order():
 
 
 def test_weights_are_shares_of_samples():
-    mixture = Mixture([(Numbered("a", 50), 3.0), (Numbered("b", 50), 1.0)], seed=0, preprocess=TRAINING)
+    mixture = Mixture(
+        [(Numbered("a", 50), 3.0), (Numbered("b", 50), 1.0)], seed=0, preprocess=TRAINING
+    )
     counts = Counter(mixture.locate(n)[0] for n in range(4000))
     assert counts == {0: 3000, 1: 1000}
     rows = [mixture.locate(n)[1] for n in range(2000) if mixture.locate(n)[0] == 1]
@@ -65,7 +72,9 @@ def test_weights_are_shares_of_samples():
 
 
 def test_ranks_share_one_sequence():
-    mixture = Mixture([(Numbered("a", 50), 1.0)], seed=0, preprocess=replace(TRAINING, geometry="squash"))
+    mixture = Mixture(
+        [(Numbered("a", 50), 1.0)], seed=0, preprocess=replace(TRAINING, geometry="squash")
+    )
     pixels, captions = mixture.batch(2, batch_size=8, rows=slice(0, 8))
     halves = [mixture.batch(2, batch_size=8, rows=rows) for rows in (slice(0, 4), slice(4, 8))]
     assert captions == halves[0][1] + halves[1][1]
@@ -74,7 +83,11 @@ def test_ranks_share_one_sequence():
 
 @pytest.mark.parametrize("geometry", ["random-affine", "random-resized-crop"])
 def test_a_batch_is_a_pure_function_and_leaves_the_generator_alone(geometry):
-    mixture = Mixture([(EmojiPairs("train"), 1.0)], seed=5, preprocess=replace(TRAINING, geometry=geometry, crop_area=(0.5, 1.0)))
+    mixture = Mixture(
+        [(EmojiPairs("train"), 1.0)],
+        seed=5,
+        preprocess=replace(TRAINING, geometry=geometry, crop_area=(0.5, 1.0)),
+    )
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = mixture.batch(3, batch_size=4, rows=slice(0, 4))
@@ -93,7 +106,9 @@ def test_a_broken_picture_gives_way_to_the_next_row():
 
 
 def test_a_source_without_usable_pictures_is_an_error():
-    mixture = Mixture([(Numbered("a", 40, broken=tuple(range(40))), 1.0)], seed=0, preprocess=TRAINING)
+    mixture = Mixture(
+        [(Numbered("a", 40, broken=tuple(range(40))), 1.0)], seed=0, preprocess=TRAINING
+    )
     with pytest.raises(DataError, match="20 pictures in a row"):
         mixture.sample(0)
 
@@ -119,19 +134,38 @@ def write_tar(path, rows, suffix):
 
 
 def test_tars_are_indexed_once_and_read_by_row(tmp_path):
-    write_tar(tmp_path / "a-0.tar", [("x", png((1, 0, 0)), b"one"), ("y", png((2, 0, 0)), b"two"), ("z", png((3, 0, 0)), None)], "txt")
+    write_tar(
+        tmp_path / "a-0.tar",
+        [("x", png((1, 0, 0)), b"one"), ("y", png((2, 0, 0)), b"two"), ("z", png((3, 0, 0)), None)],
+        "txt",
+    )
     write_tar(tmp_path / "a-1.tar", [("x", png((4, 0, 0)), b"drei")], "txt")
     pairs = TarPairs(str(tmp_path / "a-{0..1}.tar"), caption_key="txt", cache=tmp_path / "cache")
-    assert [pairs.read(index, random.Random(0)).caption for index in range(len(pairs))] == ["one", "two", "drei"]
+    assert [pairs.read(index, random.Random(0)).caption for index in range(len(pairs))] == [
+        "one",
+        "two",
+        "drei",
+    ]
     assert pairs.read(2, random.Random(0)).image == png((4, 0, 0))
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")}
     TarPairs(str(tmp_path / "a-{0..1}.tar"), caption_key="txt", cache=tmp_path / "cache")
-    assert len(stamps) == 2 and all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert len(stamps) == 2 and all(
+        path.stat().st_mtime_ns == stamp for path, stamp in stamps.items()
+    )
 
 
 def test_json_captions_of_tars(tmp_path):
-    write_tar(tmp_path / "a.tar", [("x", png((1, 0, 0)), json.dumps({"top_caption": "a top"}).encode())], "json")
-    assert TarPairs(str(tmp_path / "a.tar"), caption_key="json", cache=tmp_path).read(0, random.Random(0)).caption == "a top"
+    write_tar(
+        tmp_path / "a.tar",
+        [("x", png((1, 0, 0)), json.dumps({"top_caption": "a top"}).encode())],
+        "json",
+    )
+    assert (
+        TarPairs(str(tmp_path / "a.tar"), caption_key="json", cache=tmp_path)
+        .read(0, random.Random(0))
+        .caption
+        == "a top"
+    )
 
 
 def test_missing_and_damaged_tars_are_named(tmp_path):
@@ -145,11 +179,27 @@ def test_missing_and_damaged_tars_are_named(tmp_path):
 def test_tables_with_bytes_and_with_paths(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(png((9, 0, 0)))
-    (tmp_path / "list.jsonl").write_text(json.dumps({"image": "pictures/a.png", "caption": ["x", "x"]}) + "\n")
-    table = TablePairs(str(tmp_path / "list.jsonl"), split="train", image_column="image", caption_column="caption")
+    (tmp_path / "list.jsonl").write_text(
+        json.dumps({"image": "pictures/a.png", "caption": ["x", "x"]}) + "\n"
+    )
+    table = TablePairs(
+        str(tmp_path / "list.jsonl"), split="train", image_column="image", caption_column="caption"
+    )
     assert table.read(0, random.Random(0)) == Pair(str(tmp_path / "pictures" / "a.png"), "x")
-    pq.write_table(pa.table({"image": [png((7, 0, 0))], "caption": ["y"]}), tmp_path / "rows.parquet")
-    table = TablePairs(str(tmp_path / "rows.parquet"), split="train", image_column="image", caption_column="caption")
+    pq.write_table(
+        pa.table({"image": [png((7, 0, 0))], "caption": ["y"]}), tmp_path / "rows.parquet"
+    )
+    table = TablePairs(
+        str(tmp_path / "rows.parquet"),
+        split="train",
+        image_column="image",
+        caption_column="caption",
+    )
     assert table.read(0, random.Random(0)) == Pair(png((7, 0, 0)), "y")
     with pytest.raises(DataError, match="no column text"):
-        TablePairs(str(tmp_path / "rows.parquet"), split="train", image_column="image", caption_column="text")
+        TablePairs(
+            str(tmp_path / "rows.parquet"),
+            split="train",
+            image_column="image",
+            caption_column="text",
+        )

@@ -1,4 +1,6 @@
-"""Names of pictures -> files: what is tried, frames of videos, tables of pictures, and what is said of the missing."""
+"""Names of pictures -> files: what is tried, frames of videos, tables of pictures, and what
+is said of the missing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ def test_a_name_is_tried_as_a_path_then_anywhere_below(tmp_path):
     assert paths(finder, Named(("gone.jpg", "x/b.png"))) == [f"{tmp_path}/deep/er/b.png"]
     assert paths(finder, Named(("c",))) == [f"{tmp_path}/c.webp"]
     [missing] = finder.find(Named(("gone.jpg", "gone.png")))
-    assert (missing.path, missing.source, missing.problem) == (None, "gone.jpg", f"no such file below {tmp_path}/train, {tmp_path}")
+    assert (missing.path, missing.source, missing.problem) == (
+        None,
+        "gone.jpg",
+        f"no such file below {tmp_path}/train, {tmp_path}",
+    )
 
 
 def test_a_name_that_stands_for_several_is_refused(tmp_path):
@@ -38,10 +44,19 @@ def test_a_name_that_stands_for_several_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("have", "want", "found"), [(8, 4, [1, 3, 5, 7]), (10, 4, [1, 3, 6, 8]), (9, 1, [4]), (3, 4, [0, 1, 2]), (4, 4, [0, 1, 2, 3])]
+    ("have", "want", "found"),
+    [
+        (8, 4, [1, 3, 5, 7]),
+        (10, 4, [1, 3, 6, 8]),
+        (9, 1, [4]),
+        (3, 4, [0, 1, 2]),
+        (4, 4, [0, 1, 2, 3]),
+    ],
 )
 def test_frames_are_the_middle_of_equal_parts(have, want, found):
-    assert middle_frames([str(frame) for frame in range(have)], want) == [str(frame) for frame in found]
+    assert middle_frames([str(frame) for frame in range(have)], want) == [
+        str(frame) for frame in found
+    ]
 
 
 def test_videos_are_folders_of_frames_in_the_order_of_their_numbers(tmp_path):
@@ -51,7 +66,12 @@ def test_videos_are_folders_of_frames_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "v_2.mp4").write_bytes(b"a video")
     names = ("1", "v_1.mp4")
     found = paths(PictureFinder([tmp_path]), Frames(names, 4))
-    assert [Path(path).name for path in found] == ["frame2.jpg", "frame5.jpg", "frame8.jpg", "frame11.jpg"]
+    assert [Path(path).name for path in found] == [
+        "frame2.jpg",
+        "frame5.jpg",
+        "frame8.jpg",
+        "frame11.jpg",
+    ]
     assert len(paths(PictureFinder([tmp_path], frames=6), Frames(names, 4))) == 6
     [video] = PictureFinder([tmp_path]).find(Frames(("v_2",), 4))
     assert "frames are read from a folder: mkdir" in video.problem and "ffmpeg -i" in video.problem
@@ -61,7 +81,9 @@ def test_videos_are_folders_of_frames_in_the_order_of_their_numbers(tmp_path):
 
 def test_tables_of_pictures_by_name(tmp_path):
     plain = pa.table({"id": ["one", "two"], "image": cells("one.png", "two.png")})
-    encoded = pa.table({"__index_level_0__": ["three"], "base64": [base64.b64encode(png("three.png")).decode()]})
+    encoded = pa.table(
+        {"__index_level_0__": ["three"], "base64": [base64.b64encode(png("three.png")).decode()]}
+    )
     write_file(tmp_path / "plain.parquet", plain)
     write_file(tmp_path / "encoded.parquet", encoded)
     finder = PictureFinder([tmp_path / "plain.parquet", tmp_path / "encoded.parquet"])
@@ -78,10 +100,19 @@ def test_tables_of_pictures_by_name(tmp_path):
 
 def test_cells_that_cannot_be_read_are_problems(tmp_path):
     table = tmp_path / "a.parquet"
-    write_file(table, pa.table({"image": pa.array([{"bytes": None, "path": "gone.png"}], cells("a").type), "text": ["not base64!"]}))
+    write_file(
+        table,
+        pa.table(
+            {
+                "image": pa.array([{"bytes": None, "path": "gone.png"}], cells("a").type),
+                "text": ["not base64!"],
+            }
+        ),
+    )
     finder, reader = PictureFinder([tmp_path]), CellReader()
     reasons = [
-        reader.read(finder.find(Cell(str(table), *place))[0]).problem for place in ((0, "image"), (0, "text"), (0, "other"), (9, "image"))
+        reader.read(finder.find(Cell(str(table), *place))[0]).problem
+        for place in ((0, "image"), (0, "text"), (0, "other"), (9, "image"))
     ]
     assert reasons[0] == "is empty in its table"
     assert all(reason.startswith("cannot be read from its table") for reason in reasons[1:])

@@ -1,4 +1,6 @@
-"""Annotation files -> records: endings, packing, wrapping, joining, and files that are not what they should be."""
+"""Annotation files -> records: endings, packing, wrapping, joining, and files that are
+not what they should be.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,34 @@ def test_lines_lists_and_packed_files_give_the_same(tmp_path):
     for path in tmp_path.iterdir():
         assert records(path) == ROWS, path
     found = list(read_records([tmp_path / "a.jsonl", tmp_path / "list.json"]))
-    assert [(one.path.name, one.number) for one in found] == [("a.jsonl", 0), ("a.jsonl", 1), ("list.json", 0), ("list.json", 1)]
+    assert [(one.path.name, one.number) for one in found] == [
+        ("a.jsonl", 0),
+        ("a.jsonl", 1),
+        ("list.json", 0),
+        ("list.json", 1),
+    ]
 
 
 def test_answers_are_joined_in_whatever_order_files_are_named(tmp_path):
     questions, answers = tmp_path / "q.json", tmp_path / "a.json"
     questions.write_text(
-        json.dumps([{"question_id": 2, "question": "b?"}, {"question_id": 1, "question": "a?"}, {"question_id": 3, "question": "c?"}])
+        json.dumps(
+            [
+                {"question_id": 2, "question": "b?"},
+                {"question_id": 1, "question": "a?"},
+                {"question_id": 3, "question": "c?"},
+            ]
+        )
     )
-    answers.write_text(json.dumps([{"question_id": 1, "answer": "A"}, {"question_id": 2, "answer": "B"}]))
+    answers.write_text(
+        json.dumps([{"question_id": 1, "answer": "A"}, {"question_id": 2, "answer": "B"}])
+    )
     for order in ((questions, answers), (answers, questions)):
-        assert [(one["question"], one.get("answer")) for one in records(*order)] == [("b?", "B"), ("a?", "A"), ("c?", None)]
+        assert [(one["question"], one.get("answer")) for one in records(*order)] == [
+            ("b?", "B"),
+            ("a?", "A"),
+            ("c?", None),
+        ]
 
 
 def test_what_is_no_object_is_kept_as_nothing(tmp_path):
@@ -72,5 +91,9 @@ def test_files_that_are_not_what_they_should_be(tmp_path, name, content, message
 
 
 def test_stems_keep_dots_that_are_no_ending():
-    names = {"TextVQA_0.5.1_train.json": "TextVQA_0.5.1_train", "docs_v2.jsonl.zip": "docs_v2", "a.txt.gz": "a"}
+    names = {
+        "TextVQA_0.5.1_train.json": "TextVQA_0.5.1_train",
+        "docs_v2.jsonl.zip": "docs_v2",
+        "a.txt.gz": "a",
+    }
     assert {name: stem_of(Path("x") / name) for name in names} == names

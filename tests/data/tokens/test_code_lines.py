@@ -16,26 +16,53 @@ CODES = list(range(32))
 
 
 def _read(text: str | bytes) -> list:
-    return list(read_code_lines(io.BytesIO(text if isinstance(text, bytes) else text.encode()), "codes.txt"))
+    return list(
+        read_code_lines(io.BytesIO(text if isinstance(text, bytes) else text.encode()), "codes.txt")
+    )
 
 
 def test_json_lines_keep_what_is_known() -> None:
-    line = {"source": "a/img.jpg", "codes": CODES, "model": "seed-nano", "fingerprint": "abc", "more": 1}
-    image, bare, null = _read(json.dumps(line) + "\n\n" + json.dumps(CODES) + "\n" + json.dumps({"codes": CODES, "source": None}))
-    assert (image.codes, image.source, image.model, image.fingerprint) == (CODES, "a/img.jpg", "seed-nano", "abc")
+    line = {
+        "source": "a/img.jpg",
+        "codes": CODES,
+        "model": "seed-nano",
+        "fingerprint": "abc",
+        "more": 1,
+    }
+    image, bare, null = _read(
+        json.dumps(line)
+        + "\n\n"
+        + json.dumps(CODES)
+        + "\n"
+        + json.dumps({"codes": CODES, "source": None})
+    )
+    assert (image.codes, image.source, image.model, image.fingerprint) == (
+        CODES,
+        "a/img.jpg",
+        "seed-nano",
+        "abc",
+    )
     assert image.where == "codes.txt, line 1"
     assert (bare.codes, bare.source, bare.where) == (CODES, None, "codes.txt, line 3")
     assert (null.source, null.where) == (None, "codes.txt, line 4")
 
 
 def test_token_text_with_words_around_and_several_spans_a_line() -> None:
-    one, two, three = _read(f"a cat {format_span(CODES)} and {format_span(CODES[::-1])}\n{format_span(CODES)}")
+    one, two, three = _read(
+        f"a cat {format_span(CODES)} and {format_span(CODES[::-1])}\n{format_span(CODES)}"
+    )
     assert (one.codes, two.codes, three.codes) == (CODES, CODES[::-1], CODES)
-    assert (one.where, two.where, three.where) == ("codes.txt, line 1, span 0", "codes.txt, line 1, span 1", "codes.txt, line 2")
+    assert (one.where, two.where, three.where) == (
+        "codes.txt, line 1, span 0",
+        "codes.txt, line 1, span 1",
+        "codes.txt, line 2",
+    )
 
 
 def test_windows_line_ends_and_byte_order_mark() -> None:
-    assert [image.codes for image in _read(b"\xef\xbb\xbf" + json.dumps(CODES).encode() + b"\r\n\r\n")] == [CODES]
+    assert [
+        image.codes for image in _read(b"\xef\xbb\xbf" + json.dumps(CODES).encode() + b"\r\n\r\n")
+    ] == [CODES]
 
 
 def test_nothing_gives_nothing() -> None:
@@ -75,7 +102,10 @@ def test_a_missing_file(tmp_path: Path) -> None:
         list(read_code_file(tmp_path / "none.jsonl"))
 
 
-@pytest.mark.parametrize("words", [[str(code) for code in CODES], [" ".join(map(str, CODES))], [", ".join(map(str, CODES))]])
+@pytest.mark.parametrize(
+    "words",
+    [[str(code) for code in CODES], [" ".join(map(str, CODES))], [", ".join(map(str, CODES))]],
+)
 def test_integers_as_typed(words: list[str]) -> None:
     assert read_integers(words).codes == CODES
 

@@ -20,12 +20,26 @@ def items(count: int) -> list[Item]:
 
 
 def outcomes(count: int, failed: tuple[int, ...] = ()) -> list[Outcome]:
-    return [Outcome(f"k{n}", f"s{n}", None if n in failed else [n, 1], None, None, "is bad" if n in failed else None) for n in range(count)]
+    return [
+        Outcome(
+            f"k{n}",
+            f"s{n}",
+            None if n in failed else [n, 1],
+            None,
+            None,
+            "is bad" if n in failed else None,
+        )
+        for n in range(count)
+    ]
 
 
 def test_files_are_cut_into_shards_and_come_back(tmp_path):
     job = freeze_job(tmp_path / "w", items(25), {"fingerprint": "f"}, shard_size=10)
-    assert [(shard.name, shard.num_items) for shard in job.shards] == [("images-000000", 10), ("images-000001", 10), ("images-000002", 5)]
+    assert [(shard.name, shard.num_items) for shard in job.shards] == [
+        ("images-000000", 10),
+        ("images-000001", 10),
+        ("images-000002", 5),
+    ]
     assert job == open_job(tmp_path / "w")
     assert [item for shard in job.shards for item in job.items(shard)] == items(25)
     assert list(job.items(job.shards[1], skip=7)) == items(25)[17:20]
@@ -33,9 +47,21 @@ def test_files_are_cut_into_shards_and_come_back(tmp_path):
 
 
 def test_containers_are_shards_of_their_own_and_names_stay_apart(tmp_path):
-    entries = [*items(3), Container("tar", "a/0.tar"), *items(2), Container("tar", "b/0.tar"), Container("tar", "1.tar")]
+    entries = [
+        *items(3),
+        Container("tar", "a/0.tar"),
+        *items(2),
+        Container("tar", "b/0.tar"),
+        Container("tar", "1.tar"),
+    ]
     job = freeze_job(tmp_path / "w", entries, {}, shard_size=10)
-    assert [shard.name for shard in job.shards] == ["000000-images-000000", "000001-0", "000002-images-000001", "000003-0", "000004-1"]
+    assert [shard.name for shard in job.shards] == [
+        "000000-images-000000",
+        "000001-0",
+        "000002-images-000001",
+        "000003-0",
+        "000004-1",
+    ]
     assert job.num_items is None
 
 
@@ -60,7 +86,10 @@ def test_no_manifest_before_the_listing_is_complete(tmp_path):
         open_job(tmp_path / "w")
 
 
-@pytest.mark.parametrize("torn", [b"", b'[["k9", "s9", [1', b'[["k9", "s9", [1, 2], null, null, null]]', b"\x00\x00\n[]\n"])
+@pytest.mark.parametrize(
+    "torn",
+    [b"", b'[["k9", "s9", [1', b'[["k9", "s9", [1, 2], null, null, null]]', b"\x00\x00\n[]\n"],
+)
 def test_a_torn_journal_keeps_its_whole_lines(tmp_path, torn):
     journal = Journal.claim(tmp_path / "j")
     journal.append(outcomes(4))
@@ -69,7 +98,12 @@ def test_a_torn_journal_keeps_its_whole_lines(tmp_path, torn):
     whole = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(whole + torn)
     journal = Journal.claim(tmp_path / "j")
-    assert (journal.num_batches, journal.num_done, journal.num_failed, journal.ended) == (2, 6, 1, False)
+    assert (journal.num_batches, journal.num_done, journal.num_failed, journal.ended) == (
+        2,
+        6,
+        1,
+        False,
+    )
     assert (tmp_path / "j").read_bytes() == whole
     journal.append(outcomes(1))
     journal.end()
@@ -107,7 +141,13 @@ def test_errors_are_listed_in_order_and_vanish_with_their_cause(tmp_path):
     job.write_errors("images-000000", [(7, outcomes(8, failed=(7,))[7])])
     assert job.publish_errors(tmp_path / "errors.jsonl") == 2
     lines = [json.loads(line) for line in (tmp_path / "errors.jsonl").read_text().splitlines()]
-    assert lines[0] == {"source": "s7", "key": "k7", "error": "is bad", "shard": "images-000000", "index": 7}
+    assert lines[0] == {
+        "source": "s7",
+        "key": "k7",
+        "error": "is bad",
+        "shard": "images-000000",
+        "index": 7,
+    }
     assert lines[1]["index"] == 3
     job.write_errors("images-000000", [])
     job.write_errors("images-000001", [])

@@ -11,7 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from seedcli.data.tokens.shards import ShardHeader, TokenRow, find_shards, open_shards, read_header, read_rows, write_shard
+from seedcli.data.tokens.shards import (
+    ShardHeader,
+    TokenRow,
+    find_shards,
+    open_shards,
+    read_header,
+    read_rows,
+    write_shard,
+)
 from seedcli.errors import DataError
 
 HEADER = ShardHeader(
@@ -25,7 +33,16 @@ HEADER = ShardHeader(
     micro_batch=(32, 3, 56, 56),
     made_from={"kind": "tar", "path": "a.tar"},
 )
-ROWS = [TokenRow(f"a/{n}", [n, 2, 65535, 0], "words" if n else None, f"a.tar/{n}.jpg", '{"n": 1}' if n else None) for n in range(5)]
+ROWS = [
+    TokenRow(
+        f"a/{n}",
+        [n, 2, 65535, 0],
+        "words" if n else None,
+        f"a.tar/{n}.jpg",
+        '{"n": 1}' if n else None,
+    )
+    for n in range(5)
+]
 
 
 def test_columns_and_metadata(tmp_path):
@@ -59,7 +76,12 @@ def test_rows_come_back(tmp_path):
 
 def test_datasets_reads_it(tmp_path):
     write_shard(tmp_path / "a.parquet", HEADER, ROWS)
-    table = datasets.load_dataset("parquet", data_files=str(tmp_path / "a.parquet"), split="train", cache_dir=str(tmp_path / "cache"))
+    table = datasets.load_dataset(
+        "parquet",
+        data_files=str(tmp_path / "a.parquet"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
     assert table[3]["codes"] == [3, 2, 65535, 0]
     assert table[0]["text"] is None
 
@@ -96,12 +118,20 @@ def test_nothing_appears_under_its_name_when_rows_fail(tmp_path):
 @pytest.mark.parametrize("codes", [[1, 2, 3], [1, 2, 3, 600], [1, 2, 3, -1]])
 def test_codes_are_checked_on_the_way_in(tmp_path, codes):
     with pytest.raises(DataError, match=r"expected 4 in 0\.\.511"):
-        write_shard(tmp_path / "a.parquet", dataclasses.replace(HEADER, num_codes=512), [TokenRow("k", codes, None, "s", None)])
+        write_shard(
+            tmp_path / "a.parquet",
+            dataclasses.replace(HEADER, num_codes=512),
+            [TokenRow("k", codes, None, "s", None)],
+        )
 
 
 def test_a_mix_of_fingerprints_is_refused(tmp_path):
     write_shard(tmp_path / "a.parquet", HEADER, ROWS)
-    write_shard(tmp_path / "b.parquet", dataclasses.replace(HEADER, tokenizer="other", fingerprint="f" * 16), ROWS)
+    write_shard(
+        tmp_path / "b.parquet",
+        dataclasses.replace(HEADER, tokenizer="other", fingerprint="f" * 16),
+        ROWS,
+    )
     with pytest.raises(DataError, match="shards of two tokenizers") as raised:
         open_shards([tmp_path])
     assert "tiny (0123456789ab)" in raised.value.message

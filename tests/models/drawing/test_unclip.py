@@ -1,4 +1,6 @@
-"""The image decoder against the stock diffusers pipeline and against guidance written out by hand."""
+"""The image decoder against the stock diffusers pipeline and against
+guidance written out by hand.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def decoder(tiny_decoder_folder: Path) -> UnclipDecoder:
 
 
 @pytest.mark.parametrize("guidance", [1.0, 10.0])
-def test_without_negatives_it_draws_as_the_stock_pipeline(decoder: UnclipDecoder, tiny_decoder_folder: Path, guidance: float) -> None:
+def test_without_negatives_it_draws_as_the_stock_pipeline(
+    decoder: UnclipDecoder, tiny_decoder_folder: Path, guidance: float
+) -> None:
     from diffusers import StableUnCLIPImg2ImgPipeline
 
     stock = StableUnCLIPImg2ImgPipeline.from_pretrained(str(tiny_decoder_folder))
@@ -47,7 +51,9 @@ def test_without_negatives_it_draws_as_the_stock_pipeline(decoder: UnclipDecoder
         guidance_scale=guidance,
         generator=[torch.Generator().manual_seed(7 + index) for index in range(3)],
     ).images
-    assert _bytes(decoder.decode_images(_embeddings(3), steps=4, guidance=guidance, seed=7)) == _bytes(expected)
+    assert _bytes(
+        decoder.decode_images(_embeddings(3), steps=4, guidance=guidance, seed=7)
+    ) == _bytes(expected)
     assert expected[0].size == (IMAGE_SIZE_PX, IMAGE_SIZE_PX)
 
 
@@ -58,21 +64,35 @@ def test_negatives_are_guidance_as_written_by_hand(decoder: UnclipDecoder) -> No
     for index in range(2):
         generator = torch.Generator().manual_seed(11 + index)
         noise = torch.randn(1, G, generator=generator)
-        labels.append(pipeline.noise_image_embeddings(embeddings[index : index + 1], noise_level=0, noise=noise))
-        negative_labels.append(pipeline.noise_image_embeddings(negative, noise_level=0, noise=noise))
-        latents.append(torch.randn(1, 4, IMAGE_SIZE_PX // 2, IMAGE_SIZE_PX // 2, generator=generator))
+        labels.append(
+            pipeline.noise_image_embeddings(
+                embeddings[index : index + 1], noise_level=0, noise=noise
+            )
+        )
+        negative_labels.append(
+            pipeline.noise_image_embeddings(negative, noise_level=0, noise=noise)
+        )
+        latents.append(
+            torch.randn(1, 4, IMAGE_SIZE_PX // 2, IMAGE_SIZE_PX // 2, generator=generator)
+        )
     x = torch.cat(latents) * pipeline.scheduler.init_noise_sigma
     prompt = decoder.prompt_embedding.expand(2, -1, -1)
     pipeline.scheduler.set_timesteps(steps)
     with torch.no_grad():
         for t in pipeline.scheduler.timesteps:
-            towards = pipeline.unet(x, t, encoder_hidden_states=prompt, class_labels=torch.cat(labels)).sample
-            away = pipeline.unet(x, t, encoder_hidden_states=prompt, class_labels=torch.cat(negative_labels)).sample
+            towards = pipeline.unet(
+                x, t, encoder_hidden_states=prompt, class_labels=torch.cat(labels)
+            ).sample
+            away = pipeline.unet(
+                x, t, encoder_hidden_states=prompt, class_labels=torch.cat(negative_labels)
+            ).sample
             x = pipeline.scheduler.step(away + guidance * (towards - away), t, x).prev_sample
         pixels = pipeline.vae.decode(x / pipeline.vae.config.scaling_factor).sample
     expected = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy() * 255
 
-    images = decoder.decode_images(embeddings, steps=steps, guidance=guidance, seed=11, negative=negative)
+    images = decoder.decode_images(
+        embeddings, steps=steps, guidance=guidance, seed=11, negative=negative
+    )
     drawn = np.stack([np.asarray(image) for image in images])
     assert np.abs(drawn - expected).max() <= 0.51  # rounding to 8 bit
     plain = decoder.decode_images(embeddings, steps=steps, guidance=guidance, seed=11)
@@ -84,14 +104,18 @@ def test_one_negative_serves_all_and_each_may_have_its_own(decoder: UnclipDecode
     settings = {"steps": 2, "guidance": 4.0, "seed": 0}
     shared = decoder.decode_images(_embeddings(2), negative=negative, **settings)
     repeated = decoder.decode_images(_embeddings(2), negative=negative.repeat(2, 1), **settings)
-    own = decoder.decode_images(_embeddings(2), negative=torch.cat([negative, _embeddings(1, seed=10)]), **settings)
+    own = decoder.decode_images(
+        _embeddings(2), negative=torch.cat([negative, _embeddings(1, seed=10)]), **settings
+    )
     assert _bytes(shared) == _bytes(repeated)
     assert _bytes(own)[0] == _bytes(shared)[0]
     assert _bytes(own)[1] != _bytes(shared)[1]
 
 
 def test_moving_away_from_itself_is_no_guidance(decoder: UnclipDecoder) -> None:
-    away = decoder.decode_images(_embeddings(1), steps=2, guidance=8.0, seed=5, negative=_embeddings(1))[0]
+    away = decoder.decode_images(
+        _embeddings(1), steps=2, guidance=8.0, seed=5, negative=_embeddings(1)
+    )[0]
     plain = decoder.decode_images(_embeddings(1), steps=2, guidance=1.0, seed=5)[0]
     difference = np.abs(np.asarray(away).astype(int) - np.asarray(plain).astype(int)).max()
     assert difference <= 1  # batch 2 against batch 1: rounding
@@ -117,9 +141,13 @@ def test_same_seed_same_bytes_and_an_image_does_not_see_the_others(decoder: Uncl
     assert np.abs(np.asarray(alone).astype(int) - together).max() <= 1
 
 
-def test_every_step_is_announced_and_nothing_is_printed(tiny_decoder_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_step_is_announced_and_nothing_is_printed(
+    tiny_decoder_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     counts: list[int] = []
-    load_decoder(tiny_decoder_folder, generation_dim=G).decode_images(_embeddings(1), steps=20, guidance=2.0, seed=0, on_step=counts.append)
+    load_decoder(tiny_decoder_folder, generation_dim=G).decode_images(
+        _embeddings(1), steps=20, guidance=2.0, seed=0, on_step=counts.append
+    )
     assert counts == list(range(1, 22))  # PNDM: one call more than steps
     assert capfd.readouterr() == ("", "")
 
@@ -131,13 +159,19 @@ def test_neither_encoder_is_kept(decoder: UnclipDecoder) -> None:
     assert decoder.image_size_px == IMAGE_SIZE_PX
 
 
-def test_image_encoder_weights_are_not_read(tiny_decoder_folder: Path, decoder: UnclipDecoder, tmp_path: Path) -> None:
+def test_image_encoder_weights_are_not_read(
+    tiny_decoder_folder: Path, decoder: UnclipDecoder, tmp_path: Path
+) -> None:
     folder = tmp_path / "without"
     shutil.copytree(tiny_decoder_folder, folder)
     shutil.rmtree(folder / "image_encoder")
     shutil.rmtree(folder / "feature_extractor")
-    drawn = load_decoder(folder, generation_dim=G).decode_images(_embeddings(1), steps=2, guidance=2.0, seed=0)
-    assert _bytes(drawn) == _bytes(decoder.decode_images(_embeddings(1), steps=2, guidance=2.0, seed=0))
+    drawn = load_decoder(folder, generation_dim=G).decode_images(
+        _embeddings(1), steps=2, guidance=2.0, seed=0
+    )
+    assert _bytes(drawn) == _bytes(
+        decoder.decode_images(_embeddings(1), steps=2, guidance=2.0, seed=0)
+    )
 
 
 def test_half_precision_files_are_read(tiny_decoder_folder: Path, tmp_path: Path) -> None:
@@ -145,13 +179,22 @@ def test_half_precision_files_are_read(tiny_decoder_folder: Path, tmp_path: Path
     shutil.copytree(tiny_decoder_folder, folder)
     for path in [*folder.glob("*/*.safetensors")]:
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
-    assert load_decoder(folder, generation_dim=G).decode_images(_embeddings(1), steps=1, guidance=1.0, seed=0)
+    assert load_decoder(folder, generation_dim=G).decode_images(
+        _embeddings(1), steps=1, guidance=1.0, seed=0
+    )
 
 
 def test_bfloat16_draws(tiny_decoder_folder: Path) -> None:
     decoder = load_decoder(tiny_decoder_folder, generation_dim=G, dtype=torch.bfloat16)
     assert decoder.pipeline.unet.dtype == torch.bfloat16
-    assert len(decoder.decode_images(_embeddings(2), steps=2, guidance=2.0, seed=0, negative=_embeddings(1))) == 2
+    assert (
+        len(
+            decoder.decode_images(
+                _embeddings(2), steps=2, guidance=2.0, seed=0, negative=_embeddings(1)
+            )
+        )
+        == 2
+    )
 
 
 def test_a_decoder_of_another_width_is_refused(tiny_decoder_folder: Path) -> None:
@@ -162,7 +205,9 @@ def test_a_decoder_of_another_width_is_refused(tiny_decoder_folder: Path) -> Non
         load_decoder(tiny_decoder_folder, generation_dim=1024)
 
 
-def test_another_pipeline_or_no_pipeline_is_refused(tiny_decoder_folder: Path, tmp_path: Path) -> None:
+def test_another_pipeline_or_no_pipeline_is_refused(
+    tiny_decoder_folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=r"model_index\.json"):
         load_decoder(tmp_path, generation_dim=G)
     folder = tmp_path / "other"
@@ -172,8 +217,17 @@ def test_another_pipeline_or_no_pipeline_is_refused(tiny_decoder_folder: Path, t
         load_decoder(folder, generation_dim=G)
 
 
-@pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "text_encoder/model.safetensors"])
-def test_a_missing_or_broken_file_is_a_data_error(tiny_decoder_folder: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "text_encoder/model.safetensors",
+    ],
+)
+def test_a_missing_or_broken_file_is_a_data_error(
+    tiny_decoder_folder: Path, tmp_path: Path, name: str
+) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(tiny_decoder_folder, folder)
     (folder / name).unlink()
@@ -198,9 +252,13 @@ def test_wrong_shapes_are_refused(decoder: UnclipDecoder) -> None:
     with pytest.raises(ValueError, match=r"expected \[B, 64\]"):
         decoder.decode_images(torch.zeros(1, 32), steps=1, guidance=2.0, seed=0)
     with pytest.raises(ValueError, match="negative is"):
-        decoder.decode_images(_embeddings(3), steps=1, guidance=2.0, seed=0, negative=_embeddings(2))
+        decoder.decode_images(
+            _embeddings(3), steps=1, guidance=2.0, seed=0, negative=_embeddings(2)
+        )
     with pytest.raises(ValueError, match="no effect"):
-        decoder.decode_images(_embeddings(1), steps=1, guidance=1.0, seed=0, negative=_embeddings(1))
+        decoder.decode_images(
+            _embeddings(1), steps=1, guidance=1.0, seed=0, negative=_embeddings(1)
+        )
 
 
 def test_nan_is_a_numerical_error(decoder: UnclipDecoder) -> None:

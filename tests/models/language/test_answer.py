@@ -6,7 +6,9 @@ from seedcli.models.language.answer import first_image
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 # words 0..9, codes 10..13 (0..3), BOI 20, EOI 21; an image is two codes
-VOCABULARY = CodeVocabulary(first_code=10, num_codes=4, num_queries=2, boi=20, eoi=21, bos=1, eos=2, pad=0)
+VOCABULARY = CodeVocabulary(
+    first_code=10, num_codes=4, num_queries=2, boi=20, eoi=21, bos=1, eos=2, pad=0
+)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Analytic costs against the things themselves: PEFT's parameter lists, torch's FLOP counter, tensors that autograd saves."""
+"""Analytic costs against the things themselves: PEFT's parameter lists, torch's FLOP counter,
+tensors that autograd saves.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,13 @@ PUBLISHED = Adapter(rank=16, targets=LINEARS, trained_whole=WHOLE)
 
 
 def config(**changes) -> LlamaConfig:
-    sizes = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 176,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     return LlamaConfig(**{**sizes, "vocab_size": 300, **changes})
 
 
@@ -43,7 +51,10 @@ def phase_model(phase: str, adapter: Adapter | None, dropout: float = 0.0, **cha
 
 @pytest.mark.parametrize(
     ("name", "total", "trainable"),
-    [("seed-llama-8b-pretrain", 6_805_540_864, 369_512_448), ("seed-llama-14b-pretrain", 13_099_770_880, None)],
+    [
+        ("seed-llama-8b-pretrain", 6_805_540_864, 369_512_448),
+        ("seed-llama-14b-pretrain", 13_099_770_880, None),
+    ],
 )
 def test_published_parameter_counts(name: str, total: int, trainable: int | None) -> None:
     shape = KNOWN_SHAPES[name]
@@ -82,7 +93,11 @@ def test_flops_are_those_that_torch_counts(phase: str, checkpointing: bool) -> N
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
     planned = training_flops(
-        shape_from_config(config().to_dict()), phase, adapter, attended_tokens=40, gradient_checkpointing=checkpointing
+        shape_from_config(config().to_dict()),
+        phase,
+        adapter,
+        attended_tokens=40,
+        gradient_checkpointing=checkpointing,
     )
     assert planned * ids.numel() == pytest.approx(counter.get_total_flops(), rel=0.001)
 
@@ -90,17 +105,26 @@ def test_flops_are_those_that_torch_counts(phase: str, checkpointing: bool) -> N
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("phase", ["text", "lora"])
 @pytest.mark.parametrize("arithmetic", ["fp32", "autocast", "half"])
-def test_saved_activations_are_those_that_autograd_keeps(arithmetic: str, phase: str, checkpointing: bool) -> None:
+def test_saved_activations_are_those_that_autograd_keeps(
+    arithmetic: str, phase: str, checkpointing: bool
+) -> None:
     adapter = PUBLISHED if phase == "lora" else None
-    small, large = (_saved_bytes(arithmetic, phase, adapter, checkpointing, layers) for layers in (2, 6))
+    small, large = (
+        _saved_bytes(arithmetic, phase, adapter, checkpointing, layers) for layers in (2, 6)
+    )
     shapes = [shape_from_config(config(num_hidden_layers=layers).to_dict()) for layers in (2, 6)]
     low, high = (
-        activation_bytes(shape, adapter, tokens=128, arithmetic=arithmetic, gradient_checkpointing=checkpointing) for shape in shapes
+        activation_bytes(
+            shape, adapter, tokens=128, arithmetic=arithmetic, gradient_checkpointing=checkpointing
+        )
+        for shape in shapes
     )
     assert high - low == pytest.approx(large - small, rel=0.02)  # measured: within 1.2 %
 
 
-def _saved_bytes(arithmetic: str, phase: str, adapter: Adapter | None, checkpointing: bool, layers: int) -> int:
+def _saved_bytes(
+    arithmetic: str, phase: str, adapter: Adapter | None, checkpointing: bool, layers: int
+) -> int:
     model = phase_model(phase, adapter, dropout=0.05, num_hidden_layers=layers)
     if arithmetic == "half":
         model = model.bfloat16()
@@ -125,20 +149,40 @@ def _saved_bytes(arithmetic: str, phase: str, adapter: Adapter | None, checkpoin
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_memory_by_zero_stage(stage: int) -> None:
     parameters = Parameters(trainable=1000, frozen=3000, adapter=0)
-    memory = memory_per_rank(parameters, ranks=4, zero_stage=stage, arithmetic="half", activations=7)
+    memory = memory_per_rank(
+        parameters, ranks=4, zero_stage=stage, arithmetic="half", activations=7
+    )
     assert memory.optimizer == 12000 // (4 if stage >= 1 else 1)
     assert memory.gradients == 2000 // (4 if stage >= 2 else 1)
     assert memory.weights == 8000 // (4 if stage == 3 else 1)
-    assert memory.device == memory.weights + memory.gradients + memory.optimizer + 7 + memory.framework
-    away = memory_per_rank(
-        parameters, ranks=4, zero_stage=stage, arithmetic="half", activations=7, offload_optimizer=True, offload_parameters=True
+    assert (
+        memory.device == memory.weights + memory.gradients + memory.optimizer + 7 + memory.framework
     )
-    assert away.host == (memory.optimizer if stage >= 1 else 0) + (memory.weights if stage == 3 else 0)
+    away = memory_per_rank(
+        parameters,
+        ranks=4,
+        zero_stage=stage,
+        arithmetic="half",
+        activations=7,
+        offload_optimizer=True,
+        offload_parameters=True,
+    )
+    assert away.host == (memory.optimizer if stage >= 1 else 0) + (
+        memory.weights if stage == 3 else 0
+    )
     assert away.device + away.host == memory.device
 
 
 def test_eager_attention_writes_its_scores_out() -> None:
-    shape = LlamaShape(hidden_size=64, intermediate_size=176, num_layers=2, num_heads=4, num_kv_heads=4, vocab_size=100)
+    shape = LlamaShape(
+        hidden_size=64,
+        intermediate_size=176,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=4,
+        vocab_size=100,
+    )
     settings = {"tokens": 32, "arithmetic": "fp32", "gradient_checkpointing": False}
     plain, eager = (activation_bytes(shape, **settings, eager_row_tokens=row) for row in (0, 32))
-    assert eager - plain == 2 * 4 * 4 * 32 * 32 * 2  # two matrices of scores, fp32, 4 heads, 32 x 32, 2 layers
+    # two matrices of scores, fp32, 4 heads, 32 x 32, 2 layers
+    assert eager - plain == 2 * 4 * 4 * 32 * 32 * 2

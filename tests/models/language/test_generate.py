@@ -1,4 +1,6 @@
-"""Generation: the grammar, batches equal single prompts, seeds, budgets, streaming, guidance, wrong special ids."""
+"""Generation: the grammar, batches equal single prompts, seeds, budgets, streaming,
+guidance, wrong special ids.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,13 @@ from seedcli.models.language.generate import (
     load_language_model,
     quantization_config,
 )
-from seedcli.models.language.image_grammar import ImageGrammar, ImageGuidance, RowBudget, SeededChoice, image_position
+from seedcli.models.language.image_grammar import (
+    ImageGrammar,
+    ImageGuidance,
+    RowBudget,
+    SeededChoice,
+    image_position,
+)
 from seedcli.models.language.vocab import format_span
 from tests.llm_fixture import MAX_POSITIONS, spoil_special_ids
 
@@ -25,16 +33,23 @@ WARM = SamplingSettings(temperature=1.5, top_p=1.0, max_new_tokens=90)
 
 
 def prompt_ids(llm: SeedLlama, *texts: str) -> list[list[int]]:
-    return [[llm.vocabulary.bos, *llm.text_tokenizer.encode(text, add_special_tokens=False)] for text in texts]
+    return [
+        [llm.vocabulary.bos, *llm.text_tokenizer.encode(text, add_special_tokens=False)]
+        for text in texts
+    ]
 
 
 def check_spans(llm: SeedLlama, ids) -> int:
-    """Every image is BOI, exactly Q codes, EOI, and nothing of it stands elsewhere; returns how many there are."""
+    """Every image is BOI, exactly Q codes, EOI, and nothing of it stands elsewhere;
+    returns how many there are.
+    """
     vocabulary, place, images = llm.vocabulary, 0, 0
     while place < len(ids):
         if ids[place] == vocabulary.boi:
             codes = ids[place + 1 : place + 1 + vocabulary.num_queries]
-            assert len(codes) == vocabulary.num_queries and all(0 <= code - vocabulary.first_code < vocabulary.num_codes for code in codes)
+            assert len(codes) == vocabulary.num_queries and all(
+                0 <= code - vocabulary.first_code < vocabulary.num_codes for code in codes
+            )
             assert ids[place + 1 + vocabulary.num_queries] == vocabulary.eoi
             place += vocabulary.span_length
             images += 1
@@ -45,13 +60,20 @@ def check_spans(llm: SeedLlama, ids) -> int:
     return images
 
 
-PROMPTS = ("a dog", "the red bus waits near the bridge", "12 birds " + format_span(range(32)) + " a green field", "draw a cat")
+PROMPTS = (
+    "a dog",
+    "the red bus waits near the bridge",
+    "12 birds " + format_span(range(32)) + " a green field",
+    "draw a cat",
+)
 
 
 @pytest.mark.parametrize("image", ["allowed", "required", "first"])
 def test_every_answer_obeys_the_grammar(tiny_llm, image) -> None:
     images = 0
-    for answer in tiny_llm.generate(prompt_ids(tiny_llm, *PROMPTS) * 6, WARM, image=image, seeds=range(24)):
+    for answer in tiny_llm.generate(
+        prompt_ids(tiny_llm, *PROMPTS) * 6, WARM, image=image, seeds=range(24)
+    ):
         found = check_spans(tiny_llm, answer.ids)
         assert sum(isinstance(part, tuple) for part in answer.segments) == found
         assert answer.malformed == 0 and len(answer.ids) <= 90
@@ -62,7 +84,9 @@ def test_every_answer_obeys_the_grammar(tiny_llm, image) -> None:
     assert images >= (2 if image == "allowed" else 24)
 
 
-def test_an_image_that_would_not_fit_is_not_begun_and_a_required_one_comes_in_time(tiny_llm) -> None:
+def test_an_image_that_would_not_fit_is_not_begun_and_a_required_one_comes_in_time(
+    tiny_llm,
+) -> None:
     prompts = prompt_ids(tiny_llm, *PROMPTS)
     for room in (34, 35, 41):
         settings = SamplingSettings(temperature=2.0, top_p=1.0, max_new_tokens=room)
@@ -75,7 +99,9 @@ def test_an_image_that_would_not_fit_is_not_begun_and_a_required_one_comes_in_ti
 
 
 @pytest.mark.parametrize(
-    "settings", [GREEDY, WARM, SamplingSettings(temperature=0, num_beams=3, max_new_tokens=36)], ids=["greedy", "sampled", "beams"]
+    "settings",
+    [GREEDY, WARM, SamplingSettings(temperature=0, num_beams=3, max_new_tokens=36)],
+    ids=["greedy", "sampled", "beams"],
 )
 @pytest.mark.parametrize("image", ["allowed", "first"])
 def test_a_batch_answers_as_each_prompt_alone(tiny_llm, settings, image) -> None:
@@ -83,19 +109,26 @@ def test_a_batch_answers_as_each_prompt_alone(tiny_llm, settings, image) -> None
     assert len(set(map(len, prompts))) > 2
     together = tiny_llm.generate(prompts, settings, image=image, seeds=[7, 8, 9, 10])
     alone = [
-        tiny_llm.generate([prompt], settings, image=image, seeds=[seed])[0] for prompt, seed in zip(prompts, (7, 8, 9, 10), strict=True)
+        tiny_llm.generate([prompt], settings, image=image, seeds=[seed])[0]
+        for prompt, seed in zip(prompts, (7, 8, 9, 10), strict=True)
     ]
     assert together == alone
     assert len({answer.ids for answer in together}) > 1
 
 
-def test_greedy_answers_are_the_likeliest_tokens_of_a_model_without_cache_and_padding(tiny_llm) -> None:
+def test_greedy_answers_are_the_likeliest_tokens_of_a_model_without_cache_and_padding(
+    tiny_llm,
+) -> None:
     prompts = prompt_ids(tiny_llm, *PROMPTS)
-    answers = tiny_llm.generate(prompts, SamplingSettings(temperature=0, max_new_tokens=12), constrained=False)
+    answers = tiny_llm.generate(
+        prompts, SamplingSettings(temperature=0, max_new_tokens=12), constrained=False
+    )
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = list(prompt)
         for _ in range(12):
-            ids.append(int(tiny_llm.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+            ids.append(
+                int(tiny_llm.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+            )
             if ids[-1] == tiny_llm.vocabulary.eos:
                 ids.pop()
                 break
@@ -121,7 +154,9 @@ def test_the_seed_decides_and_nothing_else_does(tiny_llm) -> None:
     assert tiny_llm.generate(prompt, WARM, seeds=[1]) != first
     before = torch.random.get_rng_state()
     sampled_beams = SamplingSettings(num_beams=2, top_p=0.9, max_new_tokens=40)
-    assert tiny_llm.generate(prompt, sampled_beams, image="first") == tiny_llm.generate(prompt, sampled_beams, image="first")
+    assert tiny_llm.generate(prompt, sampled_beams, image="first") == tiny_llm.generate(
+        prompt, sampled_beams, image="first"
+    )
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -130,14 +165,17 @@ def test_sampling_follows_the_probabilities() -> None:
     chosen = SeededChoice(range(20_000))(torch.zeros(20_000, 1, dtype=torch.long), scores).argmax(1)
     share = torch.bincount(chosen, minlength=4) / len(chosen)
     assert share[2] == 0
-    assert (share - scores[0].softmax(0)).abs().max() < 0.011  # three standard deviations of a share among 20,000
+    # three standard deviations of a share among 20,000
+    assert (share - scores[0].softmax(0)).abs().max() < 0.011
 
 
 def test_words_and_images_are_streamed_as_they_come(tiny_llm) -> None:
     prompt = prompt_ids(tiny_llm, "draw a cat")
     for seed in range(2):
         parts = []
-        answer = tiny_llm.generate(prompt, WARM, image="required", seeds=[seed], on_part=parts.append)[0]
+        answer = tiny_llm.generate(
+            prompt, WARM, image="required", seeds=[seed], on_part=parts.append
+        )[0]
         joined = []
         for part in parts:
             if isinstance(part, str) and joined and isinstance(joined[-1], str):
@@ -153,7 +191,10 @@ def test_words_and_images_are_streamed_as_they_come(tiny_llm) -> None:
 def test_an_open_image_is_completed(tiny_llm) -> None:
     vocabulary = tiny_llm.vocabulary
     given = [5, 6, 7]
-    prompts = [[vocabulary.bos, vocabulary.boi, *(vocabulary.first_code + code for code in given[:length])] for length in range(4)]
+    prompts = [
+        [vocabulary.bos, vocabulary.boi, *(vocabulary.first_code + code for code in given[:length])]
+        for length in range(4)
+    ]
     settings = SamplingSettings(temperature=0, max_new_tokens=33)
     for length, answer in enumerate(tiny_llm.generate(prompts, settings)):
         (codes,) = [part for part in answer.segments if isinstance(part, tuple)]
@@ -161,7 +202,9 @@ def test_an_open_image_is_completed(tiny_llm) -> None:
 
 
 def test_markers_that_must_come_cost_no_forward_pass_and_change_no_sample(tiny_llm) -> None:
-    """The first token of `first` against the same image asked for behind the BOI; the seed's noise of BOI is drawn all the same."""
+    """The first token of `first` against the same image asked for behind the BOI; the seed's noise
+    of BOI is drawn all the same.
+    """
     passes = []
     counter = tiny_llm.model.register_forward_hook(lambda *_: passes.append(1))
     try:
@@ -177,7 +220,10 @@ def test_markers_that_must_come_cost_no_forward_pass_and_change_no_sample(tiny_l
         choice(torch.tensor([prompt]), torch.zeros(1, tiny_llm.model.config.vocab_size))
         for _ in range(32):
             scores = torch.full((1, tiny_llm.model.config.vocab_size), -torch.inf)
-            scores[:, codes] = tiny_llm.model(torch.tensor([ids]), use_cache=False).logits[:, -1, codes].detach() / 1.5
+            scores[:, codes] = (
+                tiny_llm.model(torch.tensor([ids]), use_cache=False).logits[:, -1, codes].detach()
+                / 1.5
+            )
             ids.append(int(choice(torch.tensor([ids]), scores).argmax()))
         assert list(answer.ids) == [*ids[len(prompt) :], tiny_llm.vocabulary.eoi]
 
@@ -197,7 +243,9 @@ def test_without_the_grammar_malformed_spans_are_counted_and_left_out(tiny_llm) 
     }
     for name, ids in cases.items():
         reader = PartReader(tiny_llm.text_tokenizer, tiny_llm.vocabulary)
-        parts = [part for token in [*good, *word, *ids] for part in reader.read(token)] + list(reader.end())
+        parts = [part for token in [*good, *word, *ids] for part in reader.read(token)] + list(
+            reader.end()
+        )
         assert reader.malformed == 1, name
         images = 2 if name == "doubled" else 1
         assert sum(isinstance(part, tuple) for part in parts) == images, name
@@ -207,7 +255,11 @@ def test_without_the_grammar_malformed_spans_are_counted_and_left_out(tiny_llm) 
 def test_words_round_trip_byte_by_byte(tiny_llm) -> None:
     text = "a small dog — 🐈 12!"
     reader = PartReader(tiny_llm.text_tokenizer, tiny_llm.vocabulary)
-    parts = [part for token in tiny_llm.text_tokenizer.encode(text, add_special_tokens=False) for part in reader.read(token)]
+    parts = [
+        part
+        for token in tiny_llm.text_tokenizer.encode(text, add_special_tokens=False)
+        for part in reader.read(token)
+    ]
     assert "".join([*parts, *reader.end()]) == text
     assert not any("\N{REPLACEMENT CHARACTER}" in part for part in parts)
 
@@ -223,45 +275,74 @@ def test_guidance_moves_codes_away_from_the_unguided_picture(tiny_llm) -> None:
     ]
     input_ids = torch.tensor(rows)
     scores = tiny_llm.model(input_ids).logits[:, -1].detach()
-    guided = ImageGuidance(tiny_llm.model, vocabulary, scale=3.0, prefix=[vocabulary.bos])(input_ids, scores)
+    guided = ImageGuidance(tiny_llm.model, vocabulary, scale=3.0, prefix=[vocabulary.bos])(
+        input_ids, scores
+    )
     place = slice(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes)
     for row, written in ((0, codes), (1, [])):
-        free = tiny_llm.model(torch.tensor([[vocabulary.bos, vocabulary.boi, *written]])).logits[0, -1, place].log_softmax(0)
+        free = (
+            tiny_llm.model(torch.tensor([[vocabulary.bos, vocabulary.boi, *written]]))
+            .logits[0, -1, place]
+            .log_softmax(0)
+        )
         known = scores[row, place].log_softmax(0)
         expected = (free + 3.0 * (known - free)).log_softmax(0)
         assert torch.allclose(guided[row, place].log_softmax(0), expected, atol=1e-4)
-        assert torch.allclose(guided[row, place].logsumexp(0), scores[row, place].logsumexp(0), atol=1e-4)
+        assert torch.allclose(
+            guided[row, place].logsumexp(0), scores[row, place].logsumexp(0), atol=1e-4
+        )
     assert torch.equal(guided[2], scores[2])
     settings = SamplingSettings(temperature=0, guidance=4.0, max_new_tokens=40)
     prompts = prompt_ids(tiny_llm, *PROMPTS)
     together = tiny_llm.generate(prompts, settings, image="first")
-    assert together == [tiny_llm.generate([prompt], settings, image="first")[0] for prompt in prompts]
-    assert together != tiny_llm.generate(prompts, SamplingSettings(temperature=0, max_new_tokens=40), image="first")
+    assert together == [
+        tiny_llm.generate([prompt], settings, image="first")[0] for prompt in prompts
+    ]
+    assert together != tiny_llm.generate(
+        prompts, SamplingSettings(temperature=0, max_new_tokens=40), image="first"
+    )
 
 
 def test_position_inside_an_image(tiny_llm) -> None:
     vocabulary = tiny_llm.vocabulary
     code = vocabulary.first_code
     ids = torch.tensor(
-        [[1, 5, vocabulary.boi, code, code], [1, 5, 5, 5, vocabulary.boi], [1, code, code, code, code], [1, 5, 5, 5, vocabulary.eoi]]
+        [
+            [1, 5, vocabulary.boi, code, code],
+            [1, 5, 5, 5, vocabulary.boi],
+            [1, code, code, code, code],
+            [1, 5, 5, 5, vocabulary.eoi],
+        ]
     )
     assert image_position(ids, vocabulary) == [2, 0, -1, -1]
     budget = RowBudget([50, 50, 50, 50], 5, vocabulary.eos)
     grammar = ImageGrammar(vocabulary, budget, num_tokens=len(tiny_llm.text_tokenizer))
     allowed = grammar(ids, torch.zeros(4, tiny_llm.model.config.vocab_size + 3)).isfinite()
     assert allowed[:2].sum(1).tolist() == [64, 64]
-    assert not allowed[2:, code : code + 64].any() and allowed[2:, vocabulary.boi].all() and not allowed[2:, -3:].any()
+    assert (
+        not allowed[2:, code : code + 64].any()
+        and allowed[2:, vocabulary.boi].all()
+        and not allowed[2:, -3:].any()
+    )
 
 
-def test_wrong_special_ids_of_published_checkpoints_do_not_matter(tiny_llm, tiny_llm_folder, tmp_path) -> None:
+def test_wrong_special_ids_of_published_checkpoints_do_not_matter(
+    tiny_llm, tiny_llm_folder, tmp_path
+) -> None:
     folder = tmp_path / "spoilt"
     shutil.copytree(tiny_llm_folder, folder)
     spoil_special_ids(folder)
     spoilt = load_language_model(str(folder), device="cpu")
-    assert spoilt.model.config.pad_token_id == spoilt.model.get_input_embeddings().padding_idx == tiny_llm.vocabulary.pad
+    assert (
+        spoilt.model.config.pad_token_id
+        == spoilt.model.get_input_embeddings().padding_idx
+        == tiny_llm.vocabulary.pad
+    )
     assert spoilt.model.generation_config.eos_token_id == tiny_llm.vocabulary.eos
     prompts = prompt_ids(tiny_llm, *PROMPTS)
-    assert spoilt.generate(prompts, WARM, seeds=range(4)) == tiny_llm.generate(prompts, WARM, seeds=range(4))
+    assert spoilt.generate(prompts, WARM, seeds=range(4)) == tiny_llm.generate(
+        prompts, WARM, seeds=range(4)
+    )
     assert any(answer.ended for answer in spoilt.generate(prompts[:1] * 32, WARM, seeds=range(32)))
 
 
@@ -270,7 +351,9 @@ def test_folders_that_do_not_fit_are_refused(tiny_llm_folder, tmp_path) -> None:
     shutil.copytree(tiny_llm_folder, folder)
     facts = json.loads((folder / "seed.json").read_text())
     (folder / "seed.json").write_text(json.dumps(facts | {"num_codes": 512}))
-    with pytest.raises(DataError, match="has 64 code tokens, the visual tokenizer .* has 512 codes"):
+    with pytest.raises(
+        DataError, match="has 64 code tokens, the visual tokenizer .* has 512 codes"
+    ):
         load_language_model(str(folder), device="cpu")
     (folder / "seed.json").write_text(json.dumps(facts))
     (folder / "model.safetensors").write_bytes(b"no weights")
@@ -284,7 +367,11 @@ def test_quantisation_needs_its_hardware(tiny_llm_folder) -> None:
     assert caught.value.remedy == "leave out --quantize"
     assert quantization_config("8bit", torch.float16).load_in_8bit
     four = quantization_config("4bit", torch.bfloat16)
-    assert four.load_in_4bit and four.bnb_4bit_quant_type == "nf4" and four.bnb_4bit_compute_dtype is torch.bfloat16
+    assert (
+        four.load_in_4bit
+        and four.bnb_4bit_quant_type == "nf4"
+        and four.bnb_4bit_compute_dtype is torch.bfloat16
+    )
 
 
 def test_settings_out_of_range_are_named_together() -> None:

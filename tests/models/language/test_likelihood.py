@@ -1,10 +1,16 @@
-"""Log-likelihoods of answers: batches equal a plain loop, and greedy answers are the likeliest first tokens."""
+"""Log-likelihoods of answers: batches equal a plain loop, and greedy answers are the
+likeliest first tokens.
+"""
 
 import pytest
 import torch
 
 from seedcli.errors import UsageError
-from seedcli.models.language.likelihood import choice_log_likelihoods, log_likelihoods, token_log_likelihoods
+from seedcli.models.language.likelihood import (
+    choice_log_likelihoods,
+    log_likelihoods,
+    token_log_likelihoods,
+)
 from seedcli.models.language.vocab import format_span
 
 
@@ -22,9 +28,17 @@ def one_by_one(llm, prompt, continuation):
 
 def test_a_batch_equals_a_plain_loop(tiny_llm):
     prompts = [
-        encode(tiny_llm, text, bos=True) for text in ("a dog", format_span(range(32)) + " which animal is this?", "the red bus waits")
+        encode(tiny_llm, text, bos=True)
+        for text in (
+            "a dog",
+            format_span(range(32)) + " which animal is this?",
+            "the red bus waits",
+        )
     ]
-    answers = [encode(tiny_llm, text) for text in ("runs", "a field with a dog and a bridge", "near 12 birds")]
+    answers = [
+        encode(tiny_llm, text)
+        for text in ("runs", "a field with a dog and a bridge", "near 12 birds")
+    ]
     with torch.inference_mode():
         expected = [one_by_one(tiny_llm, *row) for row in zip(prompts, answers, strict=True)]
     # measured worst difference: 5e-6
@@ -39,17 +53,25 @@ def test_token_by_token(tiny_llm):
     with torch.inference_mode():
         for place, token in enumerate(answers[0]):
             expected = one_by_one(tiny_llm, [*prompts[0], *answers[0][:place]], [token])
-            assert found[0][place] == pytest.approx(expected, abs=1e-4)  # measured worst difference: 1e-6
+            # measured worst difference: 1e-6
+            assert found[0][place] == pytest.approx(expected, abs=1e-4)
 
 
 def test_choices_that_share_a_prompt(tiny_llm):
     prompt = encode(tiny_llm, format_span(range(32)) + " which animal is this?", bos=True)
-    choices = [encode(tiny_llm, text) for text in ("runs", "a field with a dog and a bridge", "near 12 birds", "a")] + [[5]]
+    choices = [
+        encode(tiny_llm, text)
+        for text in ("runs", "a field with a dog and a bridge", "near 12 birds", "a")
+    ] + [[5]]
     expected = log_likelihoods(tiny_llm, [prompt] * len(choices), choices)
     # measured worst difference 5e-6: sums of other shapes
     assert choice_log_likelihoods(tiny_llm, prompt, choices) == pytest.approx(expected, abs=1e-4)
-    assert choice_log_likelihoods(tiny_llm, prompt, choices, batch_size=2) == pytest.approx(expected, abs=1e-4)
-    assert choice_log_likelihoods(tiny_llm, prompt, [[5], [6]]) == pytest.approx(log_likelihoods(tiny_llm, [prompt] * 2, [[5], [6]]))
+    assert choice_log_likelihoods(tiny_llm, prompt, choices, batch_size=2) == pytest.approx(
+        expected, abs=1e-4
+    )
+    assert choice_log_likelihoods(tiny_llm, prompt, [[5], [6]]) == pytest.approx(
+        log_likelihoods(tiny_llm, [prompt] * 2, [[5], [6]])
+    )
     with pytest.raises(UsageError, match="context"):
         choice_log_likelihoods(tiny_llm, prompt, [[5] * tiny_llm.max_positions])
     with pytest.raises(UsageError, match="without tokens"):

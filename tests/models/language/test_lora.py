@@ -1,4 +1,6 @@
-"""LoRA with whole-trained modules: the published list of parameters, nothing else trainable, a merge that changes no logit."""
+"""LoRA with whole-trained modules: the published list of parameters, nothing else trainable, a
+merge that changes no logit.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,13 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from seedcli.errors import NumericalError, UsageError
-from seedcli.models.language.lora import attach_lora, frozen_parameters, merge_lora, trainable_parameters, untie_embeddings
+from seedcli.models.language.lora import (
+    attach_lora,
+    frozen_parameters,
+    merge_lora,
+    trainable_parameters,
+    untie_embeddings,
+)
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 WHOLE = ["embed_tokens", "lm_head", "input_layernorm", "post_attention_layernorm", "norm"]
@@ -18,7 +26,13 @@ PUBLISHED = {"rank": 16, "alpha": 32.0, "dropout": 0.05, "targets": LINEARS, "tr
 
 def tiny(tied: bool = False) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100}
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+    }
     return LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=tied)).eval()
 
 
@@ -43,7 +57,11 @@ def test_the_published_set_of_a_7b_model() -> None:
         peft_model = attach_lora(model, **PUBLISHED)
     trained = trainable_parameters(peft_model)
     adapters = {name: count for name, count in trained.items() if "lora_" in name}
-    rows = {name: count for name, count in trained.items() if "embed_tokens" in name or "lm_head" in name}
+    rows = {
+        name: count
+        for name, count in trained.items()
+        if "embed_tokens" in name or "lm_head" in name
+    }
     norms = {name: count for name, count in trained.items() if "norm" in name}
     assert (len(adapters), sum(adapters.values())) == (32 * 7 * 2, 39_976_960)
     assert (len(rows), sum(rows.values())) == (2, 329_269_248)
@@ -68,9 +86,16 @@ def test_attaching_changes_no_logit_and_keeps_no_second_copy(tied: bool) -> None
 def test_tied_embeddings_are_trained_apart() -> None:
     peft_model = attach_lora(tiny(tied=True), **PUBLISHED)
     peft_model(input_ids=probe(), labels=probe()).loss.backward()
-    embedding, head = peft_model.get_input_embeddings().weight, peft_model.get_output_embeddings().weight
+    embedding, head = (
+        peft_model.get_input_embeddings().weight,
+        peft_model.get_output_embeddings().weight,
+    )
     assert embedding.data_ptr() != head.data_ptr()
-    assert embedding.grad is not None and head.grad is not None and not torch.equal(embedding.grad, head.grad)
+    assert (
+        embedding.grad is not None
+        and head.grad is not None
+        and not torch.equal(embedding.grad, head.grad)
+    )
 
 
 def test_an_update_changes_exactly_the_trainable_parameters() -> None:
@@ -81,7 +106,11 @@ def test_an_update_changes_exactly_the_trainable_parameters() -> None:
     old = {name: parameter.detach().clone() for name, parameter in peft_model.named_parameters()}
     peft_model(input_ids=probe(), labels=probe()).loss.backward()
     torch.optim.SGD(peft_model.parameters(), lr=1.0).step()
-    changed = {name for name, parameter in peft_model.named_parameters() if not torch.equal(parameter, old[name])}
+    changed = {
+        name
+        for name, parameter in peft_model.named_parameters()
+        if not torch.equal(parameter, old[name])
+    }
     assert changed == set(trainable_parameters(peft_model))
 
 
@@ -95,7 +124,8 @@ def test_merging_keeps_the_logits_and_gives_a_plain_model(tmp_path) -> None:
     assert 0 < difference < 1e-5  # measured 2e-6 of logits up to 1.5
     merged.save_pretrained(tmp_path)
     again = LlamaForCausalLM.from_pretrained(tmp_path).eval()
-    torch.testing.assert_close(again(input_ids=probe()).logits, logits, rtol=0, atol=1e-5)  # as above
+    # as above
+    torch.testing.assert_close(again(input_ids=probe()).logits, logits, rtol=0, atol=1e-5)
 
 
 def test_a_bf16_model_is_merged_in_fp32() -> None:
@@ -120,7 +150,9 @@ def test_nan_is_refused() -> None:
 
 
 def test_trained_parameters_survive_the_adapter_s_own_files(tmp_path) -> None:
-    """A trainer's checkpoint of a PEFT model holds the adapter's files only: they must hold what is trained whole, too."""
+    """A trainer's checkpoint of a PEFT model holds the adapter's files only: they must hold what
+    is trained whole, too.
+    """
     peft_model = moved(attach_lora(tiny(), **PUBLISHED))
     logits = peft_model(input_ids=probe()).logits.detach()
     peft_model.save_pretrained(tmp_path)

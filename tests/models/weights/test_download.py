@@ -1,4 +1,6 @@
-"""The real hub client in processes of its own, against a hub on loopback: sources in order, broken transfers, damage, no network."""
+"""The real hub client in processes of its own, against a hub on loopback: sources in order, broken
+transfers, damage, no network.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,23 @@ QUANTIZER_SOURCES = ("AILab-CVC/seed-tokenizer-2", "AILab-CVC/SEED")
 
 
 def environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
-    """The hub's address, a cache of its own, and the hub as the proxy of everything that is not on loopback: it lets nothing out."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_") and "proxy" not in key.lower()}
-    proxies = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), hub.url) | dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
-    return kept | proxies | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | extra
+    """The hub's address, a cache of its own, and the hub as the proxy of everything that is not on
+    loopback: it lets nothing out.
+    """
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("HF_") and "proxy" not in key.lower()
+    }
+    proxies = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), hub.url) | dict.fromkeys(
+        ("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"
+    )
+    return (
+        kept
+        | proxies
+        | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        | extra
+    )
 
 
 def seed(hub: Hub, home: Path, *arguments: str, **extra: str) -> tuple[int, list[dict], str]:
@@ -50,7 +65,16 @@ def test_pull_takes_the_first_source_and_finds_it_again_without_a_network(hub, t
     assert rows[0]["sha256"] == etag_of("x.pt", content)
     assert rows[0]["commit"] == ROLES["quantizer"].sources[0].revision
     requests = len(hub.log)
-    code, rows, _ = seed(hub, tmp_path, "models", "pull", "quantizer", "--to", str(tmp_path / "laid out"), HF_HUB_OFFLINE="1")
+    code, rows, _ = seed(
+        hub,
+        tmp_path,
+        "models",
+        "pull",
+        "quantizer",
+        "--to",
+        str(tmp_path / "laid out"),
+        HF_HUB_OFFLINE="1",
+    )
     assert code == 0
     assert len(hub.log) == requests
     assert (tmp_path / "laid out" / "seed_quantizer.pt").read_bytes() == content
@@ -73,14 +97,25 @@ def test_second_source_when_the_first_is_gone_or_damaged(hub, tmp_path):
 
 
 def test_known_sha256_is_demanded_and_plain_https_is_tried_first(hub, tmp_path):
-    """The ViT: no way to the bucket, two copies that are not the published file, then BLIP-2's own."""
-    hub.repos = {name: {"eva_vit_g.pth": b"something else" * 100} for name in ("catid/minigpt4", "lainxx/eva_vit_g")}
-    hub.repos["Salesforce/blip2-itm-vit-g"] = {"model.safetensors": b"blip-2" * 1000, "config.json": b"{}"}
+    """The ViT: no way to the bucket, two copies that are not the published
+    file, then BLIP-2's own.
+    """
+    hub.repos = {
+        name: {"eva_vit_g.pth": b"something else" * 100}
+        for name in ("catid/minigpt4", "lainxx/eva_vit_g")
+    }
+    hub.repos["Salesforce/blip2-itm-vit-g"] = {
+        "model.safetensors": b"blip-2" * 1000,
+        "config.json": b"{}",
+    }
     code, rows, said = seed(hub, tmp_path, "models", "pull", "vit-g")
     assert code == 0
     assert rows[0]["source"] == "Salesforce/blip2-itm-vit-g@main"
     assert ("CONNECT", "storage.googleapis.com:443", None) in hub.log
-    places = [said.index(name) for name in ("storage.googleapis.com", "catid/minigpt4", "lainxx/eva_vit_g")]
+    places = [
+        said.index(name)
+        for name in ("storage.googleapis.com", "catid/minigpt4", "lainxx/eva_vit_g")
+    ]
     assert places == sorted(places)
     assert said.count("99d2bb36c6b52c94fe6e2e12373afb27de57ae81378c3d8c53bf0e83b0f4275f") == 2
 
@@ -99,7 +134,8 @@ def test_connection_that_breaks_is_continued_by_the_client(hub, tmp_path):
     hub.cut = {"seed_quantizer.pt": [11_000_000]}
     code, rows, _ = seed(hub, tmp_path, "models", "pull", "quantizer")
     assert (code, Path(rows[0]["path"]).read_bytes() == content) == (0, True)
-    assert hub.ranges("seed_quantizer.pt") == [None, f"bytes={10 << 20}-"]  # the client writes blocks of 10 MiB
+    # the client writes blocks of 10 MiB
+    assert hub.ranges("seed_quantizer.pt") == [None, f"bytes={10 << 20}-"]
 
 
 def test_download_that_was_killed_is_continued_by_the_next_process(hub, tmp_path):
@@ -107,7 +143,9 @@ def test_download_that_was_killed_is_continued_by_the_next_process(hub, tmp_path
     hub.repos[QUANTIZER_SOURCES[0]] = {"seed_quantizer.pt": content}
     hub.stall = {"seed_quantizer.pt"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "seedcli", "models", "pull", "quantizer"], env=environment(hub, tmp_path), stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "seedcli", "models", "pull", "quantizer"],
+        env=environment(hub, tmp_path),
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 90
     while not any(partial.stat().st_size >= 10 << 20 for partial in tmp_path.rglob("*.partial")):
@@ -126,7 +164,13 @@ def test_download_that_was_killed_is_continued_by_the_next_process(hub, tmp_path
 def test_offline_says_what_was_tried_and_how_to_do_it_by_hand(hub, tmp_path):
     code, rows, said = seed(hub, tmp_path, "models", "pull", "seed-2", HF_HUB_OFFLINE="1")
     assert (code, rows, hub.log) == (3, [], [])
-    for words in ("HF_HUB_OFFLINE", "storage.googleapis.com", "catid/minigpt4", "Salesforce/blip2-itm-vit-g", "put eva_vit_g.pth beside"):
+    for words in (
+        "HF_HUB_OFFLINE",
+        "storage.googleapis.com",
+        "catid/minigpt4",
+        "Salesforce/blip2-itm-vit-g",
+        "put eva_vit_g.pth beside",
+    ):
         assert words in said
 
 
@@ -137,15 +181,23 @@ def test_small_unclip_is_refused_by_its_width_and_the_next_source_taken(hub, tmp
             "image_normalizer/config.json": {"embedding_dim": width},
             "unet/config.json": {"projection_class_embeddings_input_dim": 2 * width},
         }
-        weights = {"unet/diffusion_pytorch_model.safetensors": os.urandom(1000), "unet/diffusion_pytorch_model.fp16.bin": b"not wanted"}
+        weights = {
+            "unet/diffusion_pytorch_model.safetensors": os.urandom(1000),
+            "unet/diffusion_pytorch_model.fp16.bin": b"not wanted",
+        }
         return {name: json.dumps(facts).encode() for name, facts in files.items()} | weights
 
-    hub.repos = {"sd2-community/stable-diffusion-2-1-unclip": pipeline(768), "radames/stable-diffusion-2-1-unclip-img2img": pipeline(1024)}
+    hub.repos = {
+        "sd2-community/stable-diffusion-2-1-unclip": pipeline(768),
+        "radames/stable-diffusion-2-1-unclip-img2img": pipeline(1024),
+    }
     code, rows, said = seed(hub, tmp_path, "models", "pull", "unclip")
     assert code == 0
     assert rows[0]["source"].startswith("radames/")
     assert "width 768" in said
-    assert not any(path.startswith("/storage/sd2-community") for _, path, _ in hub.log), "refused before its weights are downloaded"
+    assert not any(path.startswith("/storage/sd2-community") for _, path, _ in hub.log), (
+        "refused before its weights are downloaded"
+    )
     assert (Path(rows[0]["path"]) / "unet" / "diffusion_pytorch_model.safetensors").is_file()
     assert not (Path(rows[0]["path"]) / "unet" / "diffusion_pytorch_model.fp16.bin").exists()
 

@@ -13,7 +13,13 @@ import torch
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.digest import stored_digest
-from seedcli.models.weights.load import check_decoder, describe, find_decoder, find_vocab, load_seed_tokenizer
+from seedcli.models.weights.load import (
+    check_decoder,
+    describe,
+    find_decoder,
+    find_vocab,
+    load_seed_tokenizer,
+)
 from seedcli.models.weights.locate import ModelFiles, locate
 from seedcli.models.weights.published import PRESET_ROLES, PRESET_TITLES, ROLES
 
@@ -31,7 +37,10 @@ def test_every_role_has_sources_with_honest_facts():
 
 
 def test_listing_models_imports_no_torch():
-    script = "import sys; from seedcli.workflows.models import list_models; rows = list_models(); print('torch' in sys.modules, len(rows))"
+    script = (
+        "import sys; from seedcli.workflows.models import list_models; rows = list_models(); "
+        "print('torch' in sys.modules, len(rows))"
+    )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split()[0] == "False"
 
@@ -39,7 +48,10 @@ def test_listing_models_imports_no_torch():
 def test_folder_layouts_are_told_apart(tiny_tokenizer_folder, released_folder):
     assert not locate(str(tiny_tokenizer_folder)).released
     assert locate(str(released_folder)).released
-    assert [path.name for path in locate(str(released_folder)).weights] == ["eva_vit_g.pth", "seed_quantizer.pt"]
+    assert [path.name for path in locate(str(released_folder)).weights] == [
+        "eva_vit_g.pth",
+        "seed_quantizer.pt",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +86,10 @@ def test_sizes_that_nobody_described_are_refused_by_name(tmp_path, released_fold
     assert "seed_tokenizer.json" in caught.value.remedy
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"config": 3}', '{"format_version": 99}', '{"config": {"name": "x", "colour": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"config": 3}', '{"format_version": 99}', '{"config": {"name": "x", "colour": 1}}'],
+)
 def test_broken_description_is_refused(tmp_path, tiny_tokenizer_folder, content):
     (tmp_path / "model.safetensors").symlink_to(tiny_tokenizer_folder / "model.safetensors")
     (tmp_path / "seed_tokenizer.json").write_text(content)
@@ -82,7 +97,9 @@ def test_broken_description_is_refused(tmp_path, tiny_tokenizer_folder, content)
         load_seed_tokenizer(str(tmp_path))
 
 
-def test_digest_of_released_files_is_computed_once_and_anew_when_they_change(tmp_path, released_folder):
+def test_digest_of_released_files_is_computed_once_and_anew_when_they_change(
+    tmp_path, released_folder
+):
     for path in released_folder.iterdir():
         if path.name != "seed_fingerprint.json":
             (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -99,7 +116,9 @@ def test_digest_of_released_files_is_computed_once_and_anew_when_they_change(tmp
     assert load_seed_tokenizer(str(tmp_path)).fingerprint != first
 
 
-def test_folder_that_cannot_be_written_keeps_its_digest_in_the_cache(tmp_path, released_folder, monkeypatch):
+def test_folder_that_cannot_be_written_keeps_its_digest_in_the_cache(
+    tmp_path, released_folder, monkeypatch
+):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "weights"
     (folder / "seed_fingerprint.json").mkdir(parents=True)  # stops root too
@@ -111,11 +130,18 @@ def test_folder_that_cannot_be_written_keeps_its_digest_in_the_cache(tmp_path, r
     assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
 
 
-def test_files_outside_a_folder_keep_their_digest_in_the_cache(tmp_path, released_folder, monkeypatch):
+def test_files_outside_a_folder_keep_their_digest_in_the_cache(
+    tmp_path, released_folder, monkeypatch
+):
     from seedcli.models.weights.digest import store_digest
 
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    files = ModelFiles("seed-2", None, (released_folder / "eva_vit_g.pth", released_folder / "seed_quantizer.pt"), described=False)
+    files = ModelFiles(
+        "seed-2",
+        None,
+        (released_folder / "eva_vit_g.pth", released_folder / "seed_quantizer.pt"),
+        described=False,
+    )
     store_digest(files, "d" * 64, "f" * 16)
     assert stored_digest(files) == "d" * 64
     assert len(list(tmp_path.rglob("*.json"))) == 1
@@ -136,7 +162,9 @@ def test_decoder_of_another_width_is_refused(tiny_decoder_folder, tmp_path):
     with pytest.raises(DataError, match=r"width 64.*makes 1024") as caught:
         check_decoder(tiny_decoder_folder, 1024)
     assert "unclip-small" in caught.value.remedy
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "StableDiffusionPipeline"})
+    )
     with pytest.raises(DataError):
         check_decoder(tmp_path, 64)
 

@@ -28,20 +28,32 @@ def results(tmp_path):
     metrics = {"i2t_r10": 35.03, "t2i_r10": 34.7, "r_mean": 23.0}
     for split, num in (("unseen", 177), ("vendor", 153)):
         write(
-            tmp_path, f"codes-{split}", benchmark="retrieval", split=split, feature="codes", num_images=num, metrics=metrics,
+            tmp_path, f"codes-{split}", benchmark="retrieval", split=split, feature="codes",
+            num_images=num, metrics=metrics,
             intervals={"i2t_r10": [28.2, 41.8]}, chance={"i2t_r10": 5.6, "t2i_r10": 5.7},
         )  # fmt: skip
     write(
-        tmp_path, "prefix", benchmark="ablation", model="causal: seed-nano", settings={"part": "prefix"}, metrics={"causal_mean_8": 61.0},
+        tmp_path, "prefix", benchmark="ablation", model="causal: seed-nano",
+        settings={"part": "prefix"}, metrics={"causal_mean_8": 61.0},
         models={"causal": {"name": "seed-nano", "tokenizer": "seed-nano", "fingerprint": "f"}},
     )  # fmt: skip
-    write(tmp_path, "vqa", benchmark="vqa", metrics={"accuracy": 71.5}, majority={"accuracy": 44.0}, num_images=500)
+    write(
+        tmp_path,
+        "vqa",
+        benchmark="vqa",
+        metrics={"accuracy": 71.5},
+        majority={"accuracy": 44.0},
+        num_images=500,
+    )
     write(tmp_path, "other", benchmark="caption", model="mine", metrics={"cider": 99.0})
     (tmp_path / "nano-report.json").write_text(
         json.dumps(
             {
                 "split": "unseen",
-                "nearest_is_right": {"codes": {"top1": 65.5, "top5": 96.0}, "true_embedding": {"top1": 84.2, "top5": 98.3}},
+                "nearest_is_right": {
+                    "codes": {"top1": 65.5, "top5": 96.0},
+                    "true_embedding": {"top1": 84.2, "top5": 98.3},
+                },
                 "chance_top1": 0.56,
                 "codebook_usage": 93.9,
             }
@@ -49,9 +61,22 @@ def results(tmp_path):
     )
     share = {"top1": 50.0, "top5": 70.0, "num": 10, "chance": {"top1": 0.6, "top5": 2.8}}
     nearer = "nearer_to_target_than_to_source"
-    edit = {"top1": 33.3, "top5": 60.0, nearer: 80.0, "num": 20, "chance": {"top1": 0.2, "top5": 1.0, nearer: 50.0}}
-    tasks = {"describe": share, "draw": share, "draw_then_edit": {"num": 0}, "edit": {"tone": edit, "colour": edit | {"num": 2}}}
-    (tmp_path / "nano-llm-report.json").write_text(json.dumps({"scores": {"vendor": tasks, "unseen": tasks}, "valid_answers": 99.5}))
+    edit = {
+        "top1": 33.3,
+        "top5": 60.0,
+        nearer: 80.0,
+        "num": 20,
+        "chance": {"top1": 0.2, "top5": 1.0, nearer: 50.0},
+    }
+    tasks = {
+        "describe": share,
+        "draw": share,
+        "draw_then_edit": {"num": 0},
+        "edit": {"tone": edit, "colour": edit | {"num": 2}},
+    }
+    (tmp_path / "nano-llm-report.json").write_text(
+        json.dumps({"scores": {"vendor": tasks, "unseen": tasks}, "valid_answers": 99.5})
+    )
     return tmp_path
 
 
@@ -59,20 +84,42 @@ def test_one_table_of_what_is_there(results):
     reporter = Hearing()
     lines = run(results, reporter=reporter).splitlines()
     assert lines[0] == (
-        "|  | emoji never seen (`unseen`, 177) | known emoji in a drawing never seen (`vendor`, 153) | chance, or without a look |"
+        "|  | emoji never seen (`unseen`, 177) | known emoji in a drawing never seen (`vendor`, "
+        "153) | chance, or without a look |"
     )
-    assert "| picture -> caption, R@10, codes | 35.0 (28.2 to 41.8) | 35.0 (28.2 to 41.8) | 5.6 / 5.6 |" in lines
+    assert (
+        "| picture -> caption, R@10, codes | 35.0 (28.2 to 41.8) | 35.0 (28.2 to "
+        "41.8) | 5.6 / 5.6 |"
+    ) in lines
     assert "| caption -> picture, R@10, codes | 34.7 | 34.7 | 5.7 / 5.7 |" in lines
     assert "| the same from the first 8 codes | 61.0 | - |  |" in lines
     assert "| questions about a picture, right answers, % | 71.5 | - | 44.0 |" in lines
-    assert "| picture from codes: its nearest original is its own, top 1, % | 65.5 | - | 0.6 |" in lines
+    assert (
+        "| picture from codes: its nearest original is its own, top 1, % | 65.5 | - | 0.6 |"
+        in lines
+    )
     assert "| codes of the codebook in use, % | 93.9 | - |  |" in lines
-    assert "| drawn picture is nearest to what was asked for, top 5, % | 70.0 | 70.0 | 2.8 / 2.8 |" in lines
-    assert "| picture changed as told (tone): nearest to the right one, % | 33.3 | 33.3 | 0.2 / 0.2 |" in lines
-    assert "| picture changed as told (tone): nearer to the right one than to the old one, % | 80.0 | 80.0 | 50.0 / 50.0 |" in lines
-    assert not any("CIDEr" in line or "colour" in line or "causal embeddings" in line or "then changed" in line for line in lines)
+    assert (
+        "| drawn picture is nearest to what was asked for, top 5, % | 70.0 | 70.0 | 2.8 / 2.8 |"
+        in lines
+    )
+    assert (
+        "| picture changed as told (tone): nearest to the right one, % | 33.3 | 33.3 | 0.2 / 0.2 |"
+        in lines
+    )
+    assert (
+        "| picture changed as told (tone): nearer to the right one than to the old one, % | 80.0 | "
+        "80.0 | 50.0 / 50.0 |"
+    ) in lines
+    assert not any(
+        "CIDEr" in line or "colour" in line or "causal embeddings" in line or "then changed" in line
+        for line in lines
+    )
     assert {line.count("|") for line in lines} == {5}
-    assert "not measured: seed eval caption --dataset emoji --split vendor --model seed-nano" in reporter.notes
+    assert (
+        "not measured: seed eval caption --dataset emoji --split vendor --model seed-nano"
+        in reporter.notes
+    )
     assert len(reporter.notes) == len(set(reporter.notes))
 
 

@@ -1,4 +1,6 @@
-"""Stage II on tiny weights: starts, the two rules, revival, collapse, prefixes, cached features, exact resume."""
+"""Stage II on tiny weights: starts, the two rules, revival, collapse, prefixes, cached
+features, exact resume.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,13 @@ import torch
 from seedcli.data.mixtures.pairs import Mixture, Pair
 from seedcli.errors import NumericalError
 from seedcli.models.weights.load import load_seed_tokenizer
-from seedcli.recipe.tokenizer import CodebookLearningSection, CodebookLossSection, OptimizationSection, ParallelSection, RunSection
+from seedcli.recipe.tokenizer import (
+    CodebookLearningSection,
+    CodebookLossSection,
+    OptimizationSection,
+    ParallelSection,
+    RunSection,
+)
 from seedcli.training.loop import train
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.codebook import CodebookStage
@@ -36,7 +44,9 @@ LOSSES = {
 
 
 class Wandering:
-    """Features that are a pure function of the step, with more structure than the tiny codebook has codes."""
+    """Features that are a pure function of the step, with more structure than the
+    tiny codebook has codes.
+    """
 
     def prepare(self) -> None:
         pass
@@ -44,7 +54,10 @@ class Wandering:
     def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed(step)
         causal_embeddings = torch.randn(batch_size, 32, 96, generator=generator)
-        return {"causal_embeddings": causal_embeddings[rows], "target_embeddings": causal_embeddings[rows].mean(1)[:, :64]}
+        return {
+            "causal_embeddings": causal_embeddings[rows],
+            "target_embeddings": causal_embeddings[rows].mean(1)[:, :64],
+        }
 
     def features(self, batch):
         return batch["causal_embeddings"], batch["target_embeddings"]
@@ -52,7 +65,9 @@ class Wandering:
 
 def build(folder: Path, *, features=None, learning=None, losses=None, saved=None) -> CodebookStage:
     tokenizer = load_seed_tokenizer(str(folder), text_branch=True)
-    tokenizer.load_state_dict({name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}, assign=True)
+    tokenizer.load_state_dict(
+        {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}, assign=True
+    )
     torch.manual_seed(0)
     stage = CodebookStage(
         tokenizer,
@@ -70,20 +85,29 @@ def build(folder: Path, *, features=None, learning=None, losses=None, saved=None
 def test_only_codebook_and_decoder_train_and_nothing_frozen_gets_a_gradient(tiny_tokenizer_folder):
     stage = build(tiny_tokenizer_folder, learning={"rule": "gradient"})
     stage.losses(stage.batch(0))["loss"].backward()
-    names = {name.split(".")[1] for name, parameter in stage.model.named_parameters() if parameter.grad is not None}
+    names = {
+        name.split(".")[1]
+        for name, parameter in stage.model.named_parameters()
+        if parameter.grad is not None
+    }
     assert names == {"codebook", "decoder"}
     assert all(parameter.grad is None for parameter in stage.model.tokenizer.qformer.parameters())
 
 
 @torch.no_grad()
 def test_k_means_starts_at_centres_of_code_inputs(tiny_tokenizer_folder):
-    stage = build(tiny_tokenizer_folder, learning={"start_vectors": 64})  # as many as codes: each is a centre
+    # as many as codes: each is a centre
+    stage = build(tiny_tokenizer_folder, learning={"start_vectors": 64})
     codebook = stage.model.tokenizer.codebook
     code_inputs = codebook.code_inputs(stage.batch(0)["causal_embeddings"]).flatten(0, 1)[:64]
     distances = (code_inputs[:, None] - codebook.embedding).norm(dim=-1)
     assert float(distances.min(1).values.max()) < 1e-4
-    uniform = build(tiny_tokenizer_folder, learning={"start": "uniform"}).model.tokenizer.codebook.embedding
-    assert float(uniform.abs().max()) <= 1 / 64 and float(uniform.std()) == pytest.approx(1 / 64 / 3**0.5, rel=0.05)
+    uniform = build(
+        tiny_tokenizer_folder, learning={"start": "uniform"}
+    ).model.tokenizer.codebook.embedding
+    assert float(uniform.abs().max()) <= 1 / 64 and float(uniform.std()) == pytest.approx(
+        1 / 64 / 3**0.5, rel=0.05
+    )
 
 
 def test_ema_moves_codes_to_the_mean_of_their_inputs(tiny_tokenizer_folder):
@@ -94,7 +118,9 @@ def test_ema_moves_codes_to_the_mean_of_their_inputs(tiny_tokenizer_folder):
     stage.losses(stage.batch(1))  # takes the averages over
     for code in codes.unique().tolist():
         mean = code_inputs[codes == code].mean(0)
-        torch.testing.assert_close(stage.model.tokenizer.codebook.embedding[code], mean, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            stage.model.tokenizer.codebook.embedding[code], mean, atol=1e-5, rtol=0
+        )
 
 
 def test_dead_codes_are_revived_at_code_inputs(tiny_tokenizer_folder):
@@ -109,7 +135,10 @@ def test_dead_codes_are_revived_at_code_inputs(tiny_tokenizer_folder):
 
 
 def test_a_collapsed_codebook_is_an_error_with_advice(tiny_tokenizer_folder):
-    stage = build(tiny_tokenizer_folder, learning={"rule": "gradient", "start": "uniform", "collapse_perplexity": 0.2})
+    stage = build(
+        tiny_tokenizer_folder,
+        learning={"rule": "gradient", "start": "uniform", "collapse_perplexity": 0.2},
+    )
     with torch.no_grad():
         stage.model.tokenizer.codebook.embedding[2:] = 1e3
     stage.losses(stage.batch(0))
@@ -125,8 +154,13 @@ def test_health_figures(tiny_tokenizer_folder):
     counts = torch.bincount(stage._last[1].flatten(), minlength=64).double()
     shares = counts / counts.sum()
     assert health["codebook_usage"] == pytest.approx(float((counts > 0).double().mean()))
-    assert health["codebook_perplexity"] == pytest.approx(float(torch.special.entr(shares).sum().exp()), rel=1e-4)
-    assert len(health["position_entropy_bits"]) == 32 and max(health["position_entropy_bits"]) <= 3.01  # 8 pictures hold 3 bits
+    assert health["codebook_perplexity"] == pytest.approx(
+        float(torch.special.entr(shares).sum().exp()), rel=1e-4
+    )
+    # 8 pictures hold 3 bits
+    assert (
+        len(health["position_entropy_bits"]) == 32 and max(health["position_entropy_bits"]) <= 3.01
+    )
 
 
 def test_prefixes_replace_only_the_tail_by_the_position_mean(tiny_tokenizer_folder):
@@ -158,7 +192,9 @@ class Coloured:
         return Pair(file.getvalue(), str(index))
 
 
-def test_cached_features_equal_streamed_ones_and_are_written_once(tiny_tokenizer_folder, tmp_path, tiny_config):
+def test_cached_features_equal_streamed_ones_and_are_written_once(
+    tiny_tokenizer_folder, tmp_path, tiny_config
+):
     tokenizer = load_seed_tokenizer(str(tiny_tokenizer_folder))
     calls = []
 
@@ -175,15 +211,28 @@ def test_cached_features_equal_streamed_ones_and_are_written_once(tiny_tokenizer
     assert calls == [6, 6, 4] and cached.size_bytes > 16 * 32 * 96 * 2
     CachedFeatures(frozen, pairs, **settings).prepare()
     assert len(calls) == 3
-    one_pass = torch.cat([cached.batch(step, batch_size=4, rows=slice(0, 4))["causal_embeddings"] for step in range(4)])
+    one_pass = torch.cat(
+        [
+            cached.batch(step, batch_size=4, rows=slice(0, 4))["causal_embeddings"]
+            for step in range(4)
+        ]
+    )
     streamed = StreamedFeatures(frozen, pairs)
-    fresh = torch.cat([streamed.features(streamed.batch(step, batch_size=4, rows=slice(0, 4)))[0] for step in range(4)])
+    fresh = torch.cat(
+        [
+            streamed.features(streamed.batch(step, batch_size=4, rows=slice(0, 4)))[0]
+            for step in range(4)
+        ]
+    )
     order = torch.cdist(one_pass.flatten(1), fresh.flatten(1)).argmin(1)
     assert sorted(order.tolist()) == list(range(16))
-    torch.testing.assert_close(one_pass, fresh[order], atol=2e-3, rtol=1e-3)  # stored in half precision
+    # stored in half precision
+    torch.testing.assert_close(one_pass, fresh[order], atol=2e-3, rtol=1e-3)
 
 
-def test_an_interrupted_cache_goes_on_where_it_stopped(tiny_tokenizer_folder, tmp_path, tiny_config):
+def test_an_interrupted_cache_goes_on_where_it_stopped(
+    tiny_tokenizer_folder, tmp_path, tiny_config
+):
     pairs = Mixture([(Coloured(), 1.0)], seed=1, preprocess=tiny_config.preprocess.codes)
     calls = []
 
@@ -215,11 +264,21 @@ def test_resume_is_exact(tiny_tokenizer_folder, tmp_path, rule):
         gradient_clip=1.0,
     )
     run = RunSection(checkpoint_every_steps=3, log_every_steps=1)
-    settings = {"seed": 3, "optimization": optimization, "parallel": ParallelSection(device="cpu"), "run": run}
+    settings = {
+        "seed": 3,
+        "optimization": optimization,
+        "parallel": ParallelSection(device="cpu"),
+        "run": run,
+    }
 
     def trained(folder: Path, *, stop_after: int | None = None, resume: bool = False):
         saved = []
-        stage = build(tiny_tokenizer_folder, learning={"rule": rule}, losses={"prefix_share": 0.3}, saved=saved)
+        stage = build(
+            tiny_tokenizer_folder,
+            learning={"rule": rule},
+            losses={"prefix_share": 0.3},
+            saved=saved,
+        )
         if stop_after is not None:
             after_step = stage.after_step
 

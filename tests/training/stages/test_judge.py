@@ -28,7 +28,10 @@ def test_a_trained_judge_scores_pictures_and_words(tmp_path):
     result = run(load_recipe("nano-judge", TINY, command="train-tokenizer"), tmp_path)
     judge = load_judge(result["model"])
     pictures = [open_image(picture.image) for picture in read_emoji("unseen")[:5]]
-    images, texts = judge.image_features(pictures, batch_size=2), judge.text_features(["a dog", "a very " * 40])
+    images, texts = (
+        judge.image_features(pictures, batch_size=2),
+        judge.text_features(["a dog", "a very " * 40]),
+    )
     assert images.shape == (5, 16) and texts.shape == (2, 16)
     torch.testing.assert_close(images.norm(dim=1), torch.ones(5))
     torch.testing.assert_close(images, judge.image_features(pictures), atol=1e-5, rtol=0)

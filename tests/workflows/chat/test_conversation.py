@@ -1,4 +1,6 @@
-"""Conversations: what the model is asked, what comes back, what is remembered, what is written down."""
+"""Conversations: what the model is asked, what comes back, what is
+remembered, what is written down.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,11 @@ class Hearing(Reporter):
 def talk(tiny_llm, tmp_path):
     def start(reporter=None, **changes) -> Conversation:
         sampling = BASE | changes.pop("sampling", {})
-        settings = ChatSettings(sampling=sampling, pictures=PictureSettings(output=tmp_path / "out", steps=2, device="cpu"), **changes)
+        settings = ChatSettings(
+            sampling=sampling,
+            pictures=PictureSettings(output=tmp_path / "out", steps=2, device="cpu"),
+            **changes,
+        )
         return Conversation(tiny_llm, settings, reporter=reporter)
 
     return start
@@ -51,14 +57,22 @@ def talk(tiny_llm, tmp_path):
 def picture(tmp_path) -> Path:
     path = tmp_path / "picture.png"
     generator = torch.Generator().manual_seed(5)
-    Image.fromarray(torch.randint(0, 256, (40, 30, 3), generator=generator, dtype=torch.uint8).numpy()).save(path)
+    Image.fromarray(
+        torch.randint(0, 256, (40, 30, 3), generator=generator, dtype=torch.uint8).numpy()
+    ).save(path)
     return path
 
 
-def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_sees(talk, tiny_llm, picture, monkeypatch) -> None:
+def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_sees(
+    talk, tiny_llm, picture, monkeypatch
+) -> None:
     prompts = []
     generate = tiny_llm.generate
-    monkeypatch.setattr(tiny_llm, "generate", lambda asked, *rest, **options: prompts.extend(asked) or generate(asked, *rest, **options))
+    monkeypatch.setattr(
+        tiny_llm,
+        "generate",
+        lambda asked, *rest, **options: prompts.extend(asked) or generate(asked, *rest, **options),
+    )
     conversation = talk()
     shown = conversation.attach(picture)
     first = conversation.say("draw it again", draw=True)
@@ -66,7 +80,9 @@ def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_se
     facts = read_picture_facts(Path(first.images[0]))
     assert facts["codes"] == first.codes[0] and facts["steps"] == 2 and facts["seed"] == 0
     second = conversation.say("now in red", draw=True)
-    assert [Path(path).name for path in first.images + second.images] == [f"{n}.png" for n in range(len(first.images + second.images))]
+    assert [Path(path).name for path in first.images + second.images] == [
+        f"{n}.png" for n in range(len(first.images + second.images))
+    ]
 
     assert conversation.messages[0].segments == (shown, "draw it again")
     document = conversation_template("vicuna").render(conversation.messages)
@@ -78,19 +94,31 @@ def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_se
 def test_words_and_pictures_are_heard_in_their_order(talk) -> None:
     heard = []
     turn = talk(words_first=True, sampling={"max_new_tokens": 80}).say(
-        "a cat", draw=True, on_text=heard.append, on_picture=lambda path, codes: heard.append((str(path), list(codes)))
+        "a cat",
+        draw=True,
+        on_text=heard.append,
+        on_picture=lambda path, codes: heard.append((str(path), list(codes))),
     )
-    assert [each for each in heard if isinstance(each, tuple)] == list(zip(turn.images, turn.codes, strict=True))
-    assert "".join(each if isinstance(each, str) else "<image>" for each in heard).replace(" ", "") == turn.text.replace(" ", "")
+    assert [each for each in heard if isinstance(each, tuple)] == list(
+        zip(turn.images, turn.codes, strict=True)
+    )
+    assert "".join(each if isinstance(each, str) else "<image>" for each in heard).replace(
+        " ", ""
+    ) == turn.text.replace(" ", "")
     heard.clear()
-    beams = talk(sampling={"num_beams": 2, "temperature": 0}).say("a cat", draw=True, on_picture=lambda path, codes: heard.append(path))
+    beams = talk(sampling={"num_beams": 2, "temperature": 0}).say(
+        "a cat", draw=True, on_picture=lambda path, codes: heard.append(path)
+    )
     assert len(heard) == len(beams.images) >= 1
 
 
 def test_the_seed_decides_an_answer_and_its_pictures(talk, tmp_path) -> None:
     def answers(conversation) -> list:
         turns = [conversation.say(text, draw=True) for text in ("a dog", "the red bus")]
-        return [(turn.text, turn.codes, [Path(path).read_bytes() for path in turn.images]) for turn in turns]
+        return [
+            (turn.text, turn.codes, [Path(path).read_bytes() for path in turn.images])
+            for turn in turns
+        ]
 
     first = answers(talk())
     assert answers(talk()) == first
@@ -105,7 +133,13 @@ def test_marks_say_where_attached_images_stand(talk, picture) -> None:
     conversation = talk(draws=False)
     codes = [conversation.attach(picture), conversation.attach(picture)]
     conversation.say("this <image> and that <image>, blended", draw=True)
-    assert conversation.messages[0].segments == ("this ", codes[0], " and that ", codes[1], ", blended")
+    assert conversation.messages[0].segments == (
+        "this ",
+        codes[0],
+        " and that ",
+        codes[1],
+        ", blended",
+    )
     conversation.attach(picture)
     with pytest.raises(UsageError, match="says <image> 2 times, 1 images are attached"):
         conversation.say("<image> <image>")
@@ -127,7 +161,10 @@ def test_a_turn_that_fails_was_never_said(talk, picture, tmp_path) -> None:
     assert conversation.messages == []
     (tmp_path / "out").unlink()
     conversation.say("a dog", draw=True)
-    assert conversation.messages[0].segments[-1] == "a dog" and len(conversation.messages[0].segments) == 2
+    assert (
+        conversation.messages[0].segments[-1] == "a dog"
+        and len(conversation.messages[0].segments) == 2
+    )
     with pytest.raises(UsageError, match="words hold image tokens"):
         conversation.say("<img_00001>")
 
@@ -139,7 +176,11 @@ def test_another_answer_takes_the_place_of_the_last(talk, picture, monkeypatch) 
     first = conversation.say("a dog", draw=True)
     asked, seed = conversation.messages[2], conversation.next_seed
     second = conversation.again()
-    assert len(second.codes) == 1 and second.codes != first.codes and conversation.next_seed == seed + 1
+    assert (
+        len(second.codes) == 1
+        and second.codes != first.codes
+        and conversation.next_seed == seed + 1
+    )
     assert len(conversation.messages) == 4 and conversation.messages[2] is asked
     assert list(conversation.messages[3].segments[0]) == second.codes[0]
 
@@ -180,7 +221,9 @@ def test_the_oldest_turns_are_forgotten_when_the_context_is_full(talk, tiny_llm)
         conversation.say("the red bus waits near the bridge " * 30)
 
 
-def test_transcripts_are_json_lines_that_are_replaced_when_saved_again(talk, picture, tmp_path) -> None:
+def test_transcripts_are_json_lines_that_are_replaced_when_saved_again(
+    talk, picture, tmp_path
+) -> None:
     path = tmp_path / "talks.jsonl"
     conversation = talk(draws=False)
     with pytest.raises(UsageError, match="nothing was said"):
@@ -196,15 +239,21 @@ def test_transcripts_are_json_lines_that_are_replaced_when_saved_again(talk, pic
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [len(row["messages"]) for row in rows] == [4, 2]
     for row in rows:
-        assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * (len(row["messages"]) // 2)
-        assert sum(message["content"].count("<image>") for message in row["messages"]) == len(row["images"])
+        assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * (
+            len(row["messages"]) // 2
+        )
+        assert sum(message["content"].count("<image>") for message in row["messages"]) == len(
+            row["images"]
+        )
         assert all(len(image) == 32 for image in row["images"])
     path.write_text("no json")
     with pytest.raises(DataError, match="is no file of JSON lines"):
         conversation.save(path)
 
 
-def test_saved_conversations_are_built_into_shards_as_they_were_said(talk, tiny_llm, picture, tmp_path) -> None:
+def test_saved_conversations_are_built_into_shards_as_they_were_said(
+    talk, tiny_llm, picture, tmp_path
+) -> None:
     said = []
     for words in ("a dog", "a bus"):
         conversation = talk(draws=False)
@@ -213,7 +262,10 @@ def test_saved_conversations_are_built_into_shards_as_they_were_said(talk, tiny_
         conversation.save(tmp_path / "talks.jsonl")
         said.append(tuple(conversation.messages))
     request = BuildRequest(
-        format="messages", inputs=(str(tmp_path / "talks.jsonl"),), output=tmp_path / "tokens", model=tiny_llm.facts.visual_tokenizer
+        format="messages",
+        inputs=(str(tmp_path / "talks.jsonl"),),
+        output=tmp_path / "tokens",
+        model=tiny_llm.facts.visual_tokenizer,
     )
     assert build_documents.run(request).rows == 2
     assert [row.messages for row in open_shards([request.output])] == said
@@ -233,16 +285,22 @@ def test_pictures_move_away_from_negative_codes(talk, tmp_path) -> None:
         talk(negative=str(tmp_path / "negative.jsonl"))
 
 
-def test_a_visual_tokenizer_of_other_codes_is_refused_unless_the_user_names_it(tiny_llm_folder, tiny_model_folder, tmp_path) -> None:
+def test_a_visual_tokenizer_of_other_codes_is_refused_unless_the_user_names_it(
+    tiny_llm_folder, tiny_model_folder, tmp_path
+) -> None:
     folder = tmp_path / "llm"
     shutil.copytree(tiny_llm_folder, folder)
     facts = json.loads((folder / "seed.json").read_text())
-    (folder / "seed.json").write_text(json.dumps(facts | {"visual_fingerprint": "feedfeedfeedfeed"}))
+    (folder / "seed.json").write_text(
+        json.dumps(facts | {"visual_fingerprint": "feedfeedfeedfeed"})
+    )
     settings = ChatSettings(model=str(folder), device="cpu")
     with pytest.raises(DataError, match="trained on codes of fingerprint feedfeedfeedfeed"):
         open_conversation(settings)
     reporter = Hearing()
-    open_conversation(dataclasses.replace(settings, tokenizer=str(tiny_model_folder)), reporter=reporter)
+    open_conversation(
+        dataclasses.replace(settings, tokenizer=str(tiny_model_folder)), reporter=reporter
+    )
     assert any("feedfeedfeedfeed" in text for text in reporter.heard)
     with pytest.raises(DataError, match="64 code tokens|speaks images of 32 codes out of 64"):
         open_conversation(dataclasses.replace(settings, tokenizer="seed-nano"))
@@ -253,7 +311,10 @@ def test_a_model_that_was_taught_no_conversations_says_so(tiny_llm) -> None:
     untaught = type(tiny_llm)(tiny_llm.model, tiny_llm.text_tokenizer, tiny_llm.vocabulary, facts)
     with pytest.raises(UsageError, match="was not taught conversations"):
         Conversation(untaught, ChatSettings())
-    assert Conversation(untaught, ChatSettings(template="llama-2", draws=False)).say("a dog").text is not None
+    assert (
+        Conversation(untaught, ChatSettings(template="llama-2", draws=False)).say("a dog").text
+        is not None
+    )
 
 
 def test_sampling_is_the_users_then_the_models_then_the_default(tiny_llm) -> None:
@@ -266,7 +327,12 @@ def test_sampling_is_the_users_then_the_models_then_the_default(tiny_llm) -> Non
 
 def test_parts_wait_in_memory_and_work_on_the_device(tiny_llm, picture, tmp_path) -> None:
     reporter = Hearing()
-    pictures = ChatPictures(tiny_llm.facts, PictureSettings(device="cpu", offload=True, output=tmp_path), chosen=False, reporter=reporter)
+    pictures = ChatPictures(
+        tiny_llm.facts,
+        PictureSettings(device="cpu", offload=True, output=tmp_path),
+        chosen=False,
+        reporter=reporter,
+    )
     assert any("computes on the CPU" in text for text in reporter.heard)
     codes = pictures.read(picture)
     assert pictures.draw(codes, 0).is_file()

@@ -1,4 +1,6 @@
-"""The first K codes of an image, completed by a language model: what is kept, what is drawn, what is refused."""
+"""The first K codes of an image, completed by a language model: what is kept, what is
+drawn, what is refused.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ from tests.workflows.detokenize.test_run import Listener, _codes, _lines
 @pytest.fixture
 def settings(tiny_model_folder, tiny_llm_folder):
     def make(**replaced):
-        defaults = {"model": str(tiny_model_folder), "steps": 1, "guidance": 2.0, "batch_size": 2, "codes_only": 8, "fill": "llm"}
+        defaults = {
+            "model": str(tiny_model_folder),
+            "steps": 1,
+            "guidance": 2.0,
+            "batch_size": 2,
+            "codes_only": 8,
+            "fill": "llm",
+        }
         return Settings(**defaults | {"llm": str(tiny_llm_folder)} | replaced)
 
     return make
@@ -39,7 +48,10 @@ def test_the_first_codes_stay_and_rows_do_not_depend_on_each_other(tiny_llm):
     images = [_codes(index) for index in range(3)]
     completed = complete_codes(tiny_llm, images, 8, seeds=[5, 6, 7])
     assert [len(codes) for codes in completed] == [32] * 3
-    assert all(codes[:8] == tuple(image[:8]) and codes != tuple(image) for codes, image in zip(completed, images, strict=True))
+    assert all(
+        codes[:8] == tuple(image[:8]) and codes != tuple(image)
+        for codes, image in zip(completed, images, strict=True)
+    )
     assert complete_codes(tiny_llm, images[1:2], 8, seeds=[6]) == completed[1:2]
     assert complete_codes(tiny_llm, images[1:2], 8, seeds=[60]) != completed[1:2]
     assert complete_codes(tiny_llm, images, 32, seeds=[0] * 3) == [tuple(image) for image in images]
@@ -48,33 +60,48 @@ def test_the_first_codes_stay_and_rows_do_not_depend_on_each_other(tiny_llm):
 
 
 def test_advice_of_the_folder_decides_how_codes_are_chosen(tiny_llm):
-    greedy = dataclasses.replace(tiny_llm.facts, sampling={"temperature": 0.0, "num_beams": 3, "max_new_tokens": 5})
+    greedy = dataclasses.replace(
+        tiny_llm.facts, sampling={"temperature": 0.0, "num_beams": 3, "max_new_tokens": 5}
+    )
     speaker = type(tiny_llm)(tiny_llm.model, tiny_llm.text_tokenizer, tiny_llm.vocabulary, greedy)
-    assert complete_codes(speaker, [_codes()], 4, seeds=[1]) == complete_codes(speaker, [_codes()], 4, seeds=[2])
+    assert complete_codes(speaker, [_codes()], 4, seeds=[1]) == complete_codes(
+        speaker, [_codes()], 4, seeds=[2]
+    )
 
 
 def test_pictures_are_those_of_the_completed_codes(settings, tiny_model_folder, tmp_path):
     listener = Listener()
-    planned = plan([], tmp_path / "out", settings(seed=3), stdin=_lines(_codes(1), _codes(2), _codes(3)))
+    planned = plan(
+        [], tmp_path / "out", settings(seed=3), stdin=_lines(_codes(1), _codes(2), _codes(3))
+    )
     results = list(draw(planned, device="cpu", reporter=listener))
     assert [result["codes"] for result in results] == [_codes(1), _codes(2), _codes(3)]
-    assert {(result["codes_only"], result["fill"], result["llm"], result["trained_with_prefixes"]) for result in results} == {
-        (8, "llm", "tiny-llm", False)
-    }
+    assert {
+        (result["codes_only"], result["fill"], result["llm"], result["trained_with_prefixes"])
+        for result in results
+    } == {(8, "llm", "tiny-llm", False)}
     assert any("tiny-llm completes the first 8 codes" in said for said in listener.said)
     assert any("not trained on prefixes" in said for said in listener.said)
     for number, result in enumerate(results):
         assert result["completed_codes"][:8] == result["codes"][:8]
-        assert read_picture_facts(Path(result["output"]))["completed_codes"] == result["completed_codes"]
+        assert (
+            read_picture_facts(Path(result["output"]))["completed_codes"]
+            == result["completed_codes"]
+        )
         plain = Settings(model=str(tiny_model_folder), steps=1, guidance=2.0, seed=3 + number)
-        [again] = draw(plan([], tmp_path / f"{number}.png", plain, stdin=_lines(result["completed_codes"])), device="cpu")
+        [again] = draw(
+            plan([], tmp_path / f"{number}.png", plain, stdin=_lines(result["completed_codes"])),
+            device="cpu",
+        )
         assert np.abs(pixels(again["output"]) - pixels(result["output"])).max() <= 1
 
 
 def test_a_resumed_run_keeps_what_the_same_model_completed(settings, tiny_llm_folder, tmp_path):
     lines = [_codes(1), _codes(2)]
     before = list(draw(plan([], tmp_path / "out", settings(), stdin=_lines(*lines)), device="cpu"))
-    kept = list(draw(plan([], tmp_path / "out", settings(resume=True), stdin=_lines(*lines)), device="cpu"))
+    kept = list(
+        draw(plan([], tmp_path / "out", settings(resume=True), stdin=_lines(*lines)), device="cpu")
+    )
     assert kept == [result | {"kept": True} for result in before]
     other = tmp_path / "other-llm"
     shutil.copytree(tiny_llm_folder, other)
@@ -84,8 +111,12 @@ def test_a_resumed_run_keeps_what_the_same_model_completed(settings, tiny_llm_fo
         assert not any(picture.kept for picture in planned.pictures), changes
 
 
-def test_the_language_model_beside_the_tokenizer_is_the_default(tiny_model_folder, tiny_llm_folder, tmp_path):
-    with pytest.raises(DataError, match="the language model of .*holds no language model") as caught:
+def test_the_language_model_beside_the_tokenizer_is_the_default(
+    tiny_model_folder, tiny_llm_folder, tmp_path
+):
+    with pytest.raises(
+        DataError, match="the language model of .*holds no language model"
+    ) as caught:
         locate_filling_llm(None, str(tiny_model_folder))
     assert caught.value.remedy.startswith("--llm")
     with pytest.raises(UsageError, match="several") as caught:
@@ -101,9 +132,14 @@ def test_the_language_model_beside_the_tokenizer_is_the_default(tiny_model_folde
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"visual_fingerprint": "f00d"}, "speaks codes of f00d"), ({"num_codes": 512}, "32 codes out of 512, tiny makes 32 out of 64")],
+    [
+        ({"visual_fingerprint": "f00d"}, "speaks codes of f00d"),
+        ({"num_codes": 512}, "32 codes out of 512, tiny makes 32 out of 64"),
+    ],
 )
-def test_a_language_model_of_other_codes_is_refused(settings, tiny_llm_folder, tmp_path, change, says):
+def test_a_language_model_of_other_codes_is_refused(
+    settings, tiny_llm_folder, tmp_path, change, says
+):
     other = tmp_path / "other"
     shutil.copytree(tiny_llm_folder, other)
     facts = json.loads((other / "seed.json").read_text())
@@ -113,23 +149,35 @@ def test_a_language_model_of_other_codes_is_refused(settings, tiny_llm_folder, t
     assert "--llm" in caught.value.remedy
     if "visual_fingerprint" in change:
         listener = Listener()
-        plan([], tmp_path / "out", settings(llm=str(other), force=True), stdin=_lines(_codes()), reporter=listener)
+        plan(
+            [],
+            tmp_path / "out",
+            settings(llm=str(other), force=True),
+            stdin=_lines(_codes()),
+            reporter=listener,
+        )
         assert "f00d" in listener.said[0]
 
 
 def test_bilateral_codes_have_no_prefixes_and_that_is_said(tiny_model_folder):
     facts = describe(str(tiny_model_folder))
-    config = dataclasses.replace(facts.config, qformer=dataclasses.replace(facts.config.qformer, mask="bilateral"))
+    config = dataclasses.replace(
+        facts.config, qformer=dataclasses.replace(facts.config.qformer, mask="bilateral")
+    )
     listener = Listener()
     tokenizer = load_seed_tokenizer(str(tiny_model_folder))
-    prefix_embedding(tokenizer, dataclasses.replace(facts, config=config), 4, llm=None, reporter=listener)
+    prefix_embedding(
+        tokenizer, dataclasses.replace(facts, config=config), 4, llm=None, reporter=listener
+    )
     assert any("bilateral" in said for said in listener.said)
 
 
 def test_completed_codes_come_back_with_their_embeddings(tiny_model_folder, tiny_llm_folder):
     tokenizer = load_seed_tokenizer(str(tiny_model_folder))
     facts = describe(str(tiny_model_folder))
-    embed = prefix_embedding(tokenizer, facts, 4, llm=str(tiny_llm_folder), device="cpu", reporter=Reporter())
+    embed = prefix_embedding(
+        tokenizer, facts, 4, llm=str(tiny_llm_folder), device="cpu", reporter=Reporter()
+    )
     embeddings, completed = embed(torch.tensor([_codes(1), _codes(2)]), [1, 2])
     assert torch.equal(embeddings, tokenizer.decode(completed))
     assert completed[:, :4].tolist() == [_codes(1)[:4], _codes(2)[:4]]

@@ -51,7 +51,15 @@ def settings(tiny_model_folder: Path) -> Any:
     """Settings of a quick run, with some replaced."""
 
     def make(**replaced: Any) -> Settings:
-        return Settings(**{"model": str(tiny_model_folder), "steps": 1, "guidance": 2.0, "batch_size": 2, **replaced})
+        return Settings(
+            **{
+                "model": str(tiny_model_folder),
+                "steps": 1,
+                "guidance": 2.0,
+                "batch_size": 2,
+                **replaced,
+            }
+        )
 
     return make
 
@@ -71,7 +79,9 @@ def _names(planned: Plan) -> list[str]:
 
 def test_one_image_from_integers(settings: Any, tiny_model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
-    results = list(draw(plan([str(code) for code in _codes()], out, settings(seed=5)), device="cpu"))
+    results = list(
+        draw(plan([str(code) for code in _codes()], out, settings(seed=5)), device="cpu")
+    )
     expected = {
         "source": None,
         "output": str(out),
@@ -85,12 +95,16 @@ def test_one_image_from_integers(settings: Any, tiny_model_folder: Path, tmp_pat
     assert results == [expected]
     with Image.open(out) as image:
         assert (image.size, image.mode) == ((32, 32), "RGB")
-    assert read_picture_facts(out) == {key: value for key, value in expected.items() if key not in ("source", "output")}
+    assert read_picture_facts(out) == {
+        key: value for key, value in expected.items() if key not in ("source", "output")
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
 
 
 def test_defaults_are_the_presets(tiny_model_folder: Path, tmp_path: Path) -> None:
-    planned = plan([], tmp_path / "out.png", Settings(model=str(tiny_model_folder)), stdin=_lines(_codes()))
+    planned = plan(
+        [], tmp_path / "out.png", Settings(model=str(tiny_model_folder)), stdin=_lines(_codes())
+    )
     assert (planned.steps, planned.guidance) == (20, 10.0)
     planned = plan(["-"], tmp_path / "out.png", Settings(model="seed-2"), stdin=_lines([8191] * 32))
     assert (planned.steps, planned.guidance, planned.model.config.name) == (20, 10.0, "seed-2")
@@ -115,21 +129,37 @@ def test_defaults_are_the_presets(tiny_model_folder: Path, tmp_path: Path) -> No
 )
 def test_one_malformed_image_of_many_refuses_all(tmp_path: Path, codes: Any, says: str) -> None:
     with pytest.raises(UsageError) as caught:
-        plan([], tmp_path / "out", Settings(model="seed-2"), stdin=_lines({"codes": [0] * 32}, {"codes": codes}, {"codes": [0] * 32}))
+        plan(
+            [],
+            tmp_path / "out",
+            Settings(model="seed-2"),
+            stdin=_lines({"codes": [0] * 32}, {"codes": codes}, {"codes": [0] * 32}),
+        )
     assert says in caught.value.message
     assert caught.value.exit_code == 2
     assert not (tmp_path / "out").exists()
 
 
-def test_codes_of_another_model_are_refused_before_their_range_is(settings: Any, tmp_path: Path) -> None:
+def test_codes_of_another_model_are_refused_before_their_range_is(
+    settings: Any, tmp_path: Path
+) -> None:
     stdin = {"codes": [8191] * 32, "model": "seed-2", "fingerprint": "0123456789abcdef"}
-    with pytest.raises(DataError, match=r"line 1: these codes were made by seed-2 \(0123456789abcdef\), not by tiny") as caught:
+    with pytest.raises(
+        DataError,
+        match=r"line 1: these codes were made by seed-2 \(0123456789abcdef\), not by tiny",
+    ) as caught:
         plan([], tmp_path / "out.png", settings(), stdin=_lines(stdin))
     assert "--model seed-2" in caught.value.remedy
     with pytest.raises(UsageError, match="8191"):
         plan([], tmp_path / "out.png", settings(force=True), stdin=_lines(stdin))
     listener = Listener()
-    planned = plan([], tmp_path / "out.png", settings(force=True), stdin=_lines(stdin | {"codes": _codes()}), reporter=listener)
+    planned = plan(
+        [],
+        tmp_path / "out.png",
+        settings(force=True),
+        stdin=_lines(stdin | {"codes": _codes()}),
+        reporter=listener,
+    )
     assert len(planned.pictures) == 1
     assert "made by seed-2" in listener.said[0]
 
@@ -143,7 +173,9 @@ def test_a_fingerprint_that_only_weights_tell_is_checked_before_drawing(
     (folder / "seed_fingerprint.json").unlink(missing_ok=True)
     shutil.copytree(tiny_decoder_folder, folder / "decoder")
     settings = Settings(model=str(folder), steps=1, guidance=1.0)
-    foreign = plan([], tmp_path / "out.png", settings, stdin=_lines({"codes": _codes(), "fingerprint": "f00"}))
+    foreign = plan(
+        [], tmp_path / "out.png", settings, stdin=_lines({"codes": _codes(), "fingerprint": "f00"})
+    )
     with pytest.raises(DataError, match="f00"):
         list(draw(foreign, device="cpu"))
     assert not (tmp_path / "out.png").exists()
@@ -161,7 +193,11 @@ def test_a_picture_of_other_weights_is_not_kept(tiny_model_folder: Path, tmp_pat
     unknown = dataclasses.replace(known.model, fingerprint=None)
     [picture] = known.pictures
     for fingerprint, kept in ((drawn["fingerprint"], True), ("f00", False)):
-        save_image(_picture(out), out, text={PNG_KEY: json.dumps(picture.facts | {"fingerprint": fingerprint})})
+        save_image(
+            _picture(out),
+            out,
+            text={PNG_KEY: json.dumps(picture.facts | {"fingerprint": fingerprint})},
+        )
         late = dataclasses.replace(picture, facts=picture.facts | {"fingerprint": None}, kept=True)
         [result] = draw(dataclasses.replace(known, model=unknown, pictures=[late]), device="cpu")
         assert (result["fingerprint"], result.get("kept", False)) == (drawn["fingerprint"], kept)
@@ -176,7 +212,9 @@ def test_a_file_of_token_text(settings: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_token_shards_and_parquet(settings: Any, tiny_model_folder: Path, tmp_path: Path, folder: bool) -> None:
+def test_token_shards_and_parquet(
+    settings: Any, tiny_model_folder: Path, tmp_path: Path, folder: bool
+) -> None:
     from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
 
     header = ShardHeader(
@@ -191,13 +229,24 @@ def test_token_shards_and_parquet(settings: Any, tiny_model_folder: Path, tmp_pa
     )
     path = tmp_path / "tokens" / "000000.parquet"
     path.parent.mkdir()
-    write_shard(path, header, [TokenRow(f"k{index}", _codes(index), None, f"photos/{index}.jpg", None) for index in range(3)])
+    write_shard(
+        path,
+        header,
+        [
+            TokenRow(f"k{index}", _codes(index), None, f"photos/{index}.jpg", None)
+            for index in range(3)
+        ],
+    )
     planned = plan([str(path.parent if folder else path)], tmp_path / "out", settings(limit=2))
     assert [picture.image.codes for picture in planned.pictures] == [_codes(0), _codes(1)]
     assert _names(planned) == ["0.png", "1.png"]
     assert planned.pictures[1].image.where == f"{path}, row 1"
     with pytest.raises(DataError, match="made by tiny"):
-        plan([str(path)], tmp_path / "out", Settings(model=str(_other_model(tiny_model_folder, tmp_path))))
+        plan(
+            [str(path)],
+            tmp_path / "out",
+            Settings(model=str(_other_model(tiny_model_folder, tmp_path))),
+        )
 
 
 def _other_model(folder: Path, tmp_path: Path) -> Path:
@@ -265,13 +314,21 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(settings: Any, tmp_path: P
     for _ in range(3):
         next(running)
     running.close()
-    assert sorted(path.name for path in broken.iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    assert sorted(path.name for path in broken.iterdir()) == [
+        "000000.png",
+        "000001.png",
+        "000002.png",
+    ]
 
     stamps = {path.name: path.stat().st_mtime_ns for path in broken.iterdir()}
-    results = list(draw(plan([], broken, settings(resume=True), stdin=_lines(*images)), device="cpu"))
+    results = list(
+        draw(plan([], broken, settings(resume=True), stdin=_lines(*images)), device="cpu")
+    )
     assert [result.get("kept", False) for result in results] == [True, True, True, False, False]
     assert {name: (broken / name).stat().st_mtime_ns for name in stamps} == stamps
-    assert [(broken / path.name).read_bytes() == path.read_bytes() for path in sorted(whole.iterdir())] == [True] * 5
+    assert [
+        (broken / path.name).read_bytes() == path.read_bytes() for path in sorted(whole.iterdir())
+    ] == [True] * 5
 
     finished = plan([], broken, settings(resume=True), stdin=_lines(*images))
     assert finished.summary()["kept"] == 5
@@ -281,11 +338,17 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(settings: Any, tmp_path: P
 def test_resume_keeps_nothing_that_other_settings_drew(settings: Any, tmp_path: Path) -> None:
     list(draw(plan([], tmp_path / "out.png", settings(), stdin=_lines(_codes())), device="cpu"))
     for change in ({"seed": 1}, {"steps": 2}, {"guidance": 3.0}, {"codes_only": 4}):
-        [picture] = plan([], tmp_path / "out.png", settings(resume=True, **change), stdin=_lines(_codes())).pictures
+        [picture] = plan(
+            [], tmp_path / "out.png", settings(resume=True, **change), stdin=_lines(_codes())
+        ).pictures
         assert not picture.kept, change
-    [picture] = plan([], tmp_path / "out.png", settings(resume=True), stdin=_lines(_codes(1))).pictures
+    [picture] = plan(
+        [], tmp_path / "out.png", settings(resume=True), stdin=_lines(_codes(1))
+    ).pictures
     assert not picture.kept
-    [picture] = plan([], tmp_path / "out.png", settings(resume=True), stdin=_lines(_codes())).pictures
+    [picture] = plan(
+        [], tmp_path / "out.png", settings(resume=True), stdin=_lines(_codes())
+    ).pictures
     assert picture.kept
 
 
@@ -295,19 +358,29 @@ def test_negative_codes(settings: Any, tmp_path: Path) -> None:
     images = _codes(1), _codes(2)
 
     def pictures(name: str, **replaced: Any) -> list[np.ndarray]:
-        results = draw(plan([], tmp_path / name, settings(**replaced), stdin=_lines(*images)), device="cpu")
+        results = draw(
+            plan([], tmp_path / name, settings(**replaced), stdin=_lines(*images)), device="cpu"
+        )
         return [_array(Path(result["output"])) for result in results]
 
-    plain, moved = pictures("plain", guidance=40.0), pictures("moved", guidance=40.0, negative=negative)
+    plain, moved = (
+        pictures("plain", guidance=40.0),
+        pictures("moved", guidance=40.0, negative=negative),
+    )
     assert np.abs(plain[1] - moved[1]).max() > 10
     assert read_picture_facts(tmp_path / "moved" / "000001.png")["negative"] == _codes(9)
-    negative.write_text(format_span(_codes(1)) + format_span(_codes(2)))  # each away from itself: as without guidance, up to rounding
-    for away, free in zip(pictures("away", negative=negative), pictures("free", guidance=1.0), strict=True):
+    # each away from itself: as without guidance, up to rounding
+    negative.write_text(format_span(_codes(1)) + format_span(_codes(2)))
+    for away, free in zip(
+        pictures("away", negative=negative), pictures("free", guidance=1.0), strict=True
+    ):
         assert np.abs(away - free).max() <= 1
 
     with pytest.raises(UsageError, match="no effect"):
         plan([], tmp_path / "x", settings(negative=negative, guidance=1.0), stdin=_lines(*images))
-    with pytest.raises(UsageError, match=r"holds 2 images; --negative takes one for all, or one for each of 3"):
+    with pytest.raises(
+        UsageError, match=r"holds 2 images; --negative takes one for all, or one for each of 3"
+    ):
         plan([], tmp_path / "x", settings(negative=negative), stdin=_lines(*images, _codes(3)))
     negative.write_text(format_span([64] * 32))
     with pytest.raises(UsageError, match="code 0 is 64"):
@@ -317,15 +390,26 @@ def test_negative_codes(settings: Any, tmp_path: Path) -> None:
 def test_codes_only_forgets_what_follows(settings: Any, tmp_path: Path) -> None:
     first, other = _codes(1), _codes(1)[:8] + _codes(2)[8:]
     listener = Listener()
-    planned = plan([], tmp_path / "some", settings(codes_only=8, seed=0, batch_size=1), stdin=_lines(first, other))
+    planned = plan(
+        [],
+        tmp_path / "some",
+        settings(codes_only=8, seed=0, batch_size=1),
+        stdin=_lines(first, other),
+    )
     results = list(draw(planned, device="cpu", reporter=listener))
     assert results[0]["codes"] == first
-    assert (results[0]["codes_only"], results[0]["fill"], results[0]["trained_with_prefixes"]) == (8, "mean", False)
+    assert (results[0]["codes_only"], results[0]["fill"], results[0]["trained_with_prefixes"]) == (
+        8,
+        "mean",
+        False,
+    )
     assert any("mean of the codebook fills instead" in said for said in listener.said)
     assert any("not trained on prefixes" in said for said in listener.said)
 
     def picture(codes: list[int], **replaced: Any) -> bytes:
-        [result] = draw(plan([], tmp_path / "one.png", settings(**replaced), stdin=_lines(codes)), device="cpu")
+        [result] = draw(
+            plan([], tmp_path / "one.png", settings(**replaced), stdin=_lines(codes)), device="cpu"
+        )
         return _array(Path(result["output"])).tobytes()
 
     assert picture(first, codes_only=8) == picture(other, codes_only=8)
@@ -344,9 +428,13 @@ def test_position_means_of_the_weights_fill(tiny_model_folder: Path) -> None:
     tokenizer = load_seed_tokenizer(str(tiny_model_folder))
     tokenizer.codebook.position_mean = torch.randn_like(tokenizer.codebook.position_mean)
     listener = Listener()
-    embed = prefix_embedding(tokenizer, describe(str(tiny_model_folder)), 1, llm=None, reporter=listener)
+    embed = prefix_embedding(
+        tokenizer, describe(str(tiny_model_folder)), 1, llm=None, reporter=listener
+    )
     assert len(listener.said) == 1  # not trained with prefixes
-    vectors = torch.cat([tokenizer.codebook.embedding[_codes()[:1]], tokenizer.codebook.position_mean[1:]])[None]
+    vectors = torch.cat(
+        [tokenizer.codebook.embedding[_codes()[:1]], tokenizer.codebook.position_mean[1:]]
+    )[None]
     embedding, completed = embed(torch.tensor([_codes()]), [0])
     assert torch.equal(embedding, tokenizer.decode_vectors(vectors))
     assert completed is None
@@ -354,7 +442,17 @@ def test_position_means_of_the_weights_fill(tiny_model_folder: Path) -> None:
 
 def test_a_model_without_decoder(tiny_tokenizer_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="decoder"):
-        list(draw(plan([], tmp_path / "out.png", Settings(model=str(tiny_tokenizer_folder)), stdin=_lines(_codes())), device="cpu"))
+        list(
+            draw(
+                plan(
+                    [],
+                    tmp_path / "out.png",
+                    Settings(model=str(tiny_tokenizer_folder)),
+                    stdin=_lines(_codes()),
+                ),
+                device="cpu",
+            )
+        )
 
 
 def test_progress_tells_steps(settings: Any, tmp_path: Path) -> None:
@@ -369,6 +467,12 @@ def test_progress_tells_steps(settings: Any, tmp_path: Path) -> None:
             yield self.seen
 
     reporter = Counting()
-    list(draw(plan([], tmp_path / "out", settings(), stdin=_lines(_codes(), _codes(), _codes())), device="cpu", reporter=reporter))
+    list(
+        draw(
+            plan([], tmp_path / "out", settings(), stdin=_lines(_codes(), _codes(), _codes())),
+            device="cpu",
+            reporter=reporter,
+        )
+    )
     assert (reporter.seen.total, reporter.seen.done) == (3, 3)
     assert reporter.seen.figures["step"] == 1

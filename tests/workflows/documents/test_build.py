@@ -1,4 +1,6 @@
-"""`seed tokens build` below the command line: from files in every published layout to the ids that training sees; failures; resuming."""
+"""`seed tokens build` below the command line: from files in every published layout to the ids that
+training sees; failures; resuming.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ from seedcli.data.mixtures.documents import open_source
 from seedcli.data.published_sets.formats import FORMATS
 from seedcli.data.tokens.shards import open_shards
 from seedcli.errors import DataError, UsageError
-from seedcli.models.language.text_tokenizer import CodeVocabulary, extend_text_tokenizer, train_text_tokenizer
+from seedcli.models.language.text_tokenizer import (
+    CodeVocabulary,
+    extend_text_tokenizer,
+    train_text_tokenizer,
+)
 from seedcli.models.weights.load import describe, load_seed_tokenizer
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.workflows.documents.build import BuildRequest, plan, run
@@ -35,8 +41,18 @@ def ask(tiny_tokenizer_folder, tmp_path):
     """A request for the tiny model, with small passes and shards."""
 
     def build(set_format: str, inputs: list[str], **options) -> BuildRequest:
-        defaults = {"images": (tmp_path / "images",), "output": tmp_path / "out", "batch_size": 4, "workers": 0}
-        return BuildRequest(format=set_format, inputs=tuple(inputs), model=str(tiny_tokenizer_folder), **defaults | options)
+        defaults = {
+            "images": (tmp_path / "images",),
+            "output": tmp_path / "out",
+            "batch_size": 4,
+            "workers": 0,
+        }
+        return BuildRequest(
+            format=set_format,
+            inputs=tuple(inputs),
+            model=str(tiny_tokenizer_folder),
+            **defaults | options,
+        )
 
     return build
 
@@ -65,7 +81,9 @@ def test_every_layout_has_a_file_here():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_from_published_files_to_ids(name, tmp_path, ask, codes_of, text_tokenizer, tiny_tokenizer_folder):
+def test_from_published_files_to_ids(
+    name, tmp_path, ask, codes_of, text_tokenizer, tiny_tokenizer_folder
+):
     case = PUBLISHED[name]
     summary = run(ask(case.format, case.write(tmp_path)))
     assert (summary.rows, summary.failed) == (len(case.documents), 0)
@@ -82,16 +100,42 @@ def test_from_published_files_to_ids(name, tmp_path, ask, codes_of, text_tokeniz
             [(role, said(parts)) for role, *parts in messages] for messages in case.documents
         ]
     assert case.form in FORMATS[case.format].forms
-    vocabulary, fingerprint = CodeVocabulary.of(text_tokenizer), describe(str(tiny_tokenizer_folder)).fingerprint
+    vocabulary, fingerprint = (
+        CodeVocabulary.of(text_tokenizer),
+        describe(str(tiny_tokenizer_folder)).fingerprint,
+    )
     for form in FORMATS[case.format].forms:
-        options = OPTIONS.get(form, {}) | ({"image_first": 0.5, "mask_first": False} if form == "caption" else {})
-        section = DocumentSourceSection(path=str(tmp_path / "out"), kind="tokens", form=form, weight=1.0, max_tokens=2048, **options)
-        source = open_source(section, codes_of=None, num_queries=32, num_codes=64, fingerprint=fingerprint, cache=tmp_path / "cache")
+        options = OPTIONS.get(form, {}) | (
+            {"image_first": 0.5, "mask_first": False} if form == "caption" else {}
+        )
+        section = DocumentSourceSection(
+            path=str(tmp_path / "out"),
+            kind="tokens",
+            form=form,
+            weight=1.0,
+            max_tokens=2048,
+            **options,
+        )
+        source = open_source(
+            section,
+            codes_of=None,
+            num_queries=32,
+            num_codes=64,
+            fingerprint=fingerprint,
+            cache=tmp_path / "cache",
+        )
         for row, parts in enumerate(case.documents):
-            document = build_document(source.read(row, random.Random(0)), section, random.Random(0), conversation_template("vicuna"))
+            document = build_document(
+                source.read(row, random.Random(0)),
+                section,
+                random.Random(0),
+                conversation_template("vicuna"),
+            )
             assert document is not None, (form, parts)
             sequence = build_sequence(document, text_tokenizer, vocabulary, section.max_tokens)
-            flat = [part for one in parts for part in (one[1:] if isinstance(one, tuple) else [one])]
+            flat = [
+                part for one in parts for part in (one[1:] if isinstance(one, tuple) else [one])
+            ]
             assert sequence.image_tokens == 34 * sum(part.startswith("<") for part in flat)
             assert not sequence.truncated
             assert (sequence.labels != IGNORED).any()
@@ -102,10 +146,17 @@ def test_shared_pictures_are_encoded_once(tmp_path, ask, monkeypatch):
 
     shapes = []
     encode = SeedTokenizer.encode
-    monkeypatch.setattr(SeedTokenizer, "encode", lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels))
+    monkeypatch.setattr(
+        SeedTokenizer,
+        "encode",
+        lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels),
+    )
     write_picture(tmp_path / "images/a.jpg")
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A bus"}]
-    write_file(tmp_path / "x.json", [{"id": str(n), "image": "a.jpg", "conversations": turns} for n in range(25)])
+    write_file(
+        tmp_path / "x.json",
+        [{"id": str(n), "image": "a.jpg", "conversations": turns} for n in range(25)],
+    )
     summary = run(ask("llava", [str(tmp_path / "x.json")], shard_size=10))
     assert (summary.rows, summary.pictures, summary.shards, len(shapes)) == (25, 1, 3, 1)
     assert [path.name for path in sorted((tmp_path / "out").glob("*"))] == [
@@ -123,7 +174,10 @@ def many(tmp_path: Path, ask) -> BuildRequest:
     for number in range(10):
         write_picture(tmp_path / f"images/{number}.jpg")
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A bus"}]
-    write_file(tmp_path / "x.json", [{"id": str(n), "image": f"{n % 10}.jpg", "conversations": turns} for n in range(20)])
+    write_file(
+        tmp_path / "x.json",
+        [{"id": str(n), "image": f"{n % 10}.jpg", "conversations": turns} for n in range(20)],
+    )
     return ask("llava", [str(tmp_path / "x.json")], shard_size=8)
 
 
@@ -180,8 +234,13 @@ def test_documents_with_missing_pictures_are_named_and_pages_go_on_without(tmp_p
     (tmp_path / "images/broken.jpg").write_bytes(b"no picture")
     write_picture(tmp_path / "images/a.jpg")
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A bus"}]
-    records = [{"image": name, "conversations": turns} for name in ("a.jpg", "gone.jpg", "broken.jpg")]
-    write_file(tmp_path / "x.json", [*records, {"image": "a.jpg", "conversations": turns[1:]}, {"nothing": 1}, 5])
+    records = [
+        {"image": name, "conversations": turns} for name in ("a.jpg", "gone.jpg", "broken.jpg")
+    ]
+    write_file(
+        tmp_path / "x.json",
+        [*records, {"image": "a.jpg", "conversations": turns[1:]}, {"nothing": 1}, 5],
+    )
     summary = run(ask("llava", [str(tmp_path / "x.json")]))
     assert (summary.rows, summary.failed, summary.left_out) == (1, 5, 0)
     errors = [json.loads(line) for line in Path(summary.errors).read_text().splitlines()]
@@ -190,24 +249,44 @@ def test_documents_with_missing_pictures_are_named_and_pages_go_on_without(tmp_p
     assert errors[0]["error"] == f"picture gone.jpg: no such file below {tmp_path}/images"
     assert "broken.jpg: is not an image" in errors[1]["error"]
     assert "is no record of LLaVA" in errors[2]["error"]
-    assert "fields nothing; expected image_id + conversations, or conversations" in errors[3]["error"]
+    assert (
+        "fields nothing; expected image_id + conversations, or conversations" in errors[3]["error"]
+    )
     assert errors[4]["error"] == "is no object with fields"
 
-    page = {"text_list": ["One.", "Two."], "image_info": [{"image_name": "a.jpg", "matched_text_index": 0}]}
-    lost = {"text_list": ["One."], "image_info": [{"image_name": "gone.jpg", "matched_text_index": 0}]}
+    page = {
+        "text_list": ["One.", "Two."],
+        "image_info": [{"image_name": "a.jpg", "matched_text_index": 0}],
+    }
+    lost = {
+        "text_list": ["One."],
+        "image_info": [{"image_name": "gone.jpg", "matched_text_index": 0}],
+    }
     both = {"text_list": ["One."], "image_info": page["image_info"] + lost["image_info"]}
     write_file(tmp_path / "docs.jsonl", [page, lost, both])
     summary = run(ask("mmc4", [str(tmp_path / "docs.jsonl")], output=tmp_path / "pages"))
     assert (summary.rows, summary.failed, summary.left_out) == (2, 1, 1)
     errors = map(json.loads, Path(summary.errors).read_text().splitlines())
-    assert [(error["key"], error["error"].endswith("(left out)")) for error in errors] == [("pages/docs/1", False), ("pages/docs/2", True)]
+    assert [(error["key"], error["error"].endswith("(left out)")) for error in errors] == [
+        ("pages/docs/1", False),
+        ("pages/docs/2", True),
+    ]
 
 
 def test_saved_chats_carry_codes_of_their_model_only(tmp_path, ask, tiny_tokenizer_folder):
     fingerprint = describe(str(tiny_tokenizer_folder)).fingerprint
-    row = {"key": "k", "messages": [{"role": "user", "content": "<image>Hi"}, {"role": "assistant", "content": "Yes"}]}
+    row = {
+        "key": "k",
+        "messages": [
+            {"role": "user", "content": "<image>Hi"},
+            {"role": "assistant", "content": "Yes"},
+        ],
+    }
     codes = list(range(32))
-    write_file(tmp_path / "chat.jsonl", [row | {"images": [codes], "model": "tiny", "fingerprint": fingerprint}])
+    write_file(
+        tmp_path / "chat.jsonl",
+        [row | {"images": [codes], "model": "tiny", "fingerprint": fingerprint}],
+    )
     summary = run(ask("messages", [str(tmp_path / "chat.jsonl")], images=()))
     assert (summary.rows, summary.pictures, summary.fingerprint) == (1, 0, fingerprint)
     found = next(iter(open_shards([tmp_path / "out"])))
@@ -216,20 +295,45 @@ def test_saved_chats_carry_codes_of_their_model_only(tmp_path, ask, tiny_tokeniz
     write_file(tmp_path / "other.jsonl", [row | {"images": [codes], "fingerprint": "e" * 16}])
     for act in (run, plan):
         with pytest.raises(DataError, match="codes of another model") as raised:
-            act(ask("messages", [str(tmp_path / "other.jsonl")], images=(), output=tmp_path / "other"))
+            act(
+                ask(
+                    "messages",
+                    [str(tmp_path / "other.jsonl")],
+                    images=(),
+                    output=tmp_path / "other",
+                )
+            )
         assert "--model" in raised.value.remedy
-    write_file(tmp_path / "short.jsonl", [row | {"images": [codes[:3]]}, row | {"images": [[64] * 32]}, row | {"images": [{"a": 1}]}])
-    summary = run(ask("messages", [str(tmp_path / "short.jsonl")], images=(), output=tmp_path / "short"))
+    write_file(
+        tmp_path / "short.jsonl",
+        [
+            row | {"images": [codes[:3]]},
+            row | {"images": [[64] * 32]},
+            row | {"images": [{"a": 1}]},
+        ],
+    )
+    summary = run(
+        ask("messages", [str(tmp_path / "short.jsonl")], images=(), output=tmp_path / "short")
+    )
     assert (summary.rows, summary.failed) == (0, 3)
     reasons = Path(summary.errors).read_text()
-    assert "a picture of 3 codes" in reasons and "up to 64; expected 32 in 0..63" in reasons and "a path or a list of codes" in reasons
+    assert (
+        "a picture of 3 codes" in reasons
+        and "up to 64; expected 32 in 0..63" in reasons
+        and "a path or a list of codes" in reasons
+    )
 
 
 def test_plan_counts_and_writes_nothing(tmp_path, ask):
     request = dataclasses.replace(many(tmp_path, ask), limit=12)
     (tmp_path / "images/3.jpg").unlink()
     planned = plan(request)
-    assert (planned["conversations"], planned["pictures"], planned["pictures_missing"], planned["shards"]) == (12, 10, 1, 2)
+    assert (
+        planned["conversations"],
+        planned["pictures"],
+        planned["pictures_missing"],
+        planned["shards"],
+    ) == (12, 10, 1, 2)
     assert planned["first_missing"] == "3.jpg"
     assert planned["forms"] == ["messages"]
     assert not request.output.exists()
@@ -247,7 +351,9 @@ def test_plan_counts_and_writes_nothing(tmp_path, ask):
         ({"output": Path("x.parquet")}, UsageError, "the output is a folder of shards"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_before_anything_is_written(options, error, message, tmp_path, ask):
+def test_what_cannot_be_meant_is_refused_before_anything_is_written(
+    options, error, message, tmp_path, ask
+):
     request = dataclasses.replace(many(tmp_path, ask), **options)
     for act in (run, plan):
         with pytest.raises(error, match=message) as raised:
@@ -268,7 +374,9 @@ def test_a_second_rank_is_refused(tmp_path, ask, monkeypatch):
 def test_no_picture_at_all_points_to_images(tmp_path, ask):
     request = many(tmp_path, ask)
     (tmp_path / "nowhere").mkdir()
-    with pytest.raises(DataError, match=r"not one of the 10 pictures is found; the first is 0.jpg") as raised:
+    with pytest.raises(
+        DataError, match=r"not one of the 10 pictures is found; the first is 0.jpg"
+    ) as raised:
         run(dataclasses.replace(request, images=(tmp_path / "nowhere",)))
     assert "--images DIR" in raised.value.remedy
     write_file(tmp_path / "empty.json", [])
@@ -276,15 +384,23 @@ def test_no_picture_at_all_points_to_images(tmp_path, ask):
         run(ask("llava", [str(tmp_path / "empty.json")], output=tmp_path / "empty"))
 
 
-def test_pictures_that_have_codes_are_not_tokenised_again(tmp_path, ask, monkeypatch, tiny_tokenizer_folder):
+def test_pictures_that_have_codes_are_not_tokenised_again(
+    tmp_path, ask, monkeypatch, tiny_tokenizer_folder
+):
     request = many(tmp_path, ask)
     run(request)
     model = {"model": str(tiny_tokenizer_folder), "workers": 0, "batch_size": 4}
     names = [str(tmp_path / f"images/{number}.jpg") for number in range(8)]
     tokenize_images.run(TokenizeRequest(inputs=tuple(names), output=tmp_path / "codes", **model))
-    tokenize_images.run(TokenizeRequest(inputs=tuple(names), output=tmp_path / "official", image_handling="official", **model))
+    tokenize_images.run(
+        TokenizeRequest(
+            inputs=tuple(names), output=tmp_path / "official", image_handling="official", **model
+        )
+    )
     (tmp_path / "images/0.jpg").write_bytes(b"is not opened")
-    with_codes = dataclasses.replace(request, output=tmp_path / "again" / "out", codes=(tmp_path / "codes",))
+    with_codes = dataclasses.replace(
+        request, output=tmp_path / "again" / "out", codes=(tmp_path / "codes",)
+    )
     assert plan(with_codes)["pictures_to_tokenize"] == 2
     summary = run(with_codes)
     assert (summary.rows, summary.failed, summary.pictures) == (20, 0, 10)
@@ -292,20 +408,41 @@ def test_pictures_that_have_codes_are_not_tokenised_again(tmp_path, ask, monkeyp
 
     for number in range(8, 10):
         (tmp_path / f"images/{number}.jpg").unlink()
-    monkeypatch.setattr("seedcli.models.weights.load.load_seed_tokenizer", None)  # nothing is left that needs it
+    # nothing is left that needs it
+    monkeypatch.setattr("seedcli.models.weights.load.load_seed_tokenizer", None)
     write_file(tmp_path / "eight.json", json.loads((tmp_path / "x.json").read_text())[:8])
-    eight = dataclasses.replace(with_codes, inputs=(str(tmp_path / "eight.json"),), output=tmp_path / "eight" / "out")
+    eight = dataclasses.replace(
+        with_codes, inputs=(str(tmp_path / "eight.json"),), output=tmp_path / "eight" / "out"
+    )
     assert run(eight).rows == 8
     monkeypatch.undo()
 
     with pytest.raises(DataError, match="are of image_handling official, those of .* of seed"):
-        run(dataclasses.replace(with_codes, output=tmp_path / "mixed", codes=(tmp_path / "official",)))
+        run(
+            dataclasses.replace(
+                with_codes, output=tmp_path / "mixed", codes=(tmp_path / "official",)
+            )
+        )
     write_picture(tmp_path / "other/a.jpg")
     write_file(
-        tmp_path / "a.json", [{"image": "a.jpg", "conversations": [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "B"}]}]
+        tmp_path / "a.json",
+        [
+            {
+                "image": "a.jpg",
+                "conversations": [{"from": "human", "value": "A?"}, {"from": "gpt", "value": "B"}],
+            }
+        ],
     )
     with pytest.raises(DataError, match="holds codes of none of the 1 pictures") as raised:
-        run(ask("llava", [str(tmp_path / "a.json")], images=(tmp_path / "other",), codes=(tmp_path / "codes",), output=tmp_path / "none"))
+        run(
+            ask(
+                "llava",
+                [str(tmp_path / "a.json")],
+                images=(tmp_path / "other",),
+                codes=(tmp_path / "codes",),
+                output=tmp_path / "none",
+            )
+        )
     assert "in the same folder" in raised.value.remedy
     with pytest.raises(DataError, match="codes of tiny .*, but the model at hand is seed-nano"):
         plan(dataclasses.replace(with_codes, output=tmp_path / "nano", model="seed-nano"))

@@ -35,10 +35,16 @@ class Listener(Reporter):
 
 
 def with_mask(folder, source, mask):
-    """The tokenizer of a folder with another mask, saved as training saves one: without a decoder."""
+    """The tokenizer of a folder with another mask, saved as training saves
+    one: without a decoder.
+    """
     tokenizer = load_seed_tokenizer(str(source), text_branch=True)
-    tokenizer.config = dataclasses.replace(tokenizer.config, qformer=dataclasses.replace(tokenizer.config.qformer, mask=mask))
-    save_tokenizer_folder(tokenizer, folder, name=f"tiny-{mask}", trained={"trained_with_prefixes": True})
+    tokenizer.config = dataclasses.replace(
+        tokenizer.config, qformer=dataclasses.replace(tokenizer.config.qformer, mask=mask)
+    )
+    save_tokenizer_folder(
+        tokenizer, folder, name=f"tiny-{mask}", trained={"trained_with_prefixes": True}
+    )
     return folder
 
 
@@ -46,7 +52,10 @@ def with_phases(source, folder, **phases):
     """A copy of a language model that says by which phases it was trained."""
     shutil.copytree(source, folder)
     facts = json.loads((folder / "seed.json").read_text())
-    facts |= {"name": folder.name, "trained": {"phases": {name: {"steps": steps} for name, steps in phases.items()}}}
+    facts |= {
+        "name": folder.name,
+        "trained": {"phases": {name: {"steps": steps} for name, steps in phases.items()}},
+    }
     (folder / "seed.json").write_text(json.dumps(facts))
     return folder
 
@@ -63,7 +72,14 @@ def twins(tmp_path_factory, tiny_model_folder, tiny_llm_folder):
 @pytest.fixture
 def settings(tmp_path, tiny_judge_folder):
     def make(**replaced):
-        defaults = {"judge": str(tiny_judge_folder), "limit": 3, "steps": 1, "guidance": 1.0, "device": "cpu", "batch_size": 4}
+        defaults = {
+            "judge": str(tiny_judge_folder),
+            "limit": 3,
+            "steps": 1,
+            "guidance": 1.0,
+            "device": "cpu",
+            "batch_size": 4,
+        }
         return AblationSettings(**defaults | {"output": tmp_path / "run"} | replaced)
 
     return make
@@ -89,10 +105,14 @@ def test_masks_from_start_to_plot(twins, settings, tmp_path):
     difference = metrics["causal_unconditional_loss"] - metrics["bilateral_unconditional_loss"]
     assert metrics["difference_unconditional_loss"] == pytest.approx(difference, abs=1e-3)
     assert result["by_seed"].keys() == {"0", "1", "2"}
-    assert all((tmp_path / "run" / name).stat().st_size for name in ("losses.png", "losses.svg", "result.json"))
+    assert all(
+        (tmp_path / "run" / name).stat().st_size
+        for name in ("losses.png", "losses.svg", "result.json")
+    )
     assert any("nothing tells how both tokenizers were trained" in said for said in listener.said)
 
-    again = run_masks(*twins, settings(seeds=(0, 1, 2, 3)))  # another seed computes its own answers only
+    # another seed computes its own answers only
+    again = run_masks(*twins, settings(seeds=(0, 1, 2, 3)))
     assert again["num_reused"] == 18 + 6
     assert again["curves"] == result["curves"]
     with pytest.raises(DataError, match="other settings"):
@@ -108,7 +128,10 @@ def test_an_image_of_exactly_all_codes_is_drawn_and_judged(twins, settings, tmp_
     def generate(llm, prompts, *arguments, **options):
         answers = plain(llm, prompts, *arguments, **options)
         ids = (*(llm.vocabulary.first_code + number for number in range(32)), llm.vocabulary.eoi)
-        return [dataclasses.replace(answer, ids=ids, ended=True) if place == 2 else answer for place, answer in enumerate(answers)]
+        return [
+            dataclasses.replace(answer, ids=ids, ended=True) if place == 2 else answer
+            for place, answer in enumerate(answers)
+        ]
 
     monkeypatch.setattr(SeedLlama, "generate", generate)
     result = run_masks(*twins, settings(seeds=(0,), sampling={"max_new_tokens": 40}))
@@ -134,8 +157,12 @@ def test_models_that_are_no_twins_are_refused(twins, settings, tmp_path, tiny_mo
     other = with_mask(tmp_path / "other", tiny_model_folder, "bilateral")
     facts = json.loads((other / "seed_tokenizer.json").read_text())
     facts["config"]["preprocess"]["codes"]["interpolation"] = "bicubic"
-    (other / "seed_tokenizer.json").write_text(json.dumps({key: value for key, value in facts.items() if key != "fingerprint"}))
-    with pytest.raises(DataError, match=r"no twins: preprocess\.codes\.interpolation is 'bilinear' and 'bicubic'") as caught:
+    (other / "seed_tokenizer.json").write_text(
+        json.dumps({key: value for key, value in facts.items() if key != "fingerprint"})
+    )
+    with pytest.raises(
+        DataError, match=r"no twins: preprocess\.codes\.interpolation is 'bilinear' and 'bicubic'"
+    ) as caught:
         run_prefix(str(tiny_model_folder), str(other), settings())
     assert "nano-bilateral-codebook" in caught.value.remedy
     with pytest.raises(UsageError, match="beams"):
@@ -149,9 +176,12 @@ def test_training_that_differs_is_said(tmp_path):
         for folder in (first, second):
             (folder / "model").mkdir(parents=True)
         (first / "recipe.resolved.toml").write_text(
-            f'stage = "causal-qformer"\nseed = 1\n[model]\nmask = "{mask}"\n[optimization]\nsteps = {steps}\n'
+            f'stage = "causal-qformer"\nseed = 1\n[model]\nmask = "{mask}"\n[optimization]\n'
+            f"steps = {steps}\n"
         )
-        (second / "recipe.resolved.toml").write_text(f'stage = "codebook"\nseed = 1\ntokenizer = "{first / "model"}"\ntarget = "{name}"\n')
+        (second / "recipe.resolved.toml").write_text(
+            f'stage = "codebook"\nseed = 1\ntokenizer = "{first / "model"}"\ntarget = "{name}"\n'
+        )
         runs[name] = training_facts(second / "model")
     assert runs["causal"].keys() == {
         "codebook.stage",
@@ -162,7 +192,9 @@ def test_training_that_differs_is_said(tmp_path):
     }
     listener = Listener()
     ablation_models._compare_training("tokenizers", *runs.values(), listener)
-    assert listener.said == ["the tokenizers were trained differently: causal-qformer.optimization.steps is 10 and 12"]
+    assert listener.said == [
+        "the tokenizers were trained differently: causal-qformer.optimization.steps is 10 and 12"
+    ]
     listener = Listener()
     ablation_models._compare_training("tokenizers", runs["causal"], runs["causal"], listener)
     assert listener.said == []
@@ -181,18 +213,30 @@ def test_prefixes_of_both_with_both_fills(twins, settings, tmp_path):
     assert result["lengths"] == [1, 8, 32]
     assert result["num_pictures"] == 3 * 2 * (2 * 2 + 1)
     assert set(result["metrics"]) == {
-        f"{side}_{fill}_{kept}" for side in ("causal", "bilateral") for fill in ("mean", "llm") for kept in (1, 8)
+        f"{side}_{fill}_{kept}"
+        for side in ("causal", "bilateral")
+        for fill in ("mean", "llm")
+        for kept in (1, 8)
     } | {
         "causal_all",
         "bilateral_all",
         "difference_all",
         *(f"difference_{fill}_{kept}" for fill in ("mean", "llm") for kept in (1, 8)),
     }
-    assert result["metrics"]["causal_mean_8"] == pytest.approx(result["curves"]["causal"]["mean"]["mean"][1], abs=1e-3)
-    assert set(result["chance"]) == {name for name in result["metrics"] if not name.startswith("difference")}
+    assert result["metrics"]["causal_mean_8"] == pytest.approx(
+        result["curves"]["causal"]["mean"]["mean"][1], abs=1e-3
+    )
+    assert set(result["chance"]) == {
+        name for name in result["metrics"] if not name.startswith("difference")
+    }
     assert all(-100 <= level <= 100 for level in result["chance"].values())
-    assert result["curves"]["causal"]["mean"]["mean"][2] == result["curves"]["causal"]["llm"]["mean"][2]
-    assert all((tmp_path / "run" / name).stat().st_size for name in ("prefixes.png", "prefixes.svg"))
+    assert (
+        result["curves"]["causal"]["mean"]["mean"][2]
+        == result["curves"]["causal"]["llm"]["mean"][2]
+    )
+    assert all(
+        (tmp_path / "run" / name).stat().st_size for name in ("prefixes.png", "prefixes.svg")
+    )
     with Image.open(result["strip"]) as strip:
         assert strip.height > 3 * 4 * 64
     with Image.open(tmp_path / "run" / "pictures" / "bilateral-llm-08-s0-000000.png") as image:
@@ -230,21 +274,32 @@ def test_lora_against_full(settings, tmp_path, tiny_llm_folder, twins):
     result = run_lora(str(lora), str(full), settings(seeds=(0, 1)), reporter=listener)
     assert listener.said == []
     names = ("text_loss", "image_loss", "clip_i", "cider")
-    assert set(result["metrics"]) == {f"{side}_{name}" for side in ("lora", "full", "difference") for name in names}
+    assert set(result["metrics"]) == {
+        f"{side}_{name}" for side in ("lora", "full", "difference") for name in names
+    }
     # Copies of one model: both sides are equal.
-    assert all(result["metrics"][f"lora_{name}"] == result["metrics"][f"full_{name}"] for name in names)
+    assert all(
+        result["metrics"][f"lora_{name}"] == result["metrics"][f"full_{name}"] for name in names
+    )
     assert all(result["metrics"][f"difference_{name}"] == 0 for name in names)
     assert result["metrics"]["full_text_loss"] > 0 and result["num_pictures"] == 2 * 2 * 3
     assert run_lora(str(lora), str(full), settings(seeds=(0, 1)))["num_reused"] == 2 * 3 + 2 * 2 * 3
 
-    with pytest.raises(UsageError, match="--lora .* was trained by the phases text, lora, full") as caught:
+    with pytest.raises(
+        UsageError, match="--lora .* was trained by the phases text, lora, full"
+    ) as caught:
         run_lora(str(full), str(full), settings())
     assert "nano-lora-only" in caught.value.remedy
     with pytest.raises(UsageError, match="--full .* was trained by the phases text, lora"):
         run_lora(str(lora), str(lora), settings())
     short = with_phases(tiny_llm_folder, tmp_path / "short", lora=10)
     listener = Listener()
-    run_lora(str(short), str(full), settings(output=tmp_path / "short-run", limit=2, seeds=(0,)), reporter=listener)
+    run_lora(
+        str(short),
+        str(full),
+        settings(output=tmp_path / "short-run", limit=2, seeds=(0,)),
+        reporter=listener,
+    )
     assert listener.said == ["lora was trained for 10 updates, full for 30: not the same budget"]
     stranger = with_phases(twins[1], tmp_path / "stranger", lora=30)
     with pytest.raises(DataError, match="speaks codes of"):
@@ -252,16 +307,30 @@ def test_lora_against_full(settings, tmp_path, tiny_llm_folder, twins):
 
 
 def test_losses_are_those_of_the_model(settings, tmp_path, twins, tiny_llm, tiny_model_folder):
-    """One number of a line, recomputed by hand: the loss of the fifth code with and without the caption."""
+    """One number of a line, recomputed by hand: the loss of the fifth code with
+    and without the caption.
+    """
     run_masks(*twins, settings(limit=2, seeds=(0,)))
-    lines = [json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    ]
     line = next(line for line in lines if line["key"] == "causal-losses-000001")
     _, pairs = settings(limit=2).load_set(Reporter())
-    pictures = EvalPictures(str(tiny_model_folder), steps=1, guidance=1.0, device="cpu", dtype="auto", reporter=Reporter())
+    pictures = EvalPictures(
+        str(tiny_model_folder),
+        steps=1,
+        guidance=1.0,
+        device="cpu",
+        dtype="auto",
+        reporter=Reporter(),
+    )
     (codes,) = pictures.read([pairs["000001"].image])
     vocabulary = tiny_llm.vocabulary
     words = tiny_llm.text_tokenizer.encode(pairs["000001"].caption, add_special_tokens=False)
-    for name, before in (("conditional", [vocabulary.bos, *words]), ("unconditional", [vocabulary.bos])):
+    for name, before in (
+        ("conditional", [vocabulary.bos, *words]),
+        ("unconditional", [vocabulary.bos]),
+    ):
         ids = [*before, *vocabulary.codes_to_ids(codes)]
         place = len(before) + 1 + 4
         with torch.inference_mode():

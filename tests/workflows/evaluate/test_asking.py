@@ -1,4 +1,6 @@
-"""How a model is asked: prompts as training writes them, answers that do not depend on their batch."""
+"""How a model is asked: prompts as training writes them, answers that do not
+depend on their batch.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,26 @@ A, B, C = (tuple((start + number) % 64 for number in range(32)) for start in (0,
 
 @pytest.fixture
 def asked(tiny_llm_folder):
-    return lambda **changes: AskedModel(AskSettings(**{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 12} | changes))
+    return lambda **changes: AskedModel(
+        AskSettings(
+            **{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 12} | changes
+        )
+    )
 
 
 def test_a_question_is_a_turn_as_it_was_taught(asked):
     model = asked()
     assert model.template == "vicuna"
     examples = [Example(A, "what?", "a bus")]
-    messages = [Message("user", (A, "what?")), Message("assistant", ("a bus",)), Message("user", (B, C, "and this?"))]
+    messages = [
+        Message("user", (A, "what?")),
+        Message("assistant", ("a bus",)),
+        Message("user", (B, C, "and this?")),
+    ]
     expected = conversation_template("vicuna").prompt(messages)
-    assert model.prompt([B, C], "and this?", examples) == encode_prompt(expected, model.llm.text_tokenizer, model.llm.vocabulary)
+    assert model.prompt([B, C], "and this?", examples) == encode_prompt(
+        expected, model.llm.text_tokenizer, model.llm.vocabulary
+    )
     whole = build_sequence(
         conversation_template("vicuna").render([*messages, Message("assistant", ("a dog",))]),
         model.llm.text_tokenizer,
@@ -51,19 +63,32 @@ def test_a_plain_few_shot_prompt_is_the_official_one(asked):
     model = asked(template="plain")
     text_tokenizer = load_text_tokenizer(DATA / "text_tokenizer")
     model.llm.text_tokenizer, kept = text_tokenizer, model.llm.text_tokenizer
-    model.llm.vocabulary, kept_vocabulary = CodeVocabulary.of(text_tokenizer, 32), model.llm.vocabulary
-    examples = [Example(tuple(one["image_ids"]), "", one["text"]) for one in case["sample"]["context"]]
+    model.llm.vocabulary, kept_vocabulary = (
+        CodeVocabulary.of(text_tokenizer, 32),
+        model.llm.vocabulary,
+    )
+    examples = [
+        Example(tuple(one["image_ids"]), "", one["text"]) for one in case["sample"]["context"]
+    ]
     assert model.prompt([tuple(case["sample"]["image_ids"])], "", examples) == case["input_ids"]
     model.llm.text_tokenizer, model.llm.vocabulary = kept, kept_vocabulary
 
 
-@pytest.mark.parametrize("sampling", [{}, {"num_beams": 3}, {"temperature": 1.5}, {"num_beams": 2, "temperature": 1.5}])
+@pytest.mark.parametrize(
+    "sampling", [{}, {"num_beams": 3}, {"temperature": 1.5}, {"num_beams": 2, "temperature": 1.5}]
+)
 def test_answers_do_not_depend_on_their_batch(asked, sampling):
     model = asked(**sampling)
-    prompts = [model.prompt([A], "what?"), model.prompt([B, C], "which of the two is the red bus near the bridge?"), model.prompt([C], "a")]
+    prompts = [
+        model.prompt([A], "what?"),
+        model.prompt([B, C], "which of the two is the red bus near the bridge?"),
+        model.prompt([C], "a"),
+    ]
     keys = ["a", "b", "c"]
     together = model.write(prompts, keys)
-    assert together == [model.write([prompt], [key])[0] for prompt, key in zip(prompts, keys, strict=True)]
+    assert together == [
+        model.write([prompt], [key])[0] for prompt, key in zip(prompts, keys, strict=True)
+    ]
     assert together[::-1] == model.write(prompts[::-1], keys[::-1])
     assert all(set(line) == {"answer", "ended", "pictures"} for line in together)
 
@@ -77,10 +102,16 @@ def test_the_seed_moves_sampled_answers_only(asked):
 
 def test_answers_end_only_where_they_should(asked):
     model = asked()
-    (open_ids,), (ended,) = model.encode_answers(["a dog"], ended=False), model.encode_answers([" a dog "], ended=True)
+    (open_ids,), (ended,) = (
+        model.encode_answers(["a dog"], ended=False),
+        model.encode_answers([" a dog "], ended=True),
+    )
     assert ended == [*open_ids, model.llm.vocabulary.eos]
     prompt = model.prompt([A], "what?")
-    assert log_likelihoods(model.llm, [prompt], [ended])[0] < log_likelihoods(model.llm, [prompt], [open_ids])[0]
+    assert (
+        log_likelihoods(model.llm, [prompt], [ended])[0]
+        < log_likelihoods(model.llm, [prompt], [open_ids])[0]
+    )
     with pytest.raises(UsageError, match="without words"):
         model.encode_answers([" "], ended=True)
 
@@ -90,14 +121,22 @@ def test_settings_name_what_decides_answers_and_nothing_of_this_machine(asked, t
     assert settings["decoding"] == {"temperature": 0.0, "num_beams": 1, "max_new_tokens": 12}
     assert asked(temperature=0.5, top_p=0.9).settings["decoding"]["top_p"] == 0.9
     assert str(tiny_llm_folder.parent) not in json.dumps(settings)
-    assert settings["fingerprint"] and settings["template"] == "vicuna" and settings["preprocessing"]["geometry"] == "squash"
+    assert (
+        settings["fingerprint"]
+        and settings["template"] == "vicuna"
+        and settings["preprocessing"]["geometry"] == "squash"
+    )
 
 
 def test_pictures_are_encoded_once(asked, tmp_path, monkeypatch):
     refs = []
     for number, colour in enumerate(("red", "blue")):
         Image.new("RGB", (30, 30), colour).save(tmp_path / f"{number}.png")
-        refs.append(ImageRef(f"{number}", f"stamp {number}", lambda number=number: tmp_path / f"{number}.png"))
+        refs.append(
+            ImageRef(
+                f"{number}", f"stamp {number}", lambda number=number: tmp_path / f"{number}.png"
+            )
+        )
     model = asked()
     red, blue, again = model.read([refs[0], refs[1], refs[0]])
     assert red == again != blue and len(red) == 32

@@ -22,11 +22,18 @@ def test_a_page_shows_every_sample_and_escapes_what_it_says(tmp_path):
     samples = [
         SheetSample(
             key="000001",
-            pictures={"true": tmp_path / "truth" / "a b#1.png", "drawn": tmp_path / "pictures" / "1.png"},
+            pictures={
+                "true": tmp_path / "truth" / "a b#1.png",
+                "drawn": tmp_path / "pictures" / "1.png",
+            },
             caption='a <script>alert("1")</script> & a cat',
             scores={"CLIP-I": 71.26},
         ),
-        SheetSample(key="000002", pictures={"true": tmp_path / "truth" / "2.png", "drawn": None}, caption="\N{DOG FACE} a dog"),
+        SheetSample(
+            key="000002",
+            pictures={"true": tmp_path / "truth" / "2.png", "drawn": None},
+            caption="\N{DOG FACE} a dog",
+        ),
     ]
     write_contact_sheet(tmp_path / "index.html", "title <b>", ["fact & figure"], samples)
     page = Page()

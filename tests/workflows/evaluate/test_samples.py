@@ -15,7 +15,13 @@ from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.cli.eval_options import show_result
 from seedcli.errors import DataError, Interrupted, NumericalError
 from seedcli.models.weights.digest import weights_digest
-from seedcli.workflows.evaluate.samples import EVAL_RUNS, first, mean_metrics, open_samples, sample_seed
+from seedcli.workflows.evaluate.samples import (
+    EVAL_RUNS,
+    first,
+    mean_metrics,
+    open_samples,
+    sample_seed,
+)
 
 SAMPLES = {f"{number:03d}": number for number in range(10)}
 SETTINGS = {"model": "tiny", "decoding": {"beams": 4, "temperature": 0.0}, "order": ("a", "b")}
@@ -42,13 +48,23 @@ def run(folder, machine, samples=SAMPLES, **changes):
     with opened(folder, **changes) as run:
         lines = run.answer(samples, machine.ask, batch_size=4)
         scores = mean_metrics({"square": [line["square"] for line in lines]})
-        return lines, run.finish(num={"num_numbers": len(lines)}, model="tiny", fingerprint=None, **scores, chance={"square": 1.0})
+        return lines, run.finish(
+            num={"num_numbers": len(lines)},
+            model="tiny",
+            fingerprint=None,
+            **scores,
+            chance={"square": 1.0},
+        )
 
 
 def test_answers_are_kept_and_come_back_as_json_has_them(tmp_path):
     machine = Machine()
     lines, result = run(tmp_path / "run", machine)
-    assert machine.batches == [["000", "001", "002", "003"], ["004", "005", "006", "007"], ["008", "009"]]
+    assert machine.batches == [
+        ["000", "001", "002", "003"],
+        ["004", "005", "006", "007"],
+        ["008", "009"],
+    ]
     assert lines[3] == {"key": "003", "square": 9, "pair": [3, 3]}
     again, second = run(tmp_path / "run", Machine(stop_at=0))
     assert again == lines
@@ -58,14 +74,30 @@ def test_answers_are_kept_and_come_back_as_json_has_them(tmp_path):
 
 def test_the_envelope(tmp_path):
     _, result = run(tmp_path / "run", Machine())
-    assert list(result)[:7] == ["benchmark", "dataset", "split", "num_numbers", "model", "fingerprint", "metrics"]
+    assert list(result)[:7] == [
+        "benchmark",
+        "dataset",
+        "split",
+        "num_numbers",
+        "model",
+        "fingerprint",
+        "metrics",
+    ]
     assert result["metrics"] == {"square": 28.5}
-    assert result["intervals"]["square"] == [round(end, 4) for end in bootstrap_interval([n * n for n in range(10)])]
-    assert result["settings"] == {"model": "tiny", "decoding": {"beams": 4, "temperature": 0.0}, "order": ["a", "b"]}
+    assert result["intervals"]["square"] == [
+        round(end, 4) for end in bootstrap_interval([n * n for n in range(10)])
+    ]
+    assert result["settings"] == {
+        "model": "tiny",
+        "decoding": {"beams": 4, "temperature": 0.0},
+        "order": ["a", "b"],
+    }
     assert {"seedcli", "python", "torch"} <= set(result["versions"])
     shown = show_result(result)
     assert "10 numbers" in shown and "28.50" in shown and "1.00" in shown
-    assert "none" in show_result(result | {"metrics": {"square": None}, "intervals": {"square": None}})
+    assert "none" in show_result(
+        result | {"metrics": {"square": None}, "intervals": {"square": None}}
+    )
 
 
 def test_a_limit_takes_the_first_and_a_later_run_goes_on(tmp_path):
@@ -78,7 +110,9 @@ def test_a_limit_takes_the_first_and_a_later_run_goes_on(tmp_path):
 
 
 def test_an_interrupted_run_says_what_is_kept(tmp_path):
-    with pytest.raises(Interrupted, match=r"4 of 10 samples are answered and kept in .*run") as caught:
+    with pytest.raises(
+        Interrupted, match=r"4 of 10 samples are answered and kept in .*run"
+    ) as caught:
         run(tmp_path / "run", Machine(stop_at=6))
     assert "same command" in caught.value.remedy
     machine = Machine()
@@ -87,7 +121,9 @@ def test_an_interrupted_run_says_what_is_kept(tmp_path):
     assert lines == run(tmp_path / "undisturbed", Machine())[0]
 
 
-@pytest.mark.parametrize("torn", [b'{"key": "009", "squ', b'{"key": "009", "square"', b"\xff\xfe\n", b"{}\n"])
+@pytest.mark.parametrize(
+    "torn", [b'{"key": "009", "squ', b'{"key": "009", "square"', b"\xff\xfe\n", b"{}\n"]
+)
 def test_a_torn_last_line_is_computed_anew(tmp_path, torn):
     lines, _ = run(tmp_path / "run", Machine())
     path = tmp_path / "run" / "samples.jsonl"
@@ -122,8 +158,12 @@ def test_a_killed_process_loses_its_batch_at_most(tmp_path):
             return machine.ask(batch)
         with open_samples("squares", "numbers", "test", settings=SETTINGS, output=Path({str(tmp_path / "run")!r})) as run:
             run.answer(SAMPLES, ask, batch_size=4)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env={**os.environ, "PYTHONPATH": os.getcwd()}, check=False)
+    """  # noqa: E501
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        check=False,
+    )
     assert done.returncode == -signal.SIGKILL
     machine = Machine()
     lines, _ = run(tmp_path / "run", machine)
@@ -134,7 +174,9 @@ def test_a_killed_process_loses_its_batch_at_most(tmp_path):
 def test_other_settings_are_refused_by_name(tmp_path):
     run(tmp_path / "run", Machine())
     before = (tmp_path / "run" / "samples.jsonl").read_bytes()
-    with pytest.raises(DataError, match=r"decoding\.beams was 4, is 5; new was None, is 1") as caught:
+    with pytest.raises(
+        DataError, match=r"decoding\.beams was 4, is 5; new was None, is 1"
+    ) as caught:
         run(tmp_path / "run", Machine(), decoding={"beams": 5, "temperature": 0.0}, new=1)
     assert "-o" in caught.value.remedy
     assert (tmp_path / "run" / "samples.jsonl").read_bytes() == before
@@ -147,17 +189,24 @@ def test_by_default_each_setting_has_its_folder(tmp_path, monkeypatch):
         with open_samples("squares", "my numbers/1", "test", settings=SETTINGS | changes) as held:
             folders.append(held.folder)
     assert folders[0] == folders[2] != folders[1]
-    assert folders[0].parent == EVAL_RUNS and folders[0].name.startswith("squares-my_numbers_1-test-")
+    assert folders[0].parent == EVAL_RUNS and folders[0].name.startswith(
+        "squares-my_numbers_1-test-"
+    )
 
 
 def test_a_folder_is_held_by_one_process(tmp_path):
     run(tmp_path / "run", Machine())
     script = (
-        f"from tests.workflows.evaluate.test_samples import *\nfrom pathlib import Path\nrun(Path({str(tmp_path / 'run')!r}), Machine())"
+        "from tests.workflows.evaluate.test_samples import *\nfrom pathlib import Path\n"
+        f"run(Path({str(tmp_path / 'run')!r}), Machine())"
     )
     with opened(tmp_path / "run"):
         done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": "."}
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": "."},
         )
     assert done.returncode == 1 and "another process is at" in done.stderr
 
@@ -189,7 +238,9 @@ def test_other_versions_are_warned_of(tmp_path):
             self.heard = (*self.heard, text)
 
     reporter = Hearing()
-    with open_samples("squares", "numbers", "test", settings=SETTINGS, output=tmp_path / "run", reporter=reporter):
+    with open_samples(
+        "squares", "numbers", "test", settings=SETTINGS, output=tmp_path / "run", reporter=reporter
+    ):
         pass
     assert "torch 1.0 -> " in reporter.heard[0]
 
@@ -203,10 +254,15 @@ def test_figures_that_are_none_are_refused(tmp_path):
 
 
 def test_a_metric_without_scores_is_none_and_groups_widen_intervals():
-    assert mean_metrics({"clip_i": []}) == {"metrics": {"clip_i": None}, "intervals": {"clip_i": None}}
+    assert mean_metrics({"clip_i": []}) == {
+        "metrics": {"clip_i": None},
+        "intervals": {"clip_i": None},
+    }
     scores = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0] * 20
     alone = mean_metrics({"a": scores})["intervals"]["a"]
-    together = mean_metrics({"a": scores}, groups=[number // 3 for number in range(120)])["intervals"]["a"]
+    together = mean_metrics({"a": scores}, groups=[number // 3 for number in range(120)])[
+        "intervals"
+    ]["a"]
     assert together[0] < alone[0] < 0.5 < alone[1] < together[1]
 
 

@@ -1,4 +1,6 @@
-"""`make bench`: does decoding keep up with the model, and does memory depend on the number of images?"""
+"""`make bench`: does decoding keep up with the model, and does memory depend
+on the number of images?
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,19 @@ from seedcli.models.weights.locate import BUNDLED_NANO
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 PEAK_OF = (
-    "import resource, sys; from seedcli.cli.main import app; app(sys.argv[1:], standalone_mode=False); "
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
+    "import resource, sys; from seedcli.cli.main import app; app(sys.argv[1:], "
+    "standalone_mode=False); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "
+    "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
 )
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, tiny_tokenizer_folder) -> str:
-    return "seed-nano" if (BUNDLED_NANO / "seed_tokenizer.json").is_file() else str(tiny_tokenizer_folder)
+    return (
+        "seed-nano"
+        if (BUNDLED_NANO / "seed_tokenizer.json").is_file()
+        else str(tiny_tokenizer_folder)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +60,38 @@ def test_decoding_alone(pictures, model):
             next(batches)  # workers are up
             started = time.perf_counter()
             count = sum(len(batch.items) for batch in batches)
-        print(f"decoding, {workers} workers: {count / (time.perf_counter() - started):.0f} images/s")
+        print(
+            f"decoding, {workers} workers: {count / (time.perf_counter() - started):.0f} images/s"
+        )
         assert count == 4000 - 32
 
 
 def test_memory_does_not_grow_with_the_number_of_images(pictures, model, tmp_path):
     peaks = {}
     for number in (1_000, 10_000):
-        command = [sys.executable, "-c", PEAK_OF, "tokenize", str(pictures), "--limit", str(number), "--model", model]
+        command = [
+            sys.executable,
+            "-c",
+            PEAK_OF,
+            "tokenize",
+            str(pictures),
+            "--limit",
+            str(number),
+            "--model",
+            model,
+        ]
         started = time.perf_counter()
-        result = subprocess.run([*command, "-o", str(tmp_path / str(number))], capture_output=True, text=True, check=True)
+        result = subprocess.run(
+            [*command, "-o", str(tmp_path / str(number))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         elapsed_s = time.perf_counter() - started
         own, worker = map(int, result.stdout.splitlines()[-1].split())
-        print(f"{number} images with {model}: {number / elapsed_s:.0f} images/s with start-up; peak {own} MB and {worker} MB in a worker")
+        print(
+            f"{number} images with {model}: {number / elapsed_s:.0f} images/s with start-up; peak "
+            f"{own} MB and {worker} MB in a worker"
+        )
         peaks[number] = own
     assert peaks[10_000] < 1.1 * peaks[1_000]

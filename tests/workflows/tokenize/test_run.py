@@ -1,4 +1,6 @@
-"""`seed tokenize` below the command line, with a tiny model: order, failures, second tries, resuming, sharing."""
+"""`seed tokenize` below the command line, with a tiny model: order, failures, second
+tries, resuming, sharing.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,12 @@ def ask(tiny_tokenizer_folder):
     """A request for the tiny model, with small passes and shards."""
 
     def build(*inputs: str, **options) -> TokenizeRequest:
-        defaults = {"model": str(tiny_tokenizer_folder), "batch_size": 4, "shard_size": 10, "workers": 0}
+        defaults = {
+            "model": str(tiny_tokenizer_folder),
+            "batch_size": 4,
+            "shard_size": 10,
+            "workers": 0,
+        }
         return TokenizeRequest(inputs=inputs, **defaults | options)
 
     return build
@@ -78,7 +85,9 @@ def expected_codes(model: Path, path: Path) -> list[int]:
 def test_stream_gives_codes_in_input_order(pictures, ask, tiny_tokenizer_folder):
     with stream(ask("pictures")) as codes:
         records = [codes.record(outcome) for outcome in codes.outcomes]
-    assert [record["source"] for record in records] == [f"pictures/{number:02d}.png" for number in range(25)]
+    assert [record["source"] for record in records] == [
+        f"pictures/{number:02d}.png" for number in range(25)
+    ]
     assert records[7]["codes"] == expected_codes(tiny_tokenizer_folder, pictures / "07.png")
     assert records[3]["text"] == "three"
     assert {(record["model"], record["fingerprint"]) for record in records} == {
@@ -92,7 +101,11 @@ def test_one_picture_runs_alone_and_many_in_padded_passes(pictures, ask, monkeyp
 
     shapes = []
     encode = SeedTokenizer.encode
-    monkeypatch.setattr(SeedTokenizer, "encode", lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels))
+    monkeypatch.setattr(
+        SeedTokenizer,
+        "encode",
+        lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels),
+    )
     for inputs in (["pictures/00.png"], ["pictures/00.png", "pictures/01.png"], ["pictures"]):
         with stream(ask(*inputs)) as codes:
             list(codes.outcomes)
@@ -132,7 +145,9 @@ def test_jsonl_parquet_and_token_text_hold_the_same_codes(pictures, ask):
     run(ask("pictures", output=Path("a.txt"), output_format="tokens"))
     lines = [json.loads(line) for line in Path("a.jsonl").read_text().splitlines()]
     assert (summary.images, summary.failed, summary.errors) == (24, 1, "a.errors.jsonl")
-    assert [row.codes.tolist() for row in read_rows("a.parquet")] == [line["codes"] for line in lines]
+    assert [row.codes.tolist() for row in read_rows("a.parquet")] == [
+        line["codes"] for line in lines
+    ]
     assert parse_spans(Path("a.txt").read_text()) == [line["codes"] for line in lines]
     assert reporter.warnings == ["pictures/02.png: is empty (0 bytes)"]
     assert json.loads(Path("a.errors.jsonl").read_text())["source"] == "pictures/02.png"
@@ -140,10 +155,14 @@ def test_jsonl_parquet_and_token_text_hold_the_same_codes(pictures, ask):
         "a.errors.jsonl", "a.jsonl", "a.parquet", "a.txt", "pictures",
     ]  # fmt: skip
     with stream(ask("pictures")) as codes:
-        assert [codes.record(outcome) for outcome in codes.outcomes if outcome.reason is None] == lines
+        assert [
+            codes.record(outcome) for outcome in codes.outcomes if outcome.reason is None
+        ] == lines
 
 
-def test_shards_say_what_made_them_and_do_not_depend_on_workers(pictures, ask, tiny_tokenizer_folder):
+def test_shards_say_what_made_them_and_do_not_depend_on_workers(
+    pictures, ask, tiny_tokenizer_folder
+):
     summary = run(ask("pictures", output=Path("one")))
     assert (summary.images, summary.failed, summary.shards) == (25, 0, 3)
     run(ask("pictures", output=Path("two"), workers=2))
@@ -178,20 +197,29 @@ def test_a_second_try_takes_only_what_failed(pictures, ask):
     assert run(request).failed == 3
     before = shard_bytes(Path("out"))
     errors = [json.loads(line) for line in Path("out/errors.jsonl").read_text().splitlines()]
-    assert [(error["shard"], error["index"]) for error in errors] == [("images-000000", 2), ("images-000000", 5), ("images-000001", 3)]
+    assert [(error["shard"], error["index"]) for error in errors] == [
+        ("images-000000", 2),
+        ("images-000000", 5),
+        ("images-000001", 3),
+    ]
 
     again = ask(output=Path("out"), retry_failed=True)
     for number in (2, 13):
         shutil.copy(f"whole/pictures/{number:02d}.png", pictures)
     summary = run(again)
     assert (summary.images, summary.failed, summary.computed) == (24, 1, 3)
-    assert sorted(set(shard_bytes(Path("out"))) - set(before)) == ["images-000000.retry-001.parquet", "images-000001.retry-001.parquet"]
+    assert sorted(set(shard_bytes(Path("out"))) - set(before)) == [
+        "images-000000.retry-001.parquet",
+        "images-000001.retry-001.parquet",
+    ]
     assert run(again).failed == 1
     assert not Path("out/images-000000.retry-002.parquet").exists()
     shutil.copy("whole/pictures/05.png", pictures)
     assert run(again).failed == 0
     assert not Path("out/errors.jsonl").exists()
-    assert [row.key for row in read_rows("out/images-000000.retry-002.parquet")] == ["pictures/05.png"]
+    assert [row.key for row in read_rows("out/images-000000.retry-002.parquet")] == [
+        "pictures/05.png"
+    ]
     assert before.items() <= shard_bytes(Path("out")).items()
     assert run(again).images == 25
 
@@ -203,7 +231,10 @@ def test_a_second_try_takes_only_what_failed(pictures, ask):
 def write_tar(path: Path, count: int) -> None:
     with tarfile.open(path, "w") as tar:
         for number in range(count):
-            for name, data in ((f"{number:04d}.png", png(number)), (f"{number:04d}.txt", f"no {number}".encode())):
+            for name, data in (
+                (f"{number:04d}.png", png(number)),
+                (f"{number:04d}.txt", f"no {number}".encode()),
+            ):
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
@@ -217,7 +248,9 @@ def test_tars_become_shards_of_their_name_and_a_repaired_one_is_read_on(pictures
     summary = run(ask("{0..1}.tar", output=Path("out")))
     assert summary.failed == 1
     assert sorted(shard_bytes(Path("out"))) == ["0.parquet", "1.parquet"]
-    assert [row.text for row in read_rows("out/0.parquet")] == [f"no {number}" for number in range(11)]
+    assert [row.text for row in read_rows("out/0.parquet")] == [
+        f"no {number}" for number in range(11)
+    ]
     assert 0 < summary.images < 22
     Path("1.tar").write_bytes(whole)
     summary = run(ask(output=Path("out"), retry_failed=True))
@@ -242,7 +275,13 @@ def test_a_finished_folder_is_left_alone(pictures, ask):
 
 def test_resuming_with_other_settings_is_refused(pictures, ask):
     run(ask("pictures", output=Path("out")))
-    for change in ({"image_handling": "official"}, {"batch_size": 8}, {"shard_size": 7}, {"columns": Columns("x")}, {"limit": 3}):
+    for change in (
+        {"image_handling": "official"},
+        {"batch_size": 8},
+        {"shard_size": 7},
+        {"columns": Columns("x")},
+        {"limit": 3},
+    ):
         with pytest.raises(DataError, match="was begun with"):
             run(ask("pictures", output=Path("out"), resume=True, **change))
     with pytest.raises(DataError, match="was begun with inputs"):

@@ -29,7 +29,9 @@ def _recipe(runs: Path, *overrides: str):
 
 @pytest.fixture
 def start(finished_runs, tmp_path, monkeypatch) -> Path:
-    """A copy of the pretrained model, to be spoiled; codes of pictures do not go into the user's cache."""
+    """A copy of the pretrained model, to be spoiled; codes of pictures do not go
+    into the user's cache.
+    """
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     shutil.copytree(finished_runs / "pretrain" / "model", tmp_path / "start")
     return tmp_path / "start"
@@ -38,17 +40,31 @@ def start(finished_runs, tmp_path, monkeypatch) -> Path:
 def test_the_result_is_a_plain_folder_that_remembers_both_trainings(finished_runs):
     model, pretrained = (finished_runs / command / "model" for command in ("instruct", "pretrain"))
     facts, before = read_llm_facts(model), read_llm_facts(pretrained)
-    assert facts == dataclasses.replace(before, name="instruct", template="vicuna", trained=facts.trained)
+    assert facts == dataclasses.replace(
+        before, name="instruct", template="vicuna", trained=facts.trained
+    )
     assert facts.trained["started_from"] == before.trained
     (summary,) = facts.trained["phases"].values()
-    assert summary["steps"] == STEPS and summary["largest_logit_difference_of_merge"] < 1e-4  # measured 2e-6 of logits up to 5
-    assert json.loads((finished_runs / "instruct.json").read_text()) == {"model": str(model), "phases": {"lora": summary}}
+    # measured 2e-6 of logits up to 5
+    assert summary["steps"] == STEPS and summary["largest_logit_difference_of_merge"] < 1e-4
+    assert json.loads((finished_runs / "instruct.json").read_text()) == {
+        "model": str(model),
+        "phases": {"lora": summary},
+    }
     lines = read_metrics(finished_runs / "instruct" / "lora")
-    assert all(line.keys() >= {"loss", "loss_text", "loss_image", "tokens_per_s", "real_share", "utilisation"} for line in lines)
-    loaded, text_tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    assert all(
+        line.keys()
+        >= {"loss", "loss_text", "loss_image", "tokens_per_s", "real_share", "utilisation"}
+        for line in lines
+    )
+    loaded, text_tokenizer = (
+        AutoModelForCausalLM.from_pretrained(model),
+        AutoTokenizer.from_pretrained(model),
+    )
     assert loaded.config.vocab_size == len(text_tokenizer)
     embedding = AutoModelForCausalLM.from_pretrained(pretrained).get_input_embeddings().weight
-    assert not torch.equal(loaded.get_input_embeddings().weight, embedding)  # trained whole beside LoRA
+    # trained whole beside LoRA
+    assert not torch.equal(loaded.get_input_embeddings().weight, embedding)
 
 
 def test_a_dry_run_reads_and_writes_nothing_and_needs_no_torch(finished_runs, tmp_path):
@@ -61,13 +77,19 @@ try:
 except SystemExit as end:
     assert not end.code
 print(json.dumps([name for name in ("torch", "numpy", "transformers", "pyarrow") if name in sys.modules]))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+"""  # noqa: E501
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
     result, heavy = (json.loads(line) for line in done.stdout.splitlines())
     assert heavy == []
     assert not (tmp_path / "run").exists()
     (phase,) = result["phases"]
-    assert (phase["phase"], phase["tokens"], len(phase["sources"])) == ("lora", STEPS * 4 * CONTEXT, 1)
+    assert (phase["phase"], phase["tokens"], len(phase["sources"])) == (
+        "lora",
+        STEPS * 4 * CONTEXT,
+        1,
+    )
     assert result["start"] == "nowhere" and result["model"] == str(tmp_path / "run" / "model")
 
 
@@ -85,7 +107,9 @@ def test_a_run_that_is_killed_gives_the_same_weights(finished_runs, tmp_path):
         assert (done.exit_code, done.stdout) == (exit_code, ""), done.stderr
         newest = newest_checkpoint(run / "lora" / "checkpoints")
         assert (newest.name if newest else None) == checkpoint
-        assert exit_code != 130 or shlex.join(["seed", *map(str, command), "--resume"]) in done.stderr
+        assert (
+            exit_code != 130 or shlex.join(["seed", *map(str, command), "--resume"]) in done.stderr
+        )
         assert not (run / "model").exists()
     summary = run_seed(tmp_path, *command, "--resume").result["phases"]["lora"]
     assert_same_weights(run / "model", finished_runs / "instruct" / "model")
@@ -97,12 +121,17 @@ def test_nan_is_exit_5_and_names_the_last_good_checkpoint(finished_runs, tmp_pat
     command = ["instruct", finished_runs / "instruct.toml", "-o", tmp_path / "run"]
     done = run_seed(tmp_path, *command, fault=Fault("lora", 4, do="nan"))
     assert done.exit_code == 5, done.stderr
-    assert f"last good checkpoint: {tmp_path / 'run' / 'lora' / 'checkpoints' / 'step-00000002'}" in done.stderr
+    assert (
+        f"last good checkpoint: {tmp_path / 'run' / 'lora' / 'checkpoints' / 'step-00000002'}"
+        in done.stderr
+    )
     assert not (tmp_path / "run" / "model").exists()
 
 
 def test_a_start_whose_visual_tokenizer_has_changed_is_refused(finished_runs, start, tmp_path):
-    write_llm_facts(start, dataclasses.replace(read_llm_facts(start), visual_fingerprint="0123456789abcdef"))
+    write_llm_facts(
+        start, dataclasses.replace(read_llm_facts(start), visual_fingerprint="0123456789abcdef")
+    )
     with pytest.raises(DataError, match="0123456789abcdef") as refused:
         instruct.run(_recipe(finished_runs, f"start={start}"), tmp_path / "run")
     assert refused.value.exit_code == 3 and "pretrain again" in refused.value.remedy
@@ -138,7 +167,9 @@ def test_a_start_without_words_says_what_to_copy(finished_runs, start, tmp_path)
         ("./nowhere", DataError, "no folder at nowhere"),
     ],
 )
-def test_a_start_that_is_nowhere_is_refused_in_the_recipe_s_words(finished_runs, start, tmp_path, name, error, found):
+def test_a_start_that_is_nowhere_is_refused_in_the_recipe_s_words(
+    finished_runs, start, tmp_path, name, error, found
+):
     with pytest.raises(error, match=found) as refused:
         instruct.run(_recipe(finished_runs, f"start={name}"), tmp_path / "run")
     assert refused.value.remedy.startswith("start takes") and "--model" not in refused.value.remedy
@@ -146,12 +177,16 @@ def test_a_start_that_is_nowhere_is_refused_in_the_recipe_s_words(finished_runs,
 
 def test_rows_longer_than_the_model_s_positions_are_refused(finished_runs, start, tmp_path):
     longer = ["context_length=256", "lora.optimization.batch_tokens=1024"]
-    with pytest.raises(UsageError, match="context_length 256 is longer than the 128 positions") as refused:
+    with pytest.raises(
+        UsageError, match="context_length 256 is longer than the 128 positions"
+    ) as refused:
         instruct.run(_recipe(finished_runs, f"start={start}", *longer), tmp_path / "run")
     assert refused.value.remedy == "context_length=128"
 
 
 def test_a_folder_that_holds_a_run_is_refused_without_resume(finished_runs):
-    with pytest.raises(UsageError, match=r"already holds a run \(lora/checkpoints/step-00000004\)") as refused:
+    with pytest.raises(
+        UsageError, match=r"already holds a run \(lora/checkpoints/step-00000004\)"
+    ) as refused:
         instruct.run(_recipe(finished_runs), finished_runs / "instruct")
     assert "--resume" in refused.value.remedy

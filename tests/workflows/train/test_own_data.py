@@ -1,4 +1,6 @@
-"""`examples/own-data` as its readme says: read by a recipe as it is, and through `seed tokens build`; both give the same documents."""
+"""`examples/own-data` as its readme says: read by a recipe as it is, and through
+`seed tokens build`; both give the same documents.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def at_the_root(monkeypatch):
 
 def readme_commands() -> list[str]:
     text = Path("examples/own-data/README.md").read_text(encoding="utf-8")
-    return [line for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    return [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+        for line in block.splitlines()
+    ]
 
 
 def test_a_recipe_and_built_shards_give_the_same_documents(tmp_path):
@@ -38,22 +44,36 @@ def test_a_recipe_and_built_shards_give_the_same_documents(tmp_path):
     assert [call.split()[1] for call in calls] == ["instruct", "tokens", "tokens"]
     for call in calls:
         parse(call)
-    build = next(call for call in calls if " build " in call).replace("tokens/own", str(tmp_path / "own"))
+    build = next(call for call in calls if " build " in call).replace(
+        "tokens/own", str(tmp_path / "own")
+    )
     built = CliRunner().invoke(app, build.split()[1:])
     assert built.exit_code == 0, built.stderr
     assert json.loads(built.stdout)["conversations"] == 4
 
     [direct] = load_recipe(RECIPE).data.sources
-    shards = DocumentSourceSection(kind="tokens", path=str(tmp_path / "own"), form="messages", weight=1.0, max_tokens=256)
+    shards = DocumentSourceSection(
+        kind="tokens", path=str(tmp_path / "own"), form="messages", weight=1.0, max_tokens=256
+    )
     facts = describe("seed-nano")
-    how = {"num_queries": 32, "num_codes": facts.config.codebook.num_codes, "fingerprint": facts.fingerprint, "cache": tmp_path}
+    how = {
+        "num_queries": 32,
+        "num_codes": facts.config.codebook.num_codes,
+        "fingerprint": facts.fingerprint,
+        "cache": tmp_path,
+    }
     one = open_source(direct, codes_of=PictureCodes("seed-nano", device="cpu"), **how)
     two = open_source(shards, codes_of=None, **how)
     assert len(one) == len(two) == 4
     for row in range(4):
         messages = [source.read(row, random.Random(0)).messages for source in (one, two)]
         assert messages[0] == messages[1]
-    pictures = [part for message in one.read(1, random.Random(0)).messages for part in message.segments if not isinstance(part, str)]
+    pictures = [
+        part
+        for message in one.read(1, random.Random(0)).messages
+        for part in message.segments
+        if not isinstance(part, str)
+    ]
     assert len(set(pictures)) == 2 and all(len(codes) == 32 for codes in pictures)
 
 

@@ -1,4 +1,6 @@
-"""`seed plan`: figures that follow from the recipe alone, lengths from disk or assumed, and what it refuses."""
+"""`seed plan`: figures that follow from the recipe alone, lengths from disk or
+assumed, and what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -60,12 +62,19 @@ def test_each_phase_of_a_big_recipe_fits_its_published_machine() -> None:
             assert chosen["device_gb"] < 0.95 * plan["devices"]["memory_gb"], (name, phase["phase"])
         rows = load_recipe(name)
         batch = rows.lora.optimization.batch_tokens // rows.context_length
-        assert batch % (plan["devices"]["count"] * rows.parallel.micro_batch_rows) == 0, f"{name}: {batch} rows do not split"
+        assert batch % (plan["devices"]["count"] * rows.parallel.micro_batch_rows) == 0, (
+            f"{name}: {batch} rows do not split"
+        )
 
 
 def test_shares_of_the_mixtures_are_those_of_samples() -> None:
     """spec 4.1 and 4.3: weight x batch size of the released files, normalised, in percent."""
-    pretrain = {(5.0, 164): "laion-coco", (2.0, 26): "mmc4", (1.0, 26): "obelisc", (0.5, 116): "webvid"}
+    pretrain = {
+        (5.0, 164): "laion-coco",
+        (2.0, 26): "mmc4",
+        (1.0, 26): "obelisc",
+        (0.5, 116): "webvid",
+    }
     _shares_hold("vicuna7b", pretrain, total=2 * 0.5 * 116 + 5.0 * 164 + (2.0 + 1.0 + 1.0) * 26)
     instruct = {
         (0.15, 160): "cgd",
@@ -106,7 +115,10 @@ def test_lengths_are_read_where_the_source_lies_on_disk(tmp_path: Path) -> None:
         made_from={},
         count=20,
     )
-    rows = [TokenRow(key=str(n), codes=[n] * 32, text="a" * 40, source=f"{n}.jpg", meta=None) for n in range(20)]
+    rows = [
+        TokenRow(key=str(n), codes=[n] * 32, text="a" * 40, source=f"{n}.jpg", meta=None)
+        for n in range(20)
+    ]
     path = tmp_path / "coco"
     path.mkdir()
     write_shard(path / "0.parquet", header, rows)
@@ -118,9 +130,17 @@ def test_lengths_are_read_where_the_source_lies_on_disk(tmp_path: Path) -> None:
 
 def test_a_model_of_its_own_needs_its_config(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its shape is not known") as refused:
-        run(load_recipe("vicuna7b", ["language_model.start=somebody/some-llama"]), gpus="a100-40g:8")
+        run(
+            load_recipe("vicuna7b", ["language_model.start=somebody/some-llama"]), gpus="a100-40g:8"
+        )
     assert "config.json" in refused.value.remedy
-    LlamaConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=500).save_pretrained(tmp_path)
+    LlamaConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=500,
+    ).save_pretrained(tmp_path)
     plan = run(load_recipe("vicuna7b", [f"language_model.start={tmp_path}"]), gpus="a100-40g:8")
     assert plan["model"]["vocab_size"] == 500 + 8192 + 2
     assert "published" not in plan
@@ -141,7 +161,10 @@ def test_what_cannot_be_planned(recipe: str, options: dict, message: str) -> Non
 
 
 def test_it_needs_no_torch() -> None:
-    code = "import sys; from seedcli.recipe.read import load_recipe; from seedcli.workflows.train.plan import run"
+    code = (
+        "import sys; from seedcli.recipe.read import load_recipe; from "
+        "seedcli.workflows.train.plan import run"
+    )
     code += "; run(load_recipe('vicuna7b'), gpus='a100-40g:64'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
@@ -152,7 +175,11 @@ def test_the_command(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
     plan = json.loads(done.stdout)
     assert [phase["phase"] for phase in plan["phases"]] == ["text", "lora", "full"]
-    assert all("rows read" in one["lengths"] for phase in plan["phases"] for one in phase["mixture"]["sources"])
+    assert all(
+        "rows read" in one["lengths"]
+        for phase in plan["phases"]
+        for one in phase["mixture"]["sources"]
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,5 +187,7 @@ def test_people_read_a_table(vicuna: dict) -> None:
     from seedcli.cli.plan import _show
 
     text = _show(vicuna)
-    assert "Published: SEED-LLaMA 8B, pretraining, 64 x A100-40G x 144 h: 9,216 device hours." in text
+    assert (
+        "Published: SEED-LLaMA 8B, pretraining, 64 x A100-40G x 144 h: 9,216 device hours." in text
+    )
     assert "369,512,448" in text and "too much" in text and "94.37 G" in text

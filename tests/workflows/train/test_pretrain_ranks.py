@@ -1,4 +1,6 @@
-"""`seed pretrain` under DeepSpeed and on two ranks that the command line starts: the same training, stopped, killed and continued."""
+"""`seed pretrain` under DeepSpeed and on two ranks that the command line starts: the same training,
+stopped, killed and continued.
+"""
 
 from __future__ import annotations
 
@@ -22,46 +24,95 @@ from tests.workflows.tiny_runs import Fault, read_weights, run_seed
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_half_precision_rounds_no_weight_that_is_saved(finished_runs, tmp_path):
-    """DeepSpeed's module is bf16 then; what is saved are fp32 master weights, and the frozen embedding as it was."""
+    """DeepSpeed's module is bf16 then; what is saved are fp32 master weights, and the
+    frozen embedding as it was.
+    """
     half = ["parallel.engine=deepspeed", "parallel.zero_stage=2", "parallel.precision=bf16"]
-    assert run_seed(tmp_path, "pretrain", finished_runs / "pretrain.toml", *half, "-o", tmp_path / "run").exit_code == 0
-    before, after = read_weights(tmp_path / "run" / "lora" / "model"), read_weights(tmp_path / "run" / "model")
-    assert [name for name in before if torch.equal(before[name], after[name])] == ["model.embed_tokens.weight"]
-    rounded = [name for weights in (before, after) for name, tensor in weights.items() if torch.equal(tensor, tensor.bfloat16().float())]
+    assert (
+        run_seed(
+            tmp_path, "pretrain", finished_runs / "pretrain.toml", *half, "-o", tmp_path / "run"
+        ).exit_code
+        == 0
+    )
+    before, after = (
+        read_weights(tmp_path / "run" / "lora" / "model"),
+        read_weights(tmp_path / "run" / "model"),
+    )
+    assert [name for name in before if torch.equal(before[name], after[name])] == [
+        "model.embed_tokens.weight"
+    ]
+    rounded = [
+        name
+        for weights in (before, after)
+        for name, tensor in weights.items()
+        if torch.equal(tensor, tensor.bfloat16().float())
+    ]
     assert rounded == []
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_zero_3_trains_the_same_and_continues_after_a_kill(finished_runs, tmp_path):
-    command = ["pretrain", finished_runs / "pretrain.toml", "parallel.engine=deepspeed", "parallel.zero_stage=3", "-o", tmp_path / "run"]
+    command = [
+        "pretrain",
+        finished_runs / "pretrain.toml",
+        "parallel.engine=deepspeed",
+        "parallel.zero_stage=3",
+        "-o",
+        tmp_path / "run",
+    ]
     assert run_seed(tmp_path, *command, fault=Fault("lora", 4)).exit_code == -9
     assert run_seed(tmp_path, *command, "--resume", fault=Fault("full", 4)).exit_code == -9
     assert run_seed(tmp_path, *command, "--resume").exit_code == 0
     for phase in ("text", "lora", "full"):
-        losses = [[line["loss"] for line in read_metrics(run / phase)] for run in (tmp_path / "run", finished_runs / "pretrain")]
-        assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # lines are rounded to six digits; sums run in another order
+        losses = [
+            [line["loss"] for line in read_metrics(run / phase)]
+            for run in (tmp_path / "run", finished_runs / "pretrain")
+        ]
+        # lines are rounded to six digits; sums run in another order
+        assert losses[0] == pytest.approx(losses[1], rel=2e-5)
     reference = read_weights(finished_runs / "pretrain" / "model")
     for name, tensor in read_weights(tmp_path / "run" / "model").items():
-        torch.testing.assert_close(tensor, reference[name], rtol=0, atol=1e-4)  # sums in another order, through AdamW's quotient
+        # sums in another order, through AdamW's quotient
+        torch.testing.assert_close(tensor, reference[name], rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # each rank imports torch, transformers and deepspeed
-@pytest.mark.parametrize("parallel", [[], ["parallel.engine=deepspeed", "parallel.zero_stage=3"]], ids=["ddp", "zero3"])
-def test_two_ranks_of_the_command_line_train_as_one_process(finished_runs, tmp_path, monkeypatch, parallel):
+@pytest.mark.parametrize(
+    "parallel", [[], ["parallel.engine=deepspeed", "parallel.zero_stage=3"]], ids=["ddp", "zero3"]
+)
+def test_two_ranks_of_the_command_line_train_as_one_process(
+    finished_runs, tmp_path, monkeypatch, parallel
+):
     """Without dropout, which each rank draws for itself."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     recipe = [str(finished_runs / "pretrain.toml"), "lora.adapter.dropout=0.0"]
     one = run_seed(tmp_path, "pretrain", *recipe, "-o", tmp_path / "one").result
-    command = [sys.executable, "-m", "seedcli", "pretrain", *recipe, *parallel, "-o", str(tmp_path / "two"), "--nproc", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "seedcli",
+        "pretrain",
+        *recipe,
+        *parallel,
+        "-o",
+        str(tmp_path / "two"),
+        "--nproc",
+        "2",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=390, check=False)
     assert done.returncode == 0, done.stderr
     two = json.loads(done.stdout)
     for phase in ("text", "lora", "full"):
-        losses = [[line["loss"] for line in read_metrics(tmp_path / run / phase)] for run in ("one", "two")]
+        losses = [
+            [line["loss"] for line in read_metrics(tmp_path / run / phase)]
+            for run in ("one", "two")
+        ]
         assert losses[0] == pytest.approx(losses[1], rel=2e-5)  # as above
-        assert one["phases"][phase]["trained_parameters"] == two["phases"][phase]["trained_parameters"]
+        assert (
+            one["phases"][phase]["trained_parameters"] == two["phases"][phase]["trained_parameters"]
+        )
 
 
 @pytest.mark.slow
@@ -73,8 +124,12 @@ def test_two_ranks_that_are_stopped_or_killed_continue(finished_runs, tmp_path, 
     command = ["pretrain", *recipe, "-o", str(run), "--nproc", "2"]
 
     def stopped(*flags: str, by: signal.Signals, after: int) -> tuple[int, str]:
-        """Exit code and words of the command, of which both ranks (or rank 1 alone, for a kill) get a signal after some updates."""
-        process = subprocess.Popen([sys.executable, "-m", "seedcli", *command, *flags], stderr=subprocess.PIPE, text=True)
+        """Exit code and words of the command, of which both ranks (or rank 1 alone, for a kill) get
+        a signal after some updates.
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-m", "seedcli", *command, *flags], stderr=subprocess.PIPE, text=True
+        )
         deadline = time.monotonic() + 200
         while not (lines := read_metrics(run / "text")) or lines[-1]["step"] < after:
             if process.poll() is not None or time.monotonic() > deadline:
@@ -96,6 +151,15 @@ def test_two_ranks_that_are_stopped_or_killed_continue(finished_runs, tmp_path, 
     assert "rank 1 of 2 was killed by signal 9" in said and "--nproc 2 --resume" in said
     last = int(newest_checkpoint(run / "text" / "checkpoints").name.removeprefix("step-"))
     assert last > reached
-    done = run_seed(tmp_path, "pretrain", recipe[0], f"text.optimization.steps={last + 1}", "-o", run, "--resume")  # one process
+    # one process
+    done = run_seed(
+        tmp_path,
+        "pretrain",
+        recipe[0],
+        f"text.optimization.steps={last + 1}",
+        "-o",
+        run,
+        "--resume",
+    )
     assert done.result["phases"]["text"]["steps"] == last + 1
     assert [line["step"] for line in read_metrics(run / "text")] == list(range(1, last + 2))

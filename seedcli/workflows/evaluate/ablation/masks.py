@@ -1,7 +1,9 @@
-"""`seed eval ablation`: causal against bilateral codes, as two language models write and predict them.
+"""`seed eval ablation`: causal against bilateral codes, as two language models
+write and predict them.
 
-Without the grammar a model must know by itself when an image is whole: how many answers to captions hold exactly Q codes? And how well does
-it predict held-out codes, position by position, with the caption and without?
+Without the grammar a model must know by itself when an image is whole: how many answers to
+captions hold exactly Q codes? And how well does it predict held-out codes, position by position,
+with the caption and without?
 """
 
 from __future__ import annotations
@@ -10,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seedcli.benchmarks.ablation import WrittenSpan, mean_curve, paired_differences, score_groups, span_histogram, written_span
+from seedcli.benchmarks.ablation import (
+    WrittenSpan,
+    mean_curve,
+    paired_differences,
+    score_groups,
+    span_histogram,
+    written_span,
+)
 from seedcli.benchmarks.retrieval_sets import is_published_split
 from seedcli.console import Reporter
 from seedcli.errors import UsageError
@@ -36,12 +45,16 @@ LOSSES = "losses"
 _MADE_BY = "seed eval ablation"
 
 
-def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, reporter: Reporter | None = None) -> dict[str, Any]:
-    """Two language models of twin tokenizers -> how often each writes an image, how alike it is, and how well it predicts codes.
+def run_masks(
+    causal: str, bilateral: str, settings: AblationSettings, *, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """Two language models of twin tokenizers -> how often each writes an image, how alike it is,
+    and how well it predicts codes.
 
-    Each picture's first caption is answered once with each seed, from `<s>{caption}<img>` and without the grammar. Losses are in nats a
-    token over the whole vocabulary; position Q is the closing marker. Codes of two tokenizers are two languages: a lower loss means codes
-    that are easier to predict, not better pictures.
+    Each picture's first caption is answered once with each seed, from `<s>{caption}<img>` and
+    without the grammar. Losses are in nats a token over the whole vocabulary; position Q is the
+    closing marker. Codes of two tokenizers are two languages: a lower loss means codes that are
+    easier to predict, not better pictures.
 
     Args:
         causal: Language model of a causal tokenizer.
@@ -50,10 +63,12 @@ def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, report
         reporter: Hears of progress.
 
     Returns:
-        The envelope of every benchmark. `metrics`, each with the side's name before it: `valid`, percent of answers of exactly Q codes
-        (paper: 99.94 and 42.68 on 5,000 COCO captions), `clip_i` of those, `conditional_loss` and `unconditional_loss`, means over the Q
-        codes, `end_loss`, of the closing marker; `difference_*`, causal minus bilateral, of samples that both have. `histograms`, `curves`
-        and `by_seed` hold what the means are of; `chance` of `clip_i` is that of pictures that do not belong together.
+        The envelope of every benchmark. `metrics`, each with the side's name before it: `valid`,
+        percent of answers of exactly Q codes (paper: 99.94 and 42.68 on 5,000 COCO captions),
+        `clip_i` of those, `conditional_loss` and `unconditional_loss`, means over the Q codes,
+        `end_loss`, of the closing marker; `difference_*`, causal minus bilateral, of samples that
+        both have. `histograms`, `curves` and `by_seed` hold what the means are of; `chance` of
+        `clip_i` is that of pictures that do not belong together.
 
     Raises:
         UsageError: A tokenizer has another mask than said, or sampling that knows no seed.
@@ -63,7 +78,9 @@ def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, report
     reporter = reporter or Reporter()
     sampling = settings.choice()
     if sampling.num_beams > 1:
-        raise UsageError("seeds of single captions and beams do not go together", remedy="--beams 1")
+        raise UsageError(
+            "seeds of single captions and beams do not go together", remedy="--beams 1"
+        )
     first = Side("causal", causal, settings, reporter=reporter)
     sides = [first, Side("bilateral", bilateral, settings, like=first, reporter=reporter)]
     check_twins(*sides, reporter)
@@ -78,24 +95,50 @@ def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, report
         "decoding": without_seed(sampling),
         **{side.name: side.settings() for side in sides},
     }
-    with open_samples("ablation", found.name, found.split, settings=decided, output=settings.output, reporter=reporter) as run:
+    with open_samples(
+        "ablation",
+        found.name,
+        found.split,
+        settings=decided,
+        output=settings.output,
+        reporter=reporter,
+    ) as run:
         reporter.note(f"answers and pictures in {run.folder}")
         answers: dict[str, dict[tuple[int, str], dict[str, Any]]] = {}
         losses: dict[str, dict[str, dict[str, Any]]] = {}
         reused = 0
         for side in sides:
-            asked = {f"{side.name}-s{seed}-{key}": (seed, key, pair) for seed in settings.seeds for key, pair in pairs.items()}
+            asked = {
+                f"{side.name}-s{seed}-{key}": (seed, key, pair)
+                for seed in settings.seeds
+                for key, pair in pairs.items()
+            }
             answer = _Writer(side, sampling, run.folder)
-            lines = run.answer(asked, answer, batch_size=settings.batch_size, what=f"{side.name} answers")
-            answers[side.name] = {(seed, key): line for (seed, key, _), line in zip(asked.values(), lines, strict=True)}
+            lines = run.answer(
+                asked, answer, batch_size=settings.batch_size, what=f"{side.name} answers"
+            )
+            answers[side.name] = {
+                (seed, key): line
+                for (seed, key, _), line in zip(asked.values(), lines, strict=True)
+            }
             reused += run.num_reused
             predicted = {f"{side.name}-{LOSSES}-{key}": pair for key, pair in pairs.items()}
-            lines = run.answer(predicted, _Predictor(side), batch_size=settings.batch_size, what=f"{side.name} losses")
+            lines = run.answer(
+                predicted,
+                _Predictor(side),
+                batch_size=settings.batch_size,
+                what=f"{side.name} losses",
+            )
             losses[side.name] = dict(zip(pairs, lines, strict=True))
             reused += run.num_reused
             side.rest()
         run.num_reused = reused
-        drawn = {line["key"]: run.folder / line["picture"] for side in answers.values() for line in side.values() if line["picture"]}
+        drawn = {
+            line["key"]: run.folder / line["picture"]
+            for side in answers.values()
+            for line in side.values()
+            if line["picture"]
+        }
         truths = {key: pairs[key.rpartition("-")[2]].image for key in drawn}
         judgement = judge_drawn(run, drawn, truths, judge, settings.batch_size, reporter)
         num_queries = sides[0].pictures.visual.config.qformer.num_queries
@@ -105,17 +148,29 @@ def run_masks(causal: str, bilateral: str, settings: AblationSettings, *, report
             title=f"{found.name} {found.split}: loss of the next code",
             x="position of the code",
             y="nats",
-            curves={f"{side}, {name}": (range(num_queries), curve) for side, each in curves.items() for name, curve in each.items()},
+            curves={
+                f"{side}, {name}": (range(num_queries), curve)
+                for side, each in curves.items()
+                for name, curve in each.items()
+            },
         )
         published = is_published_split(found)
         return run.finish(
             num={"num_images": len(pairs), "num_answers": sum(map(len, answers.values()))},
             **describe_sides(sides),
             **score_groups(_scores(answers, losses, judgement.similarity, num_queries)),
-            chance={f"{side}_clip_i": judgement.chance(_keys(lines, settings.seeds[0])) for side, lines in answers.items()},
+            chance={
+                f"{side}_clip_i": judgement.chance(_keys(lines, settings.seeds[0]))
+                for side, lines in answers.items()
+            },
             seeds=list(settings.seeds),
-            by_seed={str(seed): _valid_of_seed(answers, seed, num_queries) for seed in settings.seeds},
-            histograms={side: span_histogram([_span(line) for line in lines.values()]) for side, lines in answers.items()},
+            by_seed={
+                str(seed): _valid_of_seed(answers, seed, num_queries) for seed in settings.seeds
+            },
+            histograms={
+                side: span_histogram([_span(line) for line in lines.values()])
+                for side, lines in answers.items()
+            },
             curves=curves,
             plots=[str(path) for path in plots],
             judge=judge_facts(judge),
@@ -162,7 +217,9 @@ class _Writer:
 
 
 class _Predictor:
-    """Pictures with captions -> the loss of each of their codes and of EOI, with the caption and without."""
+    """Pictures with captions -> the loss of each of their codes and of EOI, with
+    the caption and without.
+    """
 
     def __init__(self, side: Side):
         self.side = side
@@ -176,7 +233,11 @@ class _Predictor:
             "unconditional": [[llm.vocabulary.bos, llm.vocabulary.boi]] * len(batch),
         }
         found = {
-            name: [[round(-each, 5) for each in row] for row in token_log_likelihoods(llm, prompts[name], spans)] for name in CONDITIONS
+            name: [
+                [round(-each, 5) for each in row]
+                for row in token_log_likelihoods(llm, prompts[name], spans)
+            ]
+            for name in CONDITIONS
         }
         return [{name: found[name][place] for name in CONDITIONS} for place in range(len(batch))]
 
@@ -201,13 +262,26 @@ def _scores(
     for side, lines in answers.items():
         rows = losses[side]
         parts[side] = {
-            "valid": {sample: 100.0 * _span(line).is_valid(num_queries) for sample, line in lines.items()},
-            "clip_i": {sample: similarity[line["key"]] for sample, line in lines.items() if line["key"] in similarity},
-            **{f"{name}_loss": {(key,): _mean(row[name][:num_queries]) for key, row in rows.items()} for name in CONDITIONS},
+            "valid": {
+                sample: 100.0 * _span(line).is_valid(num_queries) for sample, line in lines.items()
+            },
+            "clip_i": {
+                sample: similarity[line["key"]]
+                for sample, line in lines.items()
+                if line["key"] in similarity
+            },
+            **{
+                f"{name}_loss": {
+                    (key,): _mean(row[name][:num_queries]) for key, row in rows.items()
+                }
+                for name in CONDITIONS
+            },
             "end_loss": {(key,): row["conditional"][num_queries] for key, row in rows.items()},
         }
     one, other = parts.values()
-    scores = {f"{side}_{name}": each for side, metrics in parts.items() for name, each in metrics.items()}
+    scores = {
+        f"{side}_{name}": each for side, metrics in parts.items() for name, each in metrics.items()
+    }
     for name in one:
         values, samples = paired_differences(one[name], other[name])
         scores[f"difference_{name}"] = dict(zip(samples, values, strict=True))
@@ -218,9 +292,14 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _curves(losses: Mapping[str, Mapping[str, dict[str, Any]]], num_queries: int) -> dict[str, dict[str, Any]]:
+def _curves(
+    losses: Mapping[str, Mapping[str, dict[str, Any]]], num_queries: int
+) -> dict[str, dict[str, Any]]:
     return {
-        side: {name: mean_curve([line[name][:num_queries] for line in lines.values()]) for name in CONDITIONS}
+        side: {
+            name: mean_curve([line[name][:num_queries] for line in lines.values()])
+            for name in CONDITIONS
+        }
         for side, lines in losses.items()
     }
 

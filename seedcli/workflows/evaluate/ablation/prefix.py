@@ -1,7 +1,9 @@
-"""`seed eval ablation --prefix`: how much of a picture its first K codes hold, causal and, beside it, bilateral.
+"""`seed eval ablation --prefix`: how much of a picture its first K codes hold, causal
+and, beside it, bilateral.
 
-The picture is tokenized, its codes after the K-th are filled in, and it is drawn: with the mean code vector of each position, or as the
-language model continues. A judge says how alike it is to the original.
+The picture is tokenized, its codes after the K-th are filled in, and it is drawn: with the
+mean code vector of each position, or as the language model continues. A judge says how alike
+it is to the original.
 """
 
 from __future__ import annotations
@@ -22,9 +24,22 @@ from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import PNG_KEY
 from seedcli.data.images.images import open_image, save_image
 from seedcli.errors import UsageError
-from seedcli.workflows.detokenize.fill import Fill, complete_codes, embed_prefixes, mean_code_vectors
+from seedcli.workflows.detokenize.fill import (
+    Fill,
+    complete_codes,
+    embed_prefixes,
+    mean_code_vectors,
+)
 from seedcli.workflows.evaluate.ablation.plots import write_curves, write_strip
-from seedcli.workflows.evaluate.ablation.sides import PICTURES, AblationSettings, Judgement, Side, check_twins, describe_sides, judge_drawn
+from seedcli.workflows.evaluate.ablation.sides import (
+    PICTURES,
+    AblationSettings,
+    Judgement,
+    Side,
+    check_twins,
+    describe_sides,
+    judge_drawn,
+)
 from seedcli.workflows.evaluate.judge import judge_facts
 from seedcli.workflows.evaluate.pictures import Pair, read_picture
 from seedcli.workflows.evaluate.samples import SampleRun, open_samples, sample_seed
@@ -58,15 +73,17 @@ def run_prefix(
     Args:
         causal: Language model, or visual tokenizer, with the causal mask.
         bilateral: Its twin, or None for the causal curve alone.
-        settings: What the ablations share. Seeds are of the drawing and of what the language model continues with.
+        settings: What the ablations share. Seeds are of the drawing and of what the
+            language model continues with.
         lengths: Values of K; None: 1, 2, 4, 8, 16, 24 and all.
         every: Every K instead.
         reporter: Hears of progress.
 
     Returns:
-        The envelope of every benchmark. `metrics`: `SIDE_FILL_K`, mean similarity x100; `SIDE_all`, of all codes; `difference_FILL_K`,
-        causal minus bilateral; `chance`, of pictures that do not belong together. `curves` has the same by side and fill, with `lengths`;
-        `plots` and `strip` are files.
+        The envelope of every benchmark. `metrics`: `SIDE_FILL_K`, mean similarity x100;
+        `SIDE_all`, of all codes; `difference_FILL_K`, causal minus bilateral; `chance`, of
+        pictures that do not belong together. `curves` has the same by side and fill, with
+        `lengths`; `plots` and `strip` are files.
 
     Raises:
         UsageError: K out of range, or a tokenizer with another mask than said.
@@ -77,19 +94,38 @@ def run_prefix(
     first = Side("causal", causal, settings, speaks=False, reporter=reporter)
     sides = [first]
     if bilateral is not None:
-        sides.append(Side("bilateral", bilateral, settings, like=first, speaks=False, reporter=reporter))
+        sides.append(
+            Side("bilateral", bilateral, settings, like=first, speaks=False, reporter=reporter)
+        )
         check_twins(first, sides[1], reporter)
     elif (mask := first.pictures.visual.config.qformer.mask) != "causal":
-        raise UsageError(f"--causal {causal}: its tokenizer is {mask}", remedy="--causal takes the causal model, --bilateral its twin")
+        raise UsageError(
+            f"--causal {causal}: its tokenizer is {mask}",
+            remedy="--causal takes the causal model, --bilateral its twin",
+        )
     num_queries = first.pictures.visual.config.qformer.num_queries
     lengths = _check_lengths(range(1, num_queries + 1) if every else lengths, num_queries)
     for side in sides:
         if not side.pictures.visual.trained.get("trained_with_prefixes"):
-            reporter.warn(f"{side.pictures.name} was not trained on prefixes of its codes: they show less than they could")
+            reporter.warn(
+                f"{side.pictures.name} was not trained on prefixes of its codes: they show less "
+                "than they could"
+            )
     found, pairs = settings.load_set(reporter)
     judge = settings.find_judge(first.pictures, reporter)
-    decided = {"part": "prefix", "data": found.digest, **{side.name: side.settings() for side in sides}}
-    with open_samples("ablation", found.name, found.split, settings=decided, output=settings.output, reporter=reporter) as run:
+    decided = {
+        "part": "prefix",
+        "data": found.digest,
+        **{side.name: side.settings() for side in sides},
+    }
+    with open_samples(
+        "ablation",
+        found.name,
+        found.split,
+        settings=decided,
+        output=settings.output,
+        reporter=reporter,
+    ) as run:
         reporter.note(f"pictures in {run.folder / PICTURES}")
         asked: dict[str, dict[str, _Asked]] = {}
         drawn: dict[str, Path] = {}
@@ -97,7 +133,12 @@ def run_prefix(
         for side in sides:
             asked[side.name] = _ask(side, pairs, settings.seeds, lengths, num_queries)
             painter = _Painter(side, run.folder, reporter)
-            lines = run.answer(asked[side.name], painter, batch_size=settings.batch_size, what=f"{side.name} pictures")
+            lines = run.answer(
+                asked[side.name],
+                painter,
+                batch_size=settings.batch_size,
+                what=f"{side.name} pictures",
+            )
             drawn |= {line["key"]: run.folder / line["picture"] for line in lines}
             reused += run.num_reused
             side.rest()
@@ -111,7 +152,11 @@ def run_prefix(
             title=f"{found.name} {found.split}: pictures from the first K codes",
             x="K",
             y="similarity to the original, x100",
-            curves={f"{side}, {fill}": (lengths, curve) for side, fills in curves.items() for fill, curve in fills.items()},
+            curves={
+                f"{side}, {fill}": (lengths, curve)
+                for side, fills in curves.items()
+                for fill, curve in fills.items()
+            },
         )
         strip = _write_strip(run, asked, drawn, pairs, lengths, settings.seeds[0], num_queries)
         published = is_published_split(found)
@@ -131,14 +176,27 @@ def run_prefix(
 
 
 def _check_lengths(lengths: Sequence[int] | None, num_queries: int) -> list[int]:
-    wanted = sorted({*(length for length in LENGTHS if length < num_queries), num_queries} if lengths is None else set(lengths))
+    wanted = sorted(
+        {*(length for length in LENGTHS if length < num_queries), num_queries}
+        if lengths is None
+        else set(lengths)
+    )
     wrong = [length for length in wanted if not 1 <= length <= num_queries]
     if wrong or not wanted:
-        raise UsageError(f"--lengths {wrong[0] if wrong else 'is empty'}: an image has {num_queries} codes", remedy="--lengths 1,8,32")
+        raise UsageError(
+            f"--lengths {wrong[0] if wrong else 'is empty'}: an image has {num_queries} codes",
+            remedy="--lengths 1,8,32",
+        )
     return wanted
 
 
-def _ask(side: Side, pairs: Mapping[str, Pair], seeds: Sequence[int], lengths: Sequence[int], num_queries: int) -> dict[str, _Asked]:
+def _ask(
+    side: Side,
+    pairs: Mapping[str, Pair],
+    seeds: Sequence[int],
+    lengths: Sequence[int],
+    num_queries: int,
+) -> dict[str, _Asked]:
     """What a side draws, by key; all codes are drawn once, since there is nothing to fill."""
     fills: tuple[Fill, ...] = ("mean",) if side.files is None else ("mean", "llm")
     return {
@@ -160,28 +218,54 @@ class _Painter:
 
     def __call__(self, batch: Mapping[str, _Asked]) -> list[dict[str, Any]]:
         pictures = self.side.pictures
-        new = {each.picture: each.pair.image for each in batch.values() if each.picture not in self._codes}
+        new = {
+            each.picture: each.pair.image
+            for each in batch.values()
+            if each.picture not in self._codes
+        }
         if new:
             self._codes |= dict(zip(new, pictures.read(list(new.values())), strict=True))
         rows = list(batch.values())
         seeds = [sample_seed(each.seed, each.picture) for each in rows]
         codes, embeddings = [], []
-        for (kept, fill), group in itertools.groupby(zip(rows, seeds, strict=True), key=lambda one: (one[0].kept, one[0].fill)):
+        for (kept, fill), group in itertools.groupby(
+            zip(rows, seeds, strict=True), key=lambda one: (one[0].kept, one[0].fill)
+        ):
             members = list(group)
             true_codes = [self._codes[each.picture] for each, _ in members]
             completed = self._complete(true_codes, kept, fill, [seed for _, seed in members])
             codes += completed
             embeddings.append(self._embed(completed, kept, fill))
         lines = []
-        for key, each, drawn, image in zip(batch, rows, codes, pictures.draw(torch.cat(embeddings), seeds), strict=True):
+        for key, each, drawn, image in zip(
+            batch, rows, codes, pictures.draw(torch.cat(embeddings), seeds), strict=True
+        ):
             path = f"{PICTURES}/{key}.png"
-            facts = {"codes": list(drawn), "model": pictures.name, "fingerprint": pictures.fingerprint, "fill": each.fill}
-            facts |= {"codes_only": each.kept, "seed": sample_seed(each.seed, each.picture), "steps": pictures.steps}
-            save_image(image, self.folder / path, text={PNG_KEY: json.dumps(facts | {"guidance": pictures.guidance}), "Software": _MADE_BY})
+            facts = {
+                "codes": list(drawn),
+                "model": pictures.name,
+                "fingerprint": pictures.fingerprint,
+                "fill": each.fill,
+            }
+            facts |= {
+                "codes_only": each.kept,
+                "seed": sample_seed(each.seed, each.picture),
+                "steps": pictures.steps,
+            }
+            save_image(
+                image,
+                self.folder / path,
+                text={
+                    PNG_KEY: json.dumps(facts | {"guidance": pictures.guidance}),
+                    "Software": _MADE_BY,
+                },
+            )
             lines.append({"codes": list(drawn), "picture": path})
         return lines
 
-    def _complete(self, codes: list[Codes], kept: int, fill: Fill, seeds: Sequence[int]) -> list[Codes]:
+    def _complete(
+        self, codes: list[Codes], kept: int, fill: Fill, seeds: Sequence[int]
+    ) -> list[Codes]:
         """Codes of pictures; with fill `llm` those after the K-th are the language model's."""
         return complete_codes(self.side.llm, codes, kept, seeds=seeds) if fill == "llm" else codes
 
@@ -203,18 +287,24 @@ def _scores(asked: Mapping[str, Mapping[str, _Asked]], similarity: Mapping[str, 
     scores: Scores = {}
     for side, rows in asked.items():
         for key, each in rows.items():
-            scores.setdefault((side, each.fill, each.kept), {})[each.seed, each.picture] = similarity[key]
+            scores.setdefault((side, each.fill, each.kept), {})[each.seed, each.picture] = (
+                similarity[key]
+            )
     return scores
 
 
 def _named(scores: Scores, num_queries: int) -> dict[str, dict[tuple[int, str], float]]:
     """The same by metric, and the differences of the sides."""
-    named = {_metric(side, fill, kept, num_queries): each for (side, fill, kept), each in scores.items()}
+    named = {
+        _metric(side, fill, kept, num_queries): each for (side, fill, kept), each in scores.items()
+    }
     for (side, fill, kept), each in scores.items():
         other = scores.get(("bilateral", fill, kept))
         if side == "causal" and other is not None:
             values, samples = paired_differences(each, other)
-            named[_metric("difference", fill, kept, num_queries)] = dict(zip(samples, values, strict=True))
+            named[_metric("difference", fill, kept, num_queries)] = dict(
+                zip(samples, values, strict=True)
+            )
     return named
 
 
@@ -222,7 +312,9 @@ def _metric(side: str, fill: Fill, kept: int, num_queries: int) -> str:
     return f"{side}_all" if kept == num_queries else f"{side}_{fill}_{kept}"
 
 
-def _chance(asked: Mapping[str, Mapping[str, _Asked]], judgement: Judgement, seed: int, num_queries: int) -> dict[str, float | None]:
+def _chance(
+    asked: Mapping[str, Mapping[str, _Asked]], judgement: Judgement, seed: int, num_queries: int
+) -> dict[str, float | None]:
     """The level of each metric for pictures that do not belong together, with one seed."""
     keys: dict[str, list[str]] = {}
     for side, rows in asked.items():
@@ -233,14 +325,20 @@ def _chance(asked: Mapping[str, Mapping[str, _Asked]], judgement: Judgement, see
 
 
 def _curves(scores: Scores, lengths: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """Side -> fill -> curve over K, of each picture's mean over the seeds; both fills end at the picture of all codes."""
+    """Side -> fill -> curve over K, of each picture's mean over the seeds; both fills end at
+    the picture of all codes.
+    """
     found: dict[str, dict[str, Any]] = {}
     for side, fill in dict.fromkeys((side, fill) for side, fill, _ in scores):
         rows: dict[str, list[list[float]]] = {}
         for place, kept in enumerate(lengths):
-            for (_, picture), value in (scores.get((side, fill, kept)) or scores[side, "mean", kept]).items():
+            for (_, picture), value in (
+                scores.get((side, fill, kept)) or scores[side, "mean", kept]
+            ).items():
                 rows.setdefault(picture, [[] for _ in lengths])[place].append(value)
-        found.setdefault(side, {})[fill] = mean_curve([[sum(cell) / len(cell) for cell in row] for row in rows.values()])
+        found.setdefault(side, {})[fill] = mean_curve(
+            [[sum(cell) / len(cell) for cell in row] for row in rows.values()]
+        )
     return found
 
 
@@ -253,13 +351,22 @@ def _write_strip(
     seed: int,
     num_queries: int,
 ) -> Path:
-    """Some pictures, evenly from the set: the original, then what each K shows, one row for each side and fill."""
+    """Some pictures, evenly from the set: the original, then what each K shows, one row
+    for each side and fill.
+    """
     rows: list[tuple[str, list[Image.Image | None]]] = []
     size = 64
     for picture, pair in list(pairs.items())[:: -(-len(pairs) // STRIP_PICTURES)]:
         original = read_picture(pair.image)
-        for side, fill in dict.fromkeys((side, each.fill) for side, every in asked.items() for each in every.values()):
-            cells = [drawn.get(f"{side}-{fill if kept < num_queries else 'mean'}-{kept:02d}-s{seed}-{picture}") for kept in lengths]
+        for side, fill in dict.fromkeys(
+            (side, each.fill) for side, every in asked.items() for each in every.values()
+        ):
+            cells = [
+                drawn.get(
+                    f"{side}-{fill if kept < num_queries else 'mean'}-{kept:02d}-s{seed}-{picture}"
+                )
+                for kept in lengths
+            ]
             images = [None if path is None else open_image(path) for path in cells]
             size = max([size, *(image.width for image in images if image is not None)])
             rows.append((f"{side}, {fill}", [original, *images]))

@@ -1,4 +1,6 @@
-"""The two models of an ablation: found, checked to differ in what the ablation is about and in nothing else, loaded one at a time."""
+"""The two models of an ablation: found, checked to differ in what the ablation is about and in
+nothing else, loaded one at a time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from seedcli.benchmarks.clip_similarity import pack_feature, pair_similarity, shuffled_similarity, unpack_features
+from seedcli.benchmarks.clip_similarity import (
+    pack_feature,
+    pair_similarity,
+    shuffled_similarity,
+    unpack_features,
+)
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, load_retrieval_set
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
@@ -23,7 +30,13 @@ from seedcli.models.visual.config import config_to_dict
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate import BUNDLED_NANO, DEFAULT_MODEL
-from seedcli.models.weights.locate_llm import LLM_FOLDER, LLM_PRESETS, LlmFiles, check_visual_tokenizer, locate_llm
+from seedcli.models.weights.locate_llm import (
+    LLM_FOLDER,
+    LLM_PRESETS,
+    LlmFiles,
+    check_visual_tokenizer,
+    locate_llm,
+)
 from seedcli.recipe.read import leaves
 from seedcli.workflows.evaluate.judge import find_judge, open_drawn, open_judgements
 from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs, read_picture
@@ -73,13 +86,20 @@ class AblationSettings:
         """How tokens are chosen, but for the seed.
 
         Raises:
-            UsageError: A setting is out of range, or asks for beams, which have no seed of their own.
+            UsageError: A setting is out of range, or asks for beams, which
+                have no seed of their own.
         """
         return SamplingSettings(**{"max_new_tokens": MAX_NEW_TOKENS} | self.sampling)
 
     def find_judge(self, pictures: EvalPictures, reporter: Reporter) -> ClipJudge:
         """The judge, loaded before anything is drawn for it."""
-        return find_judge(self.judge, pictures, emoji=self.dataset == "emoji", device=self.device, reporter=reporter)
+        return find_judge(
+            self.judge,
+            pictures,
+            emoji=self.dataset == "emoji",
+            device=self.device,
+            reporter=reporter,
+        )
 
     def load_set(self, reporter: Reporter) -> tuple[RetrievalSet, dict[str, Pair]]:
         """The data, and its pictures with the first caption of each, by key."""
@@ -104,7 +124,14 @@ class Side:
     """
 
     def __init__(
-        self, name: str, model: str, settings: AblationSettings, *, like: Side | None = None, speaks: bool = True, reporter: Reporter
+        self,
+        name: str,
+        model: str,
+        settings: AblationSettings,
+        *,
+        like: Side | None = None,
+        speaks: bool = True,
+        reporter: Reporter,
     ):
         """Finds the model and loads nothing.
 
@@ -121,7 +148,9 @@ class Side:
             DataError: Files are missing or do not fit.
         """
         self.name, self._model, self._settings, self._reporter = name, model, settings, reporter
-        self.files: LlmFiles | None = locate_llm(model, reporter=reporter) if speaks else _locate_speaker(model, reporter)
+        self.files: LlmFiles | None = (
+            locate_llm(model, reporter=reporter) if speaks else _locate_speaker(model, reporter)
+        )
         self.tokenizer = model if self.files is None else self.files.facts.visual_tokenizer
         self.pictures = EvalPictures(
             self.tokenizer,
@@ -133,7 +162,9 @@ class Side:
             decoder=settings.decoder or (like.tokenizer if like else None),
         )
         if self.files is not None:
-            check_visual_tokenizer(self.files.facts, self.pictures.visual, chosen=False, reporter=reporter)
+            check_visual_tokenizer(
+                self.files.facts, self.pictures.visual, chosen=False, reporter=reporter
+            )
 
     @property
     def title(self) -> str:
@@ -143,16 +174,29 @@ class Side:
     @cached_property
     def llm(self) -> SeedLlama:
         """The language model; `rest` forgets it."""
-        return load_language_model(self._model, device=self._settings.device, dtype=self._settings.dtype, reporter=self._reporter)
+        return load_language_model(
+            self._model,
+            device=self._settings.device,
+            dtype=self._settings.dtype,
+            reporter=self._reporter,
+        )
 
     def rest(self) -> None:
-        """Gives the language model's memory back: two of 8 billion parameters need not fit at once."""
+        """Gives the language model's memory back: two of 8 billion
+        parameters need not fit at once.
+        """
         self.__dict__.pop("llm", None)
 
     def settings(self) -> dict[str, Any]:
         """What decides its answers, for the settings of a run."""
-        speaker = {} if self.files is None else {"name": self.files.facts.name, "weights": weights_digest(self.files.folder)}
-        return {"language_model": speaker | {"dtype": self._settings.dtype}} | self.pictures.settings()
+        speaker = (
+            {}
+            if self.files is None
+            else {"name": self.files.facts.name, "weights": weights_digest(self.files.folder)}
+        )
+        return {
+            "language_model": speaker | {"dtype": self._settings.dtype}
+        } | self.pictures.settings()
 
 
 def _locate_speaker(model: str, reporter: Reporter) -> LlmFiles | None:
@@ -168,9 +212,11 @@ def _locate_speaker(model: str, reporter: Reporter) -> LlmFiles | None:
 
 
 def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
-    """Refuses two models that are no twins: the masks of their tokenizers must be as said, everything else of their shape alike.
+    """Refuses two models that are no twins: the masks of their tokenizers must be as said,
+    everything else of their shape alike.
 
-    What they were trained on is compared where their run folders tell it; what differs, and what nobody can tell, is a warning.
+    What they were trained on is compared where their run folders tell it; what differs, and what
+    nobody can tell, is a warning.
 
     Raises:
         UsageError: A tokenizer has the other mask.
@@ -189,11 +235,20 @@ def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
     if differing := _differences(one, other):
         raise DataError(
             f"{causal.tokenizer} and {bilateral.tokenizer} are no twins: {differing}",
-            remedy="the twin is trained by the same recipes with another model.mask: nano-bilateral-qformer, nano-bilateral-codebook",
+            remedy="the twin is trained by the same recipes with another model.mask: "
+            "nano-bilateral-qformer, nano-bilateral-codebook",
         )
-    _compare_training("tokenizers", *(training_facts(_folder_of(side.tokenizer)) for side in (causal, bilateral)), reporter)
+    _compare_training(
+        "tokenizers",
+        *(training_facts(_folder_of(side.tokenizer)) for side in (causal, bilateral)),
+        reporter,
+    )
     if causal.files is not None and bilateral.files is not None:
-        _compare_training("language models", *(training_facts(side.files.folder) for side in (causal, bilateral)), reporter)
+        _compare_training(
+            "language models",
+            *(training_facts(side.files.folder) for side in (causal, bilateral)),
+            reporter,
+        )
 
 
 def check_phases(lora: Side, full: Side, reporter: Reporter) -> None:
@@ -201,7 +256,8 @@ def check_phases(lora: Side, full: Side, reporter: Reporter) -> None:
 
     Raises:
         UsageError: The first had a full phase, or the second had none.
-        DataError: They speak codes of different tokenizers, or words of different text tokenizers, so that losses cannot be compared.
+        DataError: They speak codes of different tokenizers, or words of different text tokenizers,
+            so that losses cannot be compared.
     """
     from seedcli.models.language.text_tokenizer import load_text_tokenizer
 
@@ -211,28 +267,51 @@ def check_phases(lora: Side, full: Side, reporter: Reporter) -> None:
             reporter.warn(f"{side.title} does not say by which phases it was trained")
         elif ("full" in phases[side.name]) != wanted:
             raise UsageError(
-                f"--{side.name} {side._model} was trained by the phases {', '.join(phases[side.name])}",
-                remedy="--full takes the model with a full phase, --lora the one without: recipe nano-lora-only trains such a one",
+                f"--{side.name} {side._model} was trained by the phases "
+                f"{', '.join(phases[side.name])}",
+                remedy="--full takes the model with a full phase, --lora the one without: recipe "
+                "nano-lora-only trains such a one",
             )
     fingerprints = [side.pictures.fingerprint for side in (lora, full)]
     if fingerprints[0] != fingerprints[1]:
         raise DataError(
-            f"{lora.title} speaks codes of {fingerprints[0]}, {full.title} of {fingerprints[1]}", remedy="train both on one tokenizer"
+            f"{lora.title} speaks codes of {fingerprints[0]}, {full.title} of {fingerprints[1]}",
+            remedy="train both on one tokenizer",
         )
-    if len({frozenset(load_text_tokenizer(side.files.text_tokenizer).get_vocab().items()) for side in (lora, full)}) > 1:
-        raise DataError(f"{lora.title} and {full.title} split words differently, so that losses of tokens cannot be compared")
+    if (
+        len(
+            {
+                frozenset(load_text_tokenizer(side.files.text_tokenizer).get_vocab().items())
+                for side in (lora, full)
+            }
+        )
+        > 1
+    ):
+        raise DataError(
+            f"{lora.title} and {full.title} split words differently, so that losses of tokens "
+            "cannot be compared"
+        )
     steps = {
-        name: sum(phase.get("steps", 0) for label, phase in done.items() if label in ("lora", "full"))
+        name: sum(
+            phase.get("steps", 0) for label, phase in done.items() if label in ("lora", "full")
+        )
         for name, done in phases.items()
         if done
     }
     if len(set(steps.values())) > 1:
-        reporter.warn(f"lora was trained for {steps['lora']} updates, full for {steps['full']}: not the same budget")
+        reporter.warn(
+            f"lora was trained for {steps['lora']} updates, full for {steps['full']}: not "
+            "the same budget"
+        )
 
 
 def _shape(visual: ModelFacts) -> dict[str, Any]:
     facts = config_to_dict(visual.config)
-    return {loc: value for loc, _, value in leaves(facts) if loc not in ("name", "qformer.mask") and not loc.startswith("detokenize.")}
+    return {
+        loc: value
+        for loc, _, value in leaves(facts)
+        if loc not in ("name", "qformer.mask") and not loc.startswith("detokenize.")
+    }
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -244,18 +323,29 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _folder_of(model: str) -> Path:
-    return BUNDLED_NANO if model == DEFAULT_MODEL and not Path(model).is_dir() else Path(model).expanduser()
+    return (
+        BUNDLED_NANO
+        if model == DEFAULT_MODEL and not Path(model).is_dir()
+        else Path(model).expanduser()
+    )
 
 
 def training_facts(folder: Path) -> dict[str, Any] | None:
-    """Folder of a trained model -> values of the recipes that made it by `STAGE.key`, or None where nothing tells them.
+    """Folder of a trained model -> values of the recipes that made it by `STAGE.key`, or None
+    where nothing tells them.
 
-    A run folder has its recipe beside `model/`, which names the run that it started from; the bundled model has all of them in `training/`.
+    A run folder has its recipe beside `model/`, which names the run that it started from; the
+    bundled model has all of them in `training/`.
     """
     bundled = sorted((folder / "training").glob(f"*/{_RECIPE}"))
     if bundled:
         recipes = [_read_recipe(path) for path in bundled]
-        return {name: value for recipe in recipes if recipe["stage"] in ("causal-qformer", "codebook") for name, value in _values(recipe)}
+        return {
+            name: value
+            for recipe in recipes
+            if recipe["stage"] in ("causal-qformer", "codebook")
+            for name, value in _values(recipe)
+        }
     path = folder.resolve().parent / _RECIPE
     if not path.is_file():
         return None
@@ -273,15 +363,26 @@ def _read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _values(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(f"{recipe['stage']}.{loc}", value) for loc, _, value in leaves(recipe) if not _MAY_DIFFER.match(loc)]
+    return [
+        (f"{recipe['stage']}.{loc}", value)
+        for loc, _, value in leaves(recipe)
+        if not _MAY_DIFFER.match(loc)
+    ]
 
 
-def _compare_training(what: str, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None, reporter: Reporter) -> None:
+def _compare_training(
+    what: str, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None, reporter: Reporter
+) -> None:
     if one is None or other is None:
-        reporter.warn(f"nothing tells how both {what} were trained (no {_RECIPE} beside them): same data, steps and seeds are not checked")
+        reporter.warn(
+            f"nothing tells how both {what} were trained (no {_RECIPE} beside them): same data, "
+            "steps and seeds are not checked"
+        )
         return
     shared = one.keys() & other.keys()  # a key that only one has is younger than the other's recipe
-    if differing := _differences(*({key: recipe[key] for key in shared} for recipe in (one, other))):
+    if differing := _differences(
+        *({key: recipe[key] for key in shared} for recipe in (one, other))
+    ):
         reporter.warn(f"the {what} were trained differently: {differing}")
 
 
@@ -295,19 +396,35 @@ class Judgement:
     def __init__(self, keys: Sequence[str], drawn: np.ndarray, truth: np.ndarray):
         self._places = {key: place for place, key in enumerate(keys)}
         self._drawn, self._truth = drawn, truth
-        self.similarity: dict[str, float] = dict(zip(keys, pair_similarity(drawn, truth).tolist(), strict=True)) if len(keys) else {}
+        self.similarity: dict[str, float] = (
+            dict(zip(keys, pair_similarity(drawn, truth).tolist(), strict=True))
+            if len(keys)
+            else {}
+        )
 
     def chance(self, keys: Iterable[str]) -> float | None:
-        """Keys, no two of one true picture -> mean similarity of what does not belong together; None of fewer than two."""
+        """Keys, no two of one true picture -> mean similarity of what does not belong together;
+        None of fewer than two.
+        """
         places = [self._places[key] for key in keys if key in self._places]
-        level = shuffled_similarity(self._drawn[places], self._truth[places]) if len(places) > 1 else None
+        level = (
+            shuffled_similarity(self._drawn[places], self._truth[places])
+            if len(places) > 1
+            else None
+        )
         return None if level is None else round(level, 4)
 
 
 def judge_drawn(
-    run: SampleRun, files: Mapping[str, Path], truths: Mapping[str, ImageRef], judge: ClipJudge, batch_size: int, reporter: Reporter
+    run: SampleRun,
+    files: Mapping[str, Path],
+    truths: Mapping[str, ImageRef],
+    judge: ClipJudge,
+    batch_size: int,
+    reporter: Reporter,
 ) -> Judgement:
-    """Drawn pictures and the true one of each, by key -> how alike they are; a run inside the run for each judge.
+    """Drawn pictures and the true one of each, by key -> how alike they are; a run inside
+    the run for each judge.
 
     Many pictures have one true picture here, whose features are computed once.
     """
@@ -315,7 +432,12 @@ def judge_drawn(
 
     def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
         new = {truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features}
-        found = judge.image_features([*(read_picture(image) for image in new.values()), *(open_drawn(path) for path in batch.values())])
+        found = judge.image_features(
+            [
+                *(read_picture(image) for image in new.values()),
+                *(open_drawn(path) for path in batch.values()),
+            ]
+        )
         features.update(zip(new, found.numpy()[: len(new)], strict=True))
         return [
             {"drawn": pack_feature(drawn), "truth": pack_feature(features[truths[key].stamp])}
@@ -325,13 +447,23 @@ def judge_drawn(
     with open_judgements(run, judge, reporter) as judged:
         lines = judged.answer(dict(files), ask, batch_size=4 * batch_size, what="judgements")
     empty = np.zeros((0, 0))
-    drawn, truth = (unpack_features([line[name] for line in lines]) if lines else empty for name in ("drawn", "truth"))
+    drawn, truth = (
+        unpack_features([line[name] for line in lines]) if lines else empty
+        for name in ("drawn", "truth")
+    )
     return Judgement(list(files), drawn, truth)
 
 
 def describe_sides(sides: Sequence[Side]) -> dict[str, Any]:
     """`model` and `fingerprint` of an envelope about two models, and `models` with both."""
-    both = {side.name: {"name": side.title, "tokenizer": side.pictures.name, "fingerprint": side.pictures.fingerprint} for side in sides}
+    both = {
+        side.name: {
+            "name": side.title,
+            "tokenizer": side.pictures.name,
+            "fingerprint": side.pictures.fingerprint,
+        }
+        for side in sides
+    }
     return {
         "model": " and ".join(f"{name}: {facts['name']}" for name, facts in both.items()),
         "fingerprint": ", ".join(dict.fromkeys(facts["fingerprint"] for facts in both.values())),
@@ -340,5 +472,7 @@ def describe_sides(sides: Sequence[Side]) -> dict[str, Any]:
 
 
 def without_seed(sampling: SamplingSettings) -> dict[str, Any]:
-    """How tokens are chosen, for the settings of a run; seeds are in the keys of its samples, so that more of them can be added."""
+    """How tokens are chosen, for the settings of a run; seeds are in the keys of its samples, so
+    that more of them can be added.
+    """
     return {name: value for name, value in dataclasses.asdict(sampling).items() if name != "seed"}
