@@ -21,7 +21,7 @@ from seedcli.models.visual.config import (
     PreprocessConfig,
     PreprocessUses,
     QFormerConfig,
-    SeedTokenizerConfig,
+    SeedModelConfig,
     VisionConfig,
     config_to_dict,
 )
@@ -32,7 +32,7 @@ from tests.released_weights import random_tensors, released_shapes, write_vocabu
 TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safetensors"
 
 _SQUASH = PreprocessConfig(image_size_px=56, geometry="squash", interpolation="bilinear")
-TINY = SeedTokenizerConfig(
+TINY = SeedModelConfig(
     name="tiny",
     vision=VisionConfig(
         image_size_px=56, patch_size_px=14, width=96, depth=3, num_heads=4, mlp_dim=418
@@ -81,7 +81,7 @@ def tiny_arrays() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def tiny_config() -> SeedTokenizerConfig:
+def tiny_config() -> SeedModelConfig:
     return TINY
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seedcli.models.visual.config import SeedTokenizerConfig
+from seedcli.models.visual.config import SeedModelConfig
 from seedcli.models.weights.convert import (
     expected_shapes,
     quantizer_table,
@@ -50,7 +50,7 @@ def _layer(name: str, width: int, memory_width: int, mlp_dim: int, *, crosses: b
     }
 
 
-def text_head_shapes(config: SeedTokenizerConfig) -> Shapes:
+def text_head_shapes(config: SeedModelConfig) -> Shapes:
     """The text-distillation head that the released file carries and nobody reads (139 keys at full
     size), and the matching head (2).
     """
@@ -86,7 +86,7 @@ def text_head_shapes(config: SeedTokenizerConfig) -> Shapes:
     return shapes | {"itm_head.weight": (2, width), "itm_head.bias": (2,)}
 
 
-def released_shapes(config: SeedTokenizerConfig) -> tuple[Shapes, Shapes]:
+def released_shapes(config: SeedModelConfig) -> tuple[Shapes, Shapes]:
     """Key -> shape of `eva_vit_g.pth` (one block more than is used, norm, head) and of
     `seed_quantizer.pt` (590 keys at full size).
     """
@@ -134,7 +134,7 @@ def random_tensors(
     return tensors
 
 
-def write_released_weights(folder: Path, config: SeedTokenizerConfig, *, seed: int = 0) -> None:
+def write_released_weights(folder: Path, config: SeedModelConfig, *, seed: int = 0) -> None:
     """Writes `eva_vit_g.pth` (fp16) and `seed_quantizer.pt` (fp32) as released, 2.0 and 1.2 GB at
     full size, and a vocabulary.
     """

@@ -13,15 +13,15 @@ from torch import nn
 from seedcli.console import Reporter
 from seedcli.errors import DataError, RecipeError
 from seedcli.models.visual.captions import clean_caption
-from seedcli.models.visual.config import SeedTokenizerConfig, config_from_dict, config_to_dict
-from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.visual.config import SeedModelConfig, config_from_dict, config_to_dict
+from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.convert import convert_vision, quantizer_table, text_table
-from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.tensors import read_tensors
 
 
 @torch.no_grad()
-def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int) -> None:
+def initialize_tokenizer(tokenizer: SeedModel, *, seed: int) -> None:
     """BERT's and ViT's usual start: matrices and tables from N(0, 0.02), biases 0, norms 1; queries
     from N(0, 1), so that they start apart.
 
@@ -40,7 +40,7 @@ def initialize_tokenizer(tokenizer: SeedTokenizer, *, seed: int) -> None:
 
 
 @torch.no_grad()
-def start_from_blip2(tokenizer: SeedTokenizer, *, vision: Path, blip2: Path) -> None:
+def start_from_blip2(tokenizer: SeedModel, *, vision: Path, blip2: Path) -> None:
     """Published start of stage I: EVA-CLIP-g's ViT, and BLIP-2's stage 1 Q-Former, `ln_vision`,
     text branch, projections and temperature.
 
@@ -76,14 +76,14 @@ def start_from_blip2(tokenizer: SeedTokenizer, *, vision: Path, blip2: Path) -> 
 
 
 @torch.no_grad()
-def start_from_folder(tokenizer: SeedTokenizer, model: str, *, reporter: Reporter) -> None:
+def start_from_folder(tokenizer: SeedModel, model: str, *, reporter: Reporter) -> None:
     """Starts from another tokenizer of the same shape: a folder of ours, the
     released files, or a hub id.
 
     Raises:
         DataError: It cannot be read, or its shape is another one.
     """
-    other = load_seed_tokenizer(model, text_branch=True, reporter=reporter)
+    other = load_seed_model(model, text_branch=True, reporter=reporter)
     state, found = tokenizer.state_dict(), other.state_dict()
     faults = [name for name in state if name not in found or found[name].shape != state[name].shape]
     if faults:
@@ -125,8 +125,8 @@ def train_wordpiece(texts: Sequence[str], *, vocab_size: int) -> list[str]:
 
 
 def overlay_shape(
-    config: SeedTokenizerConfig, shape: Mapping[str, Mapping[str, Any]]
-) -> SeedTokenizerConfig:
+    config: SeedModelConfig, shape: Mapping[str, Mapping[str, Any]]
+) -> SeedModelConfig:
     """Preset and overrides by section, e.g. {"vision": {"depth": 2}} -> configuration.
 
     Raises:
@@ -136,7 +136,7 @@ def overlay_shape(
     try:
         for section, overrides in shape.items():
             values[section] = values[section] | dict(overrides)
-        return config_from_dict(SeedTokenizerConfig, values)
+        return config_from_dict(SeedModelConfig, values)
     except (KeyError, TypeError, ValueError) as error:
         raise RecipeError(
             f"model.shape: {error}", remedy=f"sections are {', '.join(values)}"

@@ -15,7 +15,7 @@ from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import build_preprocess, open_image
 
 if TYPE_CHECKING:
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
 _MICRO_BATCH = 32  # every pass has this shape, so that codes do not depend on who comes along
 
@@ -27,11 +27,11 @@ class PictureCodes:
         self._model, self._device, self._reporter = model, device, reporter or Reporter()
 
     @cached_property
-    def tokenizer(self) -> SeedTokenizer:
+    def tokenizer(self) -> SeedModel:
         """The visual tokenizer, loaded once."""
-        from seedcli.models.weights.load import load_seed_tokenizer
+        from seedcli.models.weights.load import load_seed_model
 
-        return load_seed_tokenizer(self._model, device=self._device, reporter=self._reporter)
+        return load_seed_model(self._model, device=self._device, reporter=self._reporter)
 
     def __call__(self, pictures: Sequence[str | bytes]) -> list[Codes]:
         """Pictures -> codes.

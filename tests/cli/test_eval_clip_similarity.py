@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from seedcli.data.images.facts import read_picture_facts
-from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.models.weights.load import load_seed_model
 from seedcli.workflows.evaluate import judge as eval_judge
 from seedcli.workflows.evaluate.caption_codes import CaptionDrawer, CaptionSettings
 from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
@@ -70,7 +70,7 @@ def test_picture_to_codes_to_picture(run, tiny_model_folder, tmp_path):
         "task": "image",
         "published_split": None,
     }
-    assert result["fingerprint"] == load_seed_tokenizer(str(tiny_model_folder)).fingerprint
+    assert result["fingerprint"] == load_seed_model(str(tiny_model_folder)).fingerprint
     names = {"clip_i", "clip_t", "truth_clip_t", "valid", "ceiling_clip_i", "ceiling_clip_t"}
     assert set(result["metrics"]) == set(result["intervals"]) == names
     assert set(result["chance"]) == {"clip_i", "clip_t", "truth_clip_t"}

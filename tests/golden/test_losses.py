@@ -13,7 +13,7 @@ from seedcli.data.emoji import train_texts
 from seedcli.data.mixtures.pairs import EmojiPairs, Mixture
 from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.config import PRESETS
-from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.visual.model import SeedModel
 from seedcli.recipe.tokenizer import CausalQFormerLossSection
 from seedcli.training.initialize import initialize_tokenizer, train_wordpiece
 from seedcli.training.stages.causal_qformer import CausalQFormerStage
@@ -33,7 +33,7 @@ GOLDEN = {
 
 
 def test_three_steps_of_stage1():
-    tokenizer = SeedTokenizer(SMALL, text_branch=True)
+    tokenizer = SeedModel(SMALL, text_branch=True)
     initialize_tokenizer(tokenizer, seed=7)
     loss = CausalQFormerLossSection(
         label_smoothing=0.1,

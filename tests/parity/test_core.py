@@ -12,15 +12,15 @@ import dataclasses
 import pytest
 import torch
 
-from seedcli.models.visual.model import SeedTokenizer
-from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.models.visual.model import SeedModel
+from seedcli.models.weights.load import load_seed_model
 
 ATOL = 1e-4
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_tokenizer_folder) -> SeedTokenizer:
-    return load_seed_tokenizer(str(tiny_tokenizer_folder), text_branch=True)
+def tokenizer(tiny_tokenizer_folder) -> SeedModel:
+    return load_seed_model(str(tiny_tokenizer_folder), text_branch=True)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_layer_norm_epsilons(tokenizer, arrays):
 
 @torch.no_grad()
 def test_perturbed_query(tiny_tokenizer_folder, arrays):
-    tokenizer = load_seed_tokenizer(str(tiny_tokenizer_folder))
+    tokenizer = load_seed_model(str(tiny_tokenizer_folder))
     before = tokenizer.causal_embeddings(arrays["in.pixels"])
     query_tokens = tokenizer.qformer.query_tokens.clone()
     query_tokens[0, 20] += arrays["in.query20_delta"]
@@ -152,7 +152,7 @@ def with_queries(config, num_queries: int, mask: str):
 @torch.no_grad()
 def test_causal_for_any_number_of_queries(tiny_config, num_queries):
     torch.manual_seed(num_queries)
-    tokenizer = SeedTokenizer(with_queries(tiny_config, num_queries, "causal")).eval()
+    tokenizer = SeedModel(with_queries(tiny_config, num_queries, "causal")).eval()
     features = torch.randn(2, 17, 96)
     tokenizer.qformer.query_tokens.normal_()
     before = tokenizer.qformer(features)
@@ -171,7 +171,7 @@ def test_causal_for_any_number_of_queries(tiny_config, num_queries):
 @torch.no_grad()
 def test_bilateral_sees_all_queries(tiny_config):
     torch.manual_seed(0)
-    tokenizer = SeedTokenizer(with_queries(tiny_config, 8, "bilateral")).eval()
+    tokenizer = SeedModel(with_queries(tiny_config, 8, "bilateral")).eval()
     tokenizer.qformer.query_tokens.normal_()
     features = torch.randn(1, 17, 96)
     before = tokenizer.qformer(features)

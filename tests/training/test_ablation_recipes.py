@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seedcli.console import Reporter
-from seedcli.models.weights.load import find_target, load_seed_tokenizer
+from seedcli.models.weights.load import find_target, load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO
 from seedcli.recipe.read import dotted, leaves, load_recipe
 from seedcli.training.ranks import Ranks
@@ -78,7 +78,7 @@ def test_only_the_twins_codes_depend_on_later_queries(tmp_path, recipe, mask):
     second.model.ema_sum.copy_(spread.repeat(2, 1))
     second.save(tmp_path / "second")
 
-    saved = load_seed_tokenizer(str(tmp_path / "second"))
+    saved = load_seed_model(str(tmp_path / "second"))
     assert saved.config.qformer.mask == mask
     before = saved.encode(pixels)
     query_tokens = saved.qformer.query_tokens.clone()

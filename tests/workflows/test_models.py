@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from seedcli.errors import DataError, UsageError
-from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.models.weights.load import load_seed_model
 from seedcli.workflows.models import audit, list_models, pull, verify
 
 
 def test_verify_computes_the_fingerprint_anew(tiny_tokenizer_folder, released_folder):
     rows = [verify(str(folder))[-1] for folder in (tiny_tokenizer_folder, released_folder)]
     assert {row["fingerprint"] for row in rows} == {
-        load_seed_tokenizer(str(released_folder)).fingerprint
+        load_seed_model(str(released_folder)).fingerprint
     }
     assert rows[0]["text_branch"]
 

@@ -38,7 +38,7 @@ from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
 from seedcli.models.drawing.unclip import load_decoder
 from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
-from seedcli.models.weights.load import find_decoder, load_seed_tokenizer
+from seedcli.models.weights.load import find_decoder, load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO
 
 _BATCH = 32
@@ -51,7 +51,7 @@ class _Speaker:
 
     def __init__(self, model: str, tokenizer: str, *, settings: SamplingSettings, seed: int):
         self.llm: SeedLlama = load_language_model(model, device="cpu")
-        self.visual = load_seed_tokenizer(tokenizer)
+        self.visual = load_seed_model(tokenizer)
         self.decoder = load_decoder(
             find_decoder(tokenizer), generation_dim=self.visual.config.generation.generation_dim
         )

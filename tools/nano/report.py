@@ -23,7 +23,7 @@ from seedcli.data.emoji import SPLITS, EmojiPicture, read_emoji
 from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.drawing.target import load_target, target_embedding
 from seedcli.models.drawing.unclip import load_decoder
-from seedcli.models.weights.load import find_decoder, load_seed_tokenizer
+from seedcli.models.weights.load import find_decoder, load_seed_model
 
 SHEET_COLUMNS = 12
 _GAP_PX = 6
@@ -46,7 +46,7 @@ def run(model: str, split: str, *, seed: int, sheet: Path | None = None) -> dict
         sheet: Where to put a sheet of every n-th picture: originals above,
             pictures from codes below.
     """
-    tokenizer, folder = load_seed_tokenizer(model), find_decoder(model)
+    tokenizer, folder = load_seed_model(model), find_decoder(model)
     encoder = load_target(folder / "image_encoder")
     decoder = load_decoder(folder, generation_dim=tokenizer.config.generation.generation_dim)
     pictures = [

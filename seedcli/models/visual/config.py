@@ -120,7 +120,7 @@ class DetokenizeDefaults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedTokenizerConfig:
+class SeedModelConfig:
     """The whole visual tokenizer."""
 
     name: str
@@ -177,7 +177,7 @@ def _uses(image_size_px: int, training: PreprocessConfig) -> PreprocessUses:
     )
 
 
-SEED_2 = SeedTokenizerConfig(
+SEED_2 = SeedModelConfig(
     name="seed-2",
     vision=VisionConfig(
         image_size_px=224, patch_size_px=14, width=1408, depth=39, num_heads=16, mlp_dim=6144
@@ -208,7 +208,7 @@ SEED_2 = SeedTokenizerConfig(
 )
 
 # Emoji are never flipped: arrows, hands and flags would change their meaning.
-SEED_NANO = SeedTokenizerConfig(
+SEED_NANO = SeedModelConfig(
     name="seed-nano",
     vision=VisionConfig(
         image_size_px=64, patch_size_px=16, width=256, depth=4, num_heads=4, mlp_dim=1024
@@ -241,4 +241,4 @@ SEED_NANO = SeedTokenizerConfig(
     detokenize=DetokenizeDefaults(steps=20, guidance=2.0),
 )
 
-PRESETS: dict[str, SeedTokenizerConfig] = {"seed-2": SEED_2, "seed-nano": SEED_NANO}
+PRESETS: dict[str, SeedModelConfig] = {"seed-2": SEED_2, "seed-nano": SEED_NANO}

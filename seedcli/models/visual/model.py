@@ -1,4 +1,4 @@
-"""`SeedTokenizer`: joins the parts, pixels -> codes -> generation embedding."""
+"""`SeedModel`: joins the parts, pixels -> codes -> generation embedding."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from seedcli.models.visual.codebook import Codebook
-from seedcli.models.visual.config import Numerics, SeedTokenizerConfig
+from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.visual.generation import CodeDecoder
 from seedcli.models.visual.layers import LayerNorm
 from seedcli.models.visual.qformer import QFormer, TextBranch
 from seedcli.models.visual.vision import VisionTransformer
 
 
-class SeedTokenizer(nn.Module):
+class SeedModel(nn.Module):
     """The visual tokenizer.
 
     Attributes:
@@ -24,7 +24,7 @@ class SeedTokenizer(nn.Module):
         text_branch: Words for retrieval and stage I; None when not loaded.
     """
 
-    def __init__(self, config: SeedTokenizerConfig, *, text_branch: bool = False):
+    def __init__(self, config: SeedModelConfig, *, text_branch: bool = False):
         super().__init__()
         width, num_queries = config.qformer.width, config.qformer.num_queries
         self.config = config
@@ -114,7 +114,6 @@ class SeedTokenizer(nn.Module):
     def _text_branch(self) -> TextBranch:
         if self.text_branch is None:
             raise ValueError(
-                "this SeedTokenizer was built without its text branch; load it with "
-                "text_branch=True"
+                "this SeedModel was built without its text branch; load it with text_branch=True"
             )
         return self.text_branch

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from seedcli.errors import DataError
-from seedcli.models.visual.config import SeedTokenizerConfig
-from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.visual.config import SeedModelConfig
+from seedcli.models.visual.model import SeedModel
 
 FileRole = Literal["vision", "quantizer"]
 VISION_FILE, QUANTIZER_FILE = "eva_vit_g.pth", "seed_quantizer.pt"
@@ -71,7 +71,7 @@ def _pairs(ours: str, released: str, names: Iterable[str] = _BOTH) -> dict[str, 
     return {f"{released}.{name}": f"{ours}.{name}" for name in names}
 
 
-def vision_table(config: SeedTokenizerConfig) -> dict[str, str]:
+def vision_table(config: SeedModelConfig) -> dict[str, str]:
     """Key of `eva_vit_g.pth` -> our key, for every tensor of the ViT (511 at full size)."""
     table = {"cls_token": "vision.class_token", "pos_embed": "vision.position_embedding"} | _pairs(
         "vision.patch_embedding", "patch_embed.proj"
@@ -111,7 +111,7 @@ def _feed_forward_table(ours: str, layer: str, suffix: str) -> dict[str, str]:
     )
 
 
-def quantizer_table(config: SeedTokenizerConfig) -> dict[str, str]:
+def quantizer_table(config: SeedModelConfig) -> dict[str, str]:
     """Key of `seed_quantizer.pt` -> our key, text branch excluded (369 at full size; `position_ids`
     makes the 370 of the census).
     """
@@ -151,7 +151,7 @@ def quantizer_table(config: SeedTokenizerConfig) -> dict[str, str]:
     return table | _pairs("decoder.projection", "distill_image_proj")
 
 
-def text_table(config: SeedTokenizerConfig) -> dict[str, str]:
+def text_table(config: SeedModelConfig) -> dict[str, str]:
     """Key of `seed_quantizer.pt` -> our key for the text branch, its two projections and the
     temperature (74 + 5 at full size).
     """
@@ -170,7 +170,7 @@ def text_table(config: SeedTokenizerConfig) -> dict[str, str]:
     return table | {"temp": "text_branch.temperature"}
 
 
-def blip2_vision_table(config: SeedTokenizerConfig) -> dict[str, str]:
+def blip2_vision_table(config: SeedModelConfig) -> dict[str, str]:
     """Key of a transformers BLIP-2 file (`Salesforce/blip2-itm-vit-g`), its `qkv.bias` split as
     below -> our key for its ViT.
 
@@ -286,7 +286,7 @@ class Census:
 
 
 @functools.lru_cache(maxsize=8)
-def expected_shapes(config: SeedTokenizerConfig) -> dict[str, torch.Size]:
+def expected_shapes(config: SeedModelConfig) -> dict[str, torch.Size]:
     """Our key -> shape, text branch included; nothing is allocated."""
     return {
         key: tensor.shape
@@ -294,7 +294,7 @@ def expected_shapes(config: SeedTokenizerConfig) -> dict[str, torch.Size]:
     }
 
 
-def build_hollow(config: SeedTokenizerConfig, *, text_branch: bool) -> SeedTokenizer:
+def build_hollow(config: SeedModelConfig, *, text_branch: bool) -> SeedModel:
     """A tokenizer of tensors that have shapes and no storage, ready for
     `load_state_dict(assign=True)`.
 
@@ -302,7 +302,7 @@ def build_hollow(config: SeedTokenizerConfig, *, text_branch: bool) -> SeedToken
     symbolic compiler first (2 s).
     """
     with torch.device("meta"), _SkipInit():
-        return SeedTokenizer(config, text_branch=text_branch)
+        return SeedModel(config, text_branch=text_branch)
 
 
 class _SkipInit(TorchFunctionMode):
@@ -312,9 +312,7 @@ class _SkipInit(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def fit_vocabulary(
-    config: SeedTokenizerConfig, tensors: Mapping[str, Tensor]
-) -> SeedTokenizerConfig:
+def fit_vocabulary(config: SeedModelConfig, tensors: Mapping[str, Tensor]) -> SeedModelConfig:
     """The configuration with the file's number of word embeddings: the released file has 30,522
     rows, or 30,523 with BLIP-2's `[DEC]`.
     """
@@ -328,7 +326,7 @@ def fit_vocabulary(
 
 def census(
     tensors: Mapping[str, Tensor],
-    config: SeedTokenizerConfig,
+    config: SeedModelConfig,
     *,
     role: FileRole,
     text_branch: bool = False,
@@ -403,7 +401,7 @@ def is_blip2_file(keys: Iterable[str]) -> bool:
 
 
 def convert_vision(
-    tensors: Mapping[str, Tensor], config: SeedTokenizerConfig, *, file: object
+    tensors: Mapping[str, Tensor], config: SeedModelConfig, *, file: object
 ) -> dict[str, Tensor]:
     """Tensors of a ViT file -> ours, not copied.
 
@@ -419,7 +417,7 @@ def convert_vision(
 
 
 def convert_quantizer(
-    tensors: Mapping[str, Tensor], config: SeedTokenizerConfig, *, text_branch: bool, file: object
+    tensors: Mapping[str, Tensor], config: SeedModelConfig, *, text_branch: bool, file: object
 ) -> dict[str, Tensor]:
     """Tensors of the SEED file -> ours, not copied, plus `codebook.position_mean` [Q,E], which the
     release lacks: the mean of the codebook.
@@ -445,7 +443,7 @@ def convert_quantizer(
 
 
 def to_released(
-    state: Mapping[str, Tensor], config: SeedTokenizerConfig
+    state: Mapping[str, Tensor], config: SeedModelConfig
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Our tensors -> those of the two released files under the official names, the text branch if
     `state` has it; inverse of loading.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.errors import DataError
-from seedcli.models.visual.config import SeedTokenizerConfig, config_from_dict
+from seedcli.models.visual.config import SeedModelConfig, config_from_dict
 
 FORMAT_VERSION = 1
 _TEXT_FIELDS = ("vocab_size", "max_positions", "projection_dim", "max_text_tokens", "dropout")
@@ -35,12 +35,12 @@ class ModelFacts:
         trained: Free-form facts of its training; empty for published weights.
     """
 
-    config: SeedTokenizerConfig
+    config: SeedModelConfig
     fingerprint: str | None = None
     trained: dict[str, Any] = field(default_factory=dict)
 
 
-def read_model_facts(folder: Path) -> tuple[SeedTokenizerConfig, dict[str, Any]]:
+def read_model_facts(folder: Path) -> tuple[SeedModelConfig, dict[str, Any]]:
     """`seed_tokenizer.json` of a folder -> configuration and everything in it.
 
     Raises:
@@ -56,14 +56,14 @@ def read_model_facts(folder: Path) -> tuple[SeedTokenizerConfig, dict[str, Any]]
                 f"{path} has format version {version}, this program reads {FORMAT_VERSION}",
                 remedy="pip install --upgrade seedcli",
             )
-        return config_from_dict(SeedTokenizerConfig, facts["config"]), facts
+        return config_from_dict(SeedModelConfig, facts["config"]), facts
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is not readable as a model's description: {type(error).__name__}: {error}"
         ) from None
 
 
-def fingerprint(config: SeedTokenizerConfig, weights_digest: str) -> str:
+def fingerprint(config: SeedModelConfig, weights_digest: str) -> str:
     """Configuration, preprocessing for codes and digest of the weights -> 16 hex digits that say
     what a model's codes mean.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.models.device import _float_dtype, pick_device
-from seedcli.models.visual.config import PRESETS, Numerics, SeedTokenizerConfig
+from seedcli.models.visual.config import PRESETS, Numerics, SeedModelConfig
 from seedcli.models.weights.description import ModelFacts, fingerprint, read_model_facts
 from seedcli.models.weights.digest import store_digest, stored_digest
 from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate
@@ -20,7 +20,7 @@ from seedcli.models.weights.published import BERT_VOCABULARY, CLIP_H, UNCLIP
 if TYPE_CHECKING:
     import torch
 
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
 
 def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> ModelFacts:
@@ -45,7 +45,7 @@ def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) ->
     )
 
 
-def load_seed_tokenizer(
+def load_seed_model(
     model: str = DEFAULT_MODEL,
     *,
     device: str = "cpu",
@@ -53,7 +53,7 @@ def load_seed_tokenizer(
     numerics: Numerics = "default",
     text_branch: bool = False,
     reporter: Reporter | None = None,
-) -> SeedTokenizer:
+) -> SeedModel:
     """Loads a visual tokenizer, in eval mode and without gradients, its `fingerprint` set.
 
     On the CPU weights stay memory-mapped in the dtype of their file, the ViT of the release in
@@ -90,7 +90,7 @@ def load_seed_tokenizer(
 
 def read_model(
     files: ModelFiles, *, text_branch: bool
-) -> tuple[SeedTokenizerConfig, dict[str, torch.Tensor]]:
+) -> tuple[SeedModelConfig, dict[str, torch.Tensor]]:
     """Files of a model -> its configuration and its tensors under our key names, memory-mapped.
 
     Raises:
@@ -110,7 +110,7 @@ def read_model(
     )
 
 
-def model_config(files: ModelFiles) -> SeedTokenizerConfig:
+def model_config(files: ModelFiles) -> SeedModelConfig:
     """The configuration beside the weights, else that of seed-2.
 
     Raises:
@@ -124,7 +124,7 @@ def model_config(files: ModelFiles) -> SeedTokenizerConfig:
 
 
 def _fingerprint(
-    files: ModelFiles, config: SeedTokenizerConfig, tensors: dict[str, torch.Tensor]
+    files: ModelFiles, config: SeedModelConfig, tensors: dict[str, torch.Tensor]
 ) -> str:
     """What the model's codes mean: from the stored digest, or computed and, for
     released weights, stored.

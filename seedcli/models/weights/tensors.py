@@ -26,8 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seedcli.errors import DataError
-from seedcli.models.visual.config import SeedTokenizerConfig, config_to_dict
-from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.visual.config import SeedModelConfig, config_to_dict
+from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.convert import build_hollow
 from seedcli.models.weights.description import (
     CONFIG_FILE,
@@ -103,8 +103,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def build_with(
-    config: SeedTokenizerConfig, tensors: Mapping[str, Tensor], *, text_branch: bool, file: object
-) -> SeedTokenizer:
+    config: SeedModelConfig, tensors: Mapping[str, Tensor], *, text_branch: bool, file: object
+) -> SeedModel:
     """Builds a tokenizer around existing tensors, in eval mode and without gradients; nothing is
     initialised, copied or cast.
 
@@ -165,7 +165,7 @@ def weights_digest(tensors: Mapping[str, Tensor], *, num_threads: int = 2) -> st
 
 
 def save_tokenizer_folder(
-    tokenizer: SeedTokenizer,
+    tokenizer: SeedModel,
     folder: Path,
     *,
     name: str,

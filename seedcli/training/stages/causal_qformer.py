@@ -19,7 +19,7 @@ from seedcli.benchmarks.query_variance import between_query_variance_centered
 from seedcli.data.mixtures.pairs import Mixture
 from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.layers import Linear
-from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.visual.model import SeedModel
 from seedcli.recipe.tokenizer import CausalQFormerLossSection
 from seedcli.training.losses import contrastive_loss, tile_targets
 from seedcli.training.ranks import Ranks
@@ -28,7 +28,7 @@ from seedcli.training.ranks import Ranks
 class _StageModel(nn.Module):
     """The tokenizer and the head that is thrown away after training."""
 
-    def __init__(self, tokenizer: SeedTokenizer, tile_dim: int):
+    def __init__(self, tokenizer: SeedModel, tile_dim: int):
         super().__init__()
         self.tokenizer = tokenizer
         self.tile_head = Linear(tokenizer.config.qformer.width, tile_dim) if tile_dim else None
@@ -48,14 +48,14 @@ class CausalQFormerStage:
 
     def __init__(
         self,
-        tokenizer: SeedTokenizer,
+        tokenizer: SeedModel,
         *,
         pairs: Mixture,
         captions: CaptionTokenizer,
         loss: CausalQFormerLossSection,
         train_vision: bool,
         batch_size: int,
-        save: Callable[[SeedTokenizer, Path], None],
+        save: Callable[[SeedModel, Path], None],
         ranks: Ranks = Ranks(),
     ):
         side, num_queries = (

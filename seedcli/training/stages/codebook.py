@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from seedcli.errors import NumericalError
 from seedcli.models.visual.codebook import codebook_loss, commitment_loss, straight_through
-from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.visual.model import SeedModel
 from seedcli.recipe.tokenizer import CodebookLearningSection, CodebookLossSection
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
@@ -34,7 +34,7 @@ class _StageModel(nn.Module):
     averages of the ema rule.
     """
 
-    def __init__(self, tokenizer: SeedTokenizer):
+    def __init__(self, tokenizer: SeedModel):
         super().__init__()
         num_codes, code_dim = tokenizer.codebook.embedding.shape
         self.tokenizer = tokenizer
@@ -59,14 +59,14 @@ class CodebookStage:
 
     def __init__(
         self,
-        tokenizer: SeedTokenizer,
+        tokenizer: SeedModel,
         *,
         features: CachedFeatures | StreamedFeatures,
         learning: CodebookLearningSection,
         losses: CodebookLossSection,
         batch_size: int,
         seed: int,
-        save: Callable[[SeedTokenizer, Path], None],
+        save: Callable[[SeedModel, Path], None],
         ranks: Ranks = Ranks(),
     ):
         self.model = _StageModel(tokenizer)

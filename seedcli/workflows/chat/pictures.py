@@ -21,14 +21,14 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.device import decoder_dtype, pick_device
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.llm_description import LlmFacts
-from seedcli.models.weights.load import describe, find_decoder, load_seed_tokenizer
+from seedcli.models.weights.load import describe, find_decoder, load_seed_model
 from seedcli.models.weights.locate_llm import check_visual_tokenizer
 
 if TYPE_CHECKING:
     import torch
 
     from seedcli.models.drawing.unclip import UnclipDecoder
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
 _STRONGEST = 1000  # of guidance; far beyond it numbers overflow
 
@@ -111,9 +111,9 @@ class ChatPictures:
         self.negative: Codes | None = None
 
     @cached_property
-    def tokenizer(self) -> SeedTokenizer:
+    def tokenizer(self) -> SeedModel:
         """The visual tokenizer, where it waits between turns."""
-        tokenizer = load_seed_tokenizer(
+        tokenizer = load_seed_model(
             self._facts.visual_tokenizer, device="cpu", reporter=self._reporter
         )
         if self._visual.fingerprint is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seedcli.models.language.generate import SeedLlama
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
 Fill = Literal["mean", "llm"]
 _SAME = 1e-6  # a mean of positions that is the codebook's own mean was never learned
@@ -90,7 +90,7 @@ def check_filling_llm(
 
 
 def prefix_embedding(
-    tokenizer: SeedTokenizer,
+    tokenizer: SeedModel,
     model: ModelFacts,
     codes_only: int,
     *,
@@ -141,7 +141,7 @@ def _warn_of_prefixes(model: ModelFacts, codes_only: int, reporter: Reporter) ->
         )
 
 
-def mean_code_vectors(tokenizer: SeedTokenizer, reporter: Reporter) -> Tensor:
+def mean_code_vectors(tokenizer: SeedModel, reporter: Reporter) -> Tensor:
     """Mean code vector of each position [Q,E]; the codebook's mean where the weights
     carry none, and it says so.
     """
@@ -156,9 +156,7 @@ def mean_code_vectors(tokenizer: SeedTokenizer, reporter: Reporter) -> Tensor:
     return fill
 
 
-def embed_prefixes(
-    tokenizer: SeedTokenizer, codes: Tensor, codes_only: int, fill: Tensor
-) -> Tensor:
+def embed_prefixes(tokenizer: SeedModel, codes: Tensor, codes_only: int, fill: Tensor) -> Tensor:
     """Codes [B,Q] -> generation embeddings [B,G]; code vectors from position `codes_only` on are
     the rows of `fill` [Q,E].
     """

@@ -244,11 +244,11 @@ def draw(
     from seedcli.data.images.images import save_image
     from seedcli.models.device import pick_device
     from seedcli.models.drawing.unclip import load_decoder
-    from seedcli.models.weights.load import find_decoder, load_seed_tokenizer
+    from seedcli.models.weights.load import find_decoder, load_seed_model
 
     # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines
     # with and without a GPU.
-    tokenizer = load_seed_tokenizer(settings.model, device="cpu", reporter=reporter)
+    tokenizer = load_seed_model(settings.model, device="cpu", reporter=reporter)
     if plan.model.fingerprint is None:
         known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
         _check_fingerprints(

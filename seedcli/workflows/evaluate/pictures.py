@@ -25,13 +25,13 @@ from seedcli.errors import DataError
 from seedcli.models.device import decoder_dtype, pick_device
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.digest import weights_digest
-from seedcli.models.weights.load import describe, find_decoder, find_target, load_seed_tokenizer
+from seedcli.models.weights.load import describe, find_decoder, find_target, load_seed_model
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
 
     from seedcli.models.drawing.unclip import UnclipDecoder
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
 # of a decoder that comes without its image encoder, as the published one is downloaded
 CLIP_TARGET = "clip-h"
@@ -145,9 +145,9 @@ class EvalPictures:
         return find_decoder(self._decoder, reporter=self._reporter)
 
     @cached_property
-    def tokenizer(self) -> SeedTokenizer:
+    def tokenizer(self) -> SeedModel:
         """The visual tokenizer."""
-        return load_seed_tokenizer(
+        return load_seed_model(
             self._model, device=str(self._device), dtype=self._dtype, reporter=self._reporter
         )
 

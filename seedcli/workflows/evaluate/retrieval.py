@@ -37,9 +37,9 @@ from seedcli.console import Reporter
 from seedcli.data.images.images import ImageError, build_preprocess, open_image
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.captions import CaptionTokenizer
-from seedcli.models.visual.model import SeedTokenizer
+from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.cache import cache_folder
-from seedcli.models.weights.load import find_vocab, load_seed_tokenizer
+from seedcli.models.weights.load import find_vocab, load_seed_model
 from seedcli.workflows.evaluate.samples import open_samples
 
 Feature = Literal["causal", "codes"]
@@ -88,7 +88,7 @@ def run_retrieval(
             their features (`prefix_metrics`), and measure how much the queries differ.
         batch_size: Pictures, and captions, in one pass.
         limit: Take the first pictures only.
-        device, dtype: See `load_seed_tokenizer`.
+        device, dtype: See `load_seed_model`.
         cache: Keep embeddings on disk and use what is there.
         output: Folder of the result and of a line for each picture: its rank and those of its
             captions, from 0, among all candidates; by default one under `runs/eval`.
@@ -115,7 +115,7 @@ def run_retrieval(
     published = is_published_split(found)
     if limit is not None:
         found, published = found.first(limit), None if published is None else False
-    tokenizer = load_seed_tokenizer(
+    tokenizer = load_seed_model(
         model, device=device, dtype=dtype, text_branch=True, reporter=reporter
     )
     num_queries = tokenizer.config.qformer.num_queries
@@ -255,7 +255,7 @@ def _score(
 
 @torch.inference_mode()
 def _causal_embeddings(
-    tokenizer: SeedTokenizer, found: RetrievalSet, batch_size: int, cache: bool, reporter: Reporter
+    tokenizer: SeedModel, found: RetrievalSet, batch_size: int, cache: bool, reporter: Reporter
 ) -> tuple[Tensor, bool]:
     """Pictures of a set -> causal embeddings [N,Q,D] fp32 on the CPU, and whether they were cached
     (COCO at full size: 490 MB).
@@ -283,7 +283,7 @@ def _causal_embeddings(
 
 @torch.inference_mode()
 def _text_features(
-    tokenizer: SeedTokenizer,
+    tokenizer: SeedModel,
     found: RetrievalSet,
     vocab: Path,
     batch_size: int,
@@ -319,7 +319,7 @@ def _text_features(
 
 @torch.inference_mode()
 def _image_features(
-    tokenizer: SeedTokenizer,
+    tokenizer: SeedModel,
     embeddings: Tensor,
     feature: Feature,
     queries: Sequence[int],
@@ -370,7 +370,7 @@ def _read_squares(
                 future.cancel()
 
 
-def _model_key(tokenizer: SeedTokenizer) -> dict[str, str]:
+def _model_key(tokenizer: SeedModel) -> dict[str, str]:
     return {
         "fingerprint": tokenizer.fingerprint,
         "dtype": str(tokenizer.compute_dtype),
@@ -378,11 +378,11 @@ def _model_key(tokenizer: SeedTokenizer) -> dict[str, str]:
     }
 
 
-def _max_text_tokens(tokenizer: SeedTokenizer) -> int:
+def _max_text_tokens(tokenizer: SeedModel) -> int:
     return min(RETRIEVAL_TEXT_TOKENS, tokenizer.config.qformer.max_positions)
 
 
-def _words_digest(tokenizer: SeedTokenizer, vocab: Path) -> dict[str, str]:
+def _words_digest(tokenizer: SeedModel, vocab: Path) -> dict[str, str]:
     """What decides text features; the fingerprint says what codes mean,
     and words are outside it.
     """

@@ -18,7 +18,7 @@ from seedcli.data.tokens.job import Outcome
 from seedcli.data.tokens.shards import ShardHeader
 
 if TYPE_CHECKING:
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
 _T = TypeVar("_T")
 
@@ -31,7 +31,7 @@ class Encoder:
     last bit, which turns a code now and then.
     """
 
-    def __init__(self, tokenizer: SeedTokenizer, loader: ImageLoader, micro_batch: int):
+    def __init__(self, tokenizer: SeedModel, loader: ImageLoader, micro_batch: int):
         self.tokenizer, self.loader, self.micro_batch = tokenizer, loader, micro_batch
         self._preprocess = build_preprocess(tokenizer.config.preprocess.codes)
         self._device = next(tokenizer.parameters()).device
@@ -39,7 +39,7 @@ class Encoder:
     @classmethod
     @contextlib.contextmanager
     def open(
-        cls, tokenizer: SeedTokenizer, handling: ImageHandling, micro_batch: int, workers: int
+        cls, tokenizer: SeedModel, handling: ImageHandling, micro_batch: int, workers: int
     ) -> Iterator[Encoder]:
         """An encoder whose decoding workers end with the context."""
         with ImageLoader(tokenizer.config.preprocess.codes, handling, workers) as loader:

@@ -27,7 +27,7 @@ class TokenizeRequest:
         output: File (.jsonl, .txt, .parquet) or folder of shards; None for `stream`.
         output_format: `json` lines or `tokens` (`<img><img_01335>...</img>`); a
             parquet file is neither.
-        model, device, dtype, numerics: See `load_seed_tokenizer`.
+        model, device, dtype, numerics: See `load_seed_model`.
         image_handling: See `open_image`.
         batch_size: Images of one pass through the model; smaller inputs than this run in one
             pass of their own size.

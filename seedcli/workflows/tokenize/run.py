@@ -38,7 +38,7 @@ from seedcli.workflows.tokenize.outputs import TokenizeSummary, fill_file, fill_
 from seedcli.workflows.tokenize.request import TokenizeRequest, _check_place, joins_another
 
 if TYPE_CHECKING:
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
     from seedcli.workflows.tokenize.ranks import Helpers
 
 
@@ -78,9 +78,9 @@ def as_record(outcome: Outcome, model: str, fingerprint: str) -> dict[str, Any]:
     return record
 
 
-def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedTokenizer:
+def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedModel:
     """The tokenizer of a request, ready to encode."""
-    from seedcli.models.weights.load import load_seed_tokenizer
+    from seedcli.models.weights.load import load_seed_model
 
     device = request.device
     # one GPU for each process of a machine
@@ -89,7 +89,7 @@ def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedTokenize
 
         number = torch.cuda.device_count()
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % number}" if number else device
-    tokenizer = load_seed_tokenizer(
+    tokenizer = load_seed_model(
         request.model,
         device=device,
         dtype=request.dtype,
@@ -256,7 +256,7 @@ def _run(
 
 
 def _open_job(
-    request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedTokenizer
+    request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedModel
 ) -> TokenJob:
     """The frozen job: read where there is one, else made by rank 0."""
     settings = {

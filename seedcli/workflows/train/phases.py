@@ -322,10 +322,10 @@ def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
 
     known = describe(tokenizer, reporter=reporter)
     if known.fingerprint is None:
-        from seedcli.models.weights.load import load_seed_tokenizer
+        from seedcli.models.weights.load import load_seed_model
 
         known = dataclasses.replace(
-            known, fingerprint=load_seed_tokenizer(tokenizer, reporter=reporter).fingerprint
+            known, fingerprint=load_seed_model(tokenizer, reporter=reporter).fingerprint
         )
     folder = locate(tokenizer, reporter=reporter).folder
     named = Path(tokenizer).expanduser()

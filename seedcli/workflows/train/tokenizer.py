@@ -11,7 +11,7 @@ from seedcli.models.visual.config import PreprocessConfig
 from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe, PairDataSection, Recipe
 
 if TYPE_CHECKING:
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
 
 def run(
@@ -151,7 +151,7 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
 def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Reporter) -> Any:
     from seedcli.models.visual.captions import CaptionTokenizer
     from seedcli.models.visual.config import PRESETS
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
     from seedcli.models.weights.download import fetch
     from seedcli.models.weights.published import BLIP_2, VIT_G
     from seedcli.models.weights.tensors import save_tokenizer_folder
@@ -182,7 +182,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
             captions = CaptionTokenizer(find_vocab(model.preset))
         case path:
             captions = CaptionTokenizer(Path(path))
-    tokenizer = SeedTokenizer(config, text_branch=True)
+    tokenizer = SeedModel(config, text_branch=True)
     initialize_tokenizer(tokenizer, seed=recipe.seed)
     match model.start:
         case "scratch":
@@ -198,7 +198,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
     if recipe.losses.temperature:
         tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
 
-    def save(tokenizer: SeedTokenizer, folder: Path) -> None:
+    def save(tokenizer: SeedModel, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vocab.txt").write_text("\n".join(captions.pieces) + "\n", encoding="utf-8")
         trained = {
@@ -226,13 +226,13 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
 
     from seedcli.models.device import pick_device
     from seedcli.models.drawing.target import load_target, target_embedding
-    from seedcli.models.weights.load import find_target, load_seed_tokenizer
+    from seedcli.models.weights.load import find_target, load_seed_model
     from seedcli.models.weights.tensors import save_tokenizer_folder
     from seedcli.training.stages.codebook import CodebookStage
     from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 
     device = pick_device(recipe.parallel.device)
-    tokenizer = load_seed_tokenizer(
+    tokenizer = load_seed_model(
         recipe.tokenizer, device=device, text_branch=True, reporter=reporter
     )
     # Trained parameters must not alias the memory-mapped file they came from.
@@ -283,7 +283,7 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
     else:
         features = StreamedFeatures(frozen, pairs)
 
-    def save(trained: SeedTokenizer, folder: Path) -> None:
+    def save(trained: SeedModel, folder: Path) -> None:
         facts = {
             "stage": recipe.stage,
             "recipe": recipe.name,

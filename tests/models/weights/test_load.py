@@ -18,7 +18,7 @@ from seedcli.models.weights.load import (
     describe,
     find_decoder,
     find_vocab,
-    load_seed_tokenizer,
+    load_seed_model,
 )
 from seedcli.models.weights.locate import ModelFiles, locate
 from seedcli.models.weights.published import PRESET_ROLES, PRESET_TITLES, ROLES
@@ -82,7 +82,7 @@ def test_sizes_that_nobody_described_are_refused_by_name(tmp_path, released_fold
     for name in ("eva_vit_g.pth", "seed_quantizer.pt"):
         (tmp_path / name).symlink_to(released_folder / name)
     with pytest.raises(DataError, match=r"blocks\.4\.norm1\.weight") as caught:
-        load_seed_tokenizer(str(tmp_path))
+        load_seed_model(str(tmp_path))
     assert "seed_tokenizer.json" in caught.value.remedy
 
 
@@ -94,7 +94,7 @@ def test_broken_description_is_refused(tmp_path, tiny_tokenizer_folder, content)
     (tmp_path / "model.safetensors").symlink_to(tiny_tokenizer_folder / "model.safetensors")
     (tmp_path / "seed_tokenizer.json").write_text(content)
     with pytest.raises(DataError, match=r"seed_tokenizer\.json"):
-        load_seed_tokenizer(str(tmp_path))
+        load_seed_model(str(tmp_path))
 
 
 def test_digest_of_released_files_is_computed_once_and_anew_when_they_change(
@@ -106,14 +106,14 @@ def test_digest_of_released_files_is_computed_once_and_anew_when_they_change(
     files = locate(str(tmp_path))
     assert stored_digest(files) is None
     assert describe(str(tmp_path)).fingerprint is None
-    first = load_seed_tokenizer(str(tmp_path)).fingerprint
+    first = load_seed_model(str(tmp_path)).fingerprint
     assert stored_digest(files)
     assert describe(str(tmp_path)).fingerprint == first
     tensors = torch.load(tmp_path / "seed_quantizer.pt")
     tensors["query_tokens"] = tensors["query_tokens"] + 1
     torch.save(tensors, tmp_path / "seed_quantizer.pt")
     assert stored_digest(files) is None
-    assert load_seed_tokenizer(str(tmp_path)).fingerprint != first
+    assert load_seed_model(str(tmp_path)).fingerprint != first
 
 
 def test_folder_that_cannot_be_written_keeps_its_digest_in_the_cache(
@@ -125,7 +125,7 @@ def test_folder_that_cannot_be_written_keeps_its_digest_in_the_cache(
     for path in released_folder.iterdir():
         if path.name != "seed_fingerprint.json":
             (folder / path.name).write_bytes(path.read_bytes())
-    found = load_seed_tokenizer(str(folder)).fingerprint
+    found = load_seed_model(str(folder)).fingerprint
     assert describe(str(folder)).fingerprint == found
     assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
 
@@ -172,10 +172,10 @@ def test_decoder_of_another_width_is_refused(tiny_decoder_folder, tmp_path):
 @pytest.mark.parametrize(("option", "value"), [("device", "warp"), ("dtype", "float8")])
 def test_unknown_device_and_dtype(tiny_tokenizer_folder, option, value):
     with pytest.raises(UsageError, match=f"--{option} {value}"):
-        load_seed_tokenizer(str(tiny_tokenizer_folder), **{option: value})
+        load_seed_model(str(tiny_tokenizer_folder), **{option: value})
 
 
 def test_dtype_is_that_of_the_arithmetic(tiny_tokenizer_folder, tiny_arrays):
-    tokenizer = load_seed_tokenizer(str(tiny_tokenizer_folder), dtype="bfloat16")
+    tokenizer = load_seed_model(str(tiny_tokenizer_folder), dtype="bfloat16")
     assert tokenizer.features(tiny_arrays["in.pixels"]).dtype == torch.bfloat16
     assert tokenizer.vision.class_token.dtype == torch.float32

@@ -17,7 +17,7 @@ from PIL import Image
 from seedcli.console import Reporter
 from seedcli.data.images.facts import read_picture_facts
 from seedcli.errors import DataError, UsageError
-from seedcli.models.weights.load import describe, load_seed_tokenizer
+from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.workflows.detokenize.fill import complete_codes, locate_filling_llm, prefix_embedding
 from seedcli.workflows.detokenize.run import Settings, draw, plan
 from tests.workflows.detokenize.test_run import Listener, _codes, _lines
@@ -165,7 +165,7 @@ def test_bilateral_codes_have_no_prefixes_and_that_is_said(tiny_model_folder):
         facts.config, qformer=dataclasses.replace(facts.config.qformer, mask="bilateral")
     )
     listener = Listener()
-    tokenizer = load_seed_tokenizer(str(tiny_model_folder))
+    tokenizer = load_seed_model(str(tiny_model_folder))
     prefix_embedding(
         tokenizer, dataclasses.replace(facts, config=config), 4, llm=None, reporter=listener
     )
@@ -173,7 +173,7 @@ def test_bilateral_codes_have_no_prefixes_and_that_is_said(tiny_model_folder):
 
 
 def test_completed_codes_come_back_with_their_embeddings(tiny_model_folder, tiny_llm_folder):
-    tokenizer = load_seed_tokenizer(str(tiny_model_folder))
+    tokenizer = load_seed_model(str(tiny_model_folder))
     facts = describe(str(tiny_model_folder))
     embed = prefix_embedding(
         tokenizer, facts, 4, llm=str(tiny_llm_folder), device="cpu", reporter=Reporter()

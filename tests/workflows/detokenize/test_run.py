@@ -422,10 +422,10 @@ def test_codes_only_forgets_what_follows(settings: Any, tmp_path: Path) -> None:
 def test_position_means_of_the_weights_fill(tiny_model_folder: Path) -> None:
     import torch
 
-    from seedcli.models.weights.load import describe, load_seed_tokenizer
+    from seedcli.models.weights.load import describe, load_seed_model
     from seedcli.workflows.detokenize.fill import prefix_embedding
 
-    tokenizer = load_seed_tokenizer(str(tiny_model_folder))
+    tokenizer = load_seed_model(str(tiny_model_folder))
     tokenizer.codebook.position_mean = torch.randn_like(tokenizer.codebook.position_mean)
     listener = Listener()
     embed = prefix_embedding(

@@ -26,7 +26,7 @@ from seedcli.models.language.text_tokenizer import (
     extend_text_tokenizer,
     train_text_tokenizer,
 )
-from seedcli.models.weights.load import describe, load_seed_tokenizer
+from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.workflows.documents.build import BuildRequest, plan, run
 from seedcli.workflows.documents.inspect import verify
@@ -65,7 +65,7 @@ def text_tokenizer():
 @pytest.fixture(scope="module")
 def codes_of(tiny_tokenizer_folder):
     """Name of a picture of `published_sets` -> the codes that it must get."""
-    tokenizer = load_seed_tokenizer(str(tiny_tokenizer_folder))
+    tokenizer = load_seed_model(str(tiny_tokenizer_folder))
     preprocess = build_preprocess(tokenizer.config.preprocess.codes)
     return lambda name: tuple(tokenizer.encode(preprocess(open_image(png(name)))[None])[0].tolist())
 
@@ -142,12 +142,12 @@ def test_from_published_files_to_ids(
 
 
 def test_shared_pictures_are_encoded_once(tmp_path, ask, monkeypatch):
-    from seedcli.models.visual.model import SeedTokenizer
+    from seedcli.models.visual.model import SeedModel
 
     shapes = []
-    encode = SeedTokenizer.encode
+    encode = SeedModel.encode
     monkeypatch.setattr(
-        SeedTokenizer,
+        SeedModel,
         "encode",
         lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels),
     )
@@ -409,7 +409,7 @@ def test_pictures_that_have_codes_are_not_tokenised_again(
     for number in range(8, 10):
         (tmp_path / f"images/{number}.jpg").unlink()
     # nothing is left that needs it
-    monkeypatch.setattr("seedcli.models.weights.load.load_seed_tokenizer", None)
+    monkeypatch.setattr("seedcli.models.weights.load.load_seed_model", None)
     write_file(tmp_path / "eight.json", json.loads((tmp_path / "x.json").read_text())[:8])
     eight = dataclasses.replace(
         with_codes, inputs=(str(tmp_path / "eight.json"),), output=tmp_path / "eight" / "out"

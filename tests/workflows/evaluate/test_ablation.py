@@ -13,7 +13,7 @@ from PIL import Image
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
-from seedcli.models.weights.load import load_seed_tokenizer
+from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.workflows.evaluate.ablation import sides as ablation_models
 from seedcli.workflows.evaluate.ablation.lora import run_lora
@@ -38,7 +38,7 @@ def with_mask(folder, source, mask):
     """The tokenizer of a folder with another mask, saved as training saves
     one: without a decoder.
     """
-    tokenizer = load_seed_tokenizer(str(source), text_branch=True)
+    tokenizer = load_seed_model(str(source), text_branch=True)
     tokenizer.config = dataclasses.replace(
         tokenizer.config, qformer=dataclasses.replace(tokenizer.config.qformer, mask=mask)
     )
