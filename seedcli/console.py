@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json as jsonlib
+import logging
 import os
 import sys
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
 LOG_EVERY_S = 30.0  # progress lines where stderr is a file or a pipe
+# What is being done, how much is done, how much there is (None: nobody knows).
+OnProgress = Callable[[str, int, int | None], None]
 
 
 class Progress:
@@ -188,6 +191,56 @@ class Console(Reporter):
         from rich.console import Console as RichConsole
 
         return RichConsole(file=file)
+
+
+class LibraryReporter(Reporter):
+    """The reporter of a program that uses the library: nothing is printed unasked. Notes and
+    warnings go to the logger `seedcli`, which is silent until the program sets logging up.
+
+    Args:
+        progress: True shows bars, on stderr or in a notebook; a function is called with what is
+            being done, how much is done, and how much there is (None: nobody knows).
+    """
+
+    def __init__(self, progress: bool | OnProgress = False):
+        self._progress = progress
+        self._log = logging.getLogger("seedcli")
+        if not self._log.handlers:  # without one Python writes warnings to stderr
+            self._log.addHandler(logging.NullHandler())
+
+    def note(self, text: str) -> None:
+        self._log.info(text)
+
+    def warn(self, text: str) -> None:
+        self._log.warning(text)
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None = None) -> Iterator[Progress]:
+        if self._progress is True:
+            from rich.console import Console as RichConsole
+
+            with _BarProgress(description, total, RichConsole(file=sys.stderr)) as bar:
+                yield bar
+        elif callable(self._progress):
+            yield _CallbackProgress(description, total, self._progress)
+        else:
+            yield Progress(description, total)
+
+
+class _CallbackProgress(Progress):
+    """Tells a function of the user's how far a loop has come."""
+
+    def __init__(self, description: str, total: int | None, tell: OnProgress):
+        super().__init__(description, total)
+        self._tell = tell
+
+    def advance(self, n: int = 1, **figures: Any) -> None:
+        super().advance(n, **figures)
+        self._tell(self.description, self.done, self.total)
+
+    def resume(self, n: int) -> None:
+        super().resume(n)
+        self._tell(self.description, self.done, self.total)
 
 
 class _LineProgress(Progress):

@@ -1,59 +1,503 @@
-"""Pictures of training documents -> codes, by a visual tokenizer that is loaded when
-the first picture comes.
+"""`SeedTokenizer`: pictures -> codes -> pictures, as every verb and every user of the library
+holds it. On the path: the whole of it.
+
+Nothing is loaded by making one: the network comes with the first picture that is encoded, the
+picture decoder with the first that is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from PIL import Image
 
-from seedcli.console import Reporter
+from seedcli.console import LibraryReporter, OnProgress, Reporter
 from seedcli.data.documents.documents import Codes
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import (
+    ImageError,
+    ImageHandling,
+    ImageSource,
+    build_preprocess,
+    read_image,
+)
+from seedcli.errors import UsageError
+from seedcli.models.device import decoder_dtype, pick_device
+from seedcli.models.language.vocab import check_codes, format_span, parse_spans
+from seedcli.models.visual.config import Numerics, SeedModelConfig
+from seedcli.models.weights.description import ModelFacts
+from seedcli.models.weights.load import describe, find_decoder, load_seed_model
+from seedcli.models.weights.locate import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from seedcli.models.drawing.unclip import UnclipDecoder
     from seedcli.models.visual.model import SeedModel
 
-_MICRO_BATCH = 32  # every pass has this shape, so that codes do not depend on who comes along
+BATCH_SIZE = 32  # pictures of one pass through the network
+DRAW_BATCH_SIZE = 8  # pictures drawn together
+_STRONGEST = 1000  # of guidance; far beyond it numbers overflow
+
+# Codes of one image [Q], or of several [B,Q].
+CodesLike: TypeAlias = "Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]]"
 
 
-class PictureCodes:
-    """Paths or encoded bytes of pictures -> their codes, in the same order."""
+class SeedTokenizer:
+    """Pictures -> 32 codes each -> pictures.
 
-    def __init__(self, model: str, *, device: str = "auto", reporter: Reporter | None = None):
-        self._model, self._device, self._reporter = model, device, reporter or Reporter()
+    ```python
+    tokenizer = SeedTokenizer.from_pretrained("seed-nano")
+    codes = tokenizer.encode(["cat.png", image, array])  # int64 [3,32]
+    images = tokenizer.decode(codes, seed=0)  # three Pillow images
+    ```
 
-    @cached_property
-    def tokenizer(self) -> SeedModel:
-        """The visual tokenizer, loaded once."""
-        from seedcli.models.weights.load import load_seed_model
+    Attributes:
+        facts: What is known of it without its weights.
+        device: Where the network computes.
+        decoder_device: Where the picture decoder computes.
+    """
 
-        return load_seed_model(self._model, device=self._device, reporter=self._reporter)
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        numerics: Numerics = "default",
+        decoder: str | None = None,
+        decoder_device: str | None = None,
+        decoder_dtype: str = "auto",
+        offload: bool = False,
+        reporter: Reporter | None = None,
+    ):
+        """Finds what there is, and loads nothing; users call `from_pretrained`.
 
-    def __call__(self, pictures: Sequence[str | bytes]) -> list[Codes]:
-        """Pictures -> codes.
+        Args:
+            model: Preset, folder or hub id.
+            device: `auto`, or a torch device.
+            dtype: Of the arithmetic before the codebook; see `load_seed_model`.
+            numerics: See `load_seed_model`.
+            decoder: Preset, folder or hub id of a model whose picture decoder draws; None: its
+                own.
+            decoder_device: Where the picture decoder computes; None: where the network does.
+            decoder_dtype: Of the picture decoder; `auto` is float16 on a GPU, else float32.
+            offload: Keep network and picture decoder in the host's memory, and on the GPU only
+                while they work.
+            reporter: Hears of downloads, and of progress.
 
         Raises:
-            ImageError: One of them cannot be read.
+            UsageError: No such model or device.
+            DataError: It holds no model.
+        """
+        self._model, self._dtype, self._numerics = model, dtype, numerics
+        self._decoder, self._decoder_dtype, self._offload = decoder or model, decoder_dtype, offload
+        self._reporter = reporter or Reporter()
+        self.facts: ModelFacts = describe(model, reporter=self._reporter)
+        self.device = pick_device(device)
+        self.decoder_device = self.device if decoder_device is None else pick_device(decoder_device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = DEFAULT_MODEL,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        numerics: Numerics = "default",
+        decoder_dtype: str = "auto",
+        offload: bool = False,
+        progress: bool | OnProgress = False,
+    ) -> SeedTokenizer:
+        """Loads a tokenizer; its picture decoder follows when `decode` needs it.
+
+        Args:
+            model: Preset (`seed-nano`, bundled; `seed-2`, for photographs), folder or hub id.
+            device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+            dtype: Of the arithmetic before the codebook: `float32`, `bfloat16`, `float16`; `auto`
+                is float32 everywhere, so that codes agree between devices.
+            numerics: `official-fp16` for codes as the official script makes them on a GPU.
+            decoder_dtype: Of the picture decoder; `auto` is float16 on a GPU, else float32.
+            offload: Keep the parts in the host's memory, and on the GPU only while they work.
+            progress: True shows bars on stderr or in a notebook; a function is called with what
+                is being done, how much is done, and how much there is (None: nobody knows).
+
+        Raises:
+            UsageError: No such model, device or dtype.
+            DataError: Files are missing, damaged, or do not fit.
+        """
+        tokenizer = cls(
+            str(model),
+            device=device,
+            dtype=dtype,
+            numerics=numerics,
+            decoder_dtype=decoder_dtype,
+            offload=offload,
+            reporter=LibraryReporter(progress),
+        )
+        _ = tokenizer.model  # what is wrong with its files is said now
+        return tokenizer
+
+    @property
+    def config(self) -> SeedModelConfig:
+        """Sizes, preprocessing and sampling defaults."""
+        return self.facts.config
+
+    @property
+    def name(self) -> str:
+        """What messages and files call it."""
+        return self.config.name
+
+    @property
+    def num_codes(self) -> int:
+        """Size of the codebook K; codes are 0..K-1."""
+        return self.config.codebook.num_codes
+
+    @property
+    def num_queries(self) -> int:
+        """Codes of one image Q."""
+        return self.config.qformer.num_queries
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What its codes mean, as 16 hex digits: codes of one fingerprint go together. Where its
+        files do not state it, its weights are loaded.
+        """
+        return self.facts.fingerprint or self.model.fingerprint
+
+    @cached_property
+    def model(self) -> SeedModel:
+        """The network, where it waits between passes."""
+        home = "cpu" if self._offload else str(self.device)
+        return load_seed_model(
+            self._model,
+            device=home,
+            dtype=self._dtype,
+            numerics=self._numerics,
+            reporter=self._reporter,
+        )
+
+    @cached_property
+    def decoder_folder(self) -> Path:
+        """Folder of the picture decoder.
+
+        Raises:
+            DataError: There is none, or it draws embeddings of another width.
+        """
+        return find_decoder(self._decoder, reporter=self._reporter)
+
+    @cached_property
+    def decoder(self) -> UnclipDecoder:
+        """The picture decoder, where it waits between drawings."""
+        from seedcli.models.drawing.unclip import load_decoder
+
+        return load_decoder(
+            self.decoder_folder,
+            generation_dim=self.config.generation.generation_dim,
+            device="cpu" if self._offload else self.decoder_device,
+            dtype=decoder_dtype(self._decoder_dtype, self.decoder_device.type),
+        )
+
+    def encode(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        batch_size: int = BATCH_SIZE,
+        fixed_shape: bool = False,
+        image_handling: ImageHandling = "seed",
+    ) -> Tensor:
+        """Pictures -> codes int64 [B,Q] on the CPU, equal to those of `seed tokenize`.
+
+        Matrix products of other shapes may differ in the last bit, which turns a code now and
+        then; so a picture alone runs alone, fewer than `batch_size` run in one pass of their
+        number, and more in padded passes of `batch_size`, as on the command line.
+
+        Args:
+            images: One or many: paths, bytes of files, Pillow images, arrays, tensors; see
+                `read_image`. An array [B,H,W,C] or a tensor [B,C,H,W] is many.
+            batch_size: Pictures of one pass.
+            fixed_shape: Every pass has `batch_size` places, also for fewer pictures, as in token
+                shards: so a picture's codes do not depend on how many come along.
+            image_handling: `official` reads pictures as the official scripts did, which ignore
+                EXIF and drop alpha.
+
+        Raises:
+            ImageError: One of them is no usable image; the message says which.
+        """
+        return self._passes(
+            images, batch_size, fixed_shape, image_handling, self.encode_squares, "encode"
+        )
+
+    def embed(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        batch_size: int = BATCH_SIZE,
+        image_handling: ImageHandling = "seed",
+    ) -> Tensor:
+        """Pictures -> causal embeddings float32 [B,Q,D] on the CPU, from the pixels that codes
+        are made of: what the codebook sees, for probes and retrieval.
+
+        Args:
+            images: As for `encode`.
+            batch_size: As for `encode`.
+            image_handling: As for `encode`.
+
+        Raises:
+            ImageError: One of them is no usable image; the message says which.
+        """
+
+        def embed(squares: np.ndarray, places: int) -> Tensor:
+            return self._forward(
+                squares, places, lambda pixels: self.model.causal_embeddings(pixels).float()
+            )
+
+        return self._passes(images, batch_size, False, image_handling, embed, "embed")
+
+    def encode_squares(self, squares: np.ndarray, places: int) -> Tensor:
+        """uint8 [n,3,S,S], as `build_preprocess(config.preprocess.codes).to_array` makes them ->
+        codes int64 [n,Q] on the CPU, in one pass padded to `places`.
+        """
+        return self._forward(squares, places, self.model.encode)
+
+    def _forward(
+        self, squares: np.ndarray, places: int, function: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        import torch
+
+        padded = np.zeros((places, *squares.shape[1:]), dtype=np.uint8)
+        padded[: len(squares)] = squares
+        with torch.no_grad(), self._at_work(self.model, self.device) as device:
+            pixels = self._preprocess.normalize(torch.from_numpy(padded).to(device))
+            return function(pixels)[: len(squares)].cpu()
+
+    @cached_property
+    def _preprocess(self) -> Any:
+        return build_preprocess(self.config.preprocess.codes)
+
+    def _passes(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        batch_size: int,
+        fixed_shape: bool,
+        handling: ImageHandling,
+        run: Callable[[np.ndarray, int], Tensor],
+        doing: str,
+    ) -> Tensor:
+        import torch
+
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}, expected at least 1")
+        sources, named = _as_many(images)
+        total = len(sources) if isinstance(sources, Sequence) else None
+        waiting = iter(enumerate(sources))
+        places, found = 0, []
+        with self._reporter.progress(doing, total) as progress:
+            while chunk := list(itertools.islice(waiting, batch_size)):
+                squares = [
+                    self._preprocess.to_array(
+                        _read(image, f"image {number}" if named else None, handling)
+                    )
+                    for number, image in chunk
+                ]
+                places = places or (batch_size if fixed_shape else len(chunk))
+                found.append(run(np.stack(squares), places))
+                progress.advance(len(chunk))
+        if not found:
+            raise UsageError("no image was given, expected one or more")
+        return torch.cat(found)
+
+    def decode(
+        self,
+        codes: CodesLike,
+        *,
+        seed: int | Sequence[int] = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        negative: CodesLike | None = None,
+        batch_size: int = DRAW_BATCH_SIZE,
+    ) -> list[Image.Image]:
+        """Codes [Q] or [B,Q] -> Pillow images, those of `seed detokenize`.
+
+        The same seed gives the same picture on one machine at one batch size.
+
+        Args:
+            codes: Of one image or of many.
+            seed: Of the first picture; picture i is drawn with `seed + i`. Or one for each.
+            steps: Denoising steps; None takes the model's.
+            guidance: How closely pictures follow the codes, from 1; None takes the model's.
+            negative: Codes of an image to move away from: one for all, or one for each.
+            batch_size: Pictures drawn together.
+
+        Raises:
+            UsageError: Codes that are not Q integers in range, or settings that do not go
+                together.
+            DataError: The picture decoder is missing or does not fit.
+            NumericalError: The picture decoder produced NaN.
+        """
+        rows = self.check_codes(codes)
+        seeds = range(seed, seed + len(rows)) if isinstance(seed, int) else list(seed)
+        away = None if negative is None else self.check_codes(negative)
+        if len(seeds) != len(rows):
+            raise UsageError(f"{len(seeds)} seeds for {len(rows)} images")
+        if away is not None and len(away) not in (1, len(rows)):
+            raise UsageError(
+                f"{len(away)} negatives for {len(rows)} images, expected one for all or one each"
+            )
+        steps, guidance = self.drawing_settings(steps, guidance, away is not None)
+        images: list[Image.Image] = []
+        with self._reporter.progress("draw", len(rows)) as progress:
+            for start in range(0, len(rows), batch_size):
+                part = slice(start, start + batch_size)
+                images += self.draw(
+                    self.generation_embeddings(rows[part]),
+                    seeds[part],
+                    steps=steps,
+                    guidance=guidance,
+                    negative=None
+                    if away is None
+                    else self.generation_embeddings(away if len(away) == 1 else away[part]),
+                )
+                progress.advance(len(rows[part]))
+        return images
+
+    def drawing_settings(
+        self, steps: int | None, guidance: float | None, has_negative: bool = False
+    ) -> tuple[int, float]:
+        """Steps and guidance, the model's where None is given.
+
+        Raises:
+            UsageError: Out of range, or a negative image without guidance.
+        """
+        defaults = self.config.detokenize
+        steps = defaults.steps if steps is None else steps
+        guidance = defaults.guidance if guidance is None else guidance
+        if steps < 1:
+            raise UsageError(f"steps is {steps}, expected at least 1")
+        if not 1 <= guidance <= _STRONGEST:
+            raise UsageError(f"guidance is {guidance:g}, expected 1 to {_STRONGEST}")
+        if has_negative and guidance <= 1:
+            raise UsageError(
+                f"a negative has no effect with guidance {guidance:g}",
+                remedy="guidance must be over 1 to move away from something",
+            )
+        return steps, guidance
+
+    def generation_embeddings(self, codes: CodesLike) -> Tensor:
+        """Codes [Q] or [B,Q] -> generation embeddings [B,G], where the network is.
+
+        Raises:
+            UsageError: Codes that are not Q integers in range.
         """
         import torch
 
-        preprocess = build_preprocess(self.tokenizer.config.preprocess.codes)
-        place = next(self.tokenizer.parameters()).device
-        found: list[Codes] = []
-        with self._reporter.progress("encode pictures", len(pictures)) as progress:
-            for start in range(0, len(pictures), _MICRO_BATCH):
-                chunk = pictures[start : start + _MICRO_BATCH]
-                squares = np.stack([preprocess.to_array(open_image(picture)) for picture in chunk])
-                padded = np.zeros((_MICRO_BATCH, *squares.shape[1:]), dtype=np.uint8)
-                padded[: len(chunk)] = squares
-                with torch.inference_mode():
-                    codes = self.tokenizer.encode(
-                        preprocess.normalize(torch.from_numpy(padded).to(place))
-                    )
-                found += [tuple(row) for row in codes[: len(chunk)].tolist()]
-                progress.advance(len(chunk))
-        return found
+        with self._at_work(self.model, self.device) as device:
+            return self.model.decode(torch.tensor(self.check_codes(codes), device=device))
+
+    def draw(
+        self,
+        embeddings: Tensor,
+        seeds: int | Sequence[int],
+        *,
+        steps: int,
+        guidance: float,
+        negative: Tensor | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[Image.Image]:
+        """Generation embeddings [B,G] -> B pictures at once; see `UnclipDecoder.decode_images`."""
+        with self._at_work(self.decoder.pipeline, self.decoder_device):
+            return self.decoder.decode_images(
+                embeddings,
+                steps=steps,
+                guidance=guidance,
+                seed=seeds,
+                negative=negative,
+                on_step=on_step,
+            )
+
+    def check_codes(self, codes: CodesLike) -> list[Codes]:
+        """Codes [Q] or [B,Q] in any form -> a tuple of ints for each image.
+
+        Raises:
+            UsageError: They are not Q integers in range; the message says where.
+        """
+        rows = codes.tolist() if hasattr(codes, "tolist") else list(codes)
+        rows = [each.tolist() if hasattr(each, "tolist") else each for each in rows]
+        one = not rows or not isinstance(rows[0], (list, tuple))
+        return [
+            tuple(
+                check_codes(
+                    row,
+                    num_codes=self.num_codes,
+                    num_queries=self.num_queries,
+                    where="codes" if one else f"codes of image {number}",
+                )
+            )
+            for number, row in enumerate([rows] if one else rows)
+        ]
+
+    def to_text(self, codes: CodesLike) -> str:
+        """Codes [Q] -> `<img><img_00042>...</img>`; [B,Q] -> the same B times in a row.
+
+        Raises:
+            UsageError: Codes that are not Q integers in range.
+        """
+        return "".join(map(format_span, self.check_codes(codes)))
+
+    def from_text(self, text: str) -> Tensor:
+        """Text with B image spans, words between them left out -> codes int64 [B,Q].
+
+        Raises:
+            UsageError: There is none, or one is malformed.
+        """
+        import torch
+
+        spans = parse_spans(text, self.num_queries)
+        if not spans:
+            raise UsageError(f"the text holds no image: {text[:60]!r}")
+        return torch.tensor(self.check_codes(spans))
+
+    @contextlib.contextmanager
+    def _at_work(self, part: Any, device: torch.device) -> Iterator[torch.device]:
+        """Has a part on its device while it works; with `offload` it goes back afterwards and the
+        GPU's memory is given free.
+        """
+        if not self._offload:
+            yield device
+            return
+        import torch
+
+        part.to(device)
+        try:
+            yield device
+        finally:
+            part.to("cpu")
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+def _as_many(
+    images: ImageSource | Iterable[ImageSource],
+) -> tuple[Iterable[ImageSource], bool]:
+    """One picture or many -> many, and whether they were many."""
+    if isinstance(images, (str, Path, bytes, Image.Image)):
+        return [images], False
+    ndim = getattr(images, "ndim", None)
+    if ndim is None:
+        return images, True
+    return (images, True) if ndim == 4 else ([images], False)
+
+
+def _read(image: ImageSource, name: str | None, handling: ImageHandling) -> Image.Image:
+    try:
+        return read_image(image, handling)
+    except ImageError as error:
+        # a path names itself
+        source = str(image) if isinstance(image, (str, Path)) else name
+        raise ImageError(error.reason, source) from error

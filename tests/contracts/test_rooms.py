@@ -21,6 +21,8 @@ FLOORS = {
 BASE_FILES = {"__init__.py", "errors.py", "console.py"}
 RECIPE_FILES = {"recipe/read.py", "recipe/tokenizer.py", "recipe/language.py", "recipe/stages.py"}
 TOP_FILES = {"__main__.py"}
+# Its types-only imports say where the public names live; below, `seedcli` itself is its version.
+PUBLIC_NAMES = "__init__.py"
 
 # Package -> the files (or rooms, with a slash) that may import it; a new owner is a decision, made
 # here. Imports for types only are free.
@@ -120,7 +122,11 @@ def test_every_file_has_its_room() -> None:
 
 
 def test_imports_go_down() -> None:
-    upward = [str(entry) for entry, file in ours() if floor(file) > floor(entry.file)]
+    upward = [
+        str(entry)
+        for entry, file in ours()
+        if floor(file) > floor(entry.file) and entry.file != PUBLIC_NAMES
+    ]
     assert upward == []
 
 

@@ -11,11 +11,12 @@ a training run asks for them.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 ImageHandling = Literal["seed", "official"]
+# One picture as a program may have it: a file, its bytes, a Pillow image, or samples.
+ImageSource: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray | torch.Tensor"
 
 # Pillow's own mark of a decompression bomb: a quarter GiB of RGB.
 # https://pillow.readthedocs.io/en/stable/reference/limits.html
@@ -102,6 +105,72 @@ def open_image(source: str | Path | bytes, handling: ImageHandling = "seed") -> 
         raise ImageError(f"is damaged ({type(error).__name__}: {error})", name) from error
 
 
+def read_image(source: ImageSource, handling: ImageHandling = "seed") -> Image.Image:
+    """One picture in any form -> upright RGB image, as `open_image` makes it of the same file.
+
+    Args:
+        source: A file's path or bytes; a Pillow image; an array [H,W], [H,W,1], [H,W,3] or [H,W,4],
+            or a tensor [H,W], [1,H,W], [3,H,W] or [4,H,W], of uint8, of uint16 (0..65535), or of
+            floats 0..1. A fourth channel is alpha.
+        handling: See `open_image`.
+
+    Raises:
+        ImageError: It is no usable image; the reason says what was expected.
+    """
+    if isinstance(source, (str, Path)):
+        return open_image(Path(source).expanduser(), handling)
+    if isinstance(source, bytes):
+        return open_image(source, handling)
+    if isinstance(source, Image.Image):
+        try:
+            return _upright_rgb(source, handling)
+        except ImageError:
+            raise
+        except Exception as error:  # a file that was opened lazily is decoded only now
+            raise ImageError(f"is damaged ({type(error).__name__}: {error})") from error
+    if isinstance(source, np.ndarray):
+        return _upright_rgb(_from_samples(source), handling)
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is not None and isinstance(source, torch.Tensor):
+        samples = source.detach().cpu()
+        if samples.is_floating_point():
+            samples = samples.float()
+        if samples.ndim == 3:
+            samples = samples.movedim(0, -1)
+        return _upright_rgb(_from_samples(samples.numpy()), handling)
+    raise ImageError(
+        f"is a {type(source).__name__}, expected a path, bytes, a Pillow image, an array or a "
+        "tensor"
+    )
+
+
+def _from_samples(samples: np.ndarray) -> Image.Image:
+    """Samples [H,W] or [H,W,1|3|4] -> image of 8 bits a channel."""
+    if samples.ndim == 3 and samples.shape[2] == 1:
+        samples = samples[:, :, 0]
+    if samples.ndim not in (2, 3) or (samples.ndim == 3 and samples.shape[2] not in (3, 4)):
+        raise ImageError(
+            f"has samples of shape {samples.shape}, expected an array [H,W], [H,W,3] or [H,W,4], "
+            "or a tensor [H,W], [3,H,W] or [4,H,W]"
+        )
+    if 0 in samples.shape:
+        raise ImageError(f"has no pixels ({samples.shape[1]}x{samples.shape[0]})")
+    if samples.dtype == np.uint16:
+        samples = (samples >> 8).astype(np.uint8)
+    elif samples.dtype.kind == "f":
+        if not (samples.min() >= 0 and samples.max() <= 1):
+            raise ImageError(
+                f"has float samples from {samples.min():g} to {samples.max():g}; scale them to "
+                "0..1, or give 8 bits"
+            )
+        samples = (samples * 255).round().astype(np.uint8)
+    elif samples.dtype != np.uint8:
+        raise ImageError(
+            f"has samples of type {samples.dtype}, expected uint8, uint16, or floats 0..1"
+        )
+    return Image.fromarray(np.ascontiguousarray(samples))
+
+
 def _decode(file: IO[bytes], size_bytes: int, handling: ImageHandling) -> Image.Image:
     try:
         image = Image.open(file, formats=FORMATS)
@@ -117,6 +186,11 @@ def _decode(file: IO[bytes], size_bytes: int, handling: ImageHandling) -> Image.
         raise ImageError(
             f"is too large to be safe ({error}); at most {MAX_IMAGE_PIXELS:,} pixels are decoded"
         ) from None
+    return _upright_rgb(image, handling)
+
+
+def _upright_rgb(image: Image.Image, handling: ImageHandling) -> Image.Image:
+    """An image as Pillow has it, decoded or not -> upright RGB."""
     if 0 in image.size:
         raise ImageError(f"has no pixels ({image.width}x{image.height})")
     if image.width * image.height > MAX_IMAGE_PIXELS:
@@ -129,7 +203,9 @@ def _decode(file: IO[bytes], size_bytes: int, handling: ImageHandling) -> Image.
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
     rgb = _flatten(image)
-    return rgb if upright is None else rgb.transpose(upright)
+    rgb = rgb if upright is None else rgb.transpose(upright)
+    rgb.info = {}  # else the orientation, which Pillow keeps, would be applied once more
+    return rgb
 
 
 def _orientation(image: Image.Image) -> int:

@@ -11,12 +11,13 @@ import dataclasses
 import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
+from seedcli.data.documents.documents import Codes
 from seedcli.errors import UsageError
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.recipe.language import (
@@ -142,6 +143,21 @@ class PhasedRun:
         while not path.exists():
             time.sleep(0.5)
 
+    def _codes_of(self, visual: VisualCodes) -> Callable[[Sequence[str | bytes]], list[Codes]]:
+        """A function: pictures -> their codes, by a tokenizer that is loaded with the first."""
+        from seedcli.workflows.pictures import SeedTokenizer
+
+        tokenizer = SeedTokenizer(
+            visual.tokenizer, device=self.parallel.device, reporter=self.reporter
+        )
+
+        def codes_of(pictures: Sequence[str | bytes]) -> list[Codes]:
+            # a cache of codes must not depend on how many pictures came along
+            found = tokenizer.encode(pictures, fixed_shape=True)
+            return [tuple(row) for row in found.tolist()]
+
+        return codes_of
+
     def open_sources(
         self, data: DocumentDataSection, visual: VisualCodes | None
     ) -> list[DocumentSource]:
@@ -150,13 +166,8 @@ class PhasedRun:
         """
         from seedcli.data.mixtures.documents import open_source
         from seedcli.models.weights.cache import cache_folder
-        from seedcli.workflows.pictures import PictureCodes
 
-        codes_of = (
-            PictureCodes(visual.tokenizer, device=self.parallel.device, reporter=self.reporter)
-            if visual
-            else None
-        )
+        codes_of = visual and self._codes_of(visual)
 
         def open_all() -> list[DocumentSource]:
             return [

@@ -17,7 +17,7 @@ from seedcli.data.mixtures.documents import open_source
 from seedcli.models.weights.load import describe
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.recipe.read import load_recipe
-from seedcli.workflows.pictures import PictureCodes
+from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.train import instruct
 from tests.contracts.command_line import parse, seed_calls
 
@@ -62,7 +62,12 @@ def test_a_recipe_and_built_shards_give_the_same_documents(tmp_path):
         "fingerprint": facts.fingerprint,
         "cache": tmp_path,
     }
-    one = open_source(direct, codes_of=PictureCodes("seed-nano", device="cpu"), **how)
+    tokenizer = SeedTokenizer("seed-nano", device="cpu")
+
+    def codes_of(pictures):
+        return [tuple(codes) for codes in tokenizer.encode(pictures, fixed_shape=True).tolist()]
+
+    one = open_source(direct, codes_of=codes_of, **how)
     two = open_source(shards, codes_of=None, **how)
     assert len(one) == len(two) == 4
     for row in range(4):
