@@ -505,15 +505,7 @@ def _read_pairs(
     for source, file, texts in parts:
         stamp = f"{file.name}:{file.stat().st_size}"
         for row in range(len(source)):
-            lines = (
-                texts[row]
-                if texts is not None
-                else [
-                    line.strip()
-                    for line in source.read(row, rng).caption.splitlines()
-                    if line.strip()
-                ]
-            )
+            lines = texts[row] if texts is not None else source.captions(row)
             captions += lines
             txt2img += [len(refs)] * len(lines)
             refs.append(

@@ -96,7 +96,9 @@ ImageColumnOption = Annotated[
 TextColumnOption = Annotated[
     str | None,
     typer.Option(
-        "--text-column", help="Column of a table that holds the caption; found by its name."
+        "--text-column",
+        help="Column of a table, or field of a tar's JSON, that holds the caption; "
+        "found by its name.",
     ),
 ]
 

@@ -18,21 +18,38 @@ if TYPE_CHECKING:
     import datasets
 
 
+_BUILDERS = {
+    ".parquet": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".csv": "csv",
+}
+
+
 def open_table(path: str, *, split: str) -> datasets.Dataset:
-    """Parquet, JSON, CSV, an image folder, a saved set or a hub id -> memory-mapped table.
+    """Parquet, JSON, CSV (also as .gz), an image folder, a saved set with or without splits, or a
+    hub id -> memory-mapped table.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: It cannot be read, or has no such split.
     """
     import datasets
 
-    builders = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
-    suffix = Path(path).suffix
+    suffix = Path(path.removesuffix(".gz")).suffix
     try:
-        if suffix in builders:
-            return datasets.load_dataset(builders[suffix], data_files=path, split="train")
+        if suffix in _BUILDERS:
+            return datasets.load_dataset(_BUILDERS[suffix], data_files=path, split="train")
         if (Path(path) / "dataset_info.json").is_file():
             return datasets.load_from_disk(path)
+        if (Path(path) / "dataset_dict.json").is_file():
+            splits = datasets.load_from_disk(path)
+            if split not in splits:
+                raise DataError(
+                    f"training source {path} has no split {split!r}; it has {', '.join(splits)}",
+                    remedy="`split` of the source",
+                )
+            return splits[split]
         if Path(path).is_dir():
             return datasets.load_dataset("imagefolder", data_dir=path, split=split)
         return datasets.load_dataset(path, split=split)

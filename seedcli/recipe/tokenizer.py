@@ -345,7 +345,9 @@ class PairSourceSection(Strict):
     caption_column: str = comfort(
         "caption", "column of a table that holds the caption, or a list of captions"
     )
-    caption_key: str = comfort("txt", "suffix of a tar's caption member: txt or json")
+    caption_key: str = comfort(
+        "txt", "what holds a tar's captions: txt, json (its usual fields), or a field of the JSON"
+    )
     by_picture: bool = comfort(
         False, "emoji only: a row is a picture, not an emoji with all its pictures"
     )

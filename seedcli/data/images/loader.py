@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seedcli.data.images.images import ImageError, ImageHandling, build_preprocess, open_image
-from seedcli.data.images.inputs import Item
+from seedcli.data.images.items import Item
+from seedcli.data.text_files import decode_text
 from seedcli.models.visual.config import PreprocessConfig
 
 _CRASHED = "the decoder crashed on it"
@@ -193,7 +194,7 @@ def decode_chunk(
 
 def _read_text(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20).strip()
+        with open(path, "rb") as file:
+            return decode_text(file.read(1 << 20)).strip()
     except OSError:
         return None

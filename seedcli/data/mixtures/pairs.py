@@ -10,9 +10,7 @@ and nothing is replayed on resume. Sources are therefore random-access: memory-m
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
-import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +25,15 @@ from PIL import Image
 from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.images.augmentation import normalize_views, random_views
 from seedcli.data.images.images import ImageError, build_preprocess, open_image
+from seedcli.data.images.tars import (
+    DAMAGES,
+    TEXT_COLUMNS,
+    Member,
+    TarPicture,
+    caption_of,
+    open_tar,
+    read_pictures,
+)
 from seedcli.data.sample_order import SampleOrder
 from seedcli.data.tables import cached_index, open_table
 from seedcli.errors import DataError
@@ -111,12 +118,24 @@ class TablePairs:
 
 
 class TarPairs:
-    """Webdataset tars: members of one stem form a row. Members are found by an index of offsets,
-    and a row is read with two seeks.
+    """Webdataset tars, read as `seed tokenize` reads them (`data.images.tars`); a picture with its
+    words is a row, found by an index of offsets and read with two seeks.
 
     The index of a tar is made once (about a second for 10,000 rows) and kept in the cache folder,
     32 bytes a row, memory-mapped. Rows are read in random order: tars belong on a local disk or on
     storage that is quick at random reads.
+
+    Args:
+        pattern: Tars, `{000..127}` for ranges.
+        caption_key: What holds the caption: a kind of member (`txt`), `json` for a usual field of
+            the sample's JSON, or the name of such a field.
+        cache: Folder of the index.
+
+    Attributes:
+        left_out: Why pictures or words are no rows, and how many.
+
+    Raises:
+        DataError: A tar that cannot be read, no row at all, or a field that the first row lacks.
     """
 
     def __init__(self, pattern: str, *, caption_key: str, cache: Path | None = None):
@@ -124,58 +143,102 @@ class TarPairs:
         self._tars = [Path(path) for path in braceexpand.braceexpand(pattern)]
         self._caption_key = caption_key
         with ThreadPoolExecutor() as pool:
-            self._indices = list(
+            found = list(
                 pool.map(
                     lambda tar: cached_index(
-                        tar, caption_key, cache, lambda path: _index_tar(path, caption_key)
+                        tar, f"pairs {caption_key}", cache, lambda path: _index(path, caption_key)
                     ),
                     self._tars,
                 )
             )
+        whole = [(index[:, 1] >= 0) & (index[:, 3] >= 0) for index in found]
+        self._indices = [
+            index if kept.all() else index[kept] for index, kept in zip(found, whole, strict=True)
+        ]
+        self.left_out = {
+            reason: number
+            for reason, column in ((f"no {caption_key} beside the picture", 3), ("no picture", 1))
+            if (number := sum(int((index[:, column] < 0).sum()) for index in found))
+        }
         self._ends = np.cumsum([len(index) for index in self._indices])
+        self._check(pattern)
+
+    def _check(self, pattern: str) -> None:
+        remedy = "`caption_key` of the source: txt, json, or a field of the JSON"
+        if not len(self):
+            reasons = ", ".join(f"{number:,} with {why}" for why, number in self.left_out.items())
+            raise DataError(
+                f"training source {pattern} holds no rows: {reasons or 'no pictures'}",
+                remedy=remedy,
+            )
+        if self._caption_key != "txt" and self._read(0)[1] is None:
+            raise DataError(
+                f"training source {pattern}: the first row has no {self._caption_key!r}; looked "
+                f"for are {', '.join(TEXT_COLUMNS)}, or one that is named",
+                remedy=remedy,
+            )
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def read(self, index: int, rng: random.Random) -> Pair:
+        image, caption = self._read(index)
+        return Pair(image, rng.choice(caption) if isinstance(caption, list) else caption or "")
+
+    def captions(self, index: int) -> list[str]:
+        """All captions of a row: of a list, or of a text with one a line."""
+        _, caption = self._read(index)
+        lines = caption if isinstance(caption, list) else (caption or "").split("\n")
+        return [line.strip() for line in lines if line.strip()]
+
+    def _read(self, index: int) -> tuple[bytes, str | list[str] | None]:
         number = int(np.searchsorted(self._ends, index, side="right"))
         row = self._indices[number][index - (self._ends[number - 1] if number else 0)]
         image_offset, image_size, caption_offset, caption_size = (int(value) for value in row)
         with open(self._tars[number], "rb") as file:
             file.seek(image_offset)
             image = file.read(image_size)
-            file.seek(caption_offset)
-            text = file.read(caption_size).decode("utf-8", "replace")
-        return Pair(
-            image, text if self._caption_key == "txt" else _caption_of(json.loads(text), rng)
-        )
+            file.seek(abs(caption_offset))
+            words = file.read(caption_size)
+        # the sign of its place says that the words are JSON, see `_index`
+        member = Member("", "json" if caption_offset < 0 else "txt", None)
+        try:
+            return image, caption_of(member, words, self._caption_key)
+        except ValueError:
+            return image, None
 
 
-def _index_tar(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:
-    """Tar -> (image offset, size, caption offset, size) of every complete
-    row, in the tar's order.
+def _index(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:
+    """Tar -> (image offset, size, caption offset, size) of every picture, in the tar's order;
+    sizes of -1 where it has no words, or words no picture. The offset of JSON is negative.
+
+    Words that stand apart from their picture find it here, since the whole tar is known.
     """
-    pictures, captions = {"jpg", "jpeg", "png", "webp"}, {caption_key}
-    found: dict[str, dict[str, tuple[int, int]]] = {}
+    found: list[TarPicture] = []
+    bare: dict[str, int] = {}
     try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                stem, _, suffix = member.name.partition(".")
-                kind = (
-                    "image"
-                    if suffix.lower() in pictures
-                    else "caption"
-                    if suffix.lower() in captions
-                    else None
-                )
-                if member.isfile() and kind:
-                    found.setdefault(stem, {})[kind] = (member.offset_data, member.size)
-    except (OSError, tarfile.TarError) as error:
+        with open_tar(str(path), stream=False) as tar:
+            for one in read_pictures(
+                tar, lambda info: (info.offset_data, info.size), words=caption_key
+            ):
+                if one.image is None and one.words and one.sample in bare:
+                    place = bare.pop(one.sample)
+                    found[place] = found[place]._replace(words=one.words)
+                    continue
+                if one.image and not one.words:
+                    bare[one.sample] = len(found)
+                found.append(one)
+    except DAMAGES as error:
         raise DataError(
             f"training source {path} cannot be read: {error}",
             remedy="uncompressed webdataset tars are expected",
         ) from error
-    return [(*row["image"], *row["caption"]) for row in found.values() if len(row) == 2]
+    rows = []
+    for one in found:
+        offset, size = one.words.content if one.words else (0, -1)
+        sign = -1 if one.words and one.words.kind == "json" else 1
+        rows.append((*(one.image.content if one.image else (0, -1)), sign * offset, size))
+    return rows
 
 
 def _image_of(value: Any, folder: Path) -> bytes | str:
@@ -185,8 +248,6 @@ def _image_of(value: Any, folder: Path) -> bytes | str:
 
 
 def _caption_of(value: Any, rng: random.Random) -> str:
-    if isinstance(value, dict):
-        value = value.get("caption") or value.get("top_caption") or value.get("text") or ""
     return str(rng.choice(value)) if isinstance(value, list) else str(value)
 
 

@@ -201,7 +201,7 @@ def freeze_documents(
                 yield row
 
         write_shard(folder / "known.parquet", codes.header, known(), overwrite=True)
-    write_lines(folder / "pictures.jsonl", map(_as_line, pictures.values()))
+    write_lines(folder / "pictures.jsonl", (item.to_line() for item in pictures.values()))
     settings = settings | {
         "pictures": total,
         "to_tokenize": len(pictures),
@@ -214,13 +214,6 @@ def freeze_documents(
     )
     write_lines(folder / "manifest.json", [text])
     return TokenJob(folder, settings, shards)
-
-
-def _as_line(item: Item) -> str:
-    return json.dumps(
-        {name: value for name, value in dataclasses.asdict(item).items() if value is not None},
-        ensure_ascii=False,
-    )
 
 
 def check_listing(listing: DocumentListing, *, num_documents: int) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from seedcli.data.images.inputs import IMAGE_ENDINGS, Item
+from seedcli.data.images.endings import IMAGE_ENDINGS
+from seedcli.data.images.items import Item
 from seedcli.data.published_sets.records import Cell, holds_pictures
 from seedcli.errors import DataError
 

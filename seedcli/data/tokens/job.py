@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
-from seedcli.data.images.inputs import Columns, Container, Item, count_items, read_items
+from seedcli.data.images.inputs import as_failed, count_items, read_items
+from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.tokens.shards import TokenRow, sync_and_rename
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
@@ -58,6 +59,7 @@ class PlannedShard:
         kind: `files` (a part of items.jsonl), `tar`, `parquet`, `dataset`, or `documents` (a part
             of documents.jsonl, `data.document_job`).
         path: Of the container.
+        key: First part of its keys, where it is not its stem.
         start: First row of a dataset, or byte offset in items.jsonl or documents.jsonl.
         stop: Row after the last of a dataset.
         num_items: Images, None for a tar that was not counted.
@@ -67,6 +69,7 @@ class PlannedShard:
     name: str
     kind: str
     path: str = ""
+    key: str | None = None
     start: int = 0
     stop: int | None = None
     num_items: int | None = None
@@ -106,7 +109,7 @@ class TokenJob:
             return self._listed(shard, skip)
         columns = Columns(self.settings.get("image_column"), self.settings.get("text_column"))
         items = read_items(
-            Container(shard.kind, shard.path, shard.start, shard.stop), columns, skip
+            Container(shard.kind, shard.path, shard.start, shard.stop, shard.key), columns, skip
         )
         if shard.num_items is None:
             return items
@@ -264,41 +267,51 @@ def _plan(
             )
             start, count, number, digest = listing.tell(), 0, number + 1, hashlib.sha256()
 
+    def add(item: Item) -> Iterator[PlannedShard]:
+        nonlocal count, left
+        line = item.to_line()
+        listing.write(line + "\n")
+        digest.update(line.encode())
+        count, left = count + 1, left - 1
+        if count == shard_size:
+            yield from close()
+
+    readable, unreadable = False, None
     for entry in entries:
         if left <= 0:
             break
         if isinstance(entry, Item):
-            line = json.dumps(
-                {
-                    name: value
-                    for name in Item.__slots__
-                    if (value := getattr(entry, name)) is not None
-                },
-                ensure_ascii=False,
-            )
-            listing.write(line + "\n")
-            digest.update(line.encode())
-            count, left = count + 1, left - 1
-            if count == shard_size:
-                yield from close()
+            readable = True
+            yield from add(entry)
             continue
+        try:
+            rows = count_items(entry, columns, at_most=None if limit is None else int(left))
+        except DataError as error:
+            if not entry.found:
+                raise
+            unreadable = unreadable or error
+            yield from add(as_failed(entry, error))
+            continue
+        readable = True
         yield from close()
-        rows = count_items(entry, columns, at_most=None if limit is None else int(left))
         taken = rows if rows is None else int(min(rows, left))
         left -= taken or 0
-        if entry.kind == "dataset":
+        if entry.kind == "dataset" and taken is not None:
             for first in range(entry.start, entry.start + taken, shard_size):
                 stop = min(first + shard_size, entry.start + taken)
                 yield PlannedShard(
                     f"{entry.stem}-{first // shard_size:06d}",
                     "dataset",
                     entry.path,
+                    entry.key,
                     first,
                     stop,
                     stop - first,
                 )
         else:
-            yield PlannedShard(entry.stem, entry.kind, entry.path, num_items=taken)
+            yield PlannedShard(entry.stem, entry.kind, entry.path, entry.key, num_items=taken)
+    if unreadable and not readable:
+        raise unreadable
     yield from close()
 
 

@@ -26,8 +26,8 @@ from seedcli.data.images.inputs import (
     Container,
     Item,
     count_items,
+    expand,
     list_inputs,
-    read_items,
 )
 from seedcli.data.tokens.job import Outcome, TokenJob, freeze_job, open_job, remove_job
 from seedcli.data.tokens.shards import read_header
@@ -119,7 +119,7 @@ def stream(
     """
     request.check()
     entries = list_inputs(request.inputs, stdin)
-    items = itertools.islice(_flat(entries, request.columns), request.limit)
+    items = itertools.islice(expand(entries, request.columns), request.limit)
     first = list(itertools.islice(items, request.batch_size))
     if not first:
         raise DataError("the inputs hold no image", remedy="Check the paths.")
@@ -129,14 +129,6 @@ def stream(
     with Encoder.open(tokenizer, request.image_handling, micro_batch, workers) as encoder:
         outcomes = itertools.chain.from_iterable(encoder.encode(itertools.chain(first, items)))
         yield CodeStream(tokenizer.name, tokenizer.fingerprint, outcomes)
-
-
-def _flat(entries: Iterable[Item | Container], columns: Columns) -> Iterator[Item]:
-    for entry in entries:
-        if isinstance(entry, Item):
-            yield entry
-        else:
-            yield from read_items(entry, columns)
 
 
 def run(
@@ -294,6 +286,16 @@ def _open_job(
     return job
 
 
+def _count(container: Container, columns: Columns) -> int | None:
+    """As `count_items`; a failed image for what was found in a folder and cannot be read."""
+    try:
+        return count_items(container, columns)
+    except DataError:
+        if not container.found:
+            raise
+        return 1
+
+
 def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, Any]:
     """What `run` or `stream` would do, without torch: images counted, tars named, shards and bytes
     to be written, the model.
@@ -316,7 +318,7 @@ def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, An
             break
         if isinstance(entry, Item):
             images, listed = images + 1, listed + 1
-        elif (rows := count_items(entry, request.columns)) is None:
+        elif (rows := _count(entry, request.columns)) is None:
             tars.append(entry.path)
             shards += 1
         else:

@@ -19,6 +19,7 @@ from seedcli.data.images.inputs import (
     Container,
     Item,
     count_items,
+    expand,
     list_inputs,
     read_items,
 )
@@ -295,7 +296,8 @@ def test_parquet_whose_images_lie_beside_it(tmp_path):
 
 def test_columns_can_be_named_and_must_exist(tmp_path):
     pq.write_table(
-        pa.table({"left": [png(1)], "right": [png(2)], "words": ["hello"]}), tmp_path / "t.parquet"
+        pa.table({"left": [png(1)], "right": [png(2)], "words": ["hello"], "size": [7]}),
+        tmp_path / "t.parquet",
     )
     container = Container("parquet", str(tmp_path / "t.parquet"))
     with pytest.raises(DataError, match="several columns could hold the image: left, right"):
@@ -304,8 +306,8 @@ def test_columns_can_be_named_and_must_exist(tmp_path):
     assert (item.data, item.text) == (png(2), "hello")
     with pytest.raises(DataError, match="no column 'middle'"):
         count_items(container, Columns("middle"))
-    with pytest.raises(DataError, match="holds no image bytes"):
-        count_items(container, Columns("words"))
+    with pytest.raises(DataError, match="holds neither images nor paths"):
+        count_items(container, Columns("size"))
 
 
 def test_tables_without_images_and_token_shards_are_refused(tmp_path):
@@ -365,3 +367,160 @@ def test_folder_with_tars_and_tables(tmp_path, monkeypatch):
     write_table(tmp_path / "set" / "2.parquet")
     monkeypatch.chdir(tmp_path)
     assert names(list_inputs(["set"])) == ["set/0.png", "<tar 1>", "<parquet 2>"]
+
+
+def test_every_picture_of_a_tar_is_one(tmp_path):
+    """Dots in names, several pictures a sample, one name four times: none is lost, each has its
+    own words.
+    """
+    dots = [(f"22.0{n}.{kind}", data) for n in range(3)
+            for kind, data in (("jpg", png(n)), ("txt", b"view %d" % n))]  # fmt: skip
+    twins = [("a.jpg", png(1)), ("a.txt", b"one"), ("a.jpg", png(2)), ("a.txt", b"two")]
+    sides = [("s/00.left.jpg", png(1)), ("s/00.right.jpg", png(2)), ("s/00.txt", b"a pair")]
+    items = list(read_items(tar_of(tmp_path / "t.tar", dots + twins + sides)))
+    assert [(one.key, one.text, one.data) for one in items] == [
+        ("t/22.00", "view 0", png(0)),
+        ("t/22.01", "view 1", png(1)),
+        ("t/22.02", "view 2", png(2)),
+        ("t/a", "one", png(1)),
+        ("t/a#2", "two", png(2)),
+        ("t/s/00.left", "a pair", png(1)),
+        ("t/s/00.right", "a pair", png(2)),
+    ]
+
+
+def tar_of(path: Path, members: list[tuple[str, bytes]]) -> Container:
+    return Container("tar", str(write_tar(path, members)))
+
+
+def test_words_of_a_tar_may_be_named(tmp_path):
+    """LAION-COCO: .txt and `caption` are the page's, `top_caption` is the set's."""
+    facts = json.dumps({"caption": "IMG_1.JPG", "top_caption": "a dog", "all": ["a", "b"]})
+    members = [("0.jpg", png()), ("0.txt", b"IMG_1.JPG"), ("0.json", facts.encode())]
+    container = tar_of(tmp_path / "t.tar", members)
+
+    def text(name: str | None) -> str | None:
+        (item,) = read_items(container, Columns(text=name))
+        return item.text
+
+    assert [text(name) for name in (None, "txt", "json", "top_caption", "all", "no")] == [
+        "IMG_1.JPG", "IMG_1.JPG", "a dog", "a dog", "a", None,
+    ]  # fmt: skip
+
+
+def test_words_apart_from_their_picture_are_named(tmp_path):
+    members = [("0.jpg", png()), ("1.jpg", png(1)), ("0.txt", b"zero"), ("2.txt", b"two")]
+    items = list(read_items(tar_of(tmp_path / "t.tar", members)))
+    assert [(one.key, one.text) for one in items[:2]] == [("t/0", None), ("t/1", None)]
+    assert "elsewhere in the tar" in items[2].problem and items[2].key == "t/0#2"
+    assert items[3].problem == "sample without an image"
+
+
+def test_half_a_character_in_a_tars_json(tmp_path):
+    members = [("0.jpg", png()), ("0.json", b'{"caption": "cut \\ud83d", "ok": "\\ud83d\\ude00"}')]
+    (item,) = read_items(tar_of(tmp_path / "t.tar", members))
+    assert item.text == "cut \ufffd"
+    assert json.loads(item.meta) == {"caption": "cut \ufffd", "ok": "😀"}
+
+
+def test_tars_of_one_name_in_two_folders_keep_their_keys_apart(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / "root" / folder).mkdir(parents=True)
+        write_tar(tmp_path / "root" / folder / "0.tar", [("x.jpg", png())])
+    entries = list(list_inputs([str(tmp_path / "root"), str(tmp_path / "root/b/0.tar")]))
+    keys = [item.key for entry in entries for item in read_items(entry)]
+    assert keys[:2] == ["0/x", "root/b/0/x"]
+    assert len(set(keys)) == 3 and [entry.stem for entry in entries] == ["0"] * 3
+
+
+def test_a_folder_of_img2dataset(tmp_path):
+    """The parquet beside a tar, or beside a folder of files, holds addresses: its index."""
+    index = pa.table({"url": ["http://x"], "key": ["000"], "status": ["success"]})
+    write_tar(tmp_path / "00000.tar", [("000.jpg", png(1))])
+    (tmp_path / "00001").mkdir()
+    (tmp_path / "00001" / "001.jpg").write_bytes(png(2))
+    pq.write_table(pa.table({"image": [png(3)]}), tmp_path / "mine.parquet")
+    write_tar(tmp_path / "mine.tar", [("a.jpg", png(4))])
+    for name in ("00000", "00001"):
+        pq.write_table(index, tmp_path / f"{name}.parquet")
+    assert [item.data or item.path[-7:] for item in expand(list_inputs([str(tmp_path)]))] == [
+        png(1), "001.jpg", png(3), png(4),
+    ]  # fmt: skip
+
+
+def test_one_bad_table_in_a_folder_costs_itself(tmp_path):
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 cut off")
+    pq.write_table(pa.table({"image": pa.array([], pa.null())}), tmp_path / "empty.parquet")
+    with pytest.raises(DataError, match="no readable parquet"):
+        list(expand(list_inputs([str(tmp_path)])))
+    pq.write_table(pa.table({"image": [png(1)]}), tmp_path / "good.parquet")
+    bad, good = expand(list_inputs([str(tmp_path)]))
+    assert "no readable parquet" in bad.problem and good.data == png(1)
+    with pytest.raises(DataError, match="no readable parquet"):
+        list(expand(list_inputs([str(tmp_path / "bad.parquet"), str(tmp_path / "good.parquet")])))
+
+
+def test_image_columns_of_paths_views_and_lists(tmp_path):
+    def read(column, skip=0):
+        pq.write_table(pa.table({"image": column, "caption": ["c"] * len(column)}), path)
+        return list(read_items(Container("parquet", str(path)), skip=skip))
+
+    path = tmp_path / "t.parquet"
+    assert [one.path for one in read(pa.array(["a/0.jpg", "/b.jpg"]))] == [
+        str(tmp_path / "a/0.jpg"),
+        "/b.jpg",
+    ]
+    assert "img2dataset" in read(pa.array(["https://x/0.jpg"]))[0].problem
+    assert read(pa.array([None], pa.string()))[0].problem == "row without an image"
+    assert read(pa.array([png(1)], pa.binary_view()))[0].data == png(1)
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.binary())])
+    assert read(pa.array([{"path": b"0.jpg"}], struct))[0].path == str(tmp_path / "0.jpg")
+    lists = pa.array([[png(1), png(2)], [], [png(3)]])
+    items = read(lists)
+    assert [(one.key, one.data, one.text) for one in items] == [
+        ("t/00000000-0", png(1), "c"),
+        ("t/00000000-1", png(2), "c"),
+        ("t/00000001", None, None),
+        ("t/00000002", png(3), "c"),
+    ]
+    assert items[2].problem and read(lists, skip=1) == items[1:]
+    container = Container("parquet", str(path))
+    assert (count_items(container), count_items(container, at_most=9)) == (None, 4)
+
+
+def test_a_row_that_python_cannot_hold_costs_itself(tmp_path):
+    times = pa.array([0, 2**40], pa.timestamp("s"))
+    pq.write_table(pa.table({"image": [png(1), png(2)], "at": times}), tmp_path / "t.parquet")
+    good, bad = read_items(Container("parquet", str(tmp_path / "t.parquet")))
+    assert good.data == png(1) and "cannot be read" in bad.problem
+
+
+def test_a_saved_dataset_of_lists(tmp_path):
+    rows = {"pictures": [[{"bytes": png(1)}, {"bytes": png(2)}], [{"bytes": png(3)}]]}
+    features = datasets.Features({"pictures": datasets.List(datasets.Image())})
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "d")
+    container = Container("dataset", str(tmp_path / "d"), 0, 2)
+    assert [one.data for one in read_items(container)] == [png(1), png(2), png(3)]
+    assert [one.data for one in read_items(container, skip=2)] == [png(3)]
+
+
+def test_names_that_are_no_utf8_can_be_written(tmp_path):
+    (tmp_path / "p").mkdir()
+    path = os.fsencode(tmp_path / "p") + b"/caf\xe9.png"
+    with open(path, "wb") as file:
+        file.write(png())
+    (item,) = list_inputs([str(tmp_path / "p")])
+    assert item.key == "p/caf\\xe9.png" and os.fsencode(item.path) == path
+    assert Item(**json.loads(item.to_line().encode())) == item
+    (direct,) = list_inputs([os.fsdecode(path)])
+    assert direct.source.endswith("caf\\xe9.png")
+
+
+def test_marks_of_encodings(tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    (item,) = list_inputs(["-"], [f"\ufeff{tmp_path}/a.png\r\n"])
+    assert item.problem is None
+    members = [("0.jpg", png()), ("0.txt", "\ufeffa cat".encode())]
+    assert next(read_items(tar_of(tmp_path / "t.tar", members))).text == "a cat"
+    members = [("0.jpg", png()), ("0.txt", "a cat".encode("utf-16"))]
+    assert next(read_items(tar_of(tmp_path / "u.tar", members))).text == "a cat"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
@@ -9,12 +10,15 @@ import tarfile
 from collections import Counter
 from dataclasses import replace
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from seedcli.data.images.inputs import read_items
+from seedcli.data.images.items import Container
 from seedcli.data.mixtures.pairs import EmojiPairs, Mixture, Pair, TablePairs, TarPairs
 from seedcli.data.sample_order import shuffled_index
 from seedcli.errors import DataError
@@ -166,6 +170,79 @@ def test_json_captions_of_tars(tmp_path):
         .caption
         == "a top"
     )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("./{}.png", "./{}.txt"),
+        ("v1.0/{}.png", "v1.0/{}.txt"),
+        ("{}.input.png", "{}.outputs.txt"),
+        ("22.{}.png", "22.{}.txt"),
+        ("{}.JPEG", "{}.TXT"),
+    ],
+)
+def test_training_reads_the_rows_that_tokenize_reads(tmp_path, names):
+    """`./x.jpg` (tar of a folder), dots in folders, several endings: one reader for both."""
+    rows = [(*(one.format(n) for one in names), png((n, 0, 0)), b"row %d" % n) for n in (1, 2, 3)]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for image, words, data, text in rows:
+            for name, content in ((image, data), (words, text)):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    pairs = TarPairs(str(tmp_path / "a.tar"), caption_key="txt", cache=tmp_path / "cache")
+    items = list(read_items(Container("tar", str(tmp_path / "a.tar"))))
+    assert [pairs.read(n, random.Random(0)) for n in range(len(pairs))] == [
+        Pair(one.data, one.text) for one in items
+    ]
+    assert [one.text for one in items] == ["row 1", "row 2", "row 3"] and not pairs.left_out
+
+
+def test_words_apart_from_their_pictures_are_read_and_the_rest_is_counted(tmp_path):
+    rows = [("x", png((1, 0, 0)), None), ("y", png((2, 0, 0)), None), ("x", None, b"one"),
+            ("z", None, b"three")]  # fmt: skip
+    write_tar(tmp_path / "a.tar", rows, "txt")
+    pairs = TarPairs(str(tmp_path / "a.tar"), caption_key="txt", cache=tmp_path / "cache")
+    assert pairs.read(0, random.Random(0)) == Pair(png((1, 0, 0)), "one") and len(pairs) == 1
+    assert pairs.left_out == {"no txt beside the picture": 1, "no picture": 1}
+
+
+def test_laion_cocos_caption(tmp_path):
+    """Its `caption` and .txt are the alternative text of the page."""
+    facts = {"caption": "IMG_1.JPG", "top_caption": "a dog", "all_captions": ["a", "b"]}
+    write_tar(tmp_path / "a.tar", [("x", png((1, 0, 0)), json.dumps(facts).encode())], "json")
+
+    def captions(key: str) -> set[str]:
+        pairs = TarPairs(str(tmp_path / "a.tar"), caption_key=key, cache=tmp_path / "cache")
+        return {pairs.read(0, random.Random(seed)).caption for seed in range(9)}
+
+    assert captions("json") == captions("top_caption") == {"a dog"}
+    assert captions("all_captions") == {"a", "b"}
+    with pytest.raises(DataError, match="the first row has no 'top'"):
+        captions("top")
+    with pytest.raises(DataError, match="1 with no txt beside the picture"):
+        captions("txt")
+
+
+def test_a_saved_set_with_splits(tmp_path):
+    rows = {"image": ["a.png"], "caption": ["x"]}
+    splits = {"train": rows, "test": rows | {"caption": ["y"]}}
+    datasets.DatasetDict(
+        {name: datasets.Dataset.from_dict(one) for name, one in splits.items()}
+    ).save_to_disk(tmp_path / "dd")
+    columns = {"image_column": "image", "caption_column": "caption"}
+    table = TablePairs(str(tmp_path / "dd"), split="test", **columns)
+    assert table.read(0, random.Random(0)).caption == "y"
+    with pytest.raises(DataError, match="no split 'val'; it has train, test"):
+        TablePairs(str(tmp_path / "dd"), split="val", **columns)
+
+
+def test_packed_json_lines(tmp_path):
+    with gzip.open(tmp_path / "x.ndjson.gz", "wt") as file:
+        file.write(json.dumps({"image": "a.png", "caption": "x"}) + "\n")
+    columns = {"image_column": "image", "caption_column": "caption"}
+    assert len(TablePairs(str(tmp_path / "x.ndjson.gz"), split="train", **columns)) == 1
 
 
 def test_missing_and_damaged_tars_are_named(tmp_path):

@@ -1,0 +1,161 @@
+"""Webdataset tars -> their pictures, each with the words that belong to it: the one reader for
+`seed tokenize`, for training and for measuring. Torch-free, by the standard library.
+
+A sample is a run of members whose names agree up to the first dot after the last slash, as
+webdataset has it. Where webdataset gives one picture of a sample or refuses, we give them all: each
+picture of a sample is one, with the words whose name fits it best.
+"""
+
+from __future__ import annotations
+
+import lzma
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from seedcli.data.images.endings import IMAGE_ENDINGS
+from seedcli.data.text_files import decode_text, load_json
+
+# Fields of a sample's JSON, and columns of a table, that hold the words; looked for in this order.
+# `top_caption` is LAION-COCO's own: its `caption` and .txt are the alternative text of the page.
+TEXT_COLUMNS = (
+    ("top_caption", "text", "caption", "captions", "txt", "label_text")
+    + ("description", "title", "label")
+)  # fmt: skip
+DAMAGES = (
+    tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError,
+)  # fmt: skip
+
+
+class Member(NamedTuple):
+    """A file of a sample: its name, what follows the first dot, and what `read` made of it."""
+
+    name: str
+    ending: str
+    content: Any
+
+    @property
+    def kind(self) -> str:
+        """Last part of the ending: `jpg`, `txt`, `json`."""
+        return self.ending.rpartition(".")[2]
+
+
+class TarPicture(NamedTuple):
+    """A picture of a tar.
+
+    Attributes:
+        key: Its sample's name; with what its own name adds, where the sample has several pictures;
+            with `#2` where the name stood before.
+        sample: The sample's name.
+        image: None where a sample has words only.
+        words: The member that holds its caption.
+        facts: Its JSON.
+        apart: Whether words without a picture belong to a picture that came before.
+    """
+
+    key: str
+    sample: str
+    image: Member | None
+    words: Member | None
+    facts: Member | None
+    apart: bool = False
+
+
+def read_pictures(
+    tar: tarfile.TarFile, read: Callable[[tarfile.TarInfo], Any], words: str | None = None
+) -> Iterator[TarPicture]:
+    """Open tar -> its pictures in order.
+
+    Args:
+        tar: Opened by `open_tar`.
+        read: Member -> its content, or where it lies; called as the members go by.
+        words: What holds the caption: a kind of member (`txt`), or a field of the JSON; by
+            default `.txt`, or else one of `TEXT_COLUMNS` in the JSON.
+    """
+    seen: Counter[str] = Counter()
+    pictured: set[str] = set()
+    for sample, members in _samples(tar, read, {"txt", "json", words or "txt"}):
+        seen[sample] += 1
+        key = sample if seen[sample] == 1 else f"{sample}#{seen[sample]}"
+        images = [member for member in members if member.kind in IMAGE_ENDINGS]
+        for image in images or [None]:
+            part = image.ending.rpartition(".")[0] if image else ""
+            own = f"{key}.{part}" if part and len(images) > 1 else key
+            facts = _fitting(members, part, "json", alone=len(images) < 2)
+            said = (words and _fitting(members, part, words, alone=len(images) < 2)) or (
+                facts
+                if words not in (None, "txt")
+                else _fitting(members, part, "txt", alone=len(images) < 2)
+                or (facts if words is None else None)
+            )
+            yield TarPicture(own, sample, image, said, facts, image is None and sample in pictured)
+        if images:
+            pictured.add(sample)
+
+
+def open_tar(path: str, *, stream: bool) -> tarfile.TarFile:
+    """Path -> tar: read from front to back, packed or not, or uncompressed with known places.
+
+    Raises:
+        One of `DAMAGES`.
+    """
+    # names in an old encoding stay text that can be written
+    return tarfile.open(path, "r|*" if stream else "r:", errors="backslashreplace")
+
+
+def caption_of(member: Member, data: bytes, words: str | None = None) -> str | list[str] | None:
+    """Member that holds a caption -> the caption, or several of them.
+
+    Raises:
+        ValueError: It is no JSON, where its name says so.
+    """
+    if member.kind != "json":
+        return decode_text(data).strip()
+    values = load_json(data)
+    names = TEXT_COLUMNS if words in (None, "json") else (words,)
+    found = (values.get(name) for name in names) if isinstance(values, dict) else iter(())
+    return next((one for one in found if _is_text(one)), None)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+    )
+
+
+def _samples(
+    tar: tarfile.TarFile, read: Callable[[tarfile.TarInfo], Any], kinds: set[str]
+) -> Iterator[tuple[str, list[Member]]]:
+    """Runs of members of one name; a name that stands twice begins anew."""
+    sample: str | None = None
+    members: list[Member] = []
+    for info in tar:
+        folder, _, name = info.name.rpartition("/")
+        stem, _, ending = name.partition(".")
+        if not info.isfile() or info.issparse() or not stem or not ending:
+            continue
+        own, member = (
+            f"{folder}/{stem}" if folder else stem,
+            Member(info.name, ending.lower(), None),
+        )
+        if own != sample or any(member.ending == other.ending for other in members):
+            if sample is not None:
+                yield sample, members
+            sample, members = own, []
+        if member.kind in IMAGE_ENDINGS or member.kind in kinds or member.ending in kinds:
+            members.append(member._replace(content=read(info)))
+    if sample is not None:
+        yield sample, members
+
+
+def _fitting(members: list[Member], part: str, kind: str, *, alone: bool) -> Member | None:
+    """The member of a kind that belongs to a picture: of its own name, of the sample's, or the only
+    one where the sample has one picture.
+    """
+    for ending in dict.fromkeys((f"{part}.{kind}" if part else kind, kind)):
+        for member in members:
+            if member.ending == ending:
+                return member
+    return next((member for member in members if alone and member.kind == kind), None)
