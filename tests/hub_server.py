@@ -28,6 +28,7 @@ class Hub:
         stated: File name -> content whose hash is stated in place of the served
             one's: a damaged file.
         cut: File name -> byte counts, one a request: the connection breaks after that many bytes.
+        gated: Repositories whose files take a token that nobody here has.
         stall: File names that are served to the half, and then nothing more comes.
         log: Requests: method, path, Range header.
     """
@@ -36,6 +37,7 @@ class Hub:
     plain: dict[str, bytes] = field(default_factory=dict)
     stated: dict[str, bytes] = field(default_factory=dict)
     cut: dict[str, list[int]] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
     stall: set[str] = field(default_factory=set)
     log: list[tuple[str, str, str | None]] = field(default_factory=list)
     url: str = ""
@@ -110,6 +112,12 @@ def serve(hub: Hub) -> Iterator[Hub]:
                     return self.missing("RepoNotFound")
                 if match[3] not in repo:
                     return self.missing("EntryNotFound")
+                if match[1] in hub.gated:
+                    headers = {
+                        "X-Error-Code": "GatedRepo",
+                        "X-Error-Message": "Access is restricted",
+                    }
+                    return self.reply(401, b"{}", headers)
                 return self.resolve(match[1], match[3], repo[match[3]], commit=commit_for(match[2]))
             return self.missing("EntryNotFound")
 

@@ -94,22 +94,43 @@ def _show_model(row: dict[str, Any]) -> str:
     lines = [f"{row['name']}  ({row['kind']})  {row['about']}"]
     if row["parts"]:
         lines.append(f"    parts: {', '.join(row['parts'])}")
+    if row["disk_gb"]:
+        lines.append(
+            f"    takes about {_gigabytes(row['disk_gb'] * 1e9)} on the disk"
+            + (
+                f"; its weights {row['memory_gb_half']} GB of memory in float16, "
+                f"{row['memory_gb_float32']} GB in float32"
+                if row["memory_gb_half"]
+                else ""
+            )
+        )
     lines.append(f"    on this disk: {row['here'] or 'no'}")
     for number, source in enumerate(row["sources"], 1):
-        size = f"{source['size_bytes'] / 1e9:.2f} GB" if source["size_bytes"] else "size unknown"
+        size = f"{_gigabytes(source['size_bytes'])}, " if source["size_bytes"] else ""
         checked = "sha256 known" if source["sha256"] else "no known sha256"
         lines.append(
-            f"    {number}. {source['source']}  {size}, {checked}, licence {source['licence']}"
+            f"    {number}. {source['source']}  {size}{checked}, licence {source['licence']}"
             + (f"; {source['note']}" if source["note"] else "")
         )
     return "\n".join(lines)
 
 
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
 def _show_pulled(row: dict[str, Any]) -> str:
-    size = f"  {row['size_bytes'] / 1e6:,.1f} MB" if row.get("size_bytes") else ""
-    return f"{row['role']}: {row['path'] or 'not on this disk'}{size}\n    from {row['source']}" + (
-        f", sha256 {row['sha256']}" if row.get("sha256") else ""
-    )
+    files = f" in {row['files']} files" if row.get("files", 1) > 1 else ""
+    size = f"  {_gigabytes(row['size_bytes'])}{files}" if row.get("size_bytes") else ""
+    lines = [
+        f"{row['role']}: {row['path'] or 'not on this disk'}{size}",
+        f"    from {row['source']}" + (f", sha256 {row['sha256']}" if row.get("sha256") else ""),
+    ]
+    if row.get("download_bytes"):
+        note = f" ({row['note']})" if row.get("note") else ""
+        lines.append(f"    to download: {_gigabytes(row['download_bytes'])}{note}")
+    lines += [f"    passed over: {reason}" for reason in row.get("failed", ())]
+    return "\n".join(lines)
 
 
 def _show_audit(row: dict[str, Any]) -> str:

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import PRESETS
+from seedcli.models.weights.description import DECODER_FOLDER
 from seedcli.models.weights.digest import stored_digest
+from seedcli.models.weights.layout import LLM_FOLDER, tokenizer_roles
 from seedcli.models.weights.load import check_decoder
 from seedcli.models.weights.locate import BUNDLED_NANO, locate
-from seedcli.models.weights.published import PRESET_ROLES, PRESET_TITLES, ROLES, UNCLIP, Role
+from seedcli.models.weights.published import (
+    PRESET_ROLES,
+    PRESET_TITLES,
+    ROLES,
+    SEED_LLAMA_TEXT_TOKENIZER,
+    SEED_LLAMAS,
+    UNCLIP,
+    Role,
+    Source,
+    language_model,
+)
 
-# Name of a role's file or folder in a folder that `--model` takes.
+# Name of a role's file or folder in a folder that `--model` takes; others are the folder itself.
 _PLACES = {
     "vit-g": "eva_vit_g",
     "quantizer": "seed_quantizer",
     "bert-vocabulary": "vocab",
-    "unclip": "decoder",
+    "unclip": DECODER_FOLDER,
+    **dict.fromkeys((role.name for role in SEED_LLAMAS), LLM_FOLDER),
+    SEED_LLAMA_TEXT_TOKENIZER.name: LLM_FOLDER,
 }
 
 
@@ -46,13 +61,14 @@ def list_models() -> list[dict[str, Any]]:
                 "here": here,
                 "sources": [],
             }
+            | _size_of(roles)
         )
     for role in ROLES.values():
         found = find_local(role)
         sources = [
             {
                 "source": source.name,
-                "files": list(source.files),
+                "files": [source.folder + name for name in source.files],
                 "size_bytes": source.size_bytes,
                 "sha256": source.sha256,
                 "licence": source.licence,
@@ -69,6 +85,7 @@ def list_models() -> list[dict[str, Any]]:
                 "here": found and str(found[1]),
                 "sources": sources,
             }
+            | _size_of((role.name,))
         )
     return rows
 
@@ -76,21 +93,23 @@ def list_models() -> list[dict[str, Any]]:
 def pull(
     name: str, *, to: Path | None = None, dry_run: bool = False, reporter: Reporter | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Gets a role, all roles of a preset, or a hub repository with a tokenizer; yields one
-    row a role as it arrives.
+    """Gets a role, all roles of a preset, or a hub repository with a tokenizer or a language model;
+    yields one row a role as it arrives.
 
     Args:
         name: `seed models ls` shows them; or owner/name on the hub.
         to: Lay the files out here, as `--model FOLDER` takes them: hard links where the
             file system allows it.
-        dry_run: Only say where each would come from.
+        dry_run: Only say where each would come from, and how much there is to fetch.
         reporter: Hears which source answered and which failed.
 
     Raises:
         UsageError: Nobody knows the name.
         DataError: A role could not be had from any source; those before it are kept.
     """
-    from seedcli.models.weights.download import commit_of, file_sha256, find_local, obtain
+    from seedcli.models.weights.download import commit_of, obtain
+    from seedcli.models.weights.survey import survey
+    from seedcli.models.weights.transfer import file_sha256
 
     reporter = reporter or Reporter()
     if name == "seed-nano":
@@ -102,20 +121,12 @@ def pull(
                 f"nothing is called {name!r}",
                 remedy=f"expected {', '.join([*PRESET_ROLES, *ROLES])}, or a hub id (owner/name)",
             )
-        files = locate(name, reporter=reporter)
-        yield {"role": name, "path": str(files.folder or files.weights[-1].parent), "source": name}
-        return
-    roles = [ROLES[role] for role in PRESET_ROLES.get(name, (name,))]
+        roles = _hub_roles(name)
+    else:
+        roles = [ROLES[role] for role in PRESET_ROLES.get(name, (name,))]
     for role in roles:
         if dry_run:
-            found = find_local(role)
-            source = found[0] if found else role.sources[0]
-            yield {
-                "role": role.name,
-                "path": found and str(found[1]),
-                "source": source.name,
-                "size_bytes": source.size_bytes,
-            }
+            yield survey(role)
             continue
         source, path = obtain(role, reporter=reporter, check=_decoder_check(role))
         row: dict[str, Any] = {
@@ -129,6 +140,35 @@ def pull(
         if to is not None:
             row["path"] = str(_lay_out(role, path, to))
         yield row
+    if to is not None and not dry_run and name in (role.name for role in SEED_LLAMAS):
+        from seedcli.models.weights.llm_description import write_llm_facts
+        from seedcli.models.weights.locate_llm import locate_llm
+
+        # the folder's name no longer says which model it is
+        facts = locate_llm(name, tokenizer=str(to), reporter=reporter).facts
+        write_llm_facts(to / LLM_FOLDER, dataclasses.replace(facts, visual_tokenizer=".."))
+
+
+def _hub_roles(repo: str) -> list[Role]:
+    """What a hub repository holds for us: a visual tokenizer, a language model, or both."""
+    from seedcli.models.weights.download import list_source
+
+    names = list_source(Source(repo=repo))
+    roles = tokenizer_roles(repo, names)
+    if not roles or f"{LLM_FOLDER}/config.json" in names:
+        roles.append(language_model(repo))
+    return roles
+
+
+def _size_of(roles: Iterable[str]) -> dict[str, float]:
+    """Gigabytes on the disk, and of memory for the weights, in half and in full precision."""
+    parts = [ROLES[role] for role in roles]
+    billions = sum(part.billion_parameters for part in parts)
+    return {
+        "disk_gb": round(sum(part.about_gb or 0 for part in parts), 2),
+        "memory_gb_half": round(2 * billions, 1),
+        "memory_gb_float32": round(4 * billions, 1),
+    }
 
 
 def _decoder_check(role: Role) -> Any:
@@ -141,7 +181,7 @@ def _decoder_check(role: Role) -> Any:
 
 def _lay_out(role: Role, path: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / _PLACES.get(role.name, role.name)
+    place = folder / _PLACES.get(role.name, path.stem if path.is_file() else "")
     if path.is_file():
         place = place.with_name(place.name + path.suffix)
         _link(path, place)
@@ -171,9 +211,10 @@ def verify(model: str, *, reporter: Reporter | None = None) -> list[dict[str, An
     """
     from seedcli.models.weights.description import fingerprint, read_model_facts
     from seedcli.models.weights.digest import store_digest
-    from seedcli.models.weights.download import file_sha256, published_sha256, recorded_sha256
+    from seedcli.models.weights.download import published_sha256, recorded_sha256
     from seedcli.models.weights.load import read_model
     from seedcli.models.weights.tensors import build_with, weights_digest
+    from seedcli.models.weights.transfer import file_sha256
 
     files = locate(model, reporter=reporter)
     rows = []

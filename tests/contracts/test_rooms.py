@@ -34,7 +34,12 @@ OWNERS = {
     "diffusers": {"models/drawing/unclip.py", "models/drawing/unclip_parts.py"},
     "gradio": {"workflows/chat/page.py", "workflows/chat/web.py"},
     # weights; data sets
-    "huggingface_hub": {"models/weights/download.py", "benchmarks/retrieval_sets.py"},
+    "huggingface_hub": {
+        "models/weights/download.py",
+        "models/weights/survey.py",
+        "models/weights/transfer.py",
+        "benchmarks/retrieval_sets.py",
+    },
     "matplotlib": {
         "training/run_folder.py",
         "workflows/evaluate/ablation/plots.py",

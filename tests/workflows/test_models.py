@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from seedcli.errors import DataError, UsageError
+from seedcli.models.weights.llm_description import LlmFacts, write_llm_facts
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate_llm import locate_llm
+from seedcli.models.weights.published import PRESET_ROLES
 from seedcli.workflows.models import audit, list_models, pull, verify
 
 
@@ -49,7 +52,13 @@ def test_audit_of_both_layouts(tiny_tokenizer_folder, released_folder):
 def test_listing_shows_presets_first_and_every_source():
     rows = list_models()
     assert [row["name"] for row in rows[:2]] == ["seed-nano", "seed-2"]
-    assert all(row["sources"] for row in rows[2:])
+    assert [row["name"] for row in rows if row["kind"] == "preset"] == list(PRESET_ROLES)
+    assert all(row["sources"] for row in rows if row["kind"] != "preset")
+    sizes = {row["name"]: row["disk_gb"] for row in rows if row["kind"] == "preset"}
+    assert sizes["seed-nano"] == 0
+    # ViT 2.03, quantizer 1.23, unCLIP in fp16 2.6; and 27.2 in fp32
+    assert sizes["seed-2"] == pytest.approx(5.86)
+    assert sizes["seed-llama-8b-sft"] == pytest.approx(33.06)
 
 
 def test_pull_dry_run_and_unknown_names(monkeypatch, tmp_path):
@@ -66,3 +75,24 @@ def test_commands_print_json_lines(tiny_tokenizer_folder):
         assert run.exit_code == 0
         assert all(json.loads(line) for line in run.stdout.splitlines())
     assert CliRunner().invoke(app, ["models", "verify", "/nowhere/at/all"]).exit_code == 3
+
+
+def test_language_model_laid_out_by_hand_is_found_with_its_tokenizer(tmp_path, released_folder):
+    """As `pull seed-llama-8b-pretrain --to` does: its folder's name says no more what it is."""
+    (tmp_path / "llm").mkdir()
+    for path in released_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = {"model_type": "llama", "hidden_size": 4096, "vocab_size": 40194}
+    (tmp_path / "llm" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "llm" / "tokenizer.json").write_text("{}")
+    facts = LlmFacts(
+        name="seed-llama-8b-pretrain",
+        visual_tokenizer="..",
+        visual_fingerprint=None,
+        num_queries=32,
+        num_codes=8192,
+    )
+    write_llm_facts(tmp_path / "llm", facts)
+    found = locate_llm(str(tmp_path))
+    assert (found.facts.name, found.facts.template) == ("seed-llama-8b-pretrain", None)
+    assert found.facts.visual_tokenizer == str(tmp_path)

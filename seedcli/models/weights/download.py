@@ -9,30 +9,28 @@ On the path: before everything else, and only when something is not on the disk 
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
-from huggingface_hub import constants
+from huggingface_hub import constants, errors
 from huggingface_hub.errors import (
     EntryNotFoundError,
+    GatedRepoError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
+    RepositoryNotFoundError,
 )
-from huggingface_hub.file_download import http_get, repo_folder_name
-from huggingface_hub.utils import build_hf_headers, http_backoff, tqdm
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import build_hf_headers
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError
+from seedcli.models.weights.layout import choose_files
 from seedcli.models.weights.published import ROLES, Role, Source
-
-_BLOCK = 1 << 24
+from seedcli.models.weights.transfer import NoBar, check_hash, head, transfer
 
 Check = Callable[[Path], None]
 
@@ -56,6 +54,7 @@ def obtain(role: Role, *, reporter: Reporter, check: Check | None = None) -> tup
         DataError: No source delivered; says what was tried and how to lay the files out by hand.
     """
     tried: list[str] = []
+    remedies: list[str] = []
     for offline in (True,) if constants.is_offline_mode() else (True, False):
         for source in role.sources:
             try:
@@ -64,6 +63,8 @@ def obtain(role: Role, *, reporter: Reporter, check: Check | None = None) -> tup
                 if offline and not constants.is_offline_mode():
                     continue  # not on the disk: no failure yet
                 tried.append(f"  {source.name}: {error.message}")
+                if error.remedy and error.remedy not in remedies:
+                    remedies.append(error.remedy)
                 if not offline:
                     reporter.warn(f"{role.name}: {source.name} failed: {error.message}")
                 continue
@@ -76,7 +77,12 @@ def obtain(role: Role, *, reporter: Reporter, check: Check | None = None) -> tup
     state = "offline (HF_HUB_OFFLINE is set), and " if constants.is_offline_mode() else ""
     raise DataError(
         f"{state}no source has {role.name} ({role.title}); tried\n" + "\n".join(tried),
-        remedy=f"by hand: {role.lay_out}. With a network: seed models pull {role.name}",
+        remedy="; or ".join(
+            [
+                *remedies,
+                f"by hand: {role.lay_out}. With a network: seed models pull {role.name}",
+            ]
+        ),
     )
 
 
@@ -127,50 +133,55 @@ def _fetch_from(
     if source.url is not None:
         return _fetch_url(source, offline=offline, reporter=reporter)
     if role.kind == "file":
-        return fetch_source(source, source.files[0], offline=offline, reporter=reporter)
-    return _fetch_folder(source, offline=offline, reporter=reporter, check=check)
-
-
-def _fetch_folder(
-    source: Source, *, offline: bool, reporter: Reporter, check: Check | None
-) -> Path:
-    tops = {pattern.split("/")[0] for pattern in source.files}
-    inner = tops.pop() if len(tops) == 1 else "*"
-    inner = "" if "*" in inner else inner
-    if not offline:
-        names = [
-            name
-            for name in list_source(source)
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in source.files)
-        ]
-        if not names:
-            raise DataError(f"holds no file like {', '.join(source.files)}")
-        light = [name for name in names if name.endswith((".json", ".txt"))]
-        for name in light:
-            path = fetch_source(source, name, reporter=reporter)
-        if check is not None and light:
-            check(path.parents[name.count("/")] / inner)
-        for name in names:
-            if name not in light:
-                fetch_source(source, name, reporter=reporter)
-    # the client knows the repository's tree, so that an incomplete folder is not taken for a whole
-    # one
+        name = source.folder + source.files[0]
+        return fetch_source(source, name, offline=offline, reporter=reporter)
+    if offline:
+        return _find_folder(role, source, check)
+    folder, names = choose_files(role, source, list_source(source))
+    light = [name for name in names if name.endswith((".json", ".txt"))]
+    for name in light:
+        path = fetch_source(source, name, reporter=reporter)
+    if check is not None and light:
+        check(path.parents[name.count("/")] / folder)
+    for name in names:
+        if name not in light:
+            fetch_source(source, name, reporter=reporter)
+    # stores the repository's list of files, by which a later look at the disk tells a whole folder
+    # from a broken-off one
     try:
-        folder = Path(
-            huggingface_hub.snapshot_download(
-                source.repo or "",
-                revision=source.revision,
-                allow_patterns=list(source.files),
-                local_files_only=offline,
-                max_workers=1,
-                tqdm_class=_NoBar,
-            )
+        whole = huggingface_hub.snapshot_download(
+            source.repo or "",
+            revision=source.revision,
+            allow_patterns=names,
+            max_workers=1,
+            tqdm_class=NoBar,
         )
     except Exception as error:
-        raise _as_data_error(error, source) from error
+        raise as_data_error(error, source) from error
     if check is not None:
-        check(folder / inner)
-    return folder / inner
+        check(Path(whole) / folder)
+    return Path(whole) / folder
+
+
+def _find_folder(role: Role, source: Source, check: Check | None) -> Path:
+    """A role's folder in the hub's cache.
+
+    Raises:
+        DataError: Files of it are not there; or the hub could be asked, and what is there may be a
+            part only, of another program's download.
+    """
+    snapshot = snapshot_of(source)
+    if snapshot is None:
+        raise DataError("not on this disk")
+    listed = _listed_before(source, snapshot.name)
+    if listed is None and role.kind == "language-model" and not constants.is_offline_mode():
+        raise DataError("not known to be whole")
+    folder, names = choose_files(role, source, listed or cached_names(source))
+    if absent := [name for name in names if not (snapshot / name).is_file()]:
+        raise DataError(f"incomplete on this disk: no {', '.join(absent[:3])}")
+    if check is not None:
+        check(snapshot / folder)
+    return snapshot / folder
 
 
 def _repo_folder(source: Source) -> Path:
@@ -179,34 +190,58 @@ def _repo_folder(source: Source) -> Path:
     )
 
 
-def list_source(source: Source) -> list[str]:
-    """Names of all files of a hub repository; of those on the disk when the hub cannot be reached.
+def snapshot_of(source: Source) -> Path | None:
+    """The cached snapshot of a source's revision."""
+    root = _repo_folder(source)
+    reference = root / "refs" / source.revision
+    commit = (
+        reference.read_text(encoding="utf-8").strip() if reference.is_file() else source.revision
+    )
+    snapshot = root / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def _listed_before(source: Source, commit: str) -> list[str] | None:
+    """Names of all files of a snapshot, as the hub's client stored them (2.x; earlier ones store
+    none).
+    """
+    listing = getattr(huggingface_hub, "get_cached_repo_tree", None)
+    unknown = getattr(errors, "CachedRepoTreeNotFoundError", EntryNotFoundError)
+    try:
+        return listing and [file.path for file in listing(source.repo or "", revision=commit)]
+    except unknown:
+        return None
+
+
+def list_source(source: Source) -> dict[str, int]:
+    """Names and sizes of all files of a hub repository; of those on the disk when the hub cannot
+    be reached.
 
     Raises:
         DataError: The hub does not answer, or has no such repository or revision.
     """
     try:
-        return huggingface_hub.HfApi().list_repo_files(source.repo or "", revision=source.revision)
+        return {
+            entry.path: entry.size
+            for entry in huggingface_hub.HfApi().list_repo_tree(
+                source.repo or "", revision=source.revision, recursive=True
+            )
+            if isinstance(entry, huggingface_hub.RepoFile)
+        }
     except Exception as error:
-        cached = _cached_names(source)
+        cached = cached_names(source)
         if not cached:
-            raise _as_data_error(error, source) from error
+            raise as_data_error(error, source) from error
         return cached
 
 
-def _cached_names(source: Source) -> list[str]:
-    root = _repo_folder(source)
-    reference = root / "refs" / source.revision
-    snapshot = (
-        root
-        / "snapshots"
-        / (
-            reference.read_text(encoding="utf-8").strip()
-            if reference.is_file()
-            else source.revision
-        )
-    )
-    return [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+def cached_names(source: Source) -> dict[str, int]:
+    snapshot = snapshot_of(source)
+    return {
+        path.relative_to(snapshot).as_posix(): path.stat().st_size
+        for path in (snapshot.rglob("*") if snapshot else ())
+        if path.is_file()
+    }
 
 
 def fetch_source(source: Source, name: str, *, offline: bool = False, reporter: Reporter) -> Path:
@@ -231,7 +266,7 @@ def fetch_source(source: Source, name: str, *, offline: bool = False, reporter: 
             )
         )
     except Exception as error:
-        raise _as_data_error(failure or error, source) from error
+        raise as_data_error(failure or error, source) from error
 
 
 def _prefetch(source: Source, name: str, reporter: Reporter) -> None:
@@ -248,7 +283,7 @@ def _prefetch(source: Source, name: str, reporter: Reporter) -> None:
         # the token is for the hub, not for the storage it redirects to
         headers.pop("authorization", None)
     partial = blob.with_name(blob.name + ".partial")
-    _download(
+    transfer(
         facts.location,
         partial,
         size=facts.size,
@@ -256,7 +291,7 @@ def _prefetch(source: Source, name: str, reporter: Reporter) -> None:
         title=f"{source.repo}/{name}",
         reporter=reporter,
     )
-    _check_hash(partial, source.sha256 if len(source.files) == 1 else None, facts.etag)
+    check_hash(partial, source.sha256 if len(source.files) == 1 else None, facts.etag)
     partial.replace(blob)
 
 
@@ -270,131 +305,20 @@ def _fetch_url(source: Source, *, offline: bool, reporter: Reporter) -> Path:
     if offline:
         raise DataError("not on this disk")
     try:
-        response = http_backoff(
-            "HEAD",
-            source.url or "",
-            max_retries=1,
-            follow_redirects=True,
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
-        )
-        response.raise_for_status()
-        etag = hashlib.sha256(response.headers.get("ETag", "").encode()).hexdigest()[:12]
-        size = (
-            int(response.headers["Content-Length"])
-            if "Content-Length" in response.headers
-            else source.size_bytes
-        )
+        size, etag = head(source)
         # another version on the server starts anew
         partial = path.with_name(f"{path.name}.{etag}.partial")
-        _download(
+        transfer(
             source.url or "", partial, size=size, headers={}, title=path.name, reporter=reporter
         )
-        _check_hash(partial, source.sha256, None)
+        check_hash(partial, source.sha256, None)
     except Exception as error:
-        raise _as_data_error(error, source) from error
+        raise as_data_error(error, source) from error
     partial.replace(path)
     return path
 
 
-def _download(
-    url: str,
-    partial: Path,
-    *,
-    size: int | None,
-    headers: dict[str, str],
-    title: str,
-    reporter: Reporter,
-) -> None:
-    """Fetches `url` into `partial`, continuing what is there."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    done = partial.stat().st_size if partial.exists() else 0
-    if size is not None and done > size:
-        partial.unlink()
-        done = 0
-    if done == size:
-        return
-    if size is not None and shutil.disk_usage(partial.parent).free < size - done:
-        raise DataError(
-            f"{title} needs {(size - done) / 1e9:.2f} GB, {partial.parent} has "
-            f"{shutil.disk_usage(partial.parent).free / 1e9:.2f} GB free"
-        )
-    if done:
-        reporter.note(f"{title}: continuing at {done / 1e6:,.0f} MB")
-    heard = reporter if size is None or size > 10_000_000 else Reporter()
-    with (
-        partial.open("ab") as file,
-        heard.progress(f"{title} (MB)", None if size is None else size // 1_000_000) as progress,
-    ):
-        http_get(
-            url,
-            file,
-            resume_size=done,
-            headers=headers,
-            expected_size=size,
-            displayed_filename=title,
-            tqdm_class=_bar(progress, done),
-        )
-
-
-class _NoBar(tqdm):
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs | {"disable": True})
-
-
-def _bar(progress: Any, done: int) -> type[tqdm]:
-    """The hub client's progress bar, drawn by our reporter."""
-
-    class Bar(_NoBar):
-        def __init__(self, *args: Any, **kwargs: Any):
-            super().__init__(*args, **kwargs)
-            self.bytes, self.shown = done, 0
-            self.update(0)
-
-        def update(self, n: float | None = 1) -> None:
-            self.bytes += int(n or 0)
-            progress.advance(self.bytes // 1_000_000 - self.shown)
-            self.shown = self.bytes // 1_000_000
-
-    return Bar
-
-
-def _check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
-    """Refuses, and removes, a file of another hash than stated. A hub's ETag is the sha256 of a
-    large file, git's own hash of a small one.
-
-    Raises:
-        DataError: Another hash.
-    """
-    stated = [sha256] if sha256 else []
-    if etag is not None and len(etag) == 64:
-        stated.append(etag)
-    if etag is not None and len(etag) == 40:
-        blob = hashlib.sha1(
-            f"blob {path.stat().st_size}\0".encode() + path.read_bytes()
-        ).hexdigest()
-        if blob != etag:
-            path.unlink()
-            raise DataError(f"what arrived is damaged: git hash {blob}, the hub states {etag}")
-    if stated:
-        found = file_sha256(path)
-        for expected in stated:
-            if found != expected:
-                path.unlink()
-                raise DataError(
-                    f"what arrived has sha256 {found}, expected {expected}; it was thrown away"
-                )
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _as_data_error(error: Exception, source: Source) -> DataError:
+def as_data_error(error: Exception, source: Source) -> DataError:
     if isinstance(error, DataError):
         return error
     if isinstance(error, LocalEntryNotFoundError):
@@ -407,6 +331,19 @@ def _as_data_error(error: Exception, source: Source) -> DataError:
         return DataError("offline")
     if isinstance(error, EntryNotFoundError):
         return DataError("the repository has no such file")
+    if isinstance(error, GatedRepoError):
+        return DataError(
+            f"{source.repo} is gated: its licence has to be accepted by somebody who is logged in",
+            remedy=f"accept it at https://huggingface.co/{source.repo}, then hf auth login (or set "
+            "HF_TOKEN)",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        # the hub answers alike for what does not exist and for what one may not see
+        status = f" (HTTP {error.response.status_code})" if error.response is not None else ""
+        return DataError(
+            f"the hub has no repository {source.repo}, or a private one{status}",
+            remedy="look at its spelling; hf auth login opens private ones",
+        )
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return DataError(f"HTTP {error.response.status_code}")
     return DataError(f"{type(error).__name__}: {_first_line(error)}")

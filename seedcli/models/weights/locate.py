@@ -17,15 +17,12 @@ from pathlib import Path
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import PRESETS
+from seedcli.models.weights.layout import RELEASED_FILES, tokenizer_roles
 from seedcli.models.weights.published import QUANTIZER, VIT_G, Source
 
 BUNDLED_NANO = Path(__file__).parents[2] / "bundled" / "nano"
 DEFAULT_MODEL = "seed-nano"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_RELEASED = (
-    ("eva_vit_g.pth", "eva_vit_g.safetensors"),
-    ("seed_quantizer.pt", "seed_quantizer.safetensors"),
-)
 
 
 @dataclass(frozen=True)
@@ -107,14 +104,14 @@ def _locate_folder(folder: Path, model: str) -> ModelFiles:
         return ModelFiles(model, folder, (folder / "model.safetensors",), described)
     released = [
         next((folder / name for name in names if (folder / name).is_file()), None)
-        for names in _RELEASED
+        for names in RELEASED_FILES
     ]
     if released[0] and released[1]:
         return ModelFiles(model, folder, (released[0], released[1]), described)
     here = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
     if any(released):
         absent = next(
-            names[0] for names, path in zip(_RELEASED, released, strict=True) if path is None
+            names[0] for names, path in zip(RELEASED_FILES, released, strict=True) if path is None
         )
         raise DataError(
             f"{folder} has one of the two released files but no {absent}; found {here}",
@@ -128,33 +125,14 @@ def _locate_folder(folder: Path, model: str) -> ModelFiles:
 
 
 def _locate_hub(repo: str, reporter: Reporter) -> ModelFiles:
-    from seedcli.models.weights.download import fetch, fetch_source, list_source
+    from seedcli.models.weights.download import fetch, list_source
 
-    source = Source(repo=repo)
-    names = list_source(source)
-    if "seed_tokenizer.json" in names and "model.safetensors" in names:
-        wanted = [
-            name
-            for name in names
-            if name in ("seed_tokenizer.json", "model.safetensors", "vocab.txt")
-            or name.startswith("decoder/")
-        ]
-        files = [fetch_source(source, name, reporter=reporter) for name in wanted]
-        return _locate_folder(
-            next(file.parent for file in files if file.name == "seed_tokenizer.json"), repo
-        )
-    if "seed_quantizer.pt" in names:
-        vision = (
-            fetch_source(source, "eva_vit_g.pth", reporter=reporter)
-            if "eva_vit_g.pth" in names
-            else fetch(VIT_G, reporter=reporter)
-        )
-        return ModelFiles(
-            repo,
-            None,
-            (vision, fetch_source(source, "seed_quantizer.pt", reporter=reporter)),
-            described=False,
-        )
+    names = list_source(Source(repo=repo))
+    paths = [fetch(role, reporter=reporter) for role in tokenizer_roles(repo, names)]
+    if len(paths) == 1:
+        return _locate_folder(paths[0], repo)
+    if paths:
+        return ModelFiles(repo, None, tuple(paths), described=False)
     here = ", ".join(sorted(names)[:12]) or "nothing"
     raise DataError(
         f"hub repository {repo} holds no tokenizer: expected seed_tokenizer.json + "

@@ -17,8 +17,8 @@ from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
-from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.description import ModelFacts
+from seedcli.models.weights.layout import LLM_FOLDER, refuse_adapter
 from seedcli.models.weights.llm_description import (
     FACTS_FILE,
     LlmFacts,
@@ -28,20 +28,18 @@ from seedcli.models.weights.llm_description import (
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import BUNDLED_NANO, names_a_path
 from seedcli.models.weights.published import (
-    LLM_FILES,
-    LLMS,
+    ROLES,
     SEED_LLAMA_TEXT_TOKENIZER,
+    SEED_LLAMAS,
     Role,
-    Source,
+    language_model,
 )
 
-LLM_FOLDER = "llm"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PUBLISHED_ROWS = 40194  # AILab-CVC/SEED: 32,000 pieces, 8,192 codes, two markers
 # the 8B is made of Vicuna, the 14B of Llama-2-chat
 _TEMPLATE_OF_WIDTH: dict[int, TemplateName] = {4096: "vicuna", 5120: "llama-2"}
-_PUBLISHED = {role.name: role for role in LLMS if role.name.startswith("seed-llama-")}
-LLM_PRESETS = ("seed-nano", *_PUBLISHED)
+LLM_PRESETS = ("seed-nano", *(role.name for role in SEED_LLAMAS))
 
 
 @dataclass(frozen=True)
@@ -81,69 +79,82 @@ def locate_llm(
         DataError: The folder holds no language model, nothing says whose codes it speaks, or
             nothing could be downloaded.
     """
+    reporter = reporter or Reporter()
+    folder = find_llm_folder(model, option=option, reporter=reporter)
+    config = read_llama_config(folder)
+    facts = _facts(model, folder, config, tokenizer, reporter)
+    words = find_text_tokenizer(folder, is_published=has_published_rows(config), reporter=reporter)
+    return LlmFiles(model, folder, words, facts)
+
+
+def find_llm_folder(model: str, *, option: str, reporter: Reporter) -> Path:
+    """Folder of a language model's configuration and weights, with codes or without; downloads what
+    a preset or hub id lacks.
+
+    Raises:
+        UsageError: No preset, folder or hub id has this name.
+        DataError: There is no such folder, or nothing could be downloaded.
+    """
     from seedcli.models.weights.download import fetch
 
-    reporter = reporter or Reporter()
+    here = _named_folder(model)
+    if here is not None:
+        return here
+    if role := hub_role(model):
+        return fetch(role, reporter=reporter)
+    expected = f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id"
     path = Path(model).expanduser()
-    if path.is_dir():
-        folder = path if (path / "config.json").is_file() else path / LLM_FOLDER
-    elif model == "seed-nano" and (BUNDLED_NANO / LLM_FOLDER / "config.json").is_file():
-        folder = BUNDLED_NANO / LLM_FOLDER
-    elif model == "seed-nano":
+    if model == "seed-nano":
         raise DataError(
             "this installation has no bundled language model (looked in "
             f"{BUNDLED_NANO / LLM_FOLDER})",
             remedy="seed pretrain nano-pretrain and seed instruct nano-instruct make one; "
             f"{option} takes its folder",
         )
-    elif model in _PUBLISHED:
-        folder = fetch(_PUBLISHED[model], reporter=reporter)
-    elif path.exists():
+    if path.exists():
         raise DataError(
             f"{option} {model} is a file, expected a folder",
             remedy=f"{option} takes its folder, {path.parent}",
         )
-    elif names_a_path(model):
-        raise DataError(
-            f"no folder at {path}",
-            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id",
-        )
-    elif _HUB_ID.fullmatch(model):
-        source = Source(repo=model, files=LLM_FILES)
-        folder = fetch(
-            Role(
-                name=model,
-                title="language model",
-                kind="folder",
-                sources=(source,),
-                lay_out=f"{option} takes a folder",
-            ),
-            reporter=reporter,
-        )
-    else:
-        near = difflib.get_close_matches(model, LLM_PRESETS, n=1)
-        raise UsageError(
-            f"no language model is called {model!r}"
-            + (f"; did you mean {near[0]}?" if near else ""),
-            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub "
-            "id (owner/name)",
-        )
-    if not (folder / "config.json").is_file():
-        here = ", ".join(sorted(each.name for each in path.iterdir())[:12]) or "nothing"
-        raise DataError(
-            f"{path} holds no language model: expected config.json and weights as Hugging Face "
-            f"saves them; found {here}",
-            remedy=f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id",
-        )
-    config = read_llama_config(folder)
-    facts = _facts(model, folder, config, tokenizer, reporter)
-    is_published = facts.num_codes == PRESETS["seed-2"].codebook.num_codes
-    return LlmFiles(
-        model,
-        folder,
-        find_text_tokenizer(folder, is_published=is_published, reporter=reporter),
-        facts,
+    if names_a_path(model):
+        raise DataError(f"no folder at {path}", remedy=expected)
+    near = difflib.get_close_matches(model, LLM_PRESETS, n=1)
+    raise UsageError(
+        f"no language model is called {model!r}" + (f"; did you mean {near[0]}?" if near else ""),
+        remedy=f"{expected} (owner/name)",
     )
+
+
+def find_llm_here(model: str) -> Path | None:
+    """The same folder where it lies on this disk already; nobody is asked."""
+    from seedcli.models.weights.download import find_local
+
+    if (here := _named_folder(model)) is not None:
+        return here
+    found = find_local(role) if (role := hub_role(model)) else None
+    return found and found[1]
+
+
+def _named_folder(model: str) -> Path | None:
+    """A folder that the user names, or the bundled one."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        inner = path / LLM_FOLDER
+        return inner if (inner / "config.json").is_file() and not _has_config(path) else path
+    bundled = BUNDLED_NANO / LLM_FOLDER
+    return bundled if model == "seed-nano" and _has_config(bundled) else None
+
+
+def _has_config(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def hub_role(model: str) -> Role | None:
+    """What is fetched for a preset or a hub id; None for what is neither."""
+    if model in ROLES and ROLES[model].kind == "language-model":
+        return ROLES[model]
+    is_hub_id = _HUB_ID.fullmatch(model) and not names_a_path(model) and not Path(model).exists()
+    return language_model(model) if is_hub_id else None
 
 
 def read_llama_config(folder: Path) -> dict[str, Any]:
@@ -154,6 +165,8 @@ def read_llama_config(folder: Path) -> dict[str, Any]:
             of another architecture.
     """
     path = folder / "config.json"
+    if folder.is_dir():
+        refuse_adapter((each.name for each in folder.iterdir()), folder)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind = config.get("model_type", "llama")
@@ -212,7 +225,11 @@ def find_text_tokenizer(folder: Path, *, is_published: bool, reporter: Reporter)
 def _facts(
     model: str, folder: Path, config: dict[str, Any], tokenizer: str | None, reporter: Reporter
 ) -> LlmFacts:
-    """`seed.json`, or what is known of published weights; the user's visual tokenizer wins."""
+    """`seed.json`, or what is known of published weights; the user's visual tokenizer wins.
+
+    The published pretrained models were taught no conversation, and their configurations do not
+    tell them from the tuned ones: their name does.
+    """
     if (folder / FACTS_FILE).is_file():
         facts = read_llm_facts(folder)
         beside = folder / facts.visual_tokenizer
@@ -221,7 +238,7 @@ def _facts(
         return (
             facts if tokenizer is None else dataclasses.replace(facts, visual_tokenizer=tokenizer)
         )
-    name = model if model in _PUBLISHED else folder.name
+    name = model if model in LLM_PRESETS else _name_of(folder.resolve())
     if has_published_rows(config):
         visual = tokenizer or "seed-2"
         template = (
@@ -240,6 +257,14 @@ def _facts(
         num_codes=sizes.codebook.num_codes,
         template=template,
     )
+
+
+def _name_of(folder: Path) -> str:
+    """What a folder is called; the hub's cache calls it by its commit, two below the repository."""
+    if folder.name == LLM_FOLDER:
+        folder = folder.parent
+    cached = folder.parent.name == "snapshots"
+    return folder.parents[1].name.rpartition("--")[2] if cached else folder.name
 
 
 def check_visual_tokenizer(

@@ -22,10 +22,11 @@ class Source:
     Attributes:
         repo: Hub repository, or None for a plain `url`.
         url: Address of a single file, for sources outside the hub.
-        files: Names in the repository; glob patterns where the role is a folder.
+        folder: Of the repository, where the files lie; ends in `/` unless it is the top.
+        files: Names in that folder, where the role's kind does not tell them.
         revision: Commit, tag or branch. A branch name means that no commit is known;
             `seed models pull` prints the one it got.
-        size_bytes: Of a single file, or of all files of a folder; None if unknown.
+        size_bytes: Of a single file; None if unknown.
         sha256: Of a single file; None if unknown.
         licence: As the source states it.
         note: What one should know before trusting it.
@@ -33,6 +34,7 @@ class Source:
 
     repo: str | None = None
     url: str | None = None
+    folder: str = ""
     files: tuple[str, ...] = ()
     revision: str = "main"
     size_bytes: int | None = None
@@ -57,32 +59,29 @@ class Role:
     Attributes:
         name: As `seed models pull NAME` takes it.
         title: What it is.
-        kind: A single file, or a folder of files.
+        kind: A single file, a folder of named files, or a folder whose files are chosen by what the
+            repository holds (`weights.layout`).
+        about_gb: What is fetched takes on the disk, rounded: of hub pages, or parameters times
+            bytes of their type.
+        billion_parameters: In use, for the memory that it takes; 0 where it is no network.
         lay_out: How a user without a network puts it in place.
     """
 
     name: str
     title: str
-    kind: Literal["file", "folder"]
+    kind: Literal["file", "files", "language-model", "pipeline"]
     sources: tuple[Source, ...]
+    about_gb: float | None = None
+    billion_parameters: float = 0.0
     lay_out: str
 
-
-# these releases hold PyTorch files only
-_TRANSFORMERS_FILES = ("*.json", "tokenizer.model", "*.bin")
-LLM_FILES = ("*.json", "*.jinja", "tokenizer.model", "*.safetensors")  # a folder of ours on the hub
-_PIPELINE_FILES = (
-    "model_index.json",
-    "*/*.json",
-    "*/*.txt",
-    "*/diffusion_pytorch_model.safetensors",
-    "*/model.safetensors",
-)
 
 VIT_G = Role(
     name="vit-g",
     title="visual encoder EVA-CLIP-g, cut after block 39",
     kind="file",
+    about_gb=2.03,
+    billion_parameters=0.986,
     sources=(
         Source(
             url=f"{LAVIS_BUCKET}/eva_vit_g.pth",
@@ -119,6 +118,8 @@ QUANTIZER = Role(
     name="quantizer",
     title="SEED-2: causal Q-Former, codebook, decoder",
     kind="file",
+    about_gb=1.23,
+    billion_parameters=0.164,
     sources=(
         Source(
             repo="AILab-CVC/seed-tokenizer-2",
@@ -129,7 +130,8 @@ QUANTIZER = Role(
         ),
         Source(
             repo="AILab-CVC/SEED",
-            files=("seed_tokenizer/seed_quantizer.pt",),
+            folder="seed_tokenizer/",
+            files=("seed_quantizer.pt",),
             revision="671e25273ec459026047d3551b843230299ad4a1",
             licence="llama2",
             note="the authors' bundle, 1.23 GB",
@@ -146,6 +148,7 @@ BERT_VOCABULARY = Role(
     name="bert-vocabulary",
     title="WordPiece vocabulary of the text branch (bert-base-uncased)",
     kind="file",
+    about_gb=0.0002,
     sources=(
         Source(
             repo="google-bert/bert-base-uncased",
@@ -169,30 +172,28 @@ BERT_VOCABULARY = Role(
 )
 UNCLIP = Role(
     name="unclip",
-    title="picture decoder: stable-unCLIP 2.1 (ViT-H, 1024-wide)",
-    kind="folder",
+    title="picture decoder: stable-unCLIP 2.1 (ViT-H, 1024-wide), without its image encoder",
+    kind="pipeline",
+    about_gb=2.6,  # in fp16; twice as much where a source has no fp16 files
+    billion_parameters=0.95,  # UNet and VAE: the text encoder is let go after the empty prompt
     sources=(
         Source(
             repo="sd2-community/stable-diffusion-2-1-unclip",
-            files=_PIPELINE_FILES,
             licence="openrail++",
             note="community copy of the removed original",
         ),
         Source(
             repo="radames/stable-diffusion-2-1-unclip-img2img",
-            files=_PIPELINE_FILES,
             revision="0389858f547296c207379237041d04732b9387ee",
             licence="openrail++",
             note="duplicate of the original",
         ),
         Source(
             repo="diffusers/stable-diffusion-2-1-unclip-i2i-h",
-            files=_PIPELINE_FILES,
             note="upload of the library's authors; its content was not seen",
         ),
         Source(
             repo="stabilityai/stable-diffusion-2-1-unclip",
-            files=_PIPELINE_FILES,
             licence="openrail++",
             note="the original; removed from the hub in November 2025",
         ),
@@ -203,14 +204,15 @@ UNCLIP = Role(
 CLIP_H = Role(
     name="clip-h",
     title="target of the generation embedding in stage II: CLIP ViT-H/14 (LAION-2B)",
-    kind="folder",
+    kind="files",
+    about_gb=3.94,
+    billion_parameters=0.632,  # its image tower; the text tower is not loaded
     sources=(
         Source(
             repo="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
             files=("config.json", "preprocessor_config.json", "model.safetensors"),
             licence="MIT",
-            note="about 3.94 GB; for training and clip-similarity only: the decoder brings its "
-            "own image encoder",
+            note="for training and clip-similarity only",
         ),
     ),
     lay_out="name the folder in the recipe",
@@ -235,121 +237,117 @@ BLIP_2 = Role(
     ),
     lay_out="name the file in the recipe",
 )
+_TEXT_TOKENIZER_FILES = (
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+)
 SEED_LLAMA_TEXT_TOKENIZER = Role(
     name="seed-llama-text-tokenizer",
     title="words and code tokens of the published SEED-LLaMA models",
-    kind="folder",
+    kind="files",
+    about_gb=0.0007,
     sources=(
         Source(
             repo="AILab-CVC/seed-tokenizer-2",
-            files=(
-                "added_tokens.json",
-                "special_tokens_map.json",
-                "tokenizer_config.json",
-                "tokenizer.model",
-            ),
+            files=_TEXT_TOKENIZER_FILES,
             revision="c6d957a9b280d9ed3879b1eb5d99036cf8390012",
             licence="Apache-2.0",
         ),
         Source(
             repo="AILab-CVC/SEED",
-            files=tuple(
-                f"seed_tokenizer/{name}"
-                for name in (
-                    "added_tokens.json",
-                    "special_tokens_map.json",
-                    "tokenizer_config.json",
-                    "tokenizer.model",
-                )
-            ),
+            folder="seed_tokenizer/",
+            files=_TEXT_TOKENIZER_FILES,
             revision="671e25273ec459026047d3551b843230299ad4a1",
             licence="llama2",
         ),
     ),
     lay_out="put added_tokens.json and tokenizer.model beside the language model's config.json",
 )
-LLMS = (
-    Role(
-        name="seed-llama-8b-sft",
-        title="SEED-LLaMA 8B, instruction-tuned",
-        kind="folder",
-        sources=(
-            Source(
-                repo="AILab-CVC/seed-llama-8b-sft",
-                files=_TRANSFORMERS_FILES,
-                licence="llama2",
-                note="no second source is known",
-            ),
-        ),
+
+
+def language_model(repo: str, *, name: str | None = None) -> Role:
+    """A language model that is named by its hub repository alone."""
+    return Role(
+        name=name or repo,
+        title="language model",
+        kind="language-model",
+        sources=(Source(repo=repo),),
+        lay_out="name a folder with its config.json and weights",
+    )
+
+
+def _seed_llama(
+    name: str, title: str, *, bundle: str | None, about_gb: float, billion_parameters: float
+) -> Role:
+    """A published SEED-LLaMA: its own repository, then its folder of the authors' bundle."""
+    own = Source(
+        repo=f"AILab-CVC/{name}",
+        licence="llama2",
+        note="" if bundle else "no second source is known",
+    )
+    bundled = Source(
+        repo="AILab-CVC/SEED",
+        folder=f"{bundle}/",
+        revision="671e25273ec459026047d3551b843230299ad4a1",
+        licence="llama2",
+    )
+    return Role(
+        name=name,
+        title=title,
+        kind="language-model",
+        about_gb=about_gb,
+        billion_parameters=billion_parameters,
+        sources=(own, bundled) if bundle else (own,),
         lay_out="say --model FOLDER",
+    )
+
+
+SEED_LLAMAS = (
+    _seed_llama(
+        "seed-llama-8b-sft",
+        "SEED-LLaMA 8B, instruction-tuned",
+        bundle=None,
+        about_gb=27.2,  # stored in fp32
+        billion_parameters=6.806,
     ),
-    Role(
-        name="seed-llama-8b-pretrain",
-        title="SEED-LLaMA 8B, pretrained",
-        kind="folder",
-        sources=(
-            Source(
-                repo="AILab-CVC/seed-llama-8b-pretrain", files=_TRANSFORMERS_FILES, licence="llama2"
-            ),
-            Source(
-                repo="AILab-CVC/SEED",
-                files=tuple(f"seed_llama_8b_pretrain/{name}" for name in _TRANSFORMERS_FILES),
-                revision="671e25273ec459026047d3551b843230299ad4a1",
-                licence="llama2",
-            ),
+    _seed_llama(
+        "seed-llama-8b-pretrain",
+        "SEED-LLaMA 8B, pretrained",
+        bundle="seed_llama_8b_pretrain",
+        about_gb=13.6,
+        billion_parameters=6.806,
+    ),
+    _seed_llama(
+        "seed-llama-14b-sft",
+        "SEED-LLaMA 14B, instruction-tuned",
+        bundle="seed_llama_14b_sft",
+        about_gb=26.2,
+        billion_parameters=13.1,
+    ),
+    _seed_llama(
+        "seed-llama-14b-pretrain",
+        "SEED-LLaMA 14B, pretrained",
+        bundle="seed_llama_14b_pretrain",
+        about_gb=26.2,
+        billion_parameters=13.1,
+    ),
+)
+VICUNA_7B = Role(
+    name="vicuna-7b-v1.1",
+    title="the LLM that `seed pretrain` starts from",
+    kind="language-model",
+    about_gb=13.5,
+    billion_parameters=6.738,
+    sources=(
+        Source(
+            repo="lmsys/vicuna-7b-v1.1",
+            licence="LLaMA-1 (non-commercial)",
+            note="v1.5 is another model and does not fit SEED-LLaMA's weights",
         ),
-        lay_out="say --model FOLDER",
     ),
-    Role(
-        name="seed-llama-14b-sft",
-        title="SEED-LLaMA 14B, instruction-tuned",
-        kind="folder",
-        sources=(
-            Source(
-                repo="AILab-CVC/seed-llama-14b-sft", files=_TRANSFORMERS_FILES, licence="llama2"
-            ),
-            Source(
-                repo="AILab-CVC/SEED",
-                files=tuple(f"seed_llama_14b_sft/{name}" for name in _TRANSFORMERS_FILES),
-                revision="671e25273ec459026047d3551b843230299ad4a1",
-                licence="llama2",
-            ),
-        ),
-        lay_out="say --model FOLDER",
-    ),
-    Role(
-        name="seed-llama-14b-pretrain",
-        title="SEED-LLaMA 14B, pretrained",
-        kind="folder",
-        sources=(
-            Source(
-                repo="AILab-CVC/seed-llama-14b-pretrain",
-                files=_TRANSFORMERS_FILES,
-                licence="llama2",
-            ),
-            Source(
-                repo="AILab-CVC/SEED",
-                files=tuple(f"seed_llama_14b_pretrain/{name}" for name in _TRANSFORMERS_FILES),
-                revision="671e25273ec459026047d3551b843230299ad4a1",
-                licence="llama2",
-            ),
-        ),
-        lay_out="say --model FOLDER",
-    ),
-    Role(
-        name="vicuna-7b-v1.1",
-        title="the LLM that `seed pretrain` starts from",
-        kind="folder",
-        sources=(
-            Source(
-                repo="lmsys/vicuna-7b-v1.1",
-                files=_TRANSFORMERS_FILES,
-                licence="LLaMA-1 (non-commercial)",
-                note="v1.5 is another model and does not fit SEED-LLaMA's weights",
-            ),
-        ),
-        lay_out="name the folder in the recipe",
-    ),
+    lay_out="name the folder in the recipe",
 )
 
 ROLES: dict[str, Role] = {
@@ -362,17 +360,24 @@ ROLES: dict[str, Role] = {
         CLIP_H,
         BLIP_2,
         SEED_LLAMA_TEXT_TOKENIZER,
-        *LLMS,
+        *SEED_LLAMAS,
+        VICUNA_7B,
     )
 }
 
+_SEED_2_ROLES = ("vit-g", "quantizer", "bert-vocabulary", "unclip")
 PRESET_TITLES = {
     "seed-nano": "small tokenizer and picture decoder, bundled, trained on emoji; the default",
     "seed-2": "the published SEED-2 tokenizer and its unCLIP decoder, for photographs",
+    **{role.name: f"{role.title}, with the tokenizer of seed-2" for role in SEED_LLAMAS},
 }
 
-# What `seed models pull PRESET` brings: what tokenize, detokenize and retrieval need.
+# What `seed models pull PRESET` brings: all that its commands need.
 PRESET_ROLES: dict[str, tuple[str, ...]] = {
     "seed-nano": (),
-    "seed-2": ("vit-g", "quantizer", "bert-vocabulary", "unclip"),
+    "seed-2": _SEED_2_ROLES,
+    **{
+        role.name: (role.name, SEED_LLAMA_TEXT_TOKENIZER.name, *_SEED_2_ROLES)
+        for role in SEED_LLAMAS
+    },
 }

@@ -39,13 +39,14 @@ def locate_start(name: str, *, context_length: int, reporter: Reporter | None = 
         DataError: Not a language model of the Llama family, or one without words.
     """
     from seedcli.models.weights.locate_llm import (
+        find_llm_folder,
         find_text_tokenizer,
         has_published_rows,
         read_llama_config,
     )
 
     reporter = reporter or Reporter()
-    folder = _find(name, reporter)
+    folder = find_llm_folder(name, option="language_model.start", reporter=reporter)
     config = read_llama_config(folder)
     refuse_longer_rows(name, config, context_length)
     text_tokenizer = find_text_tokenizer(
@@ -53,34 +54,6 @@ def locate_start(name: str, *, context_length: int, reporter: Reporter | None = 
     )
     facts = read_llm_facts(folder) if (folder / FACTS_FILE).is_file() else None
     return Start(name=name, folder=folder, text_tokenizer=text_tokenizer, facts=facts)
-
-
-def _find(name: str, reporter: Reporter) -> Path:
-    from seedcli.models.weights.download import fetch
-    from seedcli.models.weights.published import LLM_FILES, ROLES, Role, Source
-
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if name in ROLES:
-        return fetch(ROLES[name], reporter=reporter)
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        source = Source(repo=name, files=LLM_FILES)
-        return fetch(
-            Role(
-                name=name,
-                title="language model",
-                kind="folder",
-                sources=(source,),
-                lay_out="name the folder",
-            ),
-            reporter=reporter,
-        )
-    raise UsageError(
-        f"language_model.start = {name!r} is no folder, preset or hub id",
-        remedy="name a folder with config.json and weights, or a hub id such as "
-        "lmsys/vicuna-7b-v1.1",
-    )
 
 
 def refuse_longer_rows(name: str, config: dict, context_length: int) -> None:

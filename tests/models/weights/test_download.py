@@ -4,6 +4,7 @@ transfers, damage, no network.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,9 +13,18 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from seedcli.models.language.seed_llama import load_causal_model
 from seedcli.models.weights.published import ROLES
 from tests.hub_server import Hub, etag_of, serve
+from tests.published_repositories import (
+    ADAPTER,
+    LLAMA_2_7B,
+    SEED_LLAMA_8B_SFT,
+    VICUNA_7B,
+    pipeline_files,
+)
 
 QUANTIZER_SOURCES = ("AILab-CVC/seed-tokenizer-2", "AILab-CVC/SEED")
 
@@ -175,21 +185,9 @@ def test_offline_says_what_was_tried_and_how_to_do_it_by_hand(hub, tmp_path):
 
 
 def test_small_unclip_is_refused_by_its_width_and_the_next_source_taken(hub, tmp_path):
-    def pipeline(width: int) -> dict[str, bytes]:
-        files = {
-            "model_index.json": {"_class_name": "StableUnCLIPImg2ImgPipeline"},
-            "image_normalizer/config.json": {"embedding_dim": width},
-            "unet/config.json": {"projection_class_embeddings_input_dim": 2 * width},
-        }
-        weights = {
-            "unet/diffusion_pytorch_model.safetensors": os.urandom(1000),
-            "unet/diffusion_pytorch_model.fp16.bin": b"not wanted",
-        }
-        return {name: json.dumps(facts).encode() for name, facts in files.items()} | weights
-
     hub.repos = {
-        "sd2-community/stable-diffusion-2-1-unclip": pipeline(768),
-        "radames/stable-diffusion-2-1-unclip-img2img": pipeline(1024),
+        "sd2-community/stable-diffusion-2-1-unclip": pipeline_files(width=768),
+        "radames/stable-diffusion-2-1-unclip-img2img": pipeline_files(width=1024),
     }
     code, rows, said = seed(hub, tmp_path, "models", "pull", "unclip")
     assert code == 0
@@ -199,7 +197,140 @@ def test_small_unclip_is_refused_by_its_width_and_the_next_source_taken(hub, tmp
         "refused before its weights are downloaded"
     )
     assert (Path(rows[0]["path"]) / "unet" / "diffusion_pytorch_model.safetensors").is_file()
-    assert not (Path(rows[0]["path"]) / "unet" / "diffusion_pytorch_model.fp16.bin").exists()
+    assert not (Path(rows[0]["path"]) / "image_encoder").exists()
+
+
+def test_mirror_without_weights_is_passed_over(hub, tmp_path):
+    hub.repos = {
+        "radames/stable-diffusion-2-1-unclip-img2img": pipeline_files(width=1024, suffixes=()),
+        "diffusers/stable-diffusion-2-1-unclip-i2i-h": pipeline_files(width=1024, suffixes=()),
+        "stabilityai/stable-diffusion-2-1-unclip": pipeline_files(
+            width=1024, suffixes=(".fp16.bin", ".bin")
+        ),
+    }
+    code, rows, _ = seed(hub, tmp_path, "models", "pull", "unclip", "--dry-run")
+    assert code == 0
+    assert rows[0]["source"] == "stabilityai/stable-diffusion-2-1-unclip@main"
+    assert [reason.split(":")[0].split("/")[0] for reason in rows[0]["failed"]] == [
+        "sd2-community",
+        "radames",
+        "diffusers",
+    ]
+    assert rows[0]["download_bytes"] == rows[0]["size_bytes"] > 4 * 100
+    assert not any(method == "GET" and "/storage/" in path for method, path, _ in hub.log)
+    code, rows, said = seed(hub, tmp_path, "models", "pull", "unclip")
+    assert (code, said.count("no weights of unet")) == (0, 2)
+    folder = Path(rows[0]["path"])
+    assert (folder / "text_encoder" / "pytorch_model.fp16.bin").is_file()
+    code, rows, _ = seed(hub, tmp_path, "models", "pull", "unclip", "--dry-run")
+    assert (rows[0]["path"], rows[0]["download_bytes"]) == (str(folder), 0)
+
+
+LOOKS = """
+import json, sys
+from seedcli.errors import SeedError
+from seedcli.models.language.seed_llama import load_causal_model
+from seedcli.models.weights.locate_llm import locate_llm
+from seedcli.workflows.train.start import locate_start
+rows = []
+for model in sys.argv[1:]:
+    try:
+        files = locate_llm(model)
+        rows.append([files.facts.name, files.facts.template, files.facts.visual_tokenizer])
+    except SeedError as error:
+        rows.append([type(error).__name__, error.message, error.remedy])
+start = locate_start("lmsys/vicuna-7b-v1.1", context_length=64)
+model = load_causal_model(start.folder)
+rows.append([start.text_tokenizer == start.folder, sum(p.sum().item() for p in model.parameters())])
+print(json.dumps(rows))
+"""
+
+
+def test_published_language_models_by_hub_id(hub, tmp_path, tiny_llm_folder):
+    """PyTorch files only, several shards, a gated repository, an adapter; a hub id keeps its name,
+    and the pretrained model is taught no conversation.
+    """
+    words = {name: b"{}" for name in VICUNA_7B if name.endswith("_config.json")}
+    wide = {"model_type": "llama", "hidden_size": 4096, "vocab_size": 40194}
+    published = words | {
+        name: json.dumps(wide).encode() if name == "config.json" else os.urandom(50)
+        for name in SEED_LLAMA_8B_SFT
+    }
+    text_tokenizer = dict.fromkeys(ROLES["seed-llama-text-tokenizer"].sources[0].files, b"{}")
+    expected, shards = start_of_two_shards(tiny_llm_folder)
+    hub.repos = {
+        "AILab-CVC/seed-llama-8b-sft": published,
+        "AILab-CVC/seed-llama-8b-pretrain": published,
+        "AILab-CVC/seed-tokenizer-2": text_tokenizer,
+        "meta-llama/Llama-2-7b-hf": {name: os.urandom(9) for name in LLAMA_2_7B},
+        "someone/lora": dict.fromkeys(ADAPTER, b"{}"),
+        "lmsys/vicuna-7b-v1.1": shards,
+    }
+    hub.gated = {"meta-llama/Llama-2-7b-hf"}
+    names = [
+        "AILab-CVC/seed-llama-8b-sft",
+        "AILab-CVC/seed-llama-8b-pretrain",
+        "meta-llama/Llama-2-7b-hf",
+        "someone/lora",
+        "someone/nowhere",
+    ]
+    run = subprocess.run(
+        [sys.executable, "-c", LOOKS, *names],
+        capture_output=True,
+        text=True,
+        env=environment(hub, tmp_path),
+        timeout=110,
+    )
+    assert run.returncode == 0, run.stderr
+    tuned, pretrained, gated, adapter, nowhere, start = json.loads(run.stdout)
+    assert tuned == ["seed-llama-8b-sft", "vicuna", "seed-2"]
+    assert pretrained == ["seed-llama-8b-pretrain", None, "seed-2"]
+    assert "licence" in gated[1]
+    assert "https://huggingface.co/meta-llama/Llama-2-7b-hf" in gated[2]
+    assert "hf auth login" in gated[2]
+    assert "merge_and_unload" in adapter[2]
+    assert "hf auth login" in nowhere[2]
+    assert start[0] is True
+    assert start[1] == pytest.approx(expected, rel=1e-6)  # the same sum in the same order: 0 off
+
+
+def start_of_two_shards(folder: Path) -> tuple[float, dict[str, bytes]]:
+    """A tiny model's files as vicuna's are published, and the sum of its weights."""
+    model = load_causal_model(folder)
+    parts: list[dict] = [{}, {}]
+    for number, (name, tensor) in enumerate(model.state_dict().items()):
+        parts[number % 2][name] = tensor
+    files = {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.suffix == ".json" and path.name != "seed.json"
+    }
+    where = {}
+    for number, tensors in enumerate(parts, 1):
+        name, content = f"pytorch_model-{number:05d}-of-00002.bin", io.BytesIO()
+        torch.save(tensors, content)
+        files[name] = content.getvalue()
+        where |= dict.fromkeys(tensors, name)
+    files["pytorch_model.bin.index.json"] = json.dumps(
+        {"metadata": {}, "weight_map": where}
+    ).encode()
+    return sum(parameter.sum().item() for parameter in model.parameters()), files
+
+
+def test_authors_bundle_as_visual_tokenizer(hub, tmp_path, released_folder):
+    """Its quantizer lies in a folder, its ViT is another source's."""
+    bundle = {"seed_tokenizer/seed_quantizer.pt", "seed_llama_8b_pretrain/config.json"}
+    hub.repos = {"AILab-CVC/SEED": dict.fromkeys(bundle, b"{}")}
+    hub.repos["AILab-CVC/SEED"]["seed_tokenizer/seed_quantizer.pt"] = b"weights" * 1000
+    code, rows, _ = seed(hub, tmp_path, "models", "pull", "AILab-CVC/SEED", "--dry-run")
+    assert code == 0
+    assert [(row["role"], row["download_bytes"]) for row in rows] == [
+        ("vit-g", 2_025_249_237),
+        ("AILab-CVC/SEED", 7000),
+    ]
+    code, rows, said = seed(hub, tmp_path, "models", "audit", "AILab-CVC/SEED")
+    assert code == 3
+    assert "no source has vit-g" in said
 
 
 def test_model_by_hub_id_in_both_layouts(hub, tmp_path, tiny_tokenizer_folder, released_folder):
