@@ -2,6 +2,7 @@
 # make test    all tests; those of `seed chat --web` where gradio is installed: make test-web installs it (gradio 6 takes Pillow back to 12)
 # make check   linter and formatter, changes nothing;   make fix lets them change
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
+# make docs    the pages of docs/ as a site in build/site; broken links fail
 # make nano-tables   everything that the README says of seed-nano, measured into runs/eval/nano; what is there is not measured again
 #
 # The first of them builds .venv. The pinned torch is what the tests ran with; on Linux it is the CUDA build. For the CPU build, a tenth of the size:
@@ -10,7 +11,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-web check fix bench nano-tables
+.PHONY: demo test test-web check fix bench docs nano-tables
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -54,6 +55,10 @@ fix: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pytest -s -m bench
+
+docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet
 
 # Exit code 4 means that some of the measurements failed; the table is made of the others, and says which.
 nano-tables: export HF_HUB_OFFLINE := 1

@@ -2,7 +2,7 @@
 describing, drawing, changing.
 
 Prints one JSON object and writes the picture grid of the README: `python -m tools.nano.llm_report
---grid examples/nano-chat.png`. Pictures are scored by the judge, an open_clip model that nothing
+--grid docs/images/nano-chat.png`. Pictures are scored by the judge, an open_clip model that nothing
 was trained towards: right means that of all candidates the picture of the emoji that was asked for
 is the nearest. Questions are `seed eval vqa`'s.
 """

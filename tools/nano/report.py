@@ -2,7 +2,7 @@
 neighbour and laid out as a sheet.
 
 Prints one JSON object and writes the sheet of the README: `python -m tools.nano.report
---sheet examples/nano.png`.
+--sheet docs/images/nano.png`.
 """
 
 from __future__ import annotations
