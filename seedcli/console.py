@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json as jsonlib
 import logging
 import os
 import sys
@@ -17,7 +16,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
-from seedcli.errors import SeedError
+from seedcli.errors import DataError, SeedError
+from seedcli.files import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -107,46 +107,43 @@ class Console(Reporter):
                 os.dup2(2, 1)
                 stack.callback(os.close, saved)
                 stack.callback(os.dup2, saved, 1)
-                self._results = os.fdopen(saved, "w", encoding="utf-8", closefd=False)
+                self._results = os.fdopen(
+                    saved, "w", encoding="utf-8", errors="backslashreplace", closefd=False
+                )
             else:
                 self._results = outer
             stack.callback(setattr, self, "_results", None)
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-            try:
-                yield
-            # the reader has gone; what is still buffered must not fail again at exit
-            except BrokenPipeError:
-                with open(os.devnull, "w") as nowhere:
-                    os.dup2(nowhere.fileno(), self._results.fileno())
-                raise
+            yield
 
     def result(self, obj: Any, *, human: Callable[[Any], Any] | None = None) -> None:
         """Give one result: a JSON line for scripts, for people what `human(obj)` returns (text or a
         rich renderable), else a listing.
         """
         if self.results_are_json:
-            self.text(jsonlib.dumps(obj, ensure_ascii=False, default=str))
+            self.text(json_text(obj, default=str))
         else:
-            self._rich(self.stdout).print(
-                human(obj) if human else _listing(obj),
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            with stdout_named(self.stdout):
+                self._rich(self.stdout).print(
+                    human(obj) if human else _listing(obj),
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
 
     def text(self, line: str) -> None:
         """Give one result that is text by contract (code tokens, TOML), the same
         for people and scripts.
         """
-        self.stdout.write(line + "\n")
-        self.stdout.flush()
+        self.stream(line + "\n")
 
     def stream(self, text: str) -> None:
         """Give a piece of a result that is still growing, or what a terminal shows as a
         picture; no newline is added.
         """
-        self.stdout.write(text)
-        self.stdout.flush()
+        with stdout_named(self.stdout):
+            self.stdout.write(text)
+            self.stdout.flush()
 
     def note(self, text: str) -> None:
         if not self.quiet:
@@ -161,7 +158,7 @@ class Console(Reporter):
         the traceback before it.
         """
         if self.debug:
-            sys.stderr.write("".join(traceback.format_exception(exc)))
+            self._say("".join(traceback.format_exception(exc)).rstrip())
         self._say(f"error: {exc}", style="bold red")
         if isinstance(exc, SeedError) and exc.remedy:
             self._say(f"  -> {exc.remedy}")
@@ -179,13 +176,15 @@ class Console(Reporter):
             lines.write()
 
     def _say(self, text: str, style: str | None = None) -> None:
-        if sys.stderr.isatty():
-            self._rich(sys.stderr).print(
-                text, style=style, highlight=False, markup=False, soft_wrap=True
-            )
-        else:
-            sys.stderr.write(text + "\n")
-            sys.stderr.flush()
+        # work does not end because nobody can hear of it
+        with contextlib.suppress(OSError):
+            if sys.stderr.isatty():
+                self._rich(sys.stderr).print(
+                    text, style=style, highlight=False, markup=False, soft_wrap=True
+                )
+            else:
+                sys.stderr.write(text + "\n")
+                sys.stderr.flush()
 
     def _rich(self, file: TextIO) -> RichConsole:
         from rich.console import Console as RichConsole
@@ -338,6 +337,31 @@ def _listing(obj: Any) -> str:
             yield f"{indent}{value}"
 
     return "\n".join(lines(obj, ""))
+
+
+@contextlib.contextmanager
+def stdout_named(stdout: TextIO) -> Iterator[None]:
+    """Results that cannot be written, to a full disk say, end as DataError; a reader that has gone,
+    as BrokenPipeError.
+    """
+    try:
+        yield
+    except OSError as error:
+        _silence(stdout)
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise DataError(
+            f"stdout cannot be written: {error.strerror or error}",
+            remedy="send the results somewhere else, with -o or >",
+        ) from None
+
+
+def _silence(stream: TextIO) -> None:
+    """Sends what is still buffered in a stream nowhere, so that it cannot fail again at exit."""
+    number = _file_descriptor(stream)
+    if number is not None:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), number)
 
 
 def _file_descriptor(stream: TextIO) -> int | None:

@@ -35,6 +35,10 @@ class DataError(SeedError):
     exit_code = 3
 
 
+class NoSpaceError(DataError):
+    """The disk is full; nothing half written is left."""
+
+
 class PartialFailure(SeedError):
     """The command is done, but some inputs failed; each was named on stderr
     and in the error file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -10,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -17,8 +19,9 @@ from typer.core import TyperGroup
 
 from seedcli import __version__
 from seedcli.cli.options import DebugOption, JsonOption, QuietOption
-from seedcli.console import console
-from seedcli.errors import DataError, SeedError
+from seedcli.console import console, stdout_named
+from seedcli.errors import DataError, NoSpaceError, SeedError
+from seedcli.files import raise_if_full
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
@@ -136,15 +139,21 @@ def report(error: BaseException) -> int:
             return EXIT_INTERRUPTED
         case BrokenPipeError():
             return EXIT_PIPE_CLOSED
-        case OSError() if error.filename is not None:
-            console.error(
-                DataError(f"{error.filename}: {error.strerror}").with_traceback(error.__traceback__)
+        case OSError() if error.errno is not None:
+            return report(_of_the_system(error).with_traceback(error.__traceback__))
+        case MemoryError() | RuntimeError() | ImportError() if _tells_of_memory(error):
+            return report(
+                DataError(
+                    f"there is not enough memory ({str(error).partition(chr(10))[0] or 'Python'})",
+                    remedy="close other programs, or work in smaller pieces; seed plan says "
+                    "what a training needs",
+                ).with_traceback(error.__traceback__)
             )
-            return DataError.exit_code
         case SystemExit():
             return error.code if isinstance(error.code, int) else EXIT_BUG
         case _:
-            sys.stderr.write("".join(traceback.format_exception(error)))
+            with contextlib.suppress(OSError):
+                sys.stderr.write("".join(traceback.format_exception(error)))
             console.error(
                 SeedError(
                     f"this is a bug in seed {__version__}, not in what you typed",
@@ -155,6 +164,32 @@ def report(error: BaseException) -> int:
             return EXIT_BUG
 
 
+def _of_the_system(error: OSError) -> DataError:
+    """What the system refused, with the file that it was about where that is known."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return DataError("the folder that you are in was deleted", remedy="cd to another one")
+    if error.filename is not None:
+        try:
+            raise_if_full(error, Path(os.fsdecode(error.filename)), 0)
+        except NoSpaceError as full:
+            return full
+    of = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return DataError(f"{of}{error.strerror or error}")
+
+
+def _tells_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: of Python, of the loader of libraries, of torch on either device."""
+    said = (
+        "failed to map segment",
+        "allocate memory",
+        "out of memory",
+        "bad_alloc",
+    )
+    return isinstance(error, MemoryError) or any(word in str(error) for word in said)
+
+
 def _terminate(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
@@ -162,14 +197,41 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 def main() -> None:
     """Entry point of `seed` and of `python -m seedcli`."""
     signal.signal(signal.SIGTERM, _terminate)
+    _open_closed_streams()
     try:
-        app(prog_name="seed")
+        try:
+            with stdout_named(sys.stdout):  # help is written by Click, and buffered
+                try:
+                    app(prog_name="seed")
+                finally:
+                    sys.stdout.flush()
+        except SystemExit as end:
+            # Click's answer to a reader that has gone is 1
+            if isinstance(end.__context__, BrokenPipeError):
+                end.code = EXIT_PIPE_CLOSED
+            raise
+        except (OSError, DataError) as error:
+            raise SystemExit(report(error)) from None
     except SystemExit as end:
         if "RANK" not in os.environ:
             raise
         from seedcli.training.ranks import end_rank
 
         end_rank(int(end.code or 0))
+
+
+def _open_closed_streams() -> None:
+    """A shell's `<&-`, `>&-` and `2>&-` leave numbers free, which the next file to be opened would
+    take: what is said would end up in it.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            # for reading only, so that results that nobody gets are an error; stderr may go nowhere
+            os.open(os.devnull, os.O_RDWR if name == "stderr" else os.O_RDONLY)
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 app = build_app()

@@ -8,6 +8,7 @@ import typer
 
 from seedcli.cli.options import ForceOption, OverridesArgument, RecipeArgument
 from seedcli.console import console
+from seedcli.files import publish_text
 
 app = typer.Typer(help="List, show, copy and compare recipes.")
 
@@ -121,7 +122,7 @@ def cp(
         target = target / source.name
     if target.exists() and not force:
         raise UsageError(f"{target} exists", remedy="choose another name, or --force to replace it")
-    target.write_text(copy_text(source, target), encoding="utf-8")
+    publish_text(target, copy_text(source, target))
     console.note(f"copied {source} to {target}")
 
 

@@ -5,7 +5,6 @@ large files by an index of offsets.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seedcli.errors import DataError
+from seedcli.files import published
 
 if TYPE_CHECKING:
     import datasets
@@ -85,8 +85,5 @@ def cached_index(
 
 def save_array(path: Path, array: np.ndarray) -> None:
     """Array -> .npy file that appears whole, whoever else writes it at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with open(partial, "wb") as file:
+    with published(path, rivals=True) as partial, open(partial, "wb") as file:
         np.save(file, array)
-    partial.replace(path)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import os
 import re
 from typing import IO, Any
+
+from seedcli.files import parse_json
 
 _HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 _HALF = re.compile("[\ud800-\udfff]")
@@ -47,11 +48,8 @@ def load_json(text: str | bytes) -> Any:
         ValueError: It is no JSON, or nested too deep to be read.
     """
     text = decode_text(text) if isinstance(text, bytes) else text
-    try:
-        value = json.loads(text)
-        return _mended(value) if _HALF_ESCAPED.search(text) else value
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+    value = parse_json(text)
+    return _mended(value) if _HALF_ESCAPED.search(text) else value
 
 
 def _mended(value: Any) -> Any:

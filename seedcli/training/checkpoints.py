@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seedcli.errors import DataError, UsageError
+from seedcli.files import raise_if_full, size_bytes
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
@@ -56,6 +57,30 @@ def save_checkpoint(
     """
     final = checkpoints / f"step-{step:08d}"
     partial = checkpoints / f"partial-{step:08d}"
+    try:
+        _write_checkpoint(partial, step, accelerator, module, optimizer, position or {})
+    except BaseException as error:
+        written = size_bytes(partial)
+        shutil.rmtree(partial, ignore_errors=True)
+        raise_if_full(error, final, written)
+        raise
+    if accelerator.is_main_process:
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        for old in sorted(checkpoints.glob("step-*"))[:-keep]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+
+
+def _write_checkpoint(
+    partial: Path,
+    step: int,
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    position: dict[str, Any],
+) -> None:
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -69,22 +94,18 @@ def save_checkpoint(
             {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()},
             partial / "state.safetensors",
         )
-        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+        # through a file of ours: torch's own says nothing of a full disk
+        with open(partial / "optimizer.pt", "wb") as file:
+            torch.save(optimizer.state_dict(), file)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (partial / "progress.json").write_text(
-            json.dumps({"step": step, "world": accelerator.num_processes} | (position or {})) + "\n"
+            json.dumps({"step": step, "world": accelerator.num_processes} | position) + "\n"
         )
         for file in partial.rglob("*"):
             if file.is_file():
                 with open(file, "rb") as handle:
                     os.fsync(handle.fileno())
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        for old in sorted(checkpoints.glob("step-*"))[:-keep]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
 
 
 def load_checkpoint(

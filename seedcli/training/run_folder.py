@@ -25,6 +25,7 @@ from pathlib import Path
 
 from seedcli import __version__
 from seedcli.errors import RecipeError
+from seedcli.files import publish_json, publish_text, published, space_named
 from seedcli.recipe.read import dump_resolved, leaves
 from seedcli.recipe.tokenizer import Recipe
 
@@ -54,7 +55,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     resolved = folder / "recipe.resolved.toml"
     changed = _changes(resolved, recipe) if resume and resolved.is_file() else {}
-    resolved.write_text(dump_resolved(recipe, origins=True))
+    publish_text(resolved, dump_resolved(recipe, origins=True))
     facts_file = folder / "run.json"
     starts = json.loads(facts_file.read_text()) if facts_file.is_file() and resume else []
     starts.append(
@@ -70,7 +71,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
             "packages": {name: _version(name) for name in PACKAGES},
         }
     )
-    facts_file.write_text(json.dumps(starts, indent=2) + "\n")
+    publish_json(facts_file, starts)
 
 
 def read_metrics(folder: Path) -> list[dict]:
@@ -86,10 +87,9 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, step: int):
-        path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text().splitlines() if path.is_file() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in kept))
+        publish_text(path, "".join(line + "\n" for line in kept))
         self._path, self._last = path, step
         self._sums: dict[str, float] = {}
 
@@ -114,7 +114,7 @@ class MetricsLog:
             name: float(f"{value:.6g}") if isinstance(value, float) else value
             for name, value in line.items()
         }
-        with open(self._path, "a") as file:
+        with space_named(self._path), open(self._path, "a") as file:
             file.write(json.dumps(rounded) + "\n")
 
 
@@ -142,7 +142,8 @@ def plot_metrics(folder: Path) -> Path | None:
         axes.set_title(name, fontsize=10)
         axes.grid(alpha=0.3)
     path = folder / "losses.png"
-    figure.savefig(path, dpi=90)
+    with published(path) as partial:
+        figure.savefig(partial, dpi=90, format="png")
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from typer.testing import CliRunner
 
 from seedcli import __version__, errors
 from seedcli.cli.main import COMMANDS, app, as_command
+
+ROOT = Path(__file__).resolve().parents[2]
 
 APP_WITH = """
 import sys, time
@@ -156,3 +160,58 @@ def test_package_runs_as_a_module() -> None:
         [sys.executable, "-m", "seedcli", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"seed {__version__}\n"
+
+
+def shell(line: str, folder: Path) -> subprocess.CompletedProcess:
+    """A line of bash in a folder, with `$seed` for the command."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**os.environ, "seed": f"{sys.executable} -m seedcli", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("$seed --help | true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("$seed recipes ls | true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("$seed --help > /dev/full", 3, "stdout cannot be written: No space left on device"),
+        ("$seed recipes ls > /dev/full", 3, "stdout cannot be written: No space left on device"),
+        ("$seed recipes ls >&-", 3, "stdout cannot be written"),
+        ("$seed recipes show nope 2>&-", 2, ""),
+        ("$seed recipes show nope 2>/dev/full", 2, ""),
+        ("$seed detokenize -o a.png <&-", 2, "stdin holds no codes"),
+        ("mkdir gone && cd gone && rmdir ../gone && $seed recipes show a", 2, "no recipe"),
+    ],
+)
+def test_streams_that_are_full_or_closed(line: str, code: int, said: str, tmp_path: Path) -> None:
+    done = shell(line, tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    assert list(tmp_path.iterdir()) == []  # the number of a closed stream went to no file
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        ImportError("libtorch.so: failed to map segment from shared object"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OSError(errno.EMFILE, "Too many open files", "a.tar"),
+        OSError(errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    result = invoke(fail)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: ") and "bug" not in result.stderr

@@ -23,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from seedcli.errors import DataError
+from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
 
 if TYPE_CHECKING:
@@ -369,14 +370,10 @@ def save_image(
         options["pnginfo"] = PngInfo()
         for key, value in text.items():
             options["pnginfo"].add_text(key, value)
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
+        with published(path) as partial, open(partial, "wb") as file:
             image.save(file, format=image_format, **options)
-        os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise DataError(
             f"{path}: cannot be written ({error})", remedy="Choose another file with -o."
         ) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import Literal
 
 from seedcli.data.images.endings import TAR_ENDINGS
 from seedcli.data.text_files import printable
+from seedcli.files import json_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,8 @@ class Item:
 
     def to_line(self) -> str:
         """The item as a line of JSON that can be written, whatever the file is called."""
-        values = {
-            name: value for name in Item.__slots__ if (value := getattr(self, name)) is not None
-        }
-        line = json.dumps(values, ensure_ascii=False)
-        return line if printable(line) == line else json.dumps(values)
+        named = ((name, getattr(self, name)) for name in Item.__slots__)
+        return json_text({name: value for name, value in named if value is not None})
 
 
 @dataclass(frozen=True, slots=True)

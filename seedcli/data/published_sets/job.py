@@ -27,10 +27,11 @@ from seedcli.data.images.inputs import Item
 from seedcli.data.published_sets.formats import SetFormat
 from seedcli.data.published_sets.picture_finder import Frames, Named, PictureFinder
 from seedcli.data.published_sets.records import Cell, Found, read_records, stem_of
-from seedcli.data.tokens.job import PlannedShard, TokenJob, sync_and_rename, write_lines
+from seedcli.data.tokens.job import PlannedShard, TokenJob, write_job, write_lines
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.shards import TokenRow, read_rows, write_shard
 from seedcli.errors import DataError
+from seedcli.files import json_text, published
 
 
 class DocumentListing:
@@ -98,11 +99,7 @@ class DocumentListing:
         return self._layout.read(found.record)
 
     def _content(self, sample: Sample) -> dict[str, Any]:
-        meta = (
-            {"meta": json.dumps(sample.meta, ensure_ascii=False, default=str)}
-            if sample.meta
-            else {}
-        )
+        meta = {"meta": json_text(sample.meta, default=str)} if sample.meta else {}
         try:
             if self._layout.content == "segments":
                 content: list[Any] = self._segments(sample.segments)
@@ -168,11 +165,12 @@ def freeze_documents(
         DataError: There are no documents, not one of their pictures is found, or not one of
             them has codes in `codes`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "documents.jsonl.partial"
     shards: list[PlannedShard] = []
     start, count, digest = 0, 0, hashlib.sha256()
-    with open(partial, "w", encoding="utf-8") as file:
+    with (
+        published(folder / "documents.jsonl") as partial,
+        open(partial, "w", encoding="utf-8") as file,
+    ):
 
         def close() -> None:
             nonlocal start, count, digest
@@ -182,15 +180,14 @@ def freeze_documents(
                 start, count, digest = file.tell(), 0, hashlib.sha256()
 
         for line in lines:
-            text = json.dumps(line, ensure_ascii=False)
+            text = json_text(line)
             file.write(text + "\n")
             digest.update(text.encode())
             count += 1
             if count == shard_size:
                 close()
         close()
-    check_listing(listing, num_documents=len(shards))
-    sync_and_rename(partial, folder / "documents.jsonl")
+        check_listing(listing, num_documents=len(shards))
     pictures = {item.key: item for item in listing.pictures.values()}
     total = len(pictures)
     if codes is not None:
@@ -207,13 +204,7 @@ def freeze_documents(
         "to_tokenize": len(pictures),
         "fingerprints": sorted(listing.fingerprints),
     }
-    text = json.dumps(
-        {"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]},
-        ensure_ascii=False,
-        indent=1,
-    )
-    write_lines(folder / "manifest.json", [text])
-    return TokenJob(folder, settings, shards)
+    return write_job(folder, settings, shards)
 
 
 def check_listing(listing: DocumentListing, *, num_documents: int) -> None:

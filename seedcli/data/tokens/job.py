@@ -24,13 +24,15 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from seedcli.data.images.inputs import as_failed, count_items, read_items
 from seedcli.data.images.items import Columns, Container, Item
-from seedcli.data.tokens.shards import TokenRow, sync_and_rename
+from seedcli.data.tokens.shards import TokenRow
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
+from seedcli.files import json_text, parse_json, publish_json, published
+from seedcli.journal import Journal
 
 _END = "end"
 
@@ -160,7 +162,7 @@ class TokenJob:
             for index, one in failed
         ]
         if lines:
-            write_lines(path, (json.dumps(line, ensure_ascii=False) for line in lines))
+            write_lines(path, map(json_text, lines))
         else:
             path.unlink(missing_ok=True)
 
@@ -183,9 +185,7 @@ class TokenJob:
         with open(self.folder / "errors.lock", "w") as lock:
             fcntl.lockf(lock, fcntl.LOCK_EX)
             gathered = self.folder / "errors.jsonl"
-            number = write_lines(
-                gathered, (json.dumps(error, ensure_ascii=False) for error in self.errors())
-            )
+            number = write_lines(gathered, map(json_text, self.errors()))
             if number:
                 os.replace(gathered, path)
             else:
@@ -196,13 +196,11 @@ class TokenJob:
 
 def write_lines(path: Path, lines: Iterable[str]) -> int:
     """Lines -> a text file that appears whole or not at all; returns their number."""
-    partial = path.with_name(path.name + ".partial")
     number = 0
-    with open(partial, "w", encoding="utf-8") as file:
+    with published(path) as partial, open(partial, "w", encoding="utf-8") as file:
         for line in lines:
             file.write(line + "\n")
             number += 1
-    sync_and_rename(partial, path)
     return number
 
 
@@ -227,21 +225,24 @@ def freeze_job(
     Raises:
         DataError: The inputs hold no image.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "items.jsonl.partial"
     columns = Columns(settings.get("image_column"), settings.get("text_column"))
-    with open(partial, "w", encoding="utf-8") as listing:
+    with (
+        published(folder / "items.jsonl") as partial,
+        open(partial, "w", encoding="utf-8") as listing,
+    ):
         shards = list(_plan(entries, columns, listing, shard_size, limit))
-    if not shards:
-        raise DataError("the inputs hold no image", remedy="Check the paths.")
-    sync_and_rename(partial, folder / "items.jsonl")
+        if not shards:
+            raise DataError("the inputs hold no image", remedy="Check the paths.")
     shards = _with_unique_names(shards)
-    text = json.dumps(
+    return write_job(folder, settings, shards)
+
+
+def write_job(folder: Path, settings: dict[str, Any], shards: list[PlannedShard]) -> TokenJob:
+    """Settings and plan -> the manifest, which says that the listing is complete."""
+    publish_json(
+        folder / "manifest.json",
         {"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]},
-        ensure_ascii=False,
-        indent=1,
     )
-    write_lines(folder / "manifest.json", [text])
     return TokenJob(folder, settings, shards)
 
 
@@ -334,7 +335,7 @@ def open_job(folder: Path) -> TokenJob | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
         return TokenJob(
             folder, values["settings"], [PlannedShard(**shard) for shard in values["shards"]]
         )
@@ -349,45 +350,24 @@ def remove_job(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Journal:
-    """What is computed of one shard, a line of JSON for each micro-batch, held under a
-    lock while it is open.
-    """
+class ShardJournal(Journal):
+    """What is computed of one shard, a line for each micro-batch."""
 
     def __init__(self, path: Path):
-        self.path = path
+        super().__init__(path)
         self.num_batches = 0
         self.ended = False
         self.num_done = self.num_failed = 0
-        self._file = open(path, "ab+")  # noqa: SIM115 - closed by `close`
 
     @classmethod
-    def claim(cls, path: Path) -> Journal | None:
-        """Opens a journal and locks it; None while another process holds it. A
-        torn last line is cut off.
+    def claim(cls, path: Path) -> ShardJournal | None:
+        """Opens and locks a journal, None while another process holds it; a torn
+        last line is cut off.
         """
-        journal = cls(path)
-        try:
-            fcntl.lockf(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            journal.close()
-            return None
-        journal._recover()
+        journal = super().claim(path)
+        if journal is not None:
+            journal.recover(journal._count, ordered=True)
         return journal
-
-    def _recover(self) -> None:
-        self._file.seek(0)
-        good = 0
-        for line in self._file:
-            try:
-                batch = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                batch = None
-            if batch is None:
-                break
-            good += len(line)
-            self._count(batch)
-        self._file.truncate(good)
 
     def _count(self, batch: Any) -> None:
         if batch == _END:
@@ -398,43 +378,28 @@ class Journal:
             self.num_failed += failed
             self.num_done += len(batch) - failed
 
-    def append(self, outcomes: list[Outcome]) -> None:
-        """Adds one micro-batch in one write."""
-        self._write(outcomes)
+    def add(self, outcomes: list[Outcome]) -> None:
+        """Adds one micro-batch."""
+        self.append(outcomes)
+        self._count(outcomes)
 
     def end(self) -> None:
         """Marks the shard as computed."""
-        self._write(_END)
-
-    def _write(self, batch: Any) -> None:
-        self._file.write(json.dumps(batch, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        self._count(batch)
+        self.append(_END)
+        self.ended = True
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Everything that was computed, in order, streamed. (Through this handle: closing another
-        one would drop the lock.)
-        """
-        self._file.seek(0)
-        return _outcomes(self._file)
-
-    def remove(self) -> None:
-        """Deletes the file; the lock is held until `close`."""
-        self.path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Gives the lock up."""
-        self._file.close()
+        """Everything that was computed, in order, streamed."""
+        return _outcomes(self.values())
 
 
 def read_journal(path: Path) -> Iterator[Outcome]:
     """Outcomes of a journal that nobody holds."""
     with open(path, "rb") as file:
-        yield from _outcomes(file)
+        yield from _outcomes(map(json.loads, file))
 
 
-def _outcomes(file: BinaryIO) -> Iterator[Outcome]:
-    for line in file:
-        batch = json.loads(line)
+def _outcomes(batches: Iterable[Any]) -> Iterator[Outcome]:
+    for batch in batches:
         if batch != _END:
             yield from (Outcome(*outcome) for outcome in batch)

@@ -9,7 +9,6 @@ tokenised to shards (`seed tokens build`, `seed tokenize`).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from seedcli.data.documents.documents import Codes, Message, Sample
 from seedcli.data.images.images import ImageError
 from seedcli.errors import DataError
+from seedcli.files import published
 
 Picture = Path | bytes
 EncodePictures = Callable[[Sequence[str | bytes]], Sequence[Codes]]
@@ -89,13 +89,10 @@ class PictureStore:
         return failed
 
     def _save(self, encoded: dict[bytes, np.ndarray]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         digests = np.frombuffer(b"".join(encoded), dtype=np.uint8).reshape(len(encoded), -1)
         path = self._folder / f"{hashlib.sha256(digests.tobytes()).hexdigest()[:24]}.npz"
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        with open(partial, "wb") as file:
+        with published(path, rivals=True) as partial, open(partial, "wb") as file:
             np.savez(file, digests=digests, codes=np.stack(list(encoded.values())))
-        partial.replace(path)
         self._codes.update(encoded)
 
     def codes(self, picture: Picture) -> Codes:

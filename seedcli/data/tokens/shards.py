@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from seedcli.data.documents.columns import (
     unpack_segments,
 )
 from seedcli.errors import DataError
+from seedcli.files import json_text, published
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,7 +88,7 @@ class ShardHeader:
 
     def to_json(self) -> str:
         """The text stored in the file metadata; the same header gives the same text."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
+        return json_text(dataclasses.asdict(self), sort_keys=True)
 
 
 def shard_schema(header: ShardHeader) -> pa.Schema:
@@ -138,18 +138,16 @@ def write_shard(
             f"{path}: exists already, and finished shards are never rewritten",
             remedy="Choose another place with -o.",
         )
-    partial = path.with_name(path.name + ".partial")
-    writer = pq.ParquetWriter(partial, shard_schema(header), compression="zstd")
     count = 0
-    try:
+    with (
+        published(path) as partial,
+        pq.ParquetWriter(partial, shard_schema(header), compression="zstd") as writer,
+    ):
         for group in _in_groups(rows, ROWS_PER_GROUP):
             writer.write_table(_as_table(group, header))
             count += len(group)
         written = dataclasses.replace(header, count=count)
         writer.add_key_value_metadata({_METADATA_KEY.decode(): written.to_json()})
-    finally:
-        writer.close()
-    sync_and_rename(partial, path)
     return written
 
 
@@ -204,18 +202,6 @@ def _codes_column(
     return pa.FixedSizeListArray.from_arrays(
         pa.array(codes.reshape(-1).astype(np.uint16)), type=kind
     )
-
-
-def sync_and_rename(partial: Path, path: Path) -> None:
-    """Makes a written file durable, then visible under its name."""
-    for target, flags in ((partial, os.O_RDWR), (path.parent, os.O_RDONLY)):
-        descriptor = os.open(target, flags)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if target == partial:
-            os.replace(partial, path)
 
 
 def find_shards(path: str | Path) -> list[Path]:

@@ -7,7 +7,6 @@ can be repeated without this package.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from seedcli.errors import DataError
+from seedcli.files import publish_json, published
 from seedcli.models.visual.config import CLIP_MEAN, CLIP_STD
 
 
@@ -67,17 +67,17 @@ def build_judge(config: dict[str, Any]) -> CLIP:
 
 def save_judge(judge: CLIP, config: dict[str, Any], tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Writes a folder that open_clip reads as `local-dir:FOLDER`; weights in fp16."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().clone()
         for name, tensor in judge.state_dict().items()
     }
-    save_file(tensors, folder / "open_clip_model.safetensors")
+    with published(folder / "open_clip_model.safetensors") as partial:
+        save_file(tensors, partial)
     description = {
         "model_cfg": config,
         "preprocess_cfg": {"mean": list(CLIP_MEAN), "std": list(CLIP_STD), "resize_mode": "squash"},
     }
-    (folder / "open_clip_config.json").write_text(json.dumps(description, indent=2) + "\n")
+    publish_json(folder / "open_clip_config.json", description)
     tokenizer.save_pretrained(folder)
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -36,6 +34,7 @@ from transformers.utils.logging import (
 )
 
 from seedcli.errors import DataError
+from seedcli.files import published
 from seedcli.models.language.lora import untie_embeddings
 from seedcli.models.weights.llm_description import LlmFacts, write_llm_facts
 
@@ -192,9 +191,19 @@ def save_language_model(
     Args:
         facts: None for a model without codes.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with published(folder) as partial:
+        partial.mkdir()
+        _write_folder(model, text_tokenizer, partial, facts=facts, shard_size=shard_size)
+
+
+def _write_folder(
+    model: PreTrainedModel,
+    text_tokenizer: PreTrainedTokenizerBase,
+    partial: Path,
+    *,
+    facts: LlmFacts | None,
+    shard_size: str,
+) -> None:
     shards = list(_shards(model, _bytes(shard_size)))
     index: dict[str, str] = {}
     total = 0
@@ -225,11 +234,6 @@ def save_language_model(
     text_tokenizer.save_pretrained(partial)
     if facts is not None:
         write_llm_facts(partial, facts)
-    for file in partial.iterdir():
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
 
 def _shards(model: nn.Module, limit: int) -> Iterator[list[str]]:

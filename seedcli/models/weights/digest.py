@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from seedcli.errors import NoSpaceError
+from seedcli.files import publish_json
 from seedcli.models.weights.cache import cache_folder
 from seedcli.models.weights.description import read_model_facts
 from seedcli.models.weights.locate import ModelFiles
@@ -38,16 +40,11 @@ def store_digest(files: ModelFiles, digest: str, fingerprint: str) -> None:
     stamp = _stamp(files)
     for path in _digest_files(files, stamp):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(
-                json.dumps(
-                    {"files": stamp, "weights_digest": digest, "fingerprint": fingerprint}, indent=2
-                )
-                + "\n",
-                encoding="utf-8",
+            publish_json(
+                path, {"files": stamp, "weights_digest": digest, "fingerprint": fingerprint}
             )
             return
-        except OSError:
+        except (OSError, NoSpaceError):
             continue
 
 

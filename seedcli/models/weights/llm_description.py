@@ -8,12 +8,12 @@ model and never see it.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seedcli.errors import DataError
+from seedcli.files import publish_json
 
 FACTS_FILE = "seed.json"
 FORMAT_VERSION = 1
@@ -103,9 +103,4 @@ def read_llm_facts(folder: Path) -> LlmFacts:
 
 def write_llm_facts(folder: Path, facts: LlmFacts) -> None:
     """Facts -> `seed.json` in a folder; the file appears whole or not at all."""
-    partial = folder / f"{FACTS_FILE}.partial"
-    partial.write_text(
-        json.dumps({"format_version": FORMAT_VERSION, **asdict(facts)}, indent=2) + "\n",
-        encoding="utf-8",
-    )
-    os.replace(partial, folder / FACTS_FILE)
+    publish_json(folder / FACTS_FILE, {"format_version": FORMAT_VERSION, **asdict(facts)})

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seedcli.errors import DataError
+from seedcli.files import publish_json, published
 from seedcli.models.visual.config import SeedModelConfig, config_to_dict
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.convert import build_hollow
@@ -202,10 +203,9 @@ def save_tokenizer_folder(
         "config": config_to_dict(config),
         "trained": dict(trained),
     }
-    partial = folder / f"{WEIGHTS_FILE}.partial"
-    save_file(tensors, partial, metadata={"format": "pt"})
-    partial.replace(folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    with published(folder / WEIGHTS_FILE) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
+    publish_json(folder / CONFIG_FILE, facts)
     if vocab is not None and vocab.resolve() != (folder / VOCAB_FILE).resolve():
         shutil.copyfile(vocab, folder / VOCAB_FILE)
     if decoder is not None and decoder.resolve() != (folder / DECODER_FOLDER).resolve():

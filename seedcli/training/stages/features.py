@@ -20,6 +20,7 @@ from torch import Tensor
 from seedcli.console import Reporter
 from seedcli.data.mixtures.pairs import Mixture
 from seedcli.data.sample_order import shuffled_index
+from seedcli.files import publish_json
 
 # pixels [B,3,S,S] -> causal embeddings [B,Q,D] and target embeddings [B,G], both frozen
 FrozenHalf = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -129,9 +130,7 @@ class CachedFeatures:
     def _mark(self, arrays: list[np.memmap], done: int) -> None:
         for array in arrays:
             array.flush()
-        partial = self._folder / "progress.json.partial"
-        partial.write_text(json.dumps({"done": min(done, self._count)}))
-        partial.replace(self._folder / "progress.json")
+        publish_json(self._folder / "progress.json", {"done": min(done, self._count)})
 
     def _paths(self) -> tuple[Path, Path]:
         return self._folder / "causal_embeddings.npy", self._folder / "target_embeddings.npy"

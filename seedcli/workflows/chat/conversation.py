@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from seedcli.data.documents.documents import Codes, Message, Segment
 from seedcli.data.documents.sequences import MarkerInTextError, encode_prompt
 from seedcli.data.tokens.code_lines import read_code_file
 from seedcli.errors import DataError, UsageError
+from seedcli.files import json_text, publish_text
 from seedcli.models.language.answer import Part
 from seedcli.models.language.generate import (
     SamplingSettings,
@@ -327,11 +327,7 @@ class Conversation:
             for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
                 if json.loads(line).get("key") != self._key:
                     kept.append(line)
-            partial = path.with_name(f"{path.name}.partial")
-            partial.write_text(
-                "\n".join([*kept, json.dumps(row, ensure_ascii=False)]) + "\n", encoding="utf-8"
-            )
-            os.replace(partial, path)
+            publish_text(path, "\n".join([*kept, json_text(row)]) + "\n")
         except (ValueError, AttributeError) as error:
             raise DataError(
                 f"{path} exists and is no file of JSON lines ({error})", remedy="/save another file"

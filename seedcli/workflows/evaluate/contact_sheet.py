@@ -4,12 +4,13 @@ Static HTML, no script, works offline.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
+
+from seedcli.files import publish_text
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #888; }
@@ -61,9 +62,7 @@ def write_contact_sheet(
         *(_sample(sample, path.parent) for sample in samples),
         "</div></body></html>\n",
     ]
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text("\n".join(page), encoding="utf-8")
-    os.replace(partial, path)
+    publish_text(path, "\n".join(page))
 
 
 def _sample(sample: SheetSample, folder: Path) -> str:

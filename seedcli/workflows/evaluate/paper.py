@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import difflib
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -36,6 +35,7 @@ from seedcli.benchmarks.scorecard import (
 )
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, SeedError, UsageError
+from seedcli.files import publish_json
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.download import find_local
@@ -389,9 +389,5 @@ def _write(card: dict[str, Any], rows: Sequence[ScoreRow], output: Path) -> list
     files = [
         str(path) for path in (output / CARD_FILE, output / PAGE_FILE, plot) if path is not None
     ]
-    partial = output / f"{CARD_FILE}.partial"
-    partial.write_text(
-        json.dumps({**card, "files": files}, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-    )
-    os.replace(partial, output / CARD_FILE)
+    publish_json(output / CARD_FILE, {**card, "files": files})
     return files

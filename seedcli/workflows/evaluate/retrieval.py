@@ -4,9 +4,9 @@ that a second figure costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,7 +35,8 @@ from seedcli.benchmarks.retrieval_sets import (
 )
 from seedcli.console import Reporter
 from seedcli.data.images.images import ImageError, build_preprocess, open_image
-from seedcli.errors import DataError, UsageError
+from seedcli.data.tables import save_array
+from seedcli.errors import DataError, NoSpaceError, UsageError
 from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.cache import cache_folder
@@ -417,12 +418,6 @@ def _cached(
         return torch.from_numpy(np.load(path)), True
     except (OSError, ValueError, EOFError):
         value = compute()
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            np.save(file, value.numpy())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
+    with contextlib.suppress(OSError, NoSpaceError):
+        save_array(path, value.numpy())
     return value, False

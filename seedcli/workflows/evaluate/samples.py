@@ -36,23 +36,23 @@ A benchmark is four steps, of which only the second needs a model:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import itertools
 import json
-import os
 import platform
 import re
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import seedcli
 from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, NumericalError
+from seedcli.files import parse_json, publish_json
+from seedcli.journal import Journal
 
 EVAL_RUNS = Path("runs") / "eval"
 SETTINGS_FILE, SAMPLES_FILE, RESULT_FILE = "settings.json", "samples.jsonl", "result.json"
@@ -145,18 +145,16 @@ def open_samples(
     reporter = reporter or Reporter()
     try:
         _claim_folder(folder, settings, reporter)
-        file = open(folder / SAMPLES_FILE, "ab+")  # noqa: SIM115 - closed below
+        journal = Journal.claim(folder / SAMPLES_FILE)
     except (FileExistsError, NotADirectoryError):
         raise DataError(f"{folder} is no folder", remedy="choose another folder with -o") from None
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise DataError(
-                f"another process is at {folder}",
-                remedy="wait for it, or choose another folder with -o",
-            ) from None
-        yield SampleRun(folder, settings, file, reporter)
+    if journal is None:
+        raise DataError(
+            f"another process is at {folder}",
+            remedy="wait for it, or choose another folder with -o",
+        )
+    with contextlib.closing(journal):
+        yield SampleRun(folder, settings, journal, reporter)
 
 
 class SampleRun:
@@ -168,10 +166,13 @@ class SampleRun:
         num_reused: Samples that an earlier run had answered.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], file: BinaryIO, reporter: Reporter):
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], journal: Journal, reporter: Reporter
+    ):
         self.folder, self.settings, self.num_reused = folder, settings, 0
-        self._file, self._reporter, self._started = file, reporter, time.monotonic()
-        self._lines = _recover(folder / SAMPLES_FILE, file)
+        self._journal, self._reporter, self._started = journal, reporter, time.monotonic()
+        self._lines: dict[str, dict[str, Any]] = {}
+        journal.recover(lambda line: self._lines.update({line["key"]: line}), ordered=False)
 
     @property
     def digest(self) -> str:
@@ -224,17 +225,15 @@ class SampleRun:
         lines = []
         for key, answer in zip(keys, answers, strict=True):
             try:
-                lines.append(
-                    json.dumps({"key": key, **answer}, ensure_ascii=False, allow_nan=False)
-                )
+                # as JSON has it: a resumed run reads the same
+                lines.append(json.loads(json.dumps({"key": key, **answer}, allow_nan=False)))
             except ValueError:
                 raise NumericalError(
                     f"the answer to sample {key} holds NaN or infinity: {dict(answer)}",
                     remedy="--dtype float32; some weights overflow",
                 ) from None
-        self._file.write("".join(f"{line}\n" for line in lines).encode())
-        self._file.flush()
-        self._lines |= {line["key"]: line for line in map(json.loads, lines)}
+        self._journal.append(*lines)
+        self._lines |= {line["key"]: line for line in lines}
 
     def finish(
         self,
@@ -278,7 +277,7 @@ class SampleRun:
             "num_reused": self.num_reused,
             "elapsed_s": round(time.monotonic() - self._started, 2),
         }
-        _write_json(self.folder / RESULT_FILE, result)
+        publish_json(self.folder / RESULT_FILE, result)
         return result
 
 
@@ -297,10 +296,10 @@ def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) ->
                 f"{folder} holds other things: {', '.join(others[:5])}",
                 remedy="choose an empty or new folder with -o",
             )
-        _write_json(path, {"settings": settings, "versions": _versions()})
+        publish_json(path, {"settings": settings, "versions": _versions()})
         return
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parse_json(path.read_bytes())
         before, versions = _leaves(held["settings"]), held["versions"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
@@ -328,30 +327,6 @@ def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) ->
         reporter.warn(f"{folder} was begun with other versions: {', '.join(newer)}")
 
 
-def _recover(path: Path, file: BinaryIO) -> dict[str, dict[str, Any]]:
-    """Lines by key; what a kill left of a last line is cut off.
-
-    Raises:
-        DataError: An earlier line is damaged, which no kill does.
-    """
-    file.seek(0)
-    lines, good, damaged = {}, 0, None
-    for number, raw in enumerate(file, 1):
-        if damaged is not None:
-            raise DataError(
-                f"{path}: line {damaged} is no answer",
-                remedy="remove the line; its sample is computed anew",
-            )
-        try:
-            line = json.loads(raw) if raw.endswith(b"\n") else None
-            lines[line["key"]] = line
-            good += len(raw)
-        except (ValueError, TypeError, KeyError):
-            damaged = number
-    file.truncate(good)
-    return lines
-
-
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings -> values by dotted name."""
     found: dict[str, Any] = {}
@@ -376,11 +351,3 @@ def _versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         **{name: of(name) for name in VERSIONS_OF},
     }
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(
-        json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    os.replace(partial, path)

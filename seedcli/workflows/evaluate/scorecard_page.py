@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seedcli.benchmarks.paper_numbers import MARKS
 from seedcli.benchmarks.scorecard import VERDICTS, ScoreRow, by_table
+from seedcli.files import publish_text, published
 
 HEAD = ("metric", "set", "model", "published", "ours", "95 % interval", "verdict")
 _ROW_INCHES = 0.28
@@ -67,9 +68,7 @@ def write_markdown(rows: Sequence[ScoreRow], path: Path, *, plot: Path | None = 
                 )
             )
         lines.append("")
-    path.write_text(
-        "\n".join([*lines, *(f"* {text}" for text in legend(rows))]) + "\n", encoding="utf-8"
-    )
+    publish_text(path, "\n".join([*lines, *(f"* {text}" for text in legend(rows))]) + "\n")
 
 
 def markdown_row(cells: Sequence[str]) -> str:
@@ -128,7 +127,8 @@ def plot_scorecard(rows: Sequence[ScoreRow], path: Path) -> Path | None:
         "comparable; chance: grey line",
         fontsize=7,
     )
-    figure.savefig(path, dpi=110)
+    with published(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")
     return path
 
 

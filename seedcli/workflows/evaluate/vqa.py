@@ -4,8 +4,6 @@ choosing the likeliest of given answers.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +15,7 @@ from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_questi
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
 from seedcli.errors import UsageError
+from seedcli.files import json_text, publish_text
 from seedcli.models.language.likelihood import choice_log_likelihoods
 from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, AskSettings
 from seedcli.workflows.evaluate.samples import mean_metrics, open_samples
@@ -201,9 +200,7 @@ def _write_submission(
             else {"question_id": int(row.key) if row.key.isdigit() else row.key}
         )
         content.append(of | {"answer": cut_answer(line["answer"], cut)})
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    publish_text(path, json_text(content) + "\n")
 
 
 class _Answerer:

@@ -14,9 +14,9 @@ from typing import Any
 
 from seedcli.data.images.inputs import Item
 from seedcli.data.tokens.job import (
-    Journal,
     Outcome,
     PlannedShard,
+    ShardJournal,
     TokenJob,
     read_journal,
     write_lines,
@@ -83,8 +83,8 @@ def fill_shards(
 
 
 @contextlib.contextmanager
-def _claimed(job: TokenJob, shard: PlannedShard) -> Iterator[Journal | None]:
-    journal = Journal.claim(job.journal_path(shard))
+def _claimed(job: TokenJob, shard: PlannedShard) -> Iterator[ShardJournal | None]:
+    journal = ShardJournal.claim(job.journal_path(shard))
     try:
         yield journal
     finally:
@@ -93,7 +93,7 @@ def _claimed(job: TokenJob, shard: PlannedShard) -> Iterator[Journal | None]:
 
 
 def compute(
-    job: TokenJob, shard: PlannedShard, journal: Journal, encoder: Encoder, count: Count
+    job: TokenJob, shard: PlannedShard, journal: ShardJournal, encoder: Encoder, count: Count
 ) -> None:
     """Continues a shard's journal to its end."""
     if journal.ended:
@@ -101,13 +101,13 @@ def compute(
     for outcomes in encoder.encode(
         job.items(shard, skip=journal.num_batches * encoder.micro_batch)
     ):
-        journal.append(outcomes)
+        journal.add(outcomes)
         count(outcomes)
     journal.end()
 
 
 def _finish_shard(
-    job: TokenJob, shard: PlannedShard, journal: Journal, path: Path, header: ShardHeader
+    job: TokenJob, shard: PlannedShard, journal: ShardJournal, path: Path, header: ShardHeader
 ) -> None:
     """Journal -> errors and shard, in this order: where a shard is, its errors are."""
     job.write_errors(

@@ -32,6 +32,7 @@ from seedcli.data.images.inputs import (
 from seedcli.data.tokens.job import Outcome, TokenJob, freeze_job, open_job, remove_job
 from seedcli.data.tokens.shards import read_header
 from seedcli.errors import DataError
+from seedcli.files import json_text
 from seedcli.models.language.vocab import format_span
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.outputs import TokenizeSummary, fill_file, fill_shards, retry_failed
@@ -214,9 +215,7 @@ def _run(
             def as_line(outcome: Outcome) -> str:
                 if request.output_format == "tokens":
                     return format_span(outcome.codes)
-                return json.dumps(
-                    as_record(outcome, tokenizer.name, tokenizer.fingerprint), ensure_ascii=False
-                )
+                return json_text(as_record(outcome, tokenizer.name, tokenizer.fingerprint))
 
             images, _ = fill_file(
                 job, request.output, encoder, header, count, progress.advance, as_line

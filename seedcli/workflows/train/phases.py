@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.errors import UsageError
+from seedcli.files import publish_json
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.recipe.language import (
     DocumentDataSection,
@@ -297,7 +298,7 @@ class PhasedRun:
             model, difference = merge_lora(model, probe)
             facts["largest_logit_difference_of_merge"] = difference
         self.done[name] = facts
-        (self.folder / name / SUMMARY_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+        publish_json(self.folder / name / SUMMARY_FILE, facts)
         save_language_model(
             model,
             text_tokenizer,

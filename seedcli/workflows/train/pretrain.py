@@ -4,11 +4,11 @@ but the input embedding.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
+from seedcli.files import published
 from seedcli.recipe.language import PretrainRecipe
 from seedcli.workflows.train.phases import (
     PhasedRun,
@@ -162,10 +162,8 @@ def _text_vocabulary(work: PhasedRun, documents: Any, size: int) -> PreTrainedTo
 
     folder = work.folder / "text" / "vocabulary"
     if work.ranks.rank == 0 and not folder.is_dir():
-        partial = folder.with_name("vocabulary.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        train_text_tokenizer(documents.texts(), size).save_pretrained(partial)
-        partial.rename(folder)
+        with published(folder) as partial:
+            train_text_tokenizer(documents.texts(), size).save_pretrained(partial)
     work.wait_for(folder)
     return load_text_tokenizer(folder)
 

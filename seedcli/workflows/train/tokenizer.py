@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.errors import RecipeError
+from seedcli.files import publish_text
 from seedcli.models.visual.config import PreprocessConfig
 from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe, PairDataSection, Recipe
 
@@ -199,8 +200,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
         tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
 
     def save(tokenizer: SeedModel, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "vocab.txt").write_text("\n".join(captions.pieces) + "\n", encoding="utf-8")
+        publish_text(folder / "vocab.txt", "\n".join(captions.pieces) + "\n")
         trained = {
             "stage": recipe.stage,
             "recipe": recipe.name,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seedcli.data.images.inputs import Container, Item
-from seedcli.data.tokens.job import Journal, Outcome, freeze_job, open_job
+from seedcli.data.tokens.job import Outcome, ShardJournal, freeze_job, open_job
 from seedcli.errors import DataError
 
 
@@ -91,13 +91,13 @@ def test_no_manifest_before_the_listing_is_complete(tmp_path):
     [b"", b'[["k9", "s9", [1', b'[["k9", "s9", [1, 2], null, null, null]]', b"\x00\x00\n[]\n"],
 )
 def test_a_torn_journal_keeps_its_whole_lines(tmp_path, torn):
-    journal = Journal.claim(tmp_path / "j")
-    journal.append(outcomes(4))
-    journal.append(outcomes(3, failed=(1,)))
+    journal = ShardJournal.claim(tmp_path / "j")
+    journal.add(outcomes(4))
+    journal.add(outcomes(3, failed=(1,)))
     journal.close()
     whole = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(whole + torn)
-    journal = Journal.claim(tmp_path / "j")
+    journal = ShardJournal.claim(tmp_path / "j")
     assert (journal.num_batches, journal.num_done, journal.num_failed, journal.ended) == (
         2,
         6,
@@ -105,17 +105,17 @@ def test_a_torn_journal_keeps_its_whole_lines(tmp_path, torn):
         False,
     )
     assert (tmp_path / "j").read_bytes() == whole
-    journal.append(outcomes(1))
+    journal.add(outcomes(1))
     journal.end()
     assert list(journal.outcomes()) == [*outcomes(4), *outcomes(3, failed=(1,)), *outcomes(1)]
     journal.close()
-    journal = Journal.claim(tmp_path / "j")
+    journal = ShardJournal.claim(tmp_path / "j")
     assert journal.ended
     journal.close()
 
 
 def _hold(path: str, held) -> None:
-    journal = Journal.claim(Path(path))
+    journal = ShardJournal.claim(Path(path))
     held.set()
     signal.pause()
     journal.close()
@@ -127,10 +127,10 @@ def test_a_lock_excludes_others_and_ends_with_a_killed_process(tmp_path):
     process = context.Process(target=_hold, args=(str(tmp_path / "j"), held))
     process.start()
     assert held.wait(60)
-    assert Journal.claim(tmp_path / "j") is None
+    assert ShardJournal.claim(tmp_path / "j") is None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    journal = Journal.claim(tmp_path / "j")
+    journal = ShardJournal.claim(tmp_path / "j")
     assert journal is not None
     journal.close()
 

@@ -140,7 +140,7 @@ def test_damage_that_no_kill_does_is_named(tmp_path):
     path = tmp_path / "run" / "samples.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:4], b"edited by hand\n", *lines[4:]]))
-    with pytest.raises(DataError, match="line 5 is no answer"), opened(tmp_path / "run"):
+    with pytest.raises(DataError, match="line 5 is damaged"), opened(tmp_path / "run"):
         pass
     assert len(path.read_bytes().splitlines()) == 11
 

@@ -1,0 +1,101 @@
+"""A file of JSON lines that outlives a kill: what long work has done, one line at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from seedcli.errors import DataError
+from seedcli.files import json_text, parse_json, raise_if_full
+
+
+class Journal:
+    """Lines of JSON, held under a lock while they are open. `claim` opens one.
+
+    A line is on its way to the disk when `append` returns, so a kill costs what was not appended
+    yet, and at most tears the last line.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file = open(path, "ab+")  # noqa: SIM115 - closed by `close`
+
+    @classmethod
+    def claim(cls, path: Path) -> Journal | None:
+        """Opens and locks a file, which is made where there is none; None while another process
+        holds it.
+        """
+        journal = cls(path)
+        try:
+            fcntl.lockf(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            journal.close()
+            return None
+        return journal
+
+    def recover(self, keep: Callable[[Any], None], *, ordered: bool) -> None:
+        """Gives every whole line to `keep`, and cuts off what a kill left of the last one.
+
+        Args:
+            keep: Takes a line's value; a ValueError, TypeError, LookupError or AttributeError of it
+                says that the line is none.
+            ordered: A line's place means something: a damaged one, and all behind it, are cut off,
+                and are computed anew. Else only the last line may be damaged.
+
+        Raises:
+            DataError: An earlier line is damaged, which no kill does.
+        """
+        self._file.seek(0)
+        good, damaged = 0, None
+        for number, raw in enumerate(self._file, 1):
+            if damaged is not None:
+                raise DataError(
+                    f"{self.path}: line {damaged} is damaged",
+                    remedy="remove the line; what it said is computed anew",
+                )
+            try:
+                if not raw.endswith(b"\n"):
+                    break
+                keep(parse_json(raw))
+                good += len(raw)
+            except (ValueError, TypeError, LookupError, AttributeError):
+                if ordered:
+                    break
+                damaged = number
+        self._file.truncate(good)
+
+    def append(self, *values: Any) -> None:
+        """Adds lines in one write.
+
+        Raises:
+            NoSpaceError: The disk is full; the file ends where it did before.
+        """
+        data = memoryview(b"".join(json_text(value).encode() + b"\n" for value in values))
+        # not through the buffer, which would write the rest of a refused line on closing
+        descriptor = self._file.fileno()
+        before = os.fstat(descriptor).st_size
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except OSError as error:
+            os.ftruncate(descriptor, before)
+            raise_if_full(error, self.path, 0)
+            raise
+
+    def values(self) -> Iterator[Any]:
+        """Every line's value in order, streamed. (Through this handle: closing another one would
+        drop the lock.)
+        """
+        self._file.seek(0)
+        return map(parse_json, self._file)
+
+    def remove(self) -> None:
+        """Deletes the file; the lock is held until `close`."""
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Gives the lock up."""
+        self._file.close()
