@@ -2,26 +2,66 @@
 seed than its target CLIP.
 
 A folder of the small one is what open_clip itself reads as `local-dir:FOLDER`, so every score of it
-can be repeated without this package.
+can be repeated without this package. A configuration is data: keys by which a folder or a hub id
+could have other code or other models loaded are refused.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from open_clip import CLIP, create_model_and_transforms, get_pretrained_cfg, get_tokenizer
+from open_clip import (
+    CLIP,
+    create_model_and_transforms,
+    get_model_config,
+    get_pretrained_cfg,
+    get_tokenizer,
+)
+from open_clip.coca_model import MultimodalCfg
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.files import publish_json, published
 from seedcli.models.visual.config import CLIP_MEAN, CLIP_STD
+from seedcli.models.weights.download import fetch_source
+from seedcli.models.weights.published import Source
+from seedcli.models.weights.tensors import UNREADABLE, reason
+
+_CONFIG_FILE = "open_clip_config.json"
+_HUB = "hf-hub:"
+_MODEL_KEYS = {
+    "embed_dim",
+    "vision_cfg",
+    "text_cfg",
+    "multimodal_cfg",
+    "quick_gelu",
+    "custom_text",
+    "init_logit_scale",
+    "init_logit_bias",
+    "nonscalar_logit_scale",
+}
+_HF_WORDS = "hf_tokenizer_name"
+_TOKENIZER_KEYS = {"clean", "strip_sep_token"}  # what open_clip's own configurations use
+_PART_KEYS = {
+    "vision_cfg": {each.name for each in dataclasses.fields(CLIPVisionCfg)},
+    # `hf_*` names another model, wherever it may lie
+    "text_cfg": {
+        each.name
+        for each in dataclasses.fields(CLIPTextCfg)
+        if not each.name.startswith("hf_") or each.name == _HF_WORDS
+    },
+    "multimodal_cfg": {each.name for each in dataclasses.fields(MultimodalCfg)},
+}
 
 
 def judge_config(
@@ -51,7 +91,7 @@ def judge_config(
             "layers": text_depth,
             "pool_type": "eos",
             "eos_id": tokenizer.eos_token_id,
-            "hf_tokenizer_name": ".",
+            _HF_WORDS: ".",
         },
     }
 
@@ -77,7 +117,7 @@ def save_judge(judge: CLIP, config: dict[str, Any], tokenizer: CLIPTokenizer, fo
         "model_cfg": config,
         "preprocess_cfg": {"mean": list(CLIP_MEAN), "std": list(CLIP_STD), "resize_mode": "squash"},
     }
-    publish_json(folder / "open_clip_config.json", description)
+    publish_json(folder / _CONFIG_FILE, description)
     tokenizer.save_pretrained(folder)
 
 
@@ -136,19 +176,28 @@ def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
     they were trained with.
 
     Raises:
-        DataError: There is no such model, or its weights could not be had.
+        DataError: There is no such model, its weights could not be had, or its configuration asks
+            for more than a model.
     """
     name, pretrained = model, None
     if Path(model).is_dir():
         name = f"local-dir:{model}"
-    elif not model.startswith("hf-hub:"):
+        config = _read_config(Path(model) / _CONFIG_FILE)
+    elif model.startswith(_HUB):
+        repo, _, revision = model.removeprefix(_HUB).partition("@")
+        source = Source(repo=repo, revision=revision or "main")
+        config = _read_config(fetch_source(source, _CONFIG_FILE, reporter=Reporter()))
+    else:
         name, _, pretrained = model.partition("/")
         if not pretrained:
             raise DataError(
                 f"judge {model!r} names no weights",
                 remedy="say ARCHITECTURE/WEIGHTS, e.g. ViT-B-32/openai, a folder, or hf-hub:ID",
             )
+        config = get_model_config(name) or {}
     place = torch.device(device)
+    # open_clip's own word splitter has no such argument
+    words = {"trust_remote_code": False} if config.get("text_cfg", {}).get(_HF_WORDS) else {}
     try:
         network, _, preprocess = create_model_and_transforms(
             name,
@@ -156,14 +205,52 @@ def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
             precision="fp32",
             device=place,
             force_quick_gelu=_wants_quick_gelu(name, pretrained),
+            weights_only=True,
         )
-        tokenizer = get_tokenizer(name)
-    except (OSError, RuntimeError, ValueError) as error:
+        tokenizer = get_tokenizer(name, **words)
+    except (*UNREADABLE, TypeError, AttributeError) as error:
         raise DataError(
-            f"judge {model!r} cannot be loaded: {error}",
+            f"judge {model!r} cannot be loaded: {reason(error)}",
             remedy="see open_clip.list_pretrained() for names",
         ) from error
     return ClipJudge(model, network.eval().requires_grad_(False), preprocess, tokenizer, place)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """`model_cfg` of an open_clip folder.
+
+    Raises:
+        DataError: It cannot be read, or has a key that describes no network: such as
+            `trust_remote_code` among `tokenizer_kwargs`, which runs the folder's Python files.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        text = config.get("text_cfg", {})
+        levels = {"model_cfg": (config, _MODEL_KEYS)}
+        for part, known in _PART_KEYS.items():
+            levels[f"model_cfg.{part}"] = (config.get(part, {}), known)
+        words = text.get("tokenizer_kwargs") or {}
+        levels["model_cfg.text_cfg.tokenizer_kwargs"] = (words, _TOKENIZER_KEYS)
+        other = [
+            f"{level}.{key}"
+            for level, (found, known) in levels.items()
+            for key in found.keys() - known
+        ]
+        elsewhere = str(config.get("vision_cfg", {}).get("timm_model_name") or "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is no open_clip configuration: {type(error).__name__}: {error}",
+            remedy="--judge takes a folder that open_clip's save_pretrained or stage `judge` wrote",
+        ) from None
+    if ":" in elsewhere or "/" in elsewhere:
+        other.append(f"model_cfg.vision_cfg.timm_model_name = {elsewhere!r}")
+    if other:
+        raise DataError(
+            f"{path} is refused: {', '.join(sorted(other))} describes no network; a configuration "
+            "may load neither code nor other models",
+            remedy="remove it, or name a model of open_clip.list_pretrained()",
+        )
+    return config
 
 
 def _wants_quick_gelu(architecture: str, weights: str | None) -> bool:

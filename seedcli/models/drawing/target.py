@@ -25,6 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError
+from seedcli.models.weights.tensors import UNREADABLE, reason
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -156,6 +157,9 @@ def load_target(folder: Path) -> CLIPVisionModelWithProjection:
 def load_quietly(kind: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
     """One tower of a saved CLIP in fp32, without the report that the other tower's
     weights were not wanted.
+
+    Raises:
+        DataError: It cannot be loaded.
     """
     verbosity, bar = (
         transformers_logging.get_verbosity(),
@@ -164,7 +168,18 @@ def load_quietly(kind: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        return kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return kind.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",  # a configuration may name a kernel of the hub
+        )
+    except UNREADABLE as error:
+        raise DataError(
+            f"the CLIP in {folder} cannot be loaded: {reason(error)}",
+            remedy="expected a folder as save_pretrained of transformers writes it",
+        ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bar:

@@ -21,12 +21,12 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import 
 )
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError, NumericalError
 from seedcli.models.weights.load import check_decoder
+from seedcli.models.weights.tensors import UNREADABLE, reason
 
 # larger pictures leave the VAE one by one: 768 px costs about 2 GB of activations each, and
 # batching gains nothing
@@ -175,8 +175,8 @@ def load_decoder(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> UnclipDecoder:
-    """Folder of a diffusers stable-unCLIP pipeline -> decoder; reads local safetensors only, no
-    network, no code from files.
+    """Folder of a diffusers stable-unCLIP pipeline -> decoder; reads local tensors (safetensors
+    where there are any) and nothing else: no network, no code from files.
 
     Args:
         folder: As `save_pretrained` of diffusers writes it.
@@ -189,11 +189,13 @@ def load_decoder(
     """
     folder = Path(folder)
     check_decoder(folder, generation_dim)
-    weights = list((folder / "unet").glob("*.safetensors"))
+    safe = sorted((folder / "unet").glob("*.safetensors"))
+    weights = safe or sorted((folder / "unet").glob("*.bin"))
     only_half = bool(weights) and all(".fp16." in path.name for path in weights)
     options: dict[str, Any] = {
         "local_files_only": True,
-        "use_safetensors": True,
+        "trust_remote_code": False,
+        "use_safetensors": bool(safe) or not weights,
         "dtype": dtype,
         "image_encoder": None,
         "feature_extractor": None,
@@ -211,9 +213,9 @@ def load_decoder(
             pipeline = NegativeUnclipPipeline.from_pretrained(
                 str(folder), text_encoder=None, tokenizer=None, **options
             )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"the image decoder in {folder} cannot be loaded: {error}",
+            f"the image decoder in {folder} cannot be loaded: {reason(error)}",
             remedy="check that the folder is complete (safetensors, as diffusers saves a pipeline)",
         ) from error
     pipeline.to(device)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -42,6 +41,7 @@ from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tok
 from seedcli.models.language.token_loop import pad_left, write_tokens
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
+from seedcli.models.weights.tensors import UNREADABLE, reason
 
 Quantization = Literal["8bit", "4bit"]
 _COLDEST, _HOTTEST = 0.001, 1000  # beyond these, scores overflow or nothing changes any more
@@ -356,18 +356,24 @@ def load_llm_files(files: LlmFiles, *, device: torch.device, options: dict[str, 
             remedy="--tokenizer names the visual tokenizer that belongs to this language model",
         )
     placement = {} if device.type == "cpu" else {"device_map": {"": device}}
+    local = {"local_files_only": True, "trust_remote_code": False}
     try:
         with no_progress_bars():
-            config = AutoConfig.from_pretrained(str(files.folder), local_files_only=True)
+            config = AutoConfig.from_pretrained(str(files.folder), **local)
             for name, token in special_ids(text_tokenizer).items():
                 setattr(config, name, token)
             config.use_cache = True
             model = AutoModelForCausalLM.from_pretrained(
-                str(files.folder), config=config, local_files_only=True, **placement, **options
+                str(files.folder),
+                config=config,
+                attn_implementation="sdpa",  # a configuration may name a kernel of the hub
+                **local,
+                **placement,
+                **options,
             ).eval()
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"the language model in {files.folder} cannot be loaded: {_first_line(error)}",
+            f"the language model in {files.folder} cannot be loaded: {reason(error)}",
             remedy="the folder must be as Hugging Face's save_pretrained writes it; seed models "
             "verify checks published files",
         ) from error
@@ -429,10 +435,6 @@ def quantization_config(quantize: Quantization, dtype: torch.dtype) -> BitsAndBy
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def sampling_of(facts: LlmFacts, given: dict[str, Any]) -> SamplingSettings:

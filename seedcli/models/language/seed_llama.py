@@ -37,6 +37,7 @@ from seedcli.errors import DataError
 from seedcli.files import published
 from seedcli.models.language.lora import untie_embeddings
 from seedcli.models.weights.llm_description import LlmFacts, write_llm_facts
+from seedcli.models.weights.tensors import UNREADABLE, reason
 
 # published: initializer_range of the resize, AILab-CVC/SEED@93b3cf4,
 # MultiModalLLM/src/model/peft_model.py
@@ -89,7 +90,7 @@ def build_language_model(
 
 
 def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrainedModel:
-    """Folder or hub id -> causal language model in fp32, the master weights of training.
+    """Folder -> causal language model in fp32, the master weights of training.
 
     Raises:
         DataError: There is none, it is damaged, or it is of another kind.
@@ -97,12 +98,16 @@ def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrai
     try:
         with no_progress_bars():
             return AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation=attention
+                folder,
+                dtype=torch.float32,
+                attn_implementation=attention,
+                local_files_only=True,
+                trust_remote_code=False,
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"{folder} holds no readable causal language model: {str(error).splitlines()[0]}",
-            remedy="expected a Hugging Face folder or hub id with config.json and weights",
+            f"{folder} holds no readable causal language model: {reason(error)}",
+            remedy="expected a Hugging Face folder with config.json and weights",
         ) from error
 
 

@@ -5,8 +5,9 @@ until weights are wanted.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError
@@ -229,7 +230,7 @@ def check_decoder(folder: Path, generation_dim: int) -> None:
         DataError: Not a stable-unCLIP pipeline, or one of another width; says both. The 768-wide
             `-small` pipelines are the usual mistake.
     """
-    facts = {}
+    facts: dict[str, Any] = {}
     for name, key in (
         ("model_index.json", "_class_name"),
         ("image_normalizer/config.json", "embedding_dim"),
@@ -243,10 +244,11 @@ def check_decoder(folder: Path, generation_dim: int) -> None:
                 remedy="this is no complete unCLIP pipeline folder",
             ) from None
     kind, width, input_dim = facts.values()
-    if "StableUnCLIPImg2Img" not in kind:
+    if kind != "StableUnCLIPImg2ImgPipeline":
         raise DataError(
             f"{folder} holds a diffusers {kind}, expected a StableUnCLIPImg2ImgPipeline"
         )
+    _refuse_other_parts(folder / "model_index.json")
     if (width, input_dim) != (generation_dim, 2 * generation_dim):
         raise DataError(
             f"the decoder in {folder} takes embeddings of width {width} (UNet input {input_dim}), "
@@ -255,4 +257,44 @@ def check_decoder(folder: Path, generation_dim: int) -> None:
                 "stable-diffusion-2-1-unclip-small is the 768-wide variant; the one that fits is "
             )
             + UNCLIP.sources[0].name,
+        )
+
+
+# Parts of the pipeline and the classes that they may be of; `[library, class]` in model_index.json
+# is what diffusers imports.
+_PARTS = {
+    "feature_extractor": r"transformers CLIP(ImageProcessor|FeatureExtractor)",
+    "image_encoder": r"transformers CLIPVisionModelWithProjection",
+    "image_normalizer": r"stable_diffusion StableUnCLIPImageNormalizer",
+    "image_noising_scheduler": r"diffusers \w+Scheduler",
+    "scheduler": r"diffusers \w+Scheduler",
+    "text_encoder": r"transformers CLIPTextModel",
+    "tokenizer": r"transformers CLIPTokenizer(Fast)?",
+    "unet": r"diffusers UNet2DConditionModel",
+    "vae": r"diffusers AutoencoderKL",
+}
+
+
+def _refuse_other_parts(index: Path) -> None:
+    """Refuses a pipeline whose index names classes that a stable-unCLIP pipeline does not have: by
+    them a folder could have its own Python files run.
+
+    Raises:
+        DataError: It does.
+    """
+    other = {
+        name: part
+        for name, part in json.loads(index.read_text(encoding="utf-8")).items()
+        if not name.startswith("_")
+        and part not in (None, [None, None])
+        and not (
+            isinstance(part, list)
+            and all(isinstance(word, str) for word in part)
+            and re.fullmatch(_PARTS.get(name, "(?!)"), " ".join(part))
+        )
+    }
+    if other:
+        raise DataError(
+            f"{index} is refused: {json.dumps(other)[:200]} is no part of a stable-unCLIP pipeline",
+            remedy="take the pipeline from its published source: seed models pull unclip",
         )

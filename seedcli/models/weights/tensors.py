@@ -46,6 +46,29 @@ _OUTSIDE_FINGERPRINT = ("text_branch.", "decoder.reconstruction.", "codebook.pos
 _CHUNK_ELEMENTS = 1 << 22
 
 
+# What the libraries raise for files that are damaged, missing or no tensors.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    safetensors.SafetensorError,
+    pickle.UnpicklingError,
+)
+
+
+def reason(error: BaseException) -> str:
+    """One of `UNREADABLE` in a line. PyTorch's own words for a refused pickle say how to run it."""
+    if isinstance(error, pickle.UnpicklingError):
+        words = str(error).split("Please use")[0].split("\n")
+        detail = next((line for line in words if "Unsupported" in line), words[0]).strip()
+        return (
+            "its pickle is damaged or asks for more than tensors; nothing in it was executed "
+            f"({detail})"
+        )
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Weight file (.safetensors, .pth, .pt, .bin) -> its tensors, memory-mapped and untouched; code
     in the file is never run.
@@ -76,14 +99,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True
             )
     except pickle.UnpicklingError as error:
-        detail = (
-            str(error).split("Please file an issue")[0].split("\n\n")[-1].strip().splitlines()[0]
-        )
         raise DataError(
-            f"{path} is refused: it is damaged, or its pickle asks for more than "
-            f"tensors ({detail})",
-            remedy="nothing in it was executed; take the file from the published source: "
-            "seed models pull",
+            f"{path} is refused: {reason(error)}",
+            remedy="take the file from the published source: seed models pull",
         ) from None
     except (RuntimeError, ValueError, EOFError, OSError, UnicodeDecodeError) as error:
         raise DataError(

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from seedcli.errors import DataError, NumericalError
 from seedcli.models.drawing.unclip import UnclipDecoder, load_decoder
+from seedcli.models.weights.layout import choose_files
 from seedcli.models.weights.load import check_decoder
+from seedcli.models.weights.published import UNCLIP
 from tests.decoder_fixture import IMAGE_SIZE_PX
 
 G = 64
@@ -55,6 +58,47 @@ def test_without_negatives_it_draws_as_the_stock_pipeline(
         decoder.decode_images(_embeddings(3), steps=4, guidance=guidance, seed=7)
     ) == _bytes(expected)
     assert expected[0].size == (IMAGE_SIZE_PX, IMAGE_SIZE_PX)
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "fp16.safetensors", "bin", "fp16.bin"])
+def test_files_as_they_are_fetched_draw_the_same(
+    decoder: UnclipDecoder, tiny_decoder_folder: Path, tmp_path: Path, layout: str
+) -> None:
+    """Without the image encoder, in each format and precision that hub copies have."""
+    folder = tmp_path / "fetched"
+    names = {
+        path.relative_to(tiny_decoder_folder).as_posix(): path
+        for path in tiny_decoder_folder.rglob("*")
+        if path.is_file()
+    }
+    listing: dict[str, Path] = {}
+    for name, path in names.items():
+        stem, dot, suffix = name.rpartition(".")
+        if suffix == "safetensors":
+            pickled = layout.endswith("bin") and stem.endswith("/model")
+            name = (stem.replace("/model", "/pytorch_model") if pickled else stem) + dot + layout
+        listing[name] = path
+    _, chosen = choose_files(UNCLIP, UNCLIP.sources[0], listing)
+    assert not any(name.startswith("image_encoder") for name in chosen)
+    for name in chosen:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if listing[name].suffix != ".safetensors":
+            shutil.copy(listing[name], folder / name)
+            continue
+        tensors = load_file(listing[name])
+        if "fp16" in layout:
+            tensors = {key: tensor.half() for key, tensor in tensors.items()}
+        if layout.endswith("bin"):
+            torch.save(tensors, folder / name)
+        else:
+            save_file(tensors, folder / name, metadata={"format": "pt"})
+    drawn = load_decoder(folder, generation_dim=G).decode_images(
+        _embeddings(1), steps=2, guidance=1.0, seed=7
+    )
+    expected = decoder.decode_images(_embeddings(1), steps=2, guidance=1.0, seed=7)
+    difference = np.abs(np.asarray(drawn[0], int) - np.asarray(expected[0], int)).max()
+    # weights rounded to fp16: 1 of 255 at worst here; else the same arithmetic
+    assert difference <= (2 if "fp16" in layout else 0)
 
 
 def test_negatives_are_guidance_as_written_by_hand(decoder: UnclipDecoder) -> None:

@@ -21,6 +21,7 @@ from seedcli.models.weights.load import (
     load_seed_model,
 )
 from seedcli.models.weights.locate import ModelFiles, locate
+from seedcli.models.weights.locate_llm import LLM_PRESETS
 from seedcli.models.weights.published import PRESET_ROLES, PRESET_TITLES, ROLES
 
 
@@ -31,8 +32,9 @@ def test_every_role_has_sources_with_honest_facts():
             assert (source.url is None) != (source.repo is None)
             assert source.licence
             assert source.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", source.sha256)
-            assert role.kind == "folder" or source.url or len(source.files) == 1
-    assert set(PRESET_ROLES) == set(PRESET_TITLES) == set(PRESETS)
+            assert role.kind != "file" or source.url or len(source.files) == 1
+            assert bool(source.files) == (role.kind in ("file", "files")) or source.url
+    assert set(PRESET_ROLES) == set(PRESET_TITLES) == {*PRESETS, *LLM_PRESETS}
     assert len(ROLES["vit-g"].sources) > 1, "the bucket must never be the only source"
 
 
