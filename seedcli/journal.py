@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from seedcli.errors import DataError
+from seedcli.file_lock import lock_file
 from seedcli.files import json_text, parse_json, raise_if_full
 
 
@@ -29,9 +29,7 @@ class Journal:
         holds it.
         """
         journal = cls(path)
-        try:
-            fcntl.lockf(journal._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
+        if not lock_file(journal._file):
             journal.close()
             return None
         return journal

@@ -96,7 +96,7 @@ def _read_all() -> tuple[EmojiPicture, ...]:
     if not path.is_file():
         raise DataError(
             f"The bundled emoji set is missing: {path}.",
-            "Reinstall seedcli; the file is part of the package.",
+            remedy="reinstall seedcli; the file is part of the package",
         )
     rows = pq.read_table(path).to_pylist()
     return tuple(

@@ -75,7 +75,7 @@ class SampleOrder:
         )
         if self._blocks[number] is None:
             return number, shuffled_index(
-                position, self._sizes[number], seed=hash((self._seed, number, passes))
+                position, self._sizes[number], seed=derived_seed(self._seed, number, passes)
             )
         return number, self._row_in_blocks(number, passes, position)
 
@@ -100,11 +100,18 @@ class SampleOrder:
         mixed = start + shuffled_index(
             position - start,
             int(ends[last]) - start,
-            seed=hash((self._seed, number, passes, first)),
+            seed=derived_seed(self._seed, number, passes, first),
         )
         place = int(np.searchsorted(ends, mixed, side="right"))
         within = mixed - (int(ends[place - 1]) if place else 0)
         return int(starts[order[place]]) + within
+
+
+def derived_seed(*numbers: int) -> int:
+    """Numbers from 0 on, say (seed, sample number) -> seed of one generator, 0..2^63-1; the same
+    under every version of Python and NumPy, and as many other numbers give another one.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def shuffled_index(position: int, size: int, *, seed: int) -> int:

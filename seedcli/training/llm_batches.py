@@ -62,7 +62,7 @@ class PackedBatches(IterableDataset):
         accumulation: int,
         state: Sequence[dict] | None = None,
     ):
-        self._rows, self._lanes, self._rank, self._world, self._accumulation = (
+        self._rows, self._lanes, self._rank, self._world, self.accumulation = (
             rows,
             lanes,
             rank,
@@ -77,23 +77,23 @@ class PackedBatches(IterableDataset):
         micro-batches, so their number divides them.
         """
         processes = max(
-            (count for count in range(1, workers + 1) if self._accumulation % count == 0), default=0
+            (count for count in range(1, workers + 1) if self.accumulation % count == 0), default=0
         )
         return DataLoader(self, batch_size=None, num_workers=processes, pin_memory=pin_memory)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         mine = range(
-            worker.id if worker else 0, self._accumulation, worker.num_workers if worker else 1
+            worker.id if worker else 0, self.accumulation, worker.num_workers if worker else 1
         )
         shares, size = (
-            self._world * self._accumulation,
-            self._lanes // (self._world * self._accumulation),
+            self._world * self.accumulation,
+            self._lanes // (self._world * self.accumulation),
         )
         streams = [
             self._rows(
                 lanes=self._lanes,
-                share=self._rank * self._accumulation + number,
+                share=self._rank * self.accumulation + number,
                 shares=shares,
                 states=self._start,
             )

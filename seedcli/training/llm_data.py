@@ -14,6 +14,7 @@ from seedcli.data.documents.forms import build_document
 from seedcli.data.documents.packing import PackedRow, PackedStream
 from seedcli.data.documents.sequences import TokenSequence, build_sequence, replace_read_codes
 from seedcli.data.mixtures.documents import DocumentMixture, DocumentSource
+from seedcli.data.sample_order import derived_seed
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 from seedcli.recipe.language import DocumentDataSection
 from seedcli.training.llm_batches import LaneStates
@@ -65,7 +66,7 @@ class DocumentSamples:
 
     def rng(self, n: int, purpose: int) -> random.Random:
         """Random numbers of a sample, for one purpose."""
-        return random.Random(hash((self._seed, n, purpose)))
+        return random.Random(derived_seed(self._seed, n, purpose))
 
     def texts(self) -> Iterator[str]:
         """Words of as many documents as there are rows, for learning a text vocabulary."""

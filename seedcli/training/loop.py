@@ -1,125 +1,132 @@
-"""The one training loop of `seed train-tokenizer`: every stage runs through `train`, on one process
-or many, with or without DeepSpeed.
+"""The one training loop: a stage of the visual tokenizer (`stage.py`) and a phase of a language
+model (`phase.py`) run through `train`, on one process or many, with or without DeepSpeed.
 
-Exactness comes from having little state. A batch, a learning rate and all random numbers of a step
-are pure functions of (seed, step, rank, world), so a checkpoint holds only what training changes:
-trainable parameters, buffers (moving averages live there), optimizer moments and the step.
+Exactness comes from having little state. Learning rate and random numbers of an update are pure
+functions of (seed, step, rank), and so is the batch, or it has a position. So a checkpoint holds
+what training changes (trainable parameters, buffers, optimizer moments), the step and the position.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import DeepSpeedPlugin
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from seedcli.console import Reporter
 from seedcli.errors import Interrupted, NumericalError, UsageError
 from seedcli.models.device import keep_freed_memory
-from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
+from seedcli.recipe.language import LlmRunSection, TokenOptimizationSection
+from seedcli.recipe.tokenizer import OptimizationSection, RunSection
 from seedcli.training.checkpoints import (
     load_checkpoint,
     newest_checkpoint,
+    read_progress,
     save_checkpoint,
-    uses_deepspeed,
 )
-from seedcli.training.optimizer import build_optimizer, learning_rate_at
+from seedcli.training.optimizer import learning_rate_at
 from seedcli.training.process import memory_mb, seed_step, stop_signals
 from seedcli.training.run_folder import MetricsLog
 
+_CURE = "lower the learning_rate or set gradient_clip, then continue with --resume"
 
-class Stage(Protocol):
-    """What a stage of the training gives to the loop.
+Figures = dict[str, float]
 
-    `model` holds trainable and frozen parts (requires_grad False); state that changes without
-    gradients (moving averages) must be buffers.
+
+class Training(Protocol):
+    """What the loop trains.
+
+    Attributes:
+        title: How messages call it: "stage codebook", "phase lora".
+        unit: The figure that counts what is trained on: "images", "real_tokens".
+        module: A micro-batch -> figures, each a scalar that is summed over micro-batches and ranks;
+            `loss` is differentiable. Data parallelism and DeepSpeed hook into its `forward`.
+        optimizer: Over what the module trains.
     """
 
-    name: str
-    model: nn.Module
+    title: str
+    unit: str
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
 
-    def batch(self, step: int) -> dict[str, Tensor]:
-        """This rank's part of global batch `step`; a pure function of (seed, step, rank, world).
-        The global RNGs are seeded by the loop.
+    def updates(self, step: int) -> Iterator[list[dict[str, Tensor]]]:
+        """This rank's micro-batches of each update from number `step` (from 0) on; in every update
+        as many as Accelerate was told of. What follows the last update is not read.
         """
 
-    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss` (scalar, differentiable) and named parts, each a detached scalar."""
+    def losses(self, sums: Figures) -> Figures:
+        """Figures summed over any number of updates -> mean losses, `loss` among them."""
 
-    def after_step(self, step: int) -> dict[str, float]:
-        """Moving averages, revival, health figures for the log; may raise NumericalError."""
+    def pace(self, sums: Figures, elapsed_s: float) -> Figures:
+        """Figures of the updates since the last line of the log -> what it says of their speed."""
 
-    def save(self, folder: Path) -> None:
-        """Writes the finished part in its final format."""
+    def after_update(self, step: int) -> Figures:
+        """What is done after each update; health figures for the log. May raise NumericalError."""
+
+    def position(self) -> dict[str, Any]:
+        """Where the run stands in its data, as JSON; every rank calls this."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """What a finished run reports. `losses` are those of the last step; `images_per_s` is the mean
-    over this process's steps.
+    """What a finished, or politely stopped, training reports.
+
+    Attributes:
+        steps: Updates that are done.
+        stopped: A signal asked for the end; a checkpoint was written.
+        losses: Of the last update.
+        per_s: What was trained on (see `Training.unit`) a second, over the whole course.
+        elapsed_s: Seconds of training, without what was lost and without pauses.
     """
 
-    folder: Path
-    model_folder: Path
     steps: int
-    losses: dict[str, float]
-    images_per_s: float
+    stopped: bool
+    losses: Figures
+    per_s: float
     elapsed_s: float
 
 
-class _LossModule(nn.Module):
-    """Puts `stage.losses` behind `forward`, which is where data parallelism
-    and DeepSpeed hook in.
-    """
-
-    def __init__(self, stage: Stage):
-        super().__init__()
-        self.model = stage.model
-        self._losses = stage.losses
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self._losses(batch)
-
-
 def train(
-    stage: Stage,
+    training: Training,
+    accelerator: Accelerator,
     *,
     seed: int,
-    optimization: OptimizationSection,
-    parallel: ParallelSection,
-    run: RunSection,
+    optimization: OptimizationSection | TokenOptimizationSection,
+    run: RunSection | LlmRunSection,
     folder: Path,
     resume: bool = False,
     resume_command: str = "the same command with --resume",
     reporter: Reporter | None = None,
 ) -> TrainingResult:
-    """Trains `stage` to `optimization.steps` and saves the finished part to `folder/model`.
+    """Trains to `optimization.steps` from the newest checkpoint of `folder`, or from the start
+    where there is none.
 
     Args:
-        folder: The run folder; gets `metrics.jsonl` and `checkpoints/step-NNNNNNNN/`.
-        resume: Continue from the newest checkpoint of the folder; without one
-            the run starts at step 0.
-        resume_command: Shown when the run is interrupted.
+        training: What is trained.
+        accelerator: See `accelerator.begin_training`.
+        seed: Of the random numbers of each update.
+        optimization: Length, schedule and clipping.
+        run: When to log and to write checkpoints.
+        folder: Gets `metrics.jsonl` and `checkpoints/step-NNNNNNNN/`.
+        resume: Checkpoints may be there.
+        resume_command: Shown when the training is interrupted.
+        reporter: Shows progress.
 
     Raises:
         UsageError: The folder holds checkpoints and `resume` is off.
-        NumericalError: A loss or gradient is not finite; names the last good checkpoint.
-        Interrupted: SIGTERM or Ctrl-C; a checkpoint was written.
+        NumericalError: A loss, a gradient or the weights are not finite; names the last good
+            checkpoint.
+        Interrupted: SIGTERM or Ctrl-C before the last update; a checkpoint was written.
     """
     reporter = reporter or Reporter()
     keep_freed_memory()
-    accelerator = build_accelerator(parallel, optimization)
-    stage.model.to(accelerator.device)
-    optimizer = build_optimizer(stage.model, optimization)
-    module, optimizer = accelerator.prepare(_LossModule(stage), optimizer)
     checkpoints = folder / "checkpoints"
     done = newest_checkpoint(checkpoints)
     if done and not resume:
@@ -127,197 +134,197 @@ def train(
             f"{folder} already holds a run ({done.name})",
             remedy="continue it with --resume, or choose another folder with -o",
         )
+    module, optimizer = accelerator.prepare(training.module, training.optimizer)
     step = load_checkpoint(done, accelerator, module, optimizer) if done else 0
-    started_at = step
-    metrics = MetricsLog(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
-    parts: dict[str, float] = {}
-    began = last_log = time.perf_counter()
-    with stop_signals() as stop, reporter.progress(stage.name, optimization.steps) as progress:
+    course = _Course.of(read_progress(done) if done else {}, training.unit)
+    log = _Log(training, folder, step, accelerator)
+    frozen = _frozen_parts(training.module)
+    stopping = False
+
+    def refuse(what: str) -> None:
+        good = newest_checkpoint(checkpoints)
+        raise NumericalError(
+            f"{training.title}, {what}; last good checkpoint: {good or 'none yet'}", remedy=_CURE
+        )
+
+    with stop_signals() as stop, reporter.progress(training.title, optimization.steps) as progress:
         progress.resume(step)
-        for loaded in _batches(
-            stage,
-            seed,
-            range(step, optimization.steps),
-            accelerator.process_index,
-            run.loader_workers,
-        ):
-            seed_step(seed + 1, step, accelerator.process_index)
-            _set_modes(stage.model)
-            learning_rate = learning_rate_at(step, optimization)
+        numbers, updates = range(step + 1, optimization.steps + 1), training.updates(step)
+        # the numbers come first: else the batches of one update too many would be read
+        for step, batches in zip(numbers, updates, strict=False):
+            seed_step(seed, step - 1, accelerator.process_index)
+            _set_modes(training.module, frozen)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-            batch = {
-                name: tensor.to(accelerator.device, non_blocking=True)
-                for name, tensor in loaded.items()
-            }
-            losses = module(batch)
-            accelerator.backward(losses["loss"])
-            if optimization.gradient_clip and not uses_deepspeed(accelerator):
-                accelerator.clip_grad_norm_(module.parameters(), optimization.gradient_clip)
-            parts, stop_now = _agree(accelerator, losses, stop["requested"])
-            if not math.isfinite(parts["loss"]):
-                raise NumericalError(
-                    _not_finite(stage.name, step, parts, newest_checkpoint(checkpoints)),
-                    remedy=_CURE,
-                )
+                group["lr"] = learning_rate_at(step - 1, optimization)
+            figures: dict[str, Tensor] = {}
+            for batch in batches:
+                with accelerator.accumulate(module):
+                    found = module(send_to_device(batch, accelerator.device, non_blocking=True))
+                    # both engines divide by the number of micro-batches
+                    accelerator.backward(found["loss"] * len(batches))
+                for name, value in found.items():
+                    figures[name] = figures.get(name, 0.0) + torch.as_tensor(value).detach()
+            # without clipping, this measures the norm and no more
+            norm = accelerator.clip_grad_norm_(
+                module.parameters(), optimization.gradient_clip or math.inf
+            )
+            sums, stopping = _agree(accelerator, figures, stop["requested"])
+            losses = training.losses(sums)
+            suspects = losses | {"gradient norm": 0.0 if norm is None else float(norm)}
+            # fp16's loss scale overflows now and then, and recovers
+            decisive = ("loss",) if accelerator.mixed_precision == "fp16" else tuple(suspects)
+            if bad := [name for name in decisive if not math.isfinite(suspects[name])]:
+                refuse(f"update {step}: " + ", ".join(f"{name} {suspects[name]}" for name in bad))
             optimizer.step()
             optimizer.zero_grad()
-            step += 1
-            health = stage.after_step(step)
-            progress.advance(1, loss=parts["loss"])
-            if metrics:
-                metrics.add(parts)
-            if metrics and (step % run.log_every_steps == 0 or step == optimization.steps):
-                now = time.perf_counter()
-                speed = optimization.batch_size * metrics.steps_since(step) / (now - last_log)
-                eta = (optimization.steps - step) * optimization.batch_size / speed
-                line = {
-                    "step": step,
-                    **metrics.means(step),
-                    "lr": learning_rate,
-                    "images_per_s": round(speed, 2),
-                    "memory_mb": memory_mb(),
-                    "eta_s": round(eta),
-                }
-                metrics.write(line | health)
-                last_log = now
-            if stop_now or step % run.checkpoint_every_steps == 0 or step == optimization.steps:
-                _refuse_broken_weights(stage, step, checkpoints)
+            health = training.after_update(step)
+            course.add(losses, sums[training.unit])
+            progress.advance(1, loss=losses["loss"])
+            last = step == optimization.steps
+            log.add(sums)
+            if step % run.log_every_steps == 0 or last or stopping:
+                log.write(step, optimization, norm, health)
+            if step % run.checkpoint_every_steps == 0 or last or stopping:
+                if not _weights_are_finite(training.module):
+                    refuse(f"weights are not finite after update {step}")
                 save_checkpoint(
-                    checkpoints, step, accelerator, module, optimizer, keep=run.keep_checkpoints
+                    checkpoints,
+                    step,
+                    accelerator,
+                    module,
+                    optimizer,
+                    keep=run.keep_checkpoints,
+                    position=training.position() | {"course": course.kept()},
                 )
-            if stop_now and step < optimization.steps:
-                raise Interrupted(
-                    f"stopped after step {step} of {optimization.steps}; a checkpoint is "
-                    f"in {checkpoints}",
-                    remedy=resume_command,
-                )
-    model_folder = folder / "model"
-    if accelerator.is_main_process:
-        stage.save(model_folder)
-    accelerator.wait_for_everyone()
-    elapsed_s = time.perf_counter() - began
-    images_per_s = (step - started_at) * optimization.batch_size / elapsed_s
-    return TrainingResult(
-        folder=folder,
-        model_folder=model_folder,
-        steps=step,
-        losses=parts,
-        images_per_s=images_per_s,
-        elapsed_s=elapsed_s,
-    )
-
-
-def build_accelerator(parallel: ParallelSection, optimization: OptimizationSection) -> Accelerator:
-    """Accelerate set up from the recipe; joins the process group that torchrun or `launcher`
-    describes in the environment.
-    """
-    plugin = None
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if parallel.engine == "deepspeed":
-        config = {
-            "train_micro_batch_size_per_gpu": optimization.batch_size // world,
-            "gradient_accumulation_steps": 1,
-            "gradient_clipping": optimization.gradient_clip or 0.0,
-            "zero_optimization": {"stage": parallel.zero_stage},
-            "zero_allow_untested_optimizer": True,
-            "bf16": {"enabled": parallel.precision == "bf16"},
-            "fp16": {"enabled": parallel.precision == "fp16"},
-        }
-        if parallel.offload_optimizer:
-            config["zero_optimization"]["offload_optimizer"] = {"device": "cpu"}
-        plugin = DeepSpeedPlugin(hf_ds_config=config)
-    # Moving averages are buffers that the stage itself keeps equal on all ranks; broadcasting them
-    # every step would only cost time.
-    data_parallel = DistributedDataParallelKwargs(
-        broadcast_buffers=False, find_unused_parameters=parallel.find_unused_parameters
-    )
-    # Without a GPU, Accelerate joins the process group only when it is told that the CPU is meant;
-    # else each rank would train on its own.
-    accelerator = Accelerator(
-        cpu=parallel.device == "cpu" or (world > 1 and not torch.cuda.is_available()),
-        mixed_precision={"fp32": "no"}.get(parallel.precision, parallel.precision),
-        deepspeed_plugin=plugin,
-        kwargs_handlers=[data_parallel],
-    )
-    if accelerator.num_processes != world:
-        raise UsageError(
-            f"{world} ranks were started, but Accelerate joined {accelerator.num_processes}",
-            remedy="parallel.device=cpu",
+            if stopping:
+                break
+        stopping |= stop["requested"]
+    if stopping and step < optimization.steps:
+        raise Interrupted(
+            stopped_after(training.title, step, optimization.steps, folder), remedy=resume_command
         )
-    return accelerator
+    return TrainingResult(
+        steps=step,
+        stopped=stopping,
+        losses=course.losses,
+        per_s=course.units / course.elapsed_s,
+        elapsed_s=course.elapsed_s,
+    )
+
+
+def stopped_after(title: str, step: int, steps: int, folder: Path) -> str:
+    """What an interrupted training says."""
+    return (
+        f"{title}: stopped after update {step} of {steps}; a checkpoint is "
+        f"in {folder / 'checkpoints'}"
+    )
+
+
+@dataclass
+class _Course:
+    """How the training went from its start, which a resumed one goes on with."""
+
+    unit: str
+    losses: Figures = field(default_factory=dict)
+    units: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def of(cls, progress: dict[str, Any], unit: str) -> _Course:
+        """The course that a checkpoint kept; a new one where there is none."""
+        kept = progress.get("course")
+        if kept is None:
+            return cls(unit)
+        return cls(unit, kept["losses"], kept[unit], time.perf_counter() - kept["elapsed_s"])
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.began
+
+    def add(self, losses: Figures, units: float) -> None:
+        """Counts one update."""
+        self.losses, self.units = losses, self.units + units
+
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"losses": self.losses, self.unit: self.units, "elapsed_s": self.elapsed_s}
+
+
+class _Log:
+    """Sums figures between lines of `metrics.jsonl`, which the main process writes."""
+
+    def __init__(self, training: Training, folder: Path, step: int, accelerator: Accelerator):
+        self._training, self._sums = training, {}
+        self._metrics = (
+            MetricsLog(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
+        )
+        self._logged_at, self._began = step, time.perf_counter()
+
+    def add(self, sums: Figures) -> None:
+        """Counts one update."""
+        for name, value in sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def write(
+        self,
+        step: int,
+        optimization: OptimizationSection | TokenOptimizationSection,
+        norm: Tensor | float | None,
+        health: Figures,
+    ) -> None:
+        """One line for the updates since the last one."""
+        now = time.perf_counter()
+        elapsed_s, updates = now - self._began, step - self._logged_at
+        line = {
+            "step": step,
+            **self._training.losses(self._sums),
+            "gradient_norm": None if norm is None else float(norm),
+            "lr": learning_rate_at(step - 1, optimization),
+            **self._training.pace(self._sums, elapsed_s),
+            "memory_mb": memory_mb(),
+            "eta_s": round((optimization.steps - step) * elapsed_s / updates),
+            **health,
+        }
+        self._sums, self._began, self._logged_at = {}, now, step
+        if self._metrics:
+            self._metrics.write(line)
 
 
 def _agree(
-    accelerator: Accelerator, losses: dict[str, Tensor], stop: bool
-) -> tuple[dict[str, float], bool]:
-    """Mean losses over ranks and whether any rank was asked to stop, in one collective, so
-    that all ranks act alike.
+    accelerator: Accelerator, figures: dict[str, Tensor], stop: bool
+) -> tuple[Figures, bool]:
+    """Figures summed over ranks, and whether any rank was asked to stop: one collective, so that
+    all ranks act alike.
     """
-    values = torch.stack(
-        [value.detach().float().reshape(()) for value in losses.values()]
-        + [torch.tensor(float(stop), device=accelerator.device)]
-    )
-    *means, stopping = accelerator.reduce(values, reduction="mean").tolist()
-    return dict(zip(losses, means, strict=True)), stopping > 0
+    device = accelerator.device
+    # Apple's GPU has no double precision
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    values = [value.to(device, dtype).reshape(()) for value in figures.values()]
+    values.append(torch.tensor(float(stop), dtype=dtype, device=device))
+    *sums, stopping = accelerator.reduce(torch.stack(values), reduction="sum").tolist()
+    return dict(zip(figures, sums, strict=True)), stopping > 0
 
 
-class _Steps(torch.utils.data.Dataset):
-    """Step number -> this rank's batch; seeds what augmentation draws from, so it does not matter
-    which process runs it.
-    """
-
-    def __init__(self, stage: Stage, seed: int, rank: int):
-        self._stage, self._seed, self._rank = stage, seed, rank
-
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        seed_step(self._seed, step, self._rank)
-        return self._stage.batch(step)
+def _frozen_parts(model: nn.Module) -> list[nn.Module]:
+    """Parts that have parameters, none of which is trained."""
+    return [
+        part
+        for part in model.modules()
+        if (parameters := list(part.parameters()))
+        and not any(parameter.requires_grad for parameter in parameters)
+    ]
 
 
-def _batches(
-    stage: Stage, seed: int, steps: range, rank: int, workers: int
-) -> Iterable[dict[str, Tensor]]:
-    return torch.utils.data.DataLoader(
-        _Steps(stage, seed, rank),
-        batch_size=None,
-        sampler=steps,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def _set_modes(model: nn.Module) -> None:
+def _set_modes(model: nn.Module, frozen: list[nn.Module]) -> None:
     """Training mode for what trains; frozen parts stay in eval mode, so that
     their dropout never runs.
     """
     model.train()
-    for part in model.modules():
-        parameters = list(part.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            part.eval()
+    for part in frozen:
+        part.eval()
 
 
-def _refuse_broken_weights(stage: Stage, step: int, checkpoints: Path) -> None:
-    if not all(
-        parameter.isfinite().all()
-        for parameter in stage.model.parameters()
-        if parameter.requires_grad
-    ):
-        good = newest_checkpoint(checkpoints)
-        raise NumericalError(
-            f"weights are not finite after update {step}; last good checkpoint: "
-            f"{good or 'none yet'}",
-            remedy=_CURE,
-        )
-
-
-_CURE = (
-    "lower optimization.learning_rate or set optimization.gradient_clip, then "
-    "continue with --resume"
-)
-
-
-def _not_finite(name: str, step: int, parts: dict[str, float], good: Path | None) -> str:
-    bad = ", ".join(f"{part} {value}" for part, value in parts.items() if not math.isfinite(value))
-    return f"stage {name}, step {step}: {bad}; last good checkpoint: {good or 'none yet'}"
+def _weights_are_finite(model: nn.Module) -> bool:
+    return all(
+        parameter.isfinite().all() for parameter in model.parameters() if parameter.requires_grad
+    )

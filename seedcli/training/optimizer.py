@@ -3,39 +3,60 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
+from seedcli.recipe.language import LlmParallelSection, TokenOptimizationSection
 from seedcli.recipe.tokenizer import OptimizationSection
 
 
-def build_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:
+def build_stage_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:
     """AdamW with weight decay only on matrices: parameters with fewer than two dimensions,
     biases and norms are exempt.
 
     Source: LAVIS runner_base, which SEED trains with (ndim < 2, or bias, ln or bn in the name).
     Differs from source: "norm" in the name counts too.
     """
-    decayed, exempt = [], []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        plain = parameter.ndim < 2 or any(word in name for word in ("bias", "norm", "ln_", "bn"))
-        (exempt if plain else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": optimization.weight_decay},
-        {"params": exempt, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]],
-        lr=optimization.learning_rate,
-        betas=optimization.betas,
-        eps=optimization.adam_epsilon,
-    )
+
+    def exempt(name: str, parameter: nn.Parameter) -> bool:
+        return parameter.ndim < 2 or any(word in name for word in ("bias", "norm", "ln_", "bn"))
+
+    return torch.optim.AdamW(_groups(model, optimization, exempt), **_settings(optimization))
 
 
-def learning_rate_at(step: int, optimization: OptimizationSection) -> float:
+def build_phase_optimizer(
+    model: nn.Module, optimization: TokenOptimizationSection, parallel: LlmParallelSection
+) -> torch.optim.Optimizer:
+    """AdamW over a language model; with moments in the host's memory DeepSpeed's, which computes
+    there.
+
+    `decay_norms` decays everything, as the official run did (Hugging Face 4.30 exempted
+    only nn.LayerNorm and biases, which Llama does not have); without it norms, embeddings
+    and biases are exempt.
+    """
+    embeddings = {
+        id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
+    }
+
+    def exempt(name: str, parameter: nn.Parameter) -> bool:
+        # ZeRO 3 leaves empty parameters that know their shape
+        shape = getattr(parameter, "ds_shape", parameter.shape)
+        return not optimization.decay_norms and (len(shape) < 2 or id(parameter) in embeddings)
+
+    groups, settings = _groups(model, optimization, exempt), _settings(optimization)
+    if parallel.engine == "deepspeed" and parallel.offload_optimizer:
+        from deepspeed.ops.adam import DeepSpeedCPUAdam
+
+        return DeepSpeedCPUAdam(groups, adamw_mode=True, **settings)
+    return torch.optim.AdamW(groups, fused=True, **settings)
+
+
+def learning_rate_at(
+    step: int, optimization: OptimizationSection | TokenOptimizationSection
+) -> float:
     """Learning rate of update `step` (from 0): linear warm-up, then constant or cosine; by
     step, never by the clock.
     """
@@ -52,3 +73,29 @@ def learning_rate_at(step: int, optimization: OptimizationSection) -> float:
         case "cosine":
             share = (step - warmup) / max(1, optimization.steps - warmup)
             return floor + 0.5 * (peak - floor) * (1 + math.cos(math.pi * share))
+
+
+def _groups(
+    model: nn.Module,
+    optimization: OptimizationSection | TokenOptimizationSection,
+    exempt: Callable[[str, nn.Parameter], bool],
+) -> list[dict[str, Any]]:
+    """What is trained, in two groups: with weight decay, and without; an empty one is left out."""
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (spared if exempt(name, parameter) else decayed).append(parameter)
+    groups = (
+        {"params": decayed, "weight_decay": optimization.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    )
+    return [group for group in groups if group["params"]]
+
+
+def _settings(optimization: OptimizationSection | TokenOptimizationSection) -> dict[str, Any]:
+    return {
+        "lr": optimization.learning_rate,
+        "betas": optimization.betas,
+        "eps": optimization.adam_epsilon,
+    }

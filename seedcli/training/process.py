@@ -5,13 +5,19 @@ again, and how much memory it takes.
 from __future__ import annotations
 
 import random
-import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+from seedcli.data.sample_order import derived_seed
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -41,14 +47,18 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     """Seeds every generator for one update of one rank, so that a resumed run draws what the
     killed one would have drawn.
     """
-    mixed = int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+    mixed = derived_seed(seed, step, rank)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
     torch.manual_seed(mixed)
 
 
-def memory_mb() -> int:
-    """Largest memory so far: the GPU's where there is one, else the process's."""
+def memory_mb() -> int | None:
+    """Largest memory so far: the GPU's where there is one, else the process's; None where the
+    system does not say (Windows).
+    """
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20)
+    if resource is None:
+        return None
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)

@@ -90,26 +90,10 @@ class MetricsLog:
         lines = path.read_text().splitlines() if path.is_file() else []
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         publish_text(path, "".join(line + "\n" for line in kept))
-        self._path, self._last = path, step
-        self._sums: dict[str, float] = {}
-
-    def steps_since(self, step: int) -> int:
-        """Updates since the last line."""
-        return step - self._last
-
-    def add(self, parts: dict[str, float]) -> None:
-        """Counts one update's losses into the means."""
-        for name, value in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def means(self, step: int) -> dict[str, float]:
-        """Mean of every loss since the last line."""
-        return {name: total / self.steps_since(step) for name, total in self._sums.items()}
+        self._path = path
 
     def write(self, line: dict) -> None:
         """Appends a line, floats to six digits."""
-        self._last = line["step"]
-        self._sums = {}
         rounded = {
             name: float(f"{value:.6g}") if isinstance(value, float) else value
             for name, value in line.items()

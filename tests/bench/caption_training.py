@@ -45,8 +45,9 @@ from seedcli.recipe.language import (
     LlmRunSection,
     TokenOptimizationSection,
 )
+from seedcli.training.accelerator import build_accelerator
 from seedcli.training.llm_data import DocumentSamples, PackedRows, TokenSamples
-from seedcli.training.llm_trainer import train_phase
+from seedcli.training.phase import train_phase
 
 NUM_QUERIES = 32
 ENDLESS = 1_000_000  # updates; the turns end a training
@@ -260,9 +261,10 @@ def packed_training(
     micro_batch_rows: int,
     folder: Path,
 ) -> Training:
-    """`seed pretrain`'s trainer."""
+    """`seed pretrain`'s training."""
     lanes = optimization.batch_tokens // context_length
     packed = PackedRows(samples, context_length=context_length)
+    parallel = LlmParallelSection(device="cpu", micro_batch_rows=micro_batch_rows)
 
     def train(training: Training) -> None:
         def rows(**place):
@@ -277,11 +279,12 @@ def packed_training(
             "bench",
             lambda device: model,
             rows,
+            build_accelerator(parallel),
             is_image_token=vocabulary.codes.is_image_token,
             context_length=context_length,
             seed=0,
             optimization=optimization,
-            parallel=LlmParallelSection(device="cpu", micro_batch_rows=micro_batch_rows),
+            parallel=parallel,
             run=LlmRunSection(log_every_steps=ENDLESS, checkpoint_every_steps=ENDLESS),
             folder=folder,
         )

@@ -29,7 +29,7 @@ from seedcli.recipe.language import LlamaShapeSection
 from seedcli.recipe.read import load_recipe
 from seedcli.training.llm_batches import collate
 from seedcli.training.llm_data import PackedRows, TokenSamples
-from seedcli.training.llm_engine import build_adamw
+from seedcli.training.optimizer import build_phase_optimizer
 from tests.bench.caption_training import (
     AnyCodes,
     DrawnCaptions,
@@ -261,7 +261,7 @@ def test_where_an_update_goes(phase, vocabulary, one_core):
         model = attach_lora(model, **RECIPE.lora.adapter.model_dump())
     else:
         model.get_input_embeddings().requires_grad_(False)
-    optimizer = build_adamw(model, OPTIMIZATION, RECIPE.parallel)
+    optimizer = build_phase_optimizer(model, OPTIMIZATION, RECIPE.parallel)
     rows = PackedRows(samples, context_length=CONTEXT)(lanes=16, share=0, shares=1, states=None)
 
     def update() -> None:

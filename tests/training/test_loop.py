@@ -12,7 +12,7 @@ import torch
 from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
 from seedcli.recipe.tokenizer import OptimizationSection
 from seedcli.training.checkpoints import changing_state, newest_checkpoint
-from seedcli.training.optimizer import build_optimizer, learning_rate_at
+from seedcli.training.optimizer import build_stage_optimizer, learning_rate_at
 from seedcli.training.run_folder import plot_metrics, read_metrics
 from tests.training.tiny_stage import OPTIMIZATION, TinyStage, train_tiny
 
@@ -50,7 +50,7 @@ def whole_run(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_interrupted_run_continues_bit_for_bit(tmp_path, whole_run, number):
     stage = TinyStage(at_step={1: lambda: os.kill(os.getpid(), number)})
-    with pytest.raises(Interrupted, match="after step 2 of 6") as stopped:
+    with pytest.raises(Interrupted, match="after update 2 of 6") as stopped:
         train_tiny(tmp_path, stage)
     assert stopped.value.exit_code == 130
     assert "--resume" in stopped.value.remedy
@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpo
 ):
     stage = TinyStage()
     stage.at_step[4] = lambda: stage.model["teacher"][3].bias.fill_(value)
-    with pytest.raises(NumericalError, match=r"step 4: loss .*step-00000003") as failed:
+    with pytest.raises(NumericalError, match=r"update 5: loss .*step-00000003") as failed:
         train_tiny(tmp_path, stage)
     assert failed.value.exit_code == 5
     assert "learning_rate" in failed.value.remedy
@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpo
 
 
 def test_weight_decay_spares_vectors_norms_and_biases():
-    decayed, exempt = build_optimizer(TinyStage().model, OPTIMIZATION).param_groups
+    decayed, exempt = build_stage_optimizer(TinyStage().model, OPTIMIZATION).param_groups
     assert decayed["weight_decay"] == OPTIMIZATION.weight_decay
     assert exempt["weight_decay"] == 0
     assert {parameter.ndim for parameter in decayed["params"]} == {2}

@@ -18,7 +18,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
-from seedcli.training.llm_trainer import PhaseResult, train_phase
+from seedcli.training.accelerator import build_accelerator
+from seedcli.training.phase import PhaseResult, train_phase
 from seedcli.training.ranks import end_rank
 
 VOCABULARY, FIRST_CODE, CONTEXT = 96, 64, 32
@@ -117,17 +118,19 @@ def train_tiny(
     **optimization: Any,
 ) -> PhaseResult:
     """`train_phase` on the tiny model."""
+    section = LlmParallelSection.model_validate(
+        {"device": "cpu", "micro_batch_rows": 2, **(parallel or {})}
+    )
     return train_phase(
         "tiny",
         lambda device: model or tiny_llama(dropout=dropout),
         row_source,
+        build_accelerator(section),
         is_image_token=lambda ids: ids >= FIRST_CODE,
         context_length=CONTEXT,
         seed=5,
         optimization=OPTIMIZATION.model_copy(update=optimization),
-        parallel=LlmParallelSection.model_validate(
-            {"device": "cpu", "micro_batch_rows": 2, **(parallel or {})}
-        ),
+        parallel=section,
         run=run or LlmRunSection(log_every_steps=1, checkpoint_every_steps=3, keep_checkpoints=2),
         folder=folder,
         resume=resume,

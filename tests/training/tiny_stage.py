@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
-from seedcli.training.loop import train
 from seedcli.training.moving_average import MovingAverage
 from seedcli.training.ranks import Ranks, end_rank
+from seedcli.training.stage import train_stage
 
 OPTIMIZATION = OptimizationSection(
     steps=6,
@@ -82,8 +82,8 @@ def train_tiny(
     parallel: ParallelSection | None = None,
     resume: bool = False,
 ):
-    """`train` on the tiny stage."""
-    return train(
+    """`train_stage` on the tiny stage."""
+    return train_stage(
         stage or TinyStage(),
         seed=5,
         optimization=OPTIMIZATION,

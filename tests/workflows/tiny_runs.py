@@ -7,12 +7,14 @@ command takes a second and not ten.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +39,7 @@ _PRELOADED = [
     "seedcli.cli.main",
     "seedcli.workflows.train.instruct",
     "seedcli.workflows.train.pretrain",
-    "seedcli.training.llm_trainer",
+    "seedcli.training.phase",
 ]
 _PRELOADED += [
     "seedcli.models.language.seed_llama",
@@ -227,15 +229,14 @@ def _be_seed(scratch: Path, arguments: list[str], fault: Fault | None) -> None:
 
 def _arm(fault: Fault) -> None:
     import seedcli.models.language.seed_llama as saving
-    from seedcli.training.llm_trainer import PackedTrainer
+    from seedcli.training.phase import PhaseTraining
 
-    next_update, save_file = PackedTrainer.get_batch_samples, saving.save_file
+    read_updates, save_file = PhaseTraining.updates, saving.save_file
 
-    def happen(trainer: PackedTrainer | None) -> None:
+    def happen(training: PhaseTraining | None) -> None:
         if fault.do == "nan":
-            next(each for each in trainer.model.parameters() if each.requires_grad).data.view(-1)[
-                0
-            ] = float("nan")
+            trained = (each for each in training.module.parameters() if each.requires_grad)
+            next(trained).data.view(-1)[0] = float("nan")
         else:
             os.kill(
                 os.getpid(),
@@ -244,17 +245,19 @@ def _arm(fault: Fault) -> None:
                 ],
             )
 
-    def update(self: PackedTrainer, *arguments: Any) -> Any:
-        if self.name == fault.phase and self.state.global_step + 1 == fault.update:
-            happen(self)
-        return next_update(self, *arguments)
+    def updates(self: PhaseTraining, step: int) -> Iterator[Any]:
+        stream = read_updates(self, step)
+        for number in itertools.count(step + 1):
+            if self.name == fault.phase and number == fault.update:
+                happen(self)
+            yield next(stream)
 
     def save(tensors: dict, path: Path, **how: Any) -> None:
         save_file(tensors, path, **how)
         if fault.saved and str(path).endswith(fault.saved):
             happen(None)
 
-    PackedTrainer.get_batch_samples, saving.save_file = update, save
+    PhaseTraining.updates, saving.save_file = updates, save
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from seedcli.data.documents.documents import Sample
 from seedcli.data.emoji import read_emoji
 from seedcli.data.emoji_sources import EmojiCaptions, EmojiCodes, EmojiInstructions, EmojiTexts
 from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, TableDocuments, TarDocuments
-from seedcli.data.sample_order import SampleOrder
+from seedcli.data.sample_order import SampleOrder, derived_seed
 from seedcli.data.tokens.picture_store import EncodePictures, PictureStore
 from seedcli.errors import DataError
 
@@ -69,7 +69,7 @@ class DocumentMixture:
     def sample(self, n: int) -> tuple[int, Sample]:
         """Sample number -> (source number, sample)."""
         number, row = self.locate(n)
-        return number, self._sources[number].read(row, random.Random(hash((self._seed, n))))
+        return number, self._sources[number].read(row, random.Random(derived_seed(self._seed, n)))
 
 
 def open_source(

@@ -20,6 +20,7 @@ from seedcli.data.documents.documents import Codes, Document
 from seedcli.data.documents.forms import build_document
 from seedcli.data.documents.packing import PackedStream
 from seedcli.data.documents.sequences import TokenSequence, build_sequence
+from seedcli.data.sample_order import derived_seed
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class _Drawn:
         )
 
     def sample(self, n: int) -> TokenSequence:
-        rng = random.Random(hash((self._seed, n)))
+        rng = random.Random(derived_seed(self._seed, n))
         (source,) = rng.choices(self._sources, self._weights)
         ids = np.zeros(min(rng.choice(source.lengths), self._context_length), np.int32)
         return TokenSequence(ids, ids, image_tokens=0, dropped_images=0, truncated=False)

@@ -34,7 +34,7 @@ from seedcli.data.images.tars import (
     open_tar,
     read_pictures,
 )
-from seedcli.data.sample_order import SampleOrder
+from seedcli.data.sample_order import SampleOrder, derived_seed
 from seedcli.data.tables import cached_index, open_table
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PreprocessConfig
@@ -297,7 +297,7 @@ class Mixture:
             DataError: Twenty rows in a row have no usable picture.
         """
         number, row = self.locate(n)
-        source, rng = self._sources[number], random.Random(hash((self._seed, n)))
+        source, rng = self._sources[number], random.Random(derived_seed(self._seed, n))
         for attempt in range(_ATTEMPTS):
             pair = source.read((row + attempt) % len(source), rng)
             try:
@@ -322,6 +322,6 @@ class Mixture:
             pictures, captions = zip(*(self.sample(n) for n in numbers), strict=True)
             pixels = torch.stack(pictures)
             if self._batched:
-                torch.manual_seed(hash((self._seed, numbers[0])))
+                torch.manual_seed(derived_seed(self._seed, numbers[0]))
                 pixels = normalize_views(random_views(pixels, self._config), self._config)
         return pixels, list(captions)

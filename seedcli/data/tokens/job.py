@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -31,6 +30,7 @@ from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.tokens.shards import TokenRow
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
+from seedcli.file_lock import lock_file
 from seedcli.files import json_text, parse_json, publish_json, published
 from seedcli.journal import Journal
 
@@ -141,12 +141,7 @@ class TokenJob:
     def lock(self) -> Iterator[bool]:
         """Holds the whole job; False while another process does."""
         with open(self.folder / "job.lock", "w") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                yield False
-            else:
-                yield True
+            yield lock_file(file)
 
     def write_errors(self, shard_name: str, failed: Iterable[tuple[int, Outcome]]) -> None:
         """Replaces the list of a shard's failures: pairs of position in the shard and outcome."""
@@ -183,7 +178,7 @@ class TokenJob:
         none; returns their number.
         """
         with open(self.folder / "errors.lock", "w") as lock:
-            fcntl.lockf(lock, fcntl.LOCK_EX)
+            lock_file(lock, wait=True)
             gathered = self.folder / "errors.jsonl"
             number = write_lines(gathered, map(json_text, self.errors()))
             if number:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seedcli.console import Reporter
 from seedcli.data.mixtures.pairs import Mixture
-from seedcli.data.sample_order import shuffled_index
+from seedcli.data.sample_order import derived_seed, shuffled_index
 from seedcli.files import publish_json
 
 # pixels [B,3,S,S] -> causal embeddings [B,Q,D] and target embeddings [B,G], both frozen
@@ -147,7 +147,8 @@ class CachedFeatures:
         numbers = []
         for n in range(step * batch_size, (step + 1) * batch_size)[rows]:
             passes, position = divmod(n, self._count)
-            numbers.append(shuffled_index(position, self._count, seed=hash((self._seed, passes))))
+            seed = derived_seed(self._seed, passes)
+            numbers.append(shuffled_index(position, self._count, seed=seed))
         causal_embeddings, target_embeddings = (
             np.load(path, mmap_mode="r")[numbers] for path in self._paths()
         )

@@ -31,7 +31,7 @@ def run(
     Raises:
         DataError: The start model's codes are of another visual tokenizer than
             the one that it names.
-        SeedError: see `training.llm_trainer.train_phase`, the sources and the models.
+        SeedError: see `training.phase.train_phase`, the sources and the models.
     """
     if dry_run:
         plan = planned("lora", recipe.lora.optimization, recipe.data, recipe.context_length)

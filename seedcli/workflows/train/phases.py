@@ -8,6 +8,7 @@ run continues in the right phase, and a killed merge is done again from the phas
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import json
 import time
@@ -32,11 +33,12 @@ from seedcli.training.ranks import Ranks
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import Accelerator
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from seedcli.data.mixtures.documents import DocumentSource
     from seedcli.training.llm_data import DocumentSamples, PackedRows
-    from seedcli.training.llm_trainer import PhaseResult
+    from seedcli.training.phase import PhaseResult
 
 SUMMARY_FILE = "summary.json"  # of a finished phase
 _PROBE_TOKENS = 256
@@ -86,6 +88,13 @@ class PhasedRun:
     earlier: dict[str, Any] = field(default_factory=dict)
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @functools.cached_property
+    def accelerator(self) -> Accelerator:
+        """What all phases train with; asking for it joins the group of ranks."""
+        from seedcli.training.accelerator import build_accelerator
+
+        return build_accelerator(self.parallel)
+
     @property
     def result(self) -> Path:
         """Folder of the finished model."""
@@ -103,7 +112,7 @@ class PhasedRun:
             UsageError: The folder holds a run, and `resume` is off; a finished phase would be
                 longer or shorter now; or the rows of an update do not split over the processes.
         """
-        from seedcli.training.llm_engine import rows_of_update
+        from seedcli.training.phase import rows_of_update
 
         for name, optimization in self.phases.items():
             try:
@@ -225,7 +234,7 @@ class PhasedRun:
         """
         from seedcli.models.language.text_tokenizer import CodeVocabulary
         from seedcli.training.llm_data import PackedRows, TokenSamples
-        from seedcli.training.llm_trainer import train_phase
+        from seedcli.training.phase import train_phase
         from seedcli.training.run_folder import plot_metrics
 
         folder, target = self.folder / name, self.target(name)
@@ -244,6 +253,7 @@ class PhasedRun:
                 name,
                 build_model,
                 rows,
+                self.accelerator,
                 is_image_token=vocabulary.is_image_token if vocabulary else None,
                 context_length=self.context_length,
                 seed=self.seed,
@@ -382,7 +392,7 @@ def lora_model(
 
         from seedcli.models.language.lora import attach_lora
         from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
-        from seedcli.training.llm_engine import gather_parameters
+        from seedcli.training.accelerator import gather_parameters
 
         model = load_causal_model(start, attention=attention_kernel(parallel, device))
         extend_language_model(model, text_tokenizer, seed=seed, gather=gather_parameters)

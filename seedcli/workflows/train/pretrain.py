@@ -40,7 +40,7 @@ def run(
         dry_run: Say what would be trained; read and write nothing.
 
     Raises:
-        SeedError: see `training.llm_trainer.train_phase`, the sources and the models.
+        SeedError: see `training.phase.train_phase`, the sources and the models.
     """
     phases = {
         name: phase
@@ -180,7 +180,7 @@ def _full_phase(
     from seedcli.models.language.lora import untie_embeddings
     from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
     from seedcli.models.language.text_tokenizer import extend_text_tokenizer
-    from seedcli.training.llm_engine import gather_parameters
+    from seedcli.training.accelerator import gather_parameters
 
     assert recipe.full is not None
     text_tokenizer = extend_text_tokenizer(words, visual.num_codes)

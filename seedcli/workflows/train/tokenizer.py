@@ -32,11 +32,11 @@ def run(
         dry_run: Build everything, train nothing, write nothing: parameters, images and steps.
 
     Raises:
-        SeedError: see `training.loop.train` and the stages.
+        SeedError: see `training.stage.train_stage` and the stages.
     """
-    from seedcli.training.loop import train
     from seedcli.training.ranks import Ranks
     from seedcli.training.run_folder import open_run_folder, plot_metrics
+    from seedcli.training.stage import train_stage
 
     reporter = reporter or Reporter()
     ranks = Ranks.from_environment()
@@ -62,7 +62,7 @@ def run(
     if recipe.stage == "codebook":
         stage.prepare()
     try:
-        result = train(
+        result = train_stage(
             stage,
             seed=recipe.seed,
             optimization=recipe.optimization,

@@ -19,8 +19,8 @@ from seedcli.recipe.tokenizer import (
     ParallelSection,
     RunSection,
 )
-from seedcli.training.loop import train
 from seedcli.training.ranks import Ranks
+from seedcli.training.stage import train_stage
 from seedcli.training.stages.codebook import CodebookStage
 from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 
@@ -288,7 +288,7 @@ def test_resume_is_exact(tiny_tokenizer_folder, tmp_path, rule):
                 return after_step(step)
 
             stage.after_step = stopping
-        train(stage, folder=folder, resume=resume, **settings)
+        train_stage(stage, folder=folder, resume=resume, **settings)
         return {name: tensor.clone() for name, tensor in saved[0].state_dict().items()}
 
     straight = trained(tmp_path / "straight")

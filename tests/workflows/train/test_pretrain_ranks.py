@@ -79,12 +79,7 @@ def test_zero_3_trains_the_same_and_continues_after_a_kill(finished_runs, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)  # each rank imports torch, transformers and deepspeed
-@pytest.mark.parametrize(
-    "parallel", [[], ["parallel.engine=deepspeed", "parallel.zero_stage=3"]], ids=["ddp", "zero3"]
-)
-def test_two_ranks_of_the_command_line_train_as_one_process(
-    finished_runs, tmp_path, monkeypatch, parallel
-):
+def test_two_ranks_of_the_command_line_train_as_one_process(finished_runs, tmp_path, monkeypatch):
     """Without dropout, which each rank draws for itself."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     recipe = [str(finished_runs / "pretrain.toml"), "lora.adapter.dropout=0.0"]
@@ -95,7 +90,8 @@ def test_two_ranks_of_the_command_line_train_as_one_process(
         "seedcli",
         "pretrain",
         *recipe,
-        *parallel,
+        "parallel.engine=deepspeed",
+        "parallel.zero_stage=3",
         "-o",
         str(tmp_path / "two"),
         "--nproc",

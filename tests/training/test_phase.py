@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from seedcli.errors import Interrupted, NumericalError, UsageError
-from seedcli.recipe.language import LlmRunSection
+from seedcli.recipe.language import LlmParallelSection, LlmRunSection
 from seedcli.training.checkpoints import newest_checkpoint, read_progress
 from seedcli.training.llm_batches import PackedBatches
-from seedcli.training.llm_engine import parameter_groups, rows_of_update
-from seedcli.training.optimizer import learning_rate_at
+from seedcli.training.optimizer import build_phase_optimizer, learning_rate_at
+from seedcli.training.phase import rows_of_update
 from seedcli.training.run_folder import read_metrics
 from seedcli.training.speed import training_flops
 from tests.training.tiny_llm import CONTEXT, FIRST_CODE, OPTIMIZATION, rows, tiny_llama, train_tiny
@@ -200,19 +200,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpo
 
 def test_weight_decay_spares_norms_and_embeddings_unless_the_recipe_decays_all():
     model = tiny_llama()
-    decayed, spared = parameter_groups(model, OPTIMIZATION)
+    one = LlmParallelSection()
+    decayed, spared = build_phase_optimizer(model, OPTIMIZATION, one).param_groups
     assert decayed["weight_decay"] == OPTIMIZATION.weight_decay
     assert {parameter.ndim for parameter in decayed["params"]} == {2}
     # seven kinds of linear layers in two blocks, and the head
     assert len(decayed["params"]) == 2 * 7 + 1
     assert len(spared["params"]) == 2 * 2 + 1 + 1  # two norms a block, the last norm, the embedding
-    (everything,) = parameter_groups(model, OPTIMIZATION.model_copy(update={"decay_norms": True}))
+    as_published = OPTIMIZATION.model_copy(update={"decay_norms": True})
+    (everything,) = build_phase_optimizer(model, as_published, one).param_groups
     assert len(everything["params"]) == len(list(model.parameters()))
 
 
 def test_rows_split_over_processes_evenly_or_not_at_all(whole):
-    from seedcli.recipe.language import LlmParallelSection
-
     parallel = LlmParallelSection(micro_batch_rows=2)
     assert rows_of_update(OPTIMIZATION, parallel, context_length=CONTEXT, world=2) == (8, 2)
     with pytest.raises(UsageError, match="8 rows .* over 3 processes with micro_batch_rows 2"):

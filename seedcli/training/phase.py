@@ -1,0 +1,299 @@
+"""A phase of a language model's training on packed rows: what it gives to the loop, and how it
+runs.
+
+The loss of an update is the mean over its learned tokens, all rows of all processes together; which
+rows these are depends on the recipe alone. So one process and many compute the same update, and a
+checkpoint needs the position of each lane only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from seedcli.console import Reporter
+from seedcli.errors import Interrupted, UsageError
+from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
+from seedcli.training.accelerator import begin_training, spread_while_building, whole_model
+from seedcli.training.checkpoints import newest_checkpoint, read_progress, uses_deepspeed
+from seedcli.training.llm_batches import PackedBatches, RowSource
+from seedcli.training.loop import Figures, stopped_after, train
+from seedcli.training.optimizer import build_phase_optimizer
+from seedcli.training.speed import matmul_rate, training_flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseResult:
+    """What a finished phase reports; `model` is whole and without wrappers, and may be None where
+    this process does not write (`is_main` is False).
+    """
+
+    model: nn.Module | None
+    is_main: bool
+    steps: int
+    losses: dict[str, float]
+    tokens_per_s: float
+    elapsed_s: float
+
+
+def rows_of_update(
+    optimization: TokenOptimizationSection,
+    parallel: LlmParallelSection,
+    *,
+    context_length: int,
+    world: int,
+) -> tuple[int, int]:
+    """(lanes: packed rows of one update, micro-batches a process computes for it).
+
+    Raises:
+        UsageError: The rows do not split evenly over processes and micro-batches.
+    """
+    lanes = optimization.batch_tokens // context_length
+    at_once = world * parallel.micro_batch_rows
+    if lanes % at_once:
+        raise UsageError(
+            f"an update has {lanes} rows (batch_tokens {optimization.batch_tokens} / "
+            f"context_length {context_length}), which do not split over {world} processes with "
+            f"micro_batch_rows {parallel.micro_batch_rows}",
+            remedy="change parallel.micro_batch_rows or the number of processes; results do not "
+            "depend on them",
+        )
+    return lanes, lanes // at_once
+
+
+def train_phase(
+    name: str,
+    build_model: Callable[[torch.device], nn.Module],
+    rows: RowSource,
+    accelerator: Accelerator,
+    *,
+    is_image_token: Callable[[Tensor], Tensor] | None,
+    context_length: int,
+    seed: int,
+    optimization: TokenOptimizationSection,
+    parallel: LlmParallelSection,
+    run: LlmRunSection,
+    folder: Path,
+    resume: bool = False,
+    resume_command: str = "the same command with --resume",
+    reporter: Reporter | None = None,
+) -> PhaseResult:
+    """Trains a phase to `optimization.steps` from its newest checkpoint, or from the
+    start where there is none.
+
+    Args:
+        build_model: Called with the device; what is trained requires gradients.
+        rows: Where packed rows come from.
+        accelerator: Built from `parallel`.
+        is_image_token: Token ids -> which of them are codes or markers; None where
+            the vocabulary has none.
+        folder: Of the phase; gets `metrics.jsonl` and `checkpoints/step-NNNNNNNN/`.
+        resume: Checkpoints may be there.
+        resume_command: Shown when the run is interrupted.
+
+    Raises:
+        UsageError: The rows of an update do not split over the processes.
+        NumericalError: A loss or the weights are not finite; names the last good checkpoint.
+        Interrupted: SIGTERM or Ctrl-C; a checkpoint was written.
+    """
+    world = accelerator.num_processes
+    lanes, accumulation = rows_of_update(
+        optimization, parallel, context_length=context_length, world=world
+    )
+    checkpoint = newest_checkpoint(folder / "checkpoints") if resume else None
+    written = read_progress(checkpoint) if checkpoint else {}
+    begin_training(
+        accelerator,
+        micro_batch=parallel.micro_batch_rows,
+        accumulation=accumulation,
+        gradient_clip=optimization.gradient_clip,
+        other_world=written.get("world", world) != world,
+    )
+    with spread_while_building(accelerator):
+        model = build_model(accelerator.device)
+    if parallel.gradient_checkpointing:
+        if hasattr(model, "activation_checkpointing_enable"):  # its name since transformers 5.23
+            model.activation_checkpointing_enable()
+        else:
+            model.gradient_checkpointing_enable()
+    if not uses_deepspeed(accelerator):
+        model.to(accelerator.device)
+    batches = PackedBatches(
+        rows,
+        lanes=lanes,
+        rank=accelerator.process_index,
+        world=world,
+        accumulation=accumulation,
+        state=written.get("lanes"),
+    )
+    training = PhaseTraining(
+        name,
+        model,
+        batches,
+        accelerator,
+        is_image_token=is_image_token,
+        optimization=optimization,
+        parallel=parallel,
+        run=run,
+    )
+    result = train(
+        training,
+        accelerator,
+        seed=seed,
+        optimization=optimization,
+        run=run,
+        folder=folder,
+        resume=resume,
+        resume_command=resume_command,
+        reporter=reporter,
+    )
+    if result.stopped:  # in the last update: not one step of the next phase
+        raise Interrupted(
+            stopped_after(training.title, result.steps, optimization.steps, folder),
+            remedy=resume_command,
+        )
+    return PhaseResult(
+        model=whole_model(model, build_model, accelerator),
+        is_main=accelerator.is_main_process,
+        steps=result.steps,
+        losses=result.losses,
+        tokens_per_s=result.per_s,
+        elapsed_s=result.elapsed_s,
+    )
+
+
+def mean_losses(sums: Figures) -> Figures:
+    """Summed losses and numbers of tokens -> `loss`, and `loss_text` and `loss_image` where
+    there are such tokens.
+    """
+    learned = sums["text"] + sums["image"]
+    losses = {"loss": (sums["loss_text"] + sums["loss_image"]) / max(learned, 1.0)}
+    return losses | {
+        f"loss_{kind}": sums[f"loss_{kind}"] / sums[kind]
+        for kind in ("text", "image")
+        if sums[kind]
+    }
+
+
+class PhaseTraining:
+    """A phase as the loop sees it: micro-batches of packed rows, whose losses are summed and
+    divided by the learned tokens of the whole update.
+    """
+
+    unit = "real_tokens"
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        batches: PackedBatches,
+        accelerator: Accelerator,
+        *,
+        is_image_token: Callable[[Tensor], Tensor] | None,
+        optimization: TokenOptimizationSection,
+        parallel: LlmParallelSection,
+        run: LlmRunSection,
+    ):
+        self.title, self.name = f"phase {name}", name
+        self.module = _PackedLosses(model, is_image_token, accelerator.num_processes)
+        self.optimizer = build_phase_optimizer(model, optimization, parallel)
+        self._batches, self._accelerator = batches, accelerator
+        self._workers = run.loader_workers
+        self._device_rate = matmul_rate(accelerator.device, parallel.precision)
+        self._flops = training_flops(model)
+
+    def updates(self, step: int) -> Iterator[list[dict[str, Any]]]:
+        """See `loop.Training`; moves the position."""
+        # Not prepared by Accelerate, which would deal the rows out once more.
+        stream = iter(
+            self._batches.loader(workers=self._workers, pin_memory=torch.cuda.is_available())
+        )
+        while True:
+            update = [next(stream) for _ in range(self._batches.accumulation)]
+            learned = sum((batch["labels"][:, 1:] != -100).sum() for batch in update)
+            learned = self._accelerator.reduce(learned.to(self._accelerator.device), "sum")
+            for batch in update:
+                self._batches.moved(batch.pop("lanes"))
+                batch["learned"] = learned.clamp(min=1)
+            yield update
+
+    def losses(self, sums: Figures) -> Figures:
+        """Means over learned tokens."""
+        return mean_losses(sums)
+
+    def pace(self, sums: Figures, elapsed_s: float) -> Figures:
+        """Tokens a second, and the share of the machine that they take."""
+        tokens, learned = sums["real_tokens"], sums["text"] + sums["image"]
+        rate = self._device_rate * self._accelerator.num_processes
+        return {
+            "tokens_per_s": round(tokens / elapsed_s, 1),
+            "real_share": tokens / sums["row_tokens"],
+            "dropped_images": round(sums.get("dropped_images", 0.0)),
+            "utilisation": self._flops.of(tokens, learned=learned) / elapsed_s / rate,
+        }
+
+    def after_update(self, step: int) -> Figures:
+        """Nothing more."""
+        return {}
+
+    def position(self) -> dict[str, Any]:
+        """Where each lane stands."""
+        return {"lanes": self._batches.all_lanes()}
+
+
+class _PackedLosses(nn.Module):
+    """Packed rows -> their summed cross entropies over the learned tokens of the whole update.
+
+    Accelerate and DeepSpeed wrap this module and not the model in it, which stays as it was built.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        is_image_token: Callable[[Tensor], Tensor] | None,
+        num_processes: int,
+    ):
+        super().__init__()
+        self.model = model
+        self.config = model.config  # DeepSpeed's bucket sizes follow the width that it tells
+        self._is_image_token, self._num_processes = is_image_token, num_processes
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A micro-batch of `PackedBatches`, and the number of `learned` tokens of the whole update
+        -> `loss`, and by kind of token the summed losses and how many tokens there are.
+        """
+        wanted = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+        learned = wanted != -100
+        wanted = wanted[learned]
+        # The output layer, a large part of a small model, sees the positions that are
+        # learned and no others.
+        head = self.model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, states: (states[0][learned],))
+        try:
+            # No attention mask and no cache: only then does transformers tell packed documents
+            # apart, by their positions.
+            outputs = self.model(
+                input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+            )
+        finally:
+            hook.remove()
+        losses = F.cross_entropy(outputs.logits.float(), wanted, reduction="none")
+        image = (
+            self._is_image_token(wanted)
+            if self._is_image_token
+            else torch.zeros_like(wanted, dtype=torch.bool)
+        )
+        sums = {}
+        for kind, mask in (("text", ~image), ("image", image)):
+            sums[f"loss_{kind}"] = torch.where(mask, losses.detach(), 0.0).sum()
+            sums[kind] = mask.sum()
+        # times ranks, because gradients are averaged
+        loss = losses.sum() / batch["learned"] * self._num_processes
+        return {"loss": loss, **sums, **batch["counts"]}

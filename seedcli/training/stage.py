@@ -1,0 +1,196 @@
+"""A stage of the visual tokenizer's training: what it gives to the loop, and how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from seedcli.console import Reporter
+from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
+from seedcli.training.accelerator import begin_training, build_accelerator
+from seedcli.training.loop import Figures, train
+from seedcli.training.optimizer import build_stage_optimizer
+from seedcli.training.process import seed_step
+
+
+class Stage(Protocol):
+    """What a stage of the training gives to the loop.
+
+    `model` holds trainable and frozen parts (requires_grad False); state that changes without
+    gradients (moving averages) must be buffers.
+    """
+
+    name: str
+    model: nn.Module
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """This rank's part of global batch `step`; a pure function of (seed, step, rank, world).
+        The global RNGs are seeded by the loop.
+        """
+
+    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`loss` (scalar, differentiable) and named parts, each a detached scalar."""
+
+    def after_step(self, step: int) -> dict[str, float]:
+        """Moving averages, revival, health figures for the log; may raise NumericalError."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the finished part in its final format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a finished stage reports. `losses` are those of the last step; `images_per_s` is the
+    mean over the whole course.
+    """
+
+    folder: Path
+    model_folder: Path
+    steps: int
+    losses: dict[str, float]
+    images_per_s: float
+    elapsed_s: float
+
+
+def train_stage(
+    stage: Stage,
+    *,
+    seed: int,
+    optimization: OptimizationSection,
+    parallel: ParallelSection,
+    run: RunSection,
+    folder: Path,
+    resume: bool = False,
+    resume_command: str = "the same command with --resume",
+    reporter: Reporter | None = None,
+) -> StageResult:
+    """Trains `stage` to `optimization.steps` and saves the finished part to `folder/model`.
+
+    Args:
+        folder: The run folder; gets `metrics.jsonl` and `checkpoints/step-NNNNNNNN/`.
+        resume: Continue from the newest checkpoint of the folder; without one
+            the run starts at step 0.
+        resume_command: Shown when the run is interrupted.
+
+    Raises:
+        UsageError, NumericalError, Interrupted: see `loop.train`.
+    """
+    accelerator = build_accelerator(parallel)
+    share = optimization.batch_size // accelerator.num_processes
+    begin_training(
+        accelerator, micro_batch=share, accumulation=1, gradient_clip=optimization.gradient_clip
+    )
+    stage.model.to(accelerator.device)
+    training = StageTraining(
+        stage, optimization, seed=seed, rank=accelerator.process_index, share=share, run=run
+    )
+    result = train(
+        training,
+        accelerator,
+        seed=seed + 1,  # what the model draws is not what its data drew
+        optimization=optimization,
+        run=run,
+        folder=folder,
+        resume=resume,
+        resume_command=resume_command,
+        reporter=reporter,
+    )
+    model_folder = folder / "model"
+    if accelerator.is_main_process:
+        stage.save(model_folder)
+    accelerator.wait_for_everyone()
+    return StageResult(
+        folder=folder,
+        model_folder=model_folder,
+        steps=result.steps,
+        losses=result.losses,
+        images_per_s=result.per_s,
+        elapsed_s=result.elapsed_s,
+    )
+
+
+class StageTraining:
+    """A stage as the loop sees it: one micro-batch an update, losses averaged over ranks."""
+
+    unit = "images"
+
+    def __init__(
+        self,
+        stage: Stage,
+        optimization: OptimizationSection,
+        *,
+        seed: int,
+        rank: int,
+        share: int,
+        run: RunSection,
+    ):
+        self.title = f"stage {stage.name}"
+        self.module = _StageLosses(stage, share)
+        self.optimizer = build_stage_optimizer(stage.model, optimization)
+        self._stage, self._steps, self._workers = stage, optimization.steps, run.loader_workers
+        self._data = _Steps(stage, seed, rank)
+
+    def updates(self, step: int) -> Iterator[list[dict[str, Tensor]]]:
+        """See `loop.Training`."""
+        loader = torch.utils.data.DataLoader(
+            self._data,
+            batch_size=None,
+            sampler=range(step, self._steps),
+            num_workers=self._workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        for batch in loader:
+            yield [batch]
+
+    def losses(self, sums: Figures) -> Figures:
+        """Each loss, averaged over ranks and updates."""
+        return {
+            name: value / sums["ranks"]
+            for name, value in sums.items()
+            if name not in ("images", "ranks")
+        }
+
+    def pace(self, sums: Figures, elapsed_s: float) -> Figures:
+        """Images a second, all ranks together."""
+        return {"images_per_s": round(sums["images"] / elapsed_s, 2)}
+
+    def after_update(self, step: int) -> Figures:
+        """The stage's own."""
+        return self._stage.after_step(step)
+
+    def position(self) -> dict[str, Any]:
+        """Nothing: a batch is a function of its number."""
+        return {}
+
+
+class _StageLosses(nn.Module):
+    """Puts `stage.losses` behind `forward`, which is where data parallelism
+    and DeepSpeed hook in.
+    """
+
+    def __init__(self, stage: Stage, share: int):
+        super().__init__()
+        self.model = stage.model
+        self._losses = stage.losses
+        self._share = share
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        return {**self._losses(batch), "images": self._share, "ranks": 1}
+
+
+class _Steps(torch.utils.data.Dataset):
+    """Step number -> this rank's batch; seeds what augmentation draws from, so it does not matter
+    which process runs it.
+    """
+
+    def __init__(self, stage: Stage, seed: int, rank: int):
+        self._stage, self._seed, self._rank = stage, seed, rank
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        seed_step(self._seed, step, self._rank)
+        return self._stage.batch(step)
