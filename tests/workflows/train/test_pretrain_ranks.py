@@ -72,9 +72,13 @@ def test_zero_3_trains_the_same_and_continues_after_a_kill(finished_runs, tmp_pa
         # lines are rounded to six digits; sums run in another order
         assert losses[0] == pytest.approx(losses[1], rel=2e-5)
     reference = read_weights(finished_runs / "pretrain" / "model")
-    for name, tensor in read_weights(tmp_path / "run" / "model").items():
-        # sums in another order, through AdamW's quotient
-        torch.testing.assert_close(tensor, reference[name], rtol=0, atol=1e-4)
+    after = read_weights(tmp_path / "run" / "model")
+    off = torch.cat([(after[name] - reference[name]).abs().flatten() for name in reference])
+    # Sums in another order. AdamW divides a gradient by its own size: where it is almost nothing,
+    # its last bits are a step of up to the learning rate (1e-2). So few elements may differ much:
+    # 8 of 42,272 by more than 1e-5, the largest by 1.2e-4 (by 2.5e-4 on another processor).
+    assert (off > 1e-5).float().mean() < 1e-3
+    assert off.max() < 1e-3
 
 
 @pytest.mark.slow
