@@ -105,6 +105,12 @@ TemperatureOption = Annotated[
     float | None,
     typer.Option("--temperature", min=0.0, help="0: the likeliest token. Default: the model's."),
 ]
+TopKOption = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k", min=0, help="Only so many likeliest tokens; 0: all. Default: the model's."
+    ),
+]
 TopPOption = Annotated[
     float | None,
     typer.Option(
@@ -190,6 +196,7 @@ def chat(
     show: ShowOption = "auto",
     seed: SeedOfChat = None,
     temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
     top_p: TopPOption = None,
     beams: BeamsOption = None,
     max_new_tokens: MaxTokensOption = None,
@@ -243,6 +250,7 @@ def chat(
     given = {
         "seed": seed,
         "temperature": temperature,
+        "top_k": top_k,
         "top_p": top_p,
         "num_beams": beams,
         "max_new_tokens": max_new_tokens,

@@ -10,6 +10,7 @@ from seedcli.cli.chat import (
     PictureGuidanceOption,
     PictureStepsOption,
     TemperatureOption,
+    TopKOption,
     TopPOption,
 )
 from seedcli.cli.eval_clip_similarity import JudgeOption
@@ -103,6 +104,7 @@ def ablation(
     split: SplitOption = None,
     judge: JudgeOption = None,
     temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
     top_p: TopPOption = None,
     decoder: DecoderOption = None,
     picture_steps: PictureStepsOption = None,
@@ -130,7 +132,7 @@ def ablation(
       seed eval ablation --prefix --limit 50
       seed eval ablation --prefix --every --causal seed-nano --bilateral runs/nano-bilateral-codebook/model
     """  # noqa: E501
-    given = {"temperature": temperature, "top_p": top_p}
+    given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     sampling = {name: value for name, value in given.items() if value is not None}
     _check(
         causal,
@@ -226,7 +228,7 @@ def _check(
     if prefix and sampling:
         raise UsageError(
             "with --prefix the language model chooses as its folder advises",
-            remedy="leave --temperature and --top-p out",
+            remedy="leave --temperature, --top-k and --top-p out",
         )
 
 

@@ -29,6 +29,14 @@ BeamsOption = Annotated[
 TemperatureOption = Annotated[
     float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")
 ]
+TopKOption = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        min=0,
+        help="With a temperature: only so many likeliest tokens; 0: all. Default: the model's.",
+    ),
+]
 TopPOption = Annotated[
     float,
     typer.Option(

@@ -12,6 +12,7 @@ from seedcli.cli.eval_ask_options import (
     MaxTokensOption,
     PromptOption,
     TemperatureOption,
+    TopKOption,
     TopPOption,
 )
 from seedcli.cli.eval_options import (
@@ -50,6 +51,7 @@ def caption(
     ] = "train",
     beams: BeamsOption = 5,
     temperature: TemperatureOption = 0.0,
+    top_k: TopKOption = None,
     top_p: TopPOption = 1.0,
     max_new_tokens: MaxTokensOption = 120,
     cut: CutOption = "phrase",
@@ -95,6 +97,7 @@ def caption(
             tokenizer=tokenizer,
             template=template,
             temperature=temperature,
+            top_k=top_k,
             top_p=top_p,
             num_beams=beams,
             max_new_tokens=max_new_tokens,

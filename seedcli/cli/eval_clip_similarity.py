@@ -14,6 +14,7 @@ from seedcli.cli.chat import (
     QuantizeOption,
     TemperatureOption,
     TokenizerOption,
+    TopKOption,
     TopPOption,
     UnconstrainedOption,
 )
@@ -91,6 +92,7 @@ def clip_similarity(
     request: RequestOption = None,
     ceiling: CeilingOption = False,
     temperature: TemperatureOption = None,
+    top_k: TopKOption = None,
     top_p: TopPOption = None,
     beams: BeamsOption = None,
     max_new_tokens: MaxTokensOption = None,
@@ -129,6 +131,7 @@ def clip_similarity(
 
     given = {
         "temperature": temperature,
+        "top_k": top_k,
         "top_p": top_p,
         "num_beams": beams,
         "max_new_tokens": max_new_tokens,

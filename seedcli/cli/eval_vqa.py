@@ -14,6 +14,7 @@ from seedcli.cli.eval_ask_options import (
     PromptOption,
     QuestionRootOption,
     TemperatureOption,
+    TopKOption,
     TopPOption,
 )
 from seedcli.cli.eval_options import (
@@ -73,6 +74,7 @@ def vqa(
     ] = None,
     beams: BeamsOption = 1,
     temperature: TemperatureOption = 0.0,
+    top_k: TopKOption = None,
     top_p: TopPOption = 1.0,
     max_new_tokens: MaxTokensOption = 16,
     cut: CutOption = "phrase",
@@ -125,6 +127,7 @@ def vqa(
             tokenizer=tokenizer,
             template=template,
             temperature=temperature,
+            top_k=top_k,
             top_p=top_p,
             num_beams=beams,
             max_new_tokens=max_new_tokens,

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
     TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
@@ -54,6 +55,7 @@ class SamplingSettings:
 
     Attributes:
         temperature: Of the softmax; 0 takes the likeliest token.
+        top_k: Only this many likeliest tokens, before top-p; 0 is all.
         top_p: Only the likeliest tokens that have this much probability together.
         num_beams: Beams of beam search; 1 is none. With a temperature, beams are sampled, as the
             official evaluation does.
@@ -63,10 +65,12 @@ class SamplingSettings:
         guidance: Classifier-free guidance scale of the codes; 1 is none.
 
     Source of temperature and top_p: AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py; of
-    max_new_tokens: gradio_demo.
+    max_new_tokens: gradio_demo. The script's 512 new tokens, and the top-k of 50 that it has by
+    transformers' default, are advised for the published models (`locate_llm`).
     """
 
     temperature: float = 1.0
+    top_k: int = 0
     top_p: float = 0.5
     num_beams: int = 1
     max_new_tokens: int = 256
@@ -79,6 +83,7 @@ class SamplingSettings:
             f"{name} is {value}, expected {expected}"
             for name, value, expected, right in (
                 ("temperature", self.temperature, f"0, or {_COLDEST} to {_HOTTEST}", warm),
+                ("top_k", self.top_k, "at least 0", self.top_k >= 0),
                 ("top_p", self.top_p, "over 0 and at most 1", 0 < self.top_p <= 1),
                 ("num_beams", self.num_beams, "at least 1", self.num_beams >= 1),
                 ("max_new_tokens", self.max_new_tokens, "at least 1", self.max_new_tokens >= 1),
@@ -214,7 +219,11 @@ class SeedLlama:
         input_ids, mask = pad_left(prompts, self.vocabulary.pad)
         device = self.model.device
         sampled = (
-            {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
+            {
+                "temperature": settings.temperature,
+                "top_k": settings.top_k,
+                "top_p": settings.top_p,
+            }
             if settings.temperature > 0
             else {}
         )
@@ -270,6 +279,8 @@ class SeedLlama:
         if settings.temperature > 0 and settings.num_beams == 1:
             if settings.temperature != 1:
                 processors.append(TemperatureLogitsWarper(settings.temperature))
+            if settings.top_k > 0:
+                processors.append(TopKLogitsWarper(settings.top_k))
             if settings.top_p < 1:
                 processors.append(TopPLogitsWarper(settings.top_p))
             processors.append(SeededChoice(seeds))
@@ -323,8 +334,9 @@ def load_language_model(
         model: Preset, folder or hub id; see `llm_registry`.
         tokenizer: Visual tokenizer whose codes it speaks, where its folder says another or none.
         device: `auto`, or a torch device.
-        dtype: Of the weights; `auto` is float32 on a CPU, bfloat16 on a GPU
-            that has it, else float16.
+        dtype: Of the weights; `auto` is float32 on a CPU, on a GPU what the model's folder
+            advises (float16 for published weights, as in the official code), else bfloat16 where
+            the GPU has it, else float16.
         quantize: Weights of the linear layers in 8 or 4 bits, by bitsandbytes on an NVIDIA GPU.
         reporter: Hears of downloads.
 
@@ -334,10 +346,13 @@ def load_language_model(
     """
     reporter = reporter or Reporter()
     target = pick_device(device)
-    options = _quantization_options(quantize, target, _dtype(dtype, target))
-    return load_llm_files(
-        locate_llm(model, tokenizer=tokenizer, reporter=reporter), device=target, options=options
-    )
+    refuse_quantization(quantize, target)
+    files = locate_llm(model, tokenizer=tokenizer, reporter=reporter)
+    chosen = pick_dtype(dtype, target, advised=files.facts.dtype)
+    options: dict[str, Any] = {"dtype": chosen}
+    if quantize is not None:
+        options["quantization_config"] = quantization_config(quantize, chosen)
+    return load_llm_files(files, device=target, options=options)
 
 
 def load_llm_files(files: LlmFiles, *, device: torch.device, options: dict[str, Any]) -> SeedLlama:
@@ -388,25 +403,25 @@ def load_llm_files(files: LlmFiles, *, device: torch.device, options: dict[str, 
     return SeedLlama(model, text_tokenizer, vocabulary, files.facts)
 
 
-def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: str, device: torch.device, *, advised: str | None) -> torch.dtype:
+    """The user's dtype, or `auto`'s for a device and for what a model's folder advises on a GPU."""
     if dtype != "auto":
         return getattr(torch, dtype)
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return getattr(torch, advised) if advised else half
     return torch.float16 if device.type == "mps" else torch.float32
 
 
-def _quantization_options(
-    quantize: Quantization | None, device: torch.device, dtype: torch.dtype
-) -> dict[str, Any]:
-    """What `from_pretrained` is told of precision.
+def refuse_quantization(quantize: Quantization | None, device: torch.device) -> None:
+    """Checks that this machine can quantise, before anything is downloaded.
 
     Raises:
         UsageError: Quantisation without an NVIDIA GPU or without
             bitsandbytes; says what is missing.
     """
     if quantize is None:
-        return {"dtype": dtype}
+        return
     missing = (
         []
         if device.type == "cuda"
@@ -420,7 +435,6 @@ def _quantization_options(
             if device.type == "cuda"
             else "leave out --quantize",
         )
-    return {"dtype": dtype, "quantization_config": quantization_config(quantize, dtype)}
 
 
 def quantization_config(quantize: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig:

@@ -240,7 +240,7 @@ class SeededChoice(LogitsProcessor):
 
     The largest of log-probabilities with Gumbel noise is a sample of them. A row's noise comes from
     its own seed, so an answer does not depend on what else is in the batch, nor on the device. It
-    stands last, after temperature and top-p.
+    stands last, after temperature, top-k and top-p.
     """
 
     def __init__(self, seeds: Sequence[int]):

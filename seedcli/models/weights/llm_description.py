@@ -18,6 +18,7 @@ from seedcli.files import publish_json
 FACTS_FILE = "seed.json"
 FORMAT_VERSION = 1
 TemplateName = Literal["vicuna", "llama-2", "own"]
+DtypeName = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class LlmFacts:
         trained: Free-form facts of its training.
         sampling: Advised settings of generation, by the names of `SamplingSettings`; what is left
             out is that class's default.
+        dtype: Advised on a GPU; None leaves it to the GPU.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LlmFacts:
     template: TemplateName | None = None
     trained: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
+    dtype: DtypeName | None = None
 
 
 def read_llm_facts(folder: Path) -> LlmFacts:
@@ -93,11 +96,10 @@ def read_llm_facts(folder: Path) -> LlmFacts:
     for key, kind in kinds.items():
         if not isinstance(getattr(facts, key), kind):
             raise DataError(f"{path}: {key} is {getattr(facts, key)!r}, expected {kind.__name__}")
-    if facts.template is not None and facts.template not in get_args(TemplateName):
-        raise DataError(
-            f"{path}: template is {facts.template!r}, expected one of "
-            f"{', '.join(get_args(TemplateName))}"
-        )
+    for key, names in (("template", get_args(TemplateName)), ("dtype", get_args(DtypeName))):
+        value = getattr(facts, key)
+        if value is not None and value not in names:
+            raise DataError(f"{path}: {key} is {value!r}, expected one of {', '.join(names)}")
     return facts
 
 

@@ -39,6 +39,9 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PUBLISHED_ROWS = 40194  # AILab-CVC/SEED: 32,000 pieces, 8,192 codes, two markers
 # the 8B is made of Vicuna, the 14B of Llama-2-chat
 _TEMPLATE_OF_WIDTH: dict[int, TemplateName] = {4096: "vicuna", 5120: "llama-2"}
+# AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py: 512 new tokens in fp16; top-k is the
+# default of transformers' sampling, which the script does not change.
+_PUBLISHED_SAMPLING = {"top_k": 50, "max_new_tokens": 512}
 LLM_PRESETS = ("seed-nano", *(role.name for role in SEED_LLAMAS))
 
 
@@ -239,7 +242,8 @@ def _facts(
             facts if tokenizer is None else dataclasses.replace(facts, visual_tokenizer=tokenizer)
         )
     name = model if model in LLM_PRESETS else _name_of(folder.resolve())
-    if has_published_rows(config):
+    published = has_published_rows(config)
+    if published:
         visual = tokenizer or "seed-2"
         template = (
             None if name.endswith("pretrain") else _TEMPLATE_OF_WIDTH.get(config["hidden_size"])
@@ -256,6 +260,8 @@ def _facts(
         num_queries=sizes.qformer.num_queries,
         num_codes=sizes.codebook.num_codes,
         template=template,
+        sampling=dict(_PUBLISHED_SAMPLING) if published else {},
+        dtype="float16" if published else None,
     )
 
 

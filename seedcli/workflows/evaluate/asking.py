@@ -24,6 +24,7 @@ from seedcli.models.language.generate import (
     SamplingSettings,
     SeedLlama,
     load_language_model,
+    sampling_of,
 )
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
@@ -46,6 +47,7 @@ class AskSettings:
             pictures and words and nothing else. None takes what the model's folder states, `plain`
             for a model that was not taught conversations.
         temperature: 0 takes the likeliest token.
+        top_k: Of sampling; None: as the model's folder advises.
         top_p: Of sampling.
         num_beams: Beams of beam search; 1 is none.
         max_new_tokens: Longest answer.
@@ -59,6 +61,7 @@ class AskSettings:
     tokenizer: str | None = None
     template: AskTemplate | None = None
     temperature: float = 0.0
+    top_k: int | None = None
     top_p: float = 1.0
     num_beams: int = 1
     max_new_tokens: int = 32
@@ -99,6 +102,7 @@ class AskedModel:
         self._settings, self._reporter = settings, reporter or Reporter()
         self.sampling = SamplingSettings(
             temperature=settings.temperature,
+            top_k=settings.top_k or 0,
             top_p=settings.top_p,
             num_beams=settings.num_beams,
             max_new_tokens=settings.max_new_tokens,
@@ -108,6 +112,9 @@ class AskedModel:
             settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
         )
         self._facts = self._files.facts
+        if settings.top_k is None:
+            advised = sampling_of(self._facts, {}).top_k
+            self.sampling = dataclasses.replace(self.sampling, top_k=advised)
         self.pictures = EvalPictures(
             self._facts.visual_tokenizer,
             steps=None,
@@ -129,7 +136,8 @@ class AskedModel:
         """Everything about the model, its eyes and its decoding that decides an answer."""
         config = self.pictures.visual.config
         decoding = {"temperature": self.sampling.temperature, "num_beams": self.sampling.num_beams}
-        decoding |= {"top_p": self.sampling.top_p} if self.sampling.temperature > 0 else {}
+        if self.sampling.temperature > 0:
+            decoding |= {"top_k": self.sampling.top_k, "top_p": self.sampling.top_p}
         precise = {"dtype": self._settings.dtype} | (
             {"quantize": self._settings.quantize} if self._settings.quantize else {}
         )

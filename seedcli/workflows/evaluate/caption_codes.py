@@ -17,7 +17,12 @@ from seedcli.data.documents.sequences import encode_prompt
 from seedcli.data.emoji_structure import with_article
 from seedcli.errors import UsageError
 from seedcli.models.language.answer import first_image
-from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
+from seedcli.models.language.generate import (
+    SamplingSettings,
+    SeedLlama,
+    load_language_model,
+    sampling_of,
+)
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
 from seedcli.workflows.evaluate.samples import sample_seed
@@ -114,6 +119,7 @@ class CaptionDrawer:
         self.request = (settings.request or published) if self.prompt == "request" else None
         official = {
             "temperature": 0.0,
+            "top_k": sampling_of(facts, {}).top_k,
             "top_p": 1.0,
             "num_beams": OFFICIAL_BEAMS,
             "max_new_tokens": self._max_new_tokens(),

@@ -4,6 +4,7 @@ guidance, wrong special ids.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -16,6 +17,7 @@ from seedcli.models.language.generate import (
     SamplingSettings,
     SeedLlama,
     load_language_model,
+    pick_dtype,
     quantization_config,
 )
 from seedcli.models.language.image_grammar import (
@@ -167,6 +169,39 @@ def test_sampling_follows_the_probabilities() -> None:
     assert share[2] == 0
     # three standard deviations of a share among 20,000
     assert (share - scores[0].softmax(0)).abs().max() < 0.011
+
+
+def test_top_k_leaves_the_likeliest_tokens(tiny_llm) -> None:
+    """Of one token, sampling is greedy, beams or not; of all, it is sampling without top-k."""
+    prompt = prompt_ids(tiny_llm, "a dog")
+    greedy = tiny_llm.generate(prompt, dataclasses.replace(WARM, temperature=0))
+    assert tiny_llm.generate(prompt, dataclasses.replace(WARM, top_k=1)) == greedy
+    assert tiny_llm.generate(prompt, WARM) != greedy
+    everything = len(tiny_llm.text_tokenizer)
+    assert tiny_llm.generate(prompt, dataclasses.replace(WARM, top_k=everything)) == (
+        tiny_llm.generate(prompt, WARM)
+    )
+    few = dataclasses.replace(WARM, top_k=3)
+    written = [tiny_llm.generate(prompt, few, seeds=[seed])[0].ids for seed in range(40)]
+    logits = tiny_llm.model(torch.tensor(prompt)).logits[0, -1]
+    grammatical = [ids[0] for ids in written]
+    assert 1 < len(set(grammatical)) <= 3
+    assert max(logits[grammatical]) == logits[: tiny_llm.vocabulary.first_code].max()
+    with pytest.raises(UsageError, match="top_k is -1"):
+        SamplingSettings(top_k=-1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "advised", "expected"),
+    [
+        ("auto", "cpu", "float16", torch.float32),
+        ("auto", "mps", None, torch.float16),
+        ("float32", "cuda", "float16", torch.float32),
+        ("auto", "cuda", "float16", torch.float16),
+    ],
+)
+def test_published_weights_compute_as_the_official_code(dtype, kind, advised, expected) -> None:
+    assert pick_dtype(dtype, torch.device(kind), advised=advised) is expected
 
 
 def test_words_and_images_are_streamed_as_they_come(tiny_llm) -> None:

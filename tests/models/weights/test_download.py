@@ -236,7 +236,10 @@ rows = []
 for model in sys.argv[1:]:
     try:
         files = locate_llm(model)
-        rows.append([files.facts.name, files.facts.template, files.facts.visual_tokenizer])
+        facts = files.facts
+        rows.append([facts.name, facts.template, facts.visual_tokenizer])
+        official = {"top_k": 50, "max_new_tokens": 512}
+        assert (facts.sampling, facts.dtype) == (official, "float16")
     except SeedError as error:
         rows.append([type(error).__name__, error.message, error.remedy])
 start = locate_start("lmsys/vicuna-7b-v1.1", context_length=64)

@@ -119,7 +119,9 @@ def test_answers_end_only_where_they_should(asked):
 def test_settings_name_what_decides_answers_and_nothing_of_this_machine(asked, tiny_llm_folder):
     settings = asked().settings
     assert settings["decoding"] == {"temperature": 0.0, "num_beams": 1, "max_new_tokens": 12}
-    assert asked(temperature=0.5, top_p=0.9).settings["decoding"]["top_p"] == 0.9
+    warm = asked(temperature=0.5, top_p=0.9).settings["decoding"]
+    assert (warm["top_k"], warm["top_p"]) == (0, 0.9)
+    assert asked(temperature=0.5, top_k=7).settings["decoding"]["top_k"] == 7
     assert str(tiny_llm_folder.parent) not in json.dumps(settings)
     assert (
         settings["fingerprint"]
