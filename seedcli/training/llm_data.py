@@ -5,12 +5,22 @@ that are packed from them.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seedcli.data.documents.conversations import ConversationTemplate
 from seedcli.data.documents.documents import Document
 from seedcli.data.documents.forms import build_document
+from seedcli.data.documents.left_out import (
+    CUT,
+    ROWS,
+    LeftOutError,
+    Tally,
+    describe_tally,
+    of_source,
+)
 from seedcli.data.documents.packing import PackedRow, PackedStream
 from seedcli.data.documents.sequences import TokenSequence, build_sequence, replace_read_codes
 from seedcli.data.mixtures.documents import DocumentMixture, DocumentSource
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _WORDING, _NOISE = 1, 2  # purposes of random numbers
+_LOOKED, _STRETCHES = 1_000, 8  # rows of a source that are looked at before training
 _TEXTS = 30_000  # documents that a text vocabulary is learned from, at most
 
 
@@ -57,12 +68,31 @@ class DocumentSamples:
         """Rows of all sources."""
         return len(self._mixture)
 
-    def document(self, n: int) -> tuple[int, Document | None]:
-        """Sample number -> (source number, document); None where the row makes none."""
+    def document(self, n: int) -> tuple[int, Document]:
+        """Sample number -> (source number, document).
+
+        Raises:
+            LeftOutError: The row makes none.
+        """
         number, sample = self._mixture.sample(n)
-        return number, build_document(
-            sample, self.sections[number], self.rng(n, _WORDING), self.template
-        )
+        with of_source(number):
+            return number, build_document(
+                sample, self.sections[number], self.rng(n, _WORDING), self.template
+            )
+
+    def row_document(self, number: int, row: int) -> Document:
+        """Source and row -> document, whatever the order of training is.
+
+        Raises:
+            LeftOutError: The row makes none.
+        """
+        rng = random.Random(row)
+        sample = self._mixture.sources[number].read(row, rng)
+        return build_document(sample, self.sections[number], rng, self.template)
+
+    def num_rows(self, number: int) -> int:
+        """Rows of a source."""
+        return len(self._mixture.sources[number])
 
     def rng(self, n: int, purpose: int) -> random.Random:
         """Random numbers of a sample, for one purpose."""
@@ -71,8 +101,11 @@ class DocumentSamples:
     def texts(self) -> Iterator[str]:
         """Words of as many documents as there are rows, for learning a text vocabulary."""
         for n in range(min(len(self), _TEXTS)):
-            _, document = self.document(n)
-            for piece in document or ():
+            try:
+                _, document = self.document(n)
+            except LeftOutError:
+                continue
+            for piece in document:
                 yield from (segment for segment in piece.segments if isinstance(segment, str))
 
 
@@ -94,20 +127,66 @@ class TokenSamples:
         )
         self._limits = [min(section.max_tokens, context_length) for section in documents.sections]
 
-    def sample(self, n: int) -> TokenSequence | None:
-        """Sample number -> ids and labels; None for a row without a
-        document, or without a label.
+    def sample(self, n: int) -> TokenSequence:
+        """Sample number -> ids and labels.
+
+        Raises:
+            LeftOutError: A row without a document, or without a label.
         """
         number, document = self._documents.document(n)
-        if document is None:
-            return None
+        with of_source(number):
+            sequence = self._sequence(number, document)
+        noise = self._documents.sections[number].code_noise
+        if self._vocabulary is None or not noise:
+            return sequence
+        return replace_read_codes(sequence, noise, self._vocabulary, self._documents.rng(n, _NOISE))
+
+    def look_through(self) -> Iterator[str]:
+        """A line for each source of which rows are left out or cut: how many, and why; of large
+        sources some stretches are looked at.
+        """
+        for number, section in enumerate(self._documents.sections):
+            counts: Counter[str] = Counter()
+            total = self._documents.num_rows(number)
+            for row in _spread(total):
+                counts[ROWS] += 1
+                try:
+                    document = self._documents.row_document(number, row)
+                    if self._sequence(number, document).truncated:
+                        counts[CUT] += 1
+                except LeftOutError as error:
+                    counts[error.reason] += 1
+            what = "rows" if counts[ROWS] == total else f"rows looked at (of {total:,})"
+            line = describe_tally(f"{section.path} ({section.form})", counts, what=what)
+            if line:
+                yield line
+
+    def describe(self, tally: Tally) -> Iterator[str]:
+        """A line for each source of which rows were left out or cut while training."""
+        for number, counts in tally.items():
+            section = self._documents.sections[number]
+            line = describe_tally(f"{section.path} ({section.form})", counts, what="rows drawn")
+            if line:
+                yield line
+
+    def _sequence(self, number: int, document: Document) -> TokenSequence:
         sequence = build_sequence(
             document, self._text_tokenizer, self._vocabulary, self._limits[number]
         )
-        noise = self._documents.sections[number].code_noise
-        if sequence is None or self._vocabulary is None or not noise:
-            return sequence
-        return replace_read_codes(sequence, noise, self._vocabulary, self._documents.rng(n, _NOISE))
+        return replace(sequence, source=number)
+
+
+def _spread(total: int) -> Iterator[int]:
+    """Rows of a source that are looked at: all, or some stretches, since shards are read in
+    blocks.
+    """
+    if total <= _LOOKED:
+        yield from range(total)
+        return
+    length = _LOOKED // _STRETCHES
+    for number in range(_STRETCHES):
+        start = number * (total - length) // (_STRETCHES - 1)
+        yield from range(start, start + length)
 
 
 class PackedRows:

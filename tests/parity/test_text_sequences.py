@@ -18,6 +18,7 @@ import pytest
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Document, Message, Piece, Sample, count_images
 from seedcli.data.documents.forms import build_document, finish_sentence
+from seedcli.data.documents.left_out import LeftOutError
 from seedcli.data.documents.sequences import IGNORED, TokenSequence, build_sequence, encode_prompt
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.models.language.vocab import parse_spans
@@ -104,7 +105,7 @@ def by_hand(*pieces: tuple[tuple, bool]) -> Document:
     return tuple(Piece(parts, learned) for parts, learned in pieces)
 
 
-def document_of(case: dict[str, Any]) -> Document | None:
+def document_of(case: dict[str, Any]) -> Document:
     """Published row -> our document: by our forms, or piece by piece for builders that no
     published mixture uses.
     """
@@ -142,7 +143,7 @@ def document_of(case: dict[str, Any]) -> Document | None:
                 (image is None) == (text is None)
                 for image, text in zip(row["image_ids"], row["texts"], strict=True)
             ):
-                return None
+                raise LeftOutError("both or neither")
             parts = tuple(
                 text if image is None else tuple(image)
                 for image, text in zip(row["image_ids"], row["texts"], strict=True)
@@ -248,14 +249,12 @@ def document_of(case: dict[str, Any]) -> Document | None:
 
 
 def sequence_of(case: dict[str, Any], text_tokenizer, vocabulary) -> TokenSequence | None:
-    document = document_of(case)
-    return (
-        None
-        if document is None
-        else build_sequence(
-            document, text_tokenizer, vocabulary, case["kwargs"].get("max_length", 1024)
+    try:
+        return build_sequence(
+            document_of(case), text_tokenizer, vocabulary, case["kwargs"].get("max_length", 1024)
         )
-    )
+    except LeftOutError:
+        return None
 
 
 def published(case: dict[str, Any]) -> tuple[list[int], list[int]]:
@@ -335,14 +334,18 @@ def test_pictures_are_dropped_whole(text_tokenizer, vocabulary):
         assert sequence.dropped_images == dropped and sequence.truncated
 
 
-def test_real_unk_is_learned(text_tokenizer, vocabulary):
-    """Upstream masks padding by its id, which is `<unk>`'s too."""
+def test_unk_among_words_is_words(text_tokenizer, vocabulary):
+    """Upstream makes it the token, and then masks it, since padding has its id."""
     for case in named("unk is masked by value"):
         ids, labels = published(case)
         sequence = sequence_of(case, text_tokenizer, vocabulary)
         place = ids.index(text_tokenizer.unk_token_id)
-        assert sequence.ids.tolist() == ids and labels[place - 1] == IGNORED
-        assert sequence.labels.tolist() == [IGNORED, *ids[1:]]
+        assert labels[place - 1] == IGNORED
+        found = sequence.ids.tolist()
+        assert text_tokenizer.unk_token_id not in found and found[: place - 1] == ids[: place - 1]
+        # what follows a token opens with a `▁` of its own
+        assert text_tokenizer.decode(found) == text_tokenizer.decode(ids).replace("  ", " ")
+        assert sequence.labels.tolist() == [IGNORED, *found[1:]]
 
 
 def test_samples_without_a_label_are_dropped(text_tokenizer, vocabulary):

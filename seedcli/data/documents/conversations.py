@@ -8,6 +8,7 @@ exactly as it was taught.
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from collections.abc import Sequence
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TemplateName = Literal["vicuna", "llama-2", "own"]
-# private-use characters: pictures on their way through a chat template
-_STAND_IN = re.compile("\ue000(\\d+)\ue001")
+# characters for private use: one that the words do not hold frames the numbers of pictures on
+# their way through a chat template
+_PRIVATE = range(0xE000, 0xF900)
 
 
 @cache
@@ -129,9 +131,7 @@ class OwnTemplate:
         """
         parts, pictures = self._parts(messages, answered=True)
         parts[-1] = (self._without_eos(parts[-1][0]), True)
-        return tuple(
-            Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text
-        )
+        return _pieces_of(parts, pictures)
 
     def prompt(self, messages: Sequence[Message]) -> Document:
         """See `ConversationTemplate`; pieces are those of `render`.
@@ -140,19 +140,16 @@ class OwnTemplate:
             DataError: The template refuses the conversation, or writes earlier turns
                 anew once more is said.
         """
-        parts, pictures = self._parts(messages, answered=False)
-        return tuple(
-            Piece(_with_pictures(text, pictures), learned) for text, learned in parts if text
-        )
+        return _pieces_of(*self._parts(messages, answered=False))
 
     def _parts(
         self, messages: Sequence[Message], *, answered: bool
-    ) -> tuple[list[tuple[str, bool]], list[Codes]]:
+    ) -> tuple[list[tuple[str, bool]], _StandIns]:
         """What each message adds to the text, cut where answers begin and end; and the pictures
         that stand-ins stand for.
         """
         _check_end(split_turns(messages)[1], answered=answered)
-        pictures: list[Codes] = []
+        pictures = _StandIns.of(messages)
         rows = self._rows(messages, pictures)
         cuts = [
             cut
@@ -180,16 +177,27 @@ class OwnTemplate:
             written = text
         return parts, pictures
 
-    def _rows(self, messages: Sequence[Message], pictures: list[Codes]) -> list[dict[str, str]]:
+    def _rows(self, messages: Sequence[Message], pictures: _StandIns) -> list[dict[str, str]]:
+        control = [
+            token.content
+            for token in self.text_tokenizer.added_tokens_decoder.values()
+            if token.special
+        ]
         rows = []
         for message in messages:
             content = ""
             for segment in message.segments:
-                if not isinstance(segment, str):
-                    pictures.append(segment)
-                content += (
-                    segment if isinstance(segment, str) else f"\ue000{len(pictures) - 1}\ue001"
-                )
+                if isinstance(segment, str):
+                    held = next((token for token in control if token in segment), None)
+                    if held:
+                        # the template writes them as text too, so that they cannot be told apart
+                        raise UsageError(
+                            f"words hold {held}, which ends or opens turns in the base model's own "
+                            "chat template"
+                        )
+                    content += segment
+                else:
+                    content += pictures.add(segment)
             rows.append({"role": message.role, "content": content.strip()})
         return rows
 
@@ -225,18 +233,32 @@ def split_turns(messages: Sequence[Message]) -> tuple[str, list[tuple[Message, M
             )
         system, messages = "".join(messages[0].segments).strip(), messages[1:]  # type: ignore[arg-type]
     roles = [message.role for message in messages]
-    expected = ["user", "assistant"] * (len(roles) // 2 + 1)
-    if roles != expected[: len(roles)]:
-        raise UsageError(
-            f"roles are {', '.join(roles)}; expected user, assistant, user, ... after at most one "
-            "system message"
-        )
+    for role, expected in zip(roles, itertools.cycle(("user", "assistant")), strict=False):
+        if role != expected:
+            found = (
+                "a system message that is not the first"
+                if role == "system"
+                else "the assistant's turn comes first"
+                if role == "assistant" and role == roles[0]
+                else f"two turns of the {role} in a row"
+            )
+            raise UsageError(f"{found}; expected user, assistant, user, ... in turn")
     if any(
         message.role == "assistant" and not strip_segments(message.segments) for message in messages
     ):
         raise UsageError("an assistant's message is empty; there is nothing to learn from it")
     answers: list[Message | None] = [*messages[1::2]]
     return system, list(zip(messages[::2], answers + [None] * (len(messages) % 2), strict=True))
+
+
+def check_conversation(messages: Sequence[Message]) -> None:
+    """Refuses a conversation that nothing can be learned from.
+
+    Raises:
+        UsageError: Roles do not alternate, an answer is empty or missing, or the system text holds
+            a picture.
+    """
+    _check_end(split_turns(messages)[1], answered=True)
 
 
 def _check_end(turns: Sequence[tuple[Message, Message | None]], *, answered: bool) -> None:
@@ -258,8 +280,42 @@ def strip_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
     return tuple(segment for segment in kept if segment)
 
 
-def _with_pictures(text: str, pictures: Sequence[Codes]) -> tuple[Segment, ...]:
-    """Text with stand-ins -> words and pictures."""
-    parts: list[Segment] = [*_STAND_IN.split(text)]
-    parts[1::2] = [pictures[int(number)] for number in parts[1::2]]  # type: ignore[arg-type]
-    return tuple(part for part in parts if part != "")
+@dataclass(frozen=True)
+class _StandIns:
+    """Pictures on their way through a chat template, as numbers between two characters that the
+    words do not hold.
+    """
+
+    frame: str
+    codes: list[Codes]
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> _StandIns:
+        words = {
+            character
+            for message in messages
+            for segment in message.segments
+            if isinstance(segment, str)
+            for character in segment
+        }
+        frame = next((chr(code) for code in _PRIVATE if chr(code) not in words), None)
+        if frame is None:
+            raise UsageError("the words hold every character for private use")
+        return cls(frame, [])
+
+    def add(self, picture: Codes) -> str:
+        """Picture -> what stands for it."""
+        self.codes.append(picture)
+        return f"{self.frame}{len(self.codes) - 1}{self.frame}"
+
+    def segments(self, text: str) -> tuple[Segment, ...]:
+        """Text with stand-ins -> words and pictures."""
+        parts: list[Segment] = [*re.split(f"{self.frame}(\\d+){self.frame}", text)]
+        parts[1::2] = [self.codes[int(number)] for number in parts[1::2]]  # type: ignore[arg-type]
+        return tuple(part for part in parts if part != "")
+
+
+def _pieces_of(parts: Sequence[tuple[str, bool]], pictures: _StandIns) -> Document:
+    return tuple(
+        Piece(pictures.segments(text), learned, control=True) for text, learned in parts if text
+    )

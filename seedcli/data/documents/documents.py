@@ -38,10 +38,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a document that is tokenised at once, and whether its tokens are learned."""
+    """A stretch of a document that is tokenised at once.
+
+    Attributes:
+        segments: Words and pictures.
+        learned: Whether its tokens are learned.
+        control: Whether `</s>` and the like among its words are tokens, as a model's own chat
+            template writes them; elsewhere they are words like others.
+    """
 
     segments: tuple[Segment, ...]
     learned: bool
+    control: bool = False
 
 
 Document = tuple[Piece, ...]

@@ -24,6 +24,7 @@ from seedcli.data.documents.documents import (
     Segment,
     count_images,
 )
+from seedcli.data.documents.left_out import LeftOutError
 from seedcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,24 @@ _NO_WORDS = string.punctuation + string.whitespace
 # stands at the end of ActivityNet-QA's published answers
 _ACTIVITYNET_NOTE = "QA_GT_caption_based_noisy"
 _IMAGE_A_OR_B = re.compile(r"\b(?:the )?image ([ab])\b", re.IGNORECASE)
+
+
+# what a row must hold, for those that do not
+_EXPECTED = {
+    "text": "words",
+    "caption": "single picture with a caption",
+    "interleaved": "words or pictures",
+    "video-caption": "frames with a caption",
+    "retrieval-augmented": "pictures with a caption each",
+    "messages": "messages",
+    "describe": "picture with a caption",
+    "draw": "single picture with a caption",
+    "question": "picture with a question and an answer",
+    "video-question": "frames with a question and an answer",
+    "edit": "picture with instructions, each with the changed picture",
+    "difference": "two pictures with a question and an answer",
+    "story": "two or more captions, each with a picture",
+}
 
 
 class FormOptions(Protocol):
@@ -47,16 +66,27 @@ class FormOptions(Protocol):
 
 def build_document(
     sample: Sample, source: FormOptions, rng: random.Random, template: ConversationTemplate
-) -> Document | None:
-    """Sample -> document in the source's form, without BOS and EOS; None where the sample is
-    malformed for the form or has no words.
+) -> Document:
+    """Sample -> document in the source's form, without BOS and EOS.
 
     Args:
         sample: A source's row.
         source: Form and its options.
         rng: Draws orders and wordings; its state decides the document.
         template: How conversations are written.
+
+    Raises:
+        LeftOutError: The sample is malformed for the form, or has no words.
     """
+    document = _in_form(sample, source, rng, template)
+    if document is None:
+        raise LeftOutError(f"no {_EXPECTED[source.form]} (form = {source.form!r})")
+    return document
+
+
+def _in_form(
+    sample: Sample, source: FormOptions, rng: random.Random, template: ConversationTemplate
+) -> Document | None:
     match source.form:
         case "text":
             return text_document(sample)
@@ -77,8 +107,8 @@ def build_document(
         return None
     try:
         return template.render(messages)
-    except UsageError:
-        return None
+    except UsageError as error:
+        raise LeftOutError(error.message) from None
 
 
 def text_document(sample: Sample) -> Document | None:

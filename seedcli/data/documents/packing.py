@@ -8,12 +8,14 @@ run continues from the numbers that each lane wrote down.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from seedcli.data.documents.left_out import CUT, ROWS, LeftOutError, add_tallies
 from seedcli.data.documents.sequences import IGNORED, TokenSequence
 from seedcli.errors import DataError
 
@@ -51,15 +53,20 @@ class PackedRow:
 class SequenceSource(Protocol):
     """Token sequences by number."""
 
-    def sample(self, n: int) -> TokenSequence | None:
-        """Sample number -> sequence; None where it gives none."""
+    def sample(self, n: int) -> TokenSequence:
+        """Sample number -> sequence.
+
+        Raises:
+            LeftOutError: It gives none.
+        """
 
 
 class PackedStream:
     """Endless packed rows of one rank: for each update, one row of each of its lanes, in order.
 
     A lane's state is `{"next": sample number that it reads next, "held": sample numbers read and
-    not yet packed, oldest first}`.
+    not yet packed, oldest first, "tally": rows that were drawn and left out by source, see
+    `data.documents.left_out`}`.
 
     Args:
         source: Sequences by number, none longer than `context_length`.
@@ -122,6 +129,8 @@ class _Lane:
             lanes,
         )
         self._next = number if state is None else int(state["next"])
+        # a checkpoint of an earlier version has none
+        self._tally = add_tallies([{} if state is None else state.get("tally", {})])
         self._held = [(n, self._read(n)) for n in ([] if state is None else state["held"])]
 
     def pack(self) -> PackedRow:
@@ -135,21 +144,26 @@ class _Lane:
                 room -= len(sequence.ids)
             else:
                 kept.append((n, sequence))
-        fruitless = 0
+        fruitless: Counter[str] = Counter()
         while room and len(kept) < LOOK_AHEAD:
             n, self._next = self._next, self._next + self._stride
-            sequence = self._source.sample(n)
-            if sequence is None:
-                skipped, fruitless = skipped + 1, fruitless + 1
-                if fruitless == _FRUITLESS:
+            try:
+                sequence = self._source.sample(n)
+            except LeftOutError as error:
+                skipped += 1
+                fruitless[f"source {error.source}: {error.reason}"] += 1
+                self._count(error.source, error.reason)
+                if fruitless.total() == _FRUITLESS:
+                    told = "; ".join(f"{many:,} of {why}" for why, many in fruitless.most_common(5))
                     raise DataError(
                         f"{_FRUITLESS} samples in a row before number {n} give "
-                        "nothing to learn from",
+                        f"nothing to learn from ({told})",
                         remedy="look whether each source's `form` is that of its rows, and whether "
                         "`max_tokens` has room for a picture",
-                    )
+                    ) from None
                 continue
-            fruitless = 0
+            fruitless.clear()
+            self._count(sequence.source, CUT if sequence.truncated else None)
             if len(sequence.ids) > self._context_length:
                 raise DataError(
                     f"sample {n} has {len(sequence.ids)} tokens, a row {self._context_length}"
@@ -162,14 +176,19 @@ class _Lane:
         self._held = kept
         return self._row(chosen, room, skipped)
 
+    def _count(self, source: int, reason: str | None) -> None:
+        self._tally.setdefault(source, Counter())[ROWS] += 1
+        if reason:
+            self._tally[source][reason] += 1
+
     def _read(self, n: int) -> TokenSequence:
-        sequence = self._source.sample(n)
-        if sequence is None:
+        try:
+            return self._source.sample(n)
+        except LeftOutError as error:
             raise DataError(
-                f"sample {n} was held back and is gone: the training data or its options have "
-                "changed since the checkpoint"
-            )
-        return sequence
+                f"sample {n} was held back and is gone ({error.message}): the training data or "
+                "its options have changed since the checkpoint"
+            ) from None
 
     def _row(self, sequences: list[TokenSequence], padding: int, skipped: int) -> PackedRow:
         lengths = [len(sequence.ids) for sequence in sequences] + [padding]
@@ -183,7 +202,11 @@ class _Lane:
             labels=learned,
             position_ids=np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
             lane=self._number,
-            lane_state={"next": self._next, "held": [n for n, _ in self._held]},
+            lane_state={
+                "next": self._next,
+                "held": [n for n, _ in self._held],
+                "tally": {str(number): dict(counts) for number, counts in self._tally.items()},
+            },
             counts={
                 "row_tokens": self._context_length,
                 "real_tokens": self._context_length - padding,

@@ -8,6 +8,7 @@ here: segments are then paths or encoded bytes, until `data.picture_store` has t
 
 from __future__ import annotations
 
+import base64
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -197,7 +198,7 @@ class _RowReader:
         if isinstance(value, bytes):
             return value
         if isinstance(value, str):
-            return self.folder / value
+            return read_data_url(value) or self.folder / value
         raise DataError(
             f"a picture is a path, bytes, or a list of codes; this one is {value!r:.80}"
         )
@@ -210,7 +211,7 @@ def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Mess
     Args:
         value: A list of {role, content} or {role, segments}; parts of content are {"type": "text",
             "text"} and {"type": "image", "image"}, where a missing `image` (or the word itself)
-            takes the next of `images`.
+            takes the next of `images`, and OpenAI's {"type": "image_url", "image_url": {"url"}}.
         images: What placeholders stand for, in order over the whole conversation.
         picture: A picture's value -> codes, path or bytes.
 
@@ -245,15 +246,16 @@ def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Mess
                 for number, text in enumerate(words):
                     segments += [] if number == 0 else [_next(left, images)]
                     segments += [text] if text else []
-            elif kind == "image":
+            elif kind in ("image", "image_url"):
                 own = next(
                     (
                         part[name]
-                        for name in ("image", "codes", "path")
+                        for name in ("image", "codes", "path", "image_url")
                         if part.get(name) is not None
                     ),
                     None,
                 )
+                own = own.get("url") if kind == "image_url" and isinstance(own, dict) else own
                 segments.append(_next(left, images) if own is None else picture(own))
             else:
                 raise DataError(
@@ -267,6 +269,26 @@ def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Mess
             f"({PLACEHOLDER}) in the messages"
         )
     return tuple(found)
+
+
+def read_data_url(value: str) -> bytes | None:
+    """Bytes of `data:image/png;base64,...`; None for a path, also as `file://`.
+
+    Raises:
+        DataError: Damaged base64, or an address, which is not fetched.
+    """
+    kind, _, encoded = value.partition(",")
+    if kind.startswith("data:") and kind.endswith(";base64"):
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except ValueError as error:
+            raise DataError(f"a picture's data URL is damaged ({error})") from None
+    if value.startswith(("http://", "https://")):
+        raise DataError(
+            f"a picture is an address, and addresses are not fetched: {value:.80}",
+            remedy="img2dataset fetches pictures",
+        )
+    return None
 
 
 def _next(left: list[Any], images: Sequence[Any]) -> Any:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seedcli.data.documents.documents import Document, Segment
+from seedcli.data.documents.left_out import LeftOutError
 from seedcli.errors import DataError
 from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.vocab import BOI, EOI
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +37,7 @@ class TokenSequence:
         image_tokens: Tokens of image spans among them.
         dropped_images: Pictures that did not fit.
         truncated: Whether anything did not fit; then there is no EOS.
+        source: Number of the source that it is of.
     """
 
     ids: np.ndarray
@@ -42,9 +45,10 @@ class TokenSequence:
     image_tokens: int
     dropped_images: int
     truncated: bool
+    source: int = 0
 
 
-class MarkerInTextError(DataError):
+class MarkerInTextError(LeftOutError):
     """Words that hold `<img>`, `</img>` or a code token: they would pass for a picture."""
 
 
@@ -53,9 +57,8 @@ def build_sequence(
     text_tokenizer: PreTrainedTokenizerBase,
     vocabulary: CodeVocabulary | None,
     max_tokens: int,
-) -> TokenSequence | None:
-    """Document -> ids and labels, at most `max_tokens`; None where nothing would be learned or
-    words hold image tokens.
+) -> TokenSequence:
+    """Document -> ids and labels, at most `max_tokens`.
 
     A longer document ends before the first picture that does not fit, or within the words that do
     not; it then has no EOS, since it has not ended. Differs from source: upstream cuts pictures,
@@ -69,17 +72,17 @@ def build_sequence(
         max_tokens: Longest sequence, BOS and EOS included.
 
     Raises:
+        LeftOutError: Nothing would be learned, or words hold image tokens.
         DataError: A picture with another number of codes, or with a code that the
             vocabulary does not have.
     """
-    try:
-        units = [
-            (ids, is_image, piece.learned)
-            for piece in document
-            for ids, is_image in encode_segments(piece.segments, text_tokenizer, vocabulary)
-        ]
-    except MarkerInTextError:
-        return None
+    units = [
+        (ids, is_image, piece.learned)
+        for piece in document
+        for ids, is_image in encode_segments(
+            piece.segments, text_tokenizer, vocabulary, control=piece.control
+        )
+    ]
     bos, eos = _ends(text_tokenizer, vocabulary)
     units.append(([eos], False, bool(document) and document[-1].learned))
     ids, labels, image_tokens, dropped, truncated = [bos], [IGNORED], 0, 0, False
@@ -93,7 +96,11 @@ def build_sequence(
         labels += unit[:room] if learned else [IGNORED] * len(unit[:room])
         image_tokens += len(unit) if is_image else 0
     if all(label == IGNORED for label in labels):
-        return None
+        raise LeftOutError(
+            "no room for anything that is learned: what stands before fills max_tokens"
+            if truncated
+            else "nothing in it is learned"
+        )
     return TokenSequence(
         np.array(ids, np.int32), np.array(labels, np.int32), image_tokens, dropped, truncated
     )
@@ -128,7 +135,9 @@ def encode_prompt(
     """
     ids = [vocabulary.bos]
     for piece in document:
-        for unit, _ in encode_segments(piece.segments, text_tokenizer, vocabulary):
+        for unit, _ in encode_segments(
+            piece.segments, text_tokenizer, vocabulary, control=piece.control
+        ):
             ids += unit
     return ids
 
@@ -137,9 +146,14 @@ def encode_segments(
     segments: Sequence[Segment],
     text_tokenizer: PreTrainedTokenizerBase,
     vocabulary: CodeVocabulary | None,
+    *,
+    control: bool = False,
 ) -> list[tuple[list[int], bool]]:
     """Segments of one piece -> runs of ids, each with whether it is a picture: words between
     pictures, or BOI, codes, EOI.
+
+    Words are words: `</s>` among them ends nothing, unless `control` says that they are a chat
+    template's.
 
     Raises:
         MarkerInTextError: Words hold image tokens.
@@ -148,15 +162,23 @@ def encode_segments(
     """
     runs = _join_words(segments)
     texts = [run for run in runs if isinstance(run, str)]
-    encoded = iter(text_tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else ())
+    encoded = iter(
+        text_tokenizer(texts, add_special_tokens=False, split_special_tokens=not control)[
+            "input_ids"
+        ]
+        if texts
+        else ()
+    )
     found: list[tuple[list[int], bool]] = []
     for run in runs:
         if isinstance(run, str):
             ids = next(encoded)
-            if vocabulary is not None and vocabulary.is_image_token(np.array(ids)).any():
-                raise MarkerInTextError(
-                    f"words hold image tokens, which only pictures may have: {run[:60]!r}"
-                )
+            # split, the markers are no tokens any more, but would be in other programs
+            if vocabulary is not None and (
+                BOI in run or EOI in run or vocabulary.is_image_token(np.array(ids)).any()
+            ):
+                reason = "words hold image tokens, which only pictures may have"
+                raise MarkerInTextError(f"{reason}: {run[:60]!r}", reason=reason)
             found.append((ids, False))
         elif vocabulary is None:
             raise DataError(

@@ -48,7 +48,7 @@ class DocumentMixture:
     """
 
     def __init__(self, sources: Sequence[tuple[DocumentSource, float]], *, seed: int):
-        self._sources = [source for source, _ in sources]
+        self.sources = [source for source, _ in sources]
         self._seed = seed
         self._order = SampleOrder(
             [
@@ -69,7 +69,7 @@ class DocumentMixture:
     def sample(self, n: int) -> tuple[int, Sample]:
         """Sample number -> (source number, sample)."""
         number, row = self.locate(n)
-        return number, self._sources[number].read(row, random.Random(derived_seed(self._seed, n)))
+        return number, self.sources[number].read(row, random.Random(derived_seed(self._seed, n)))
 
 
 def open_source(
@@ -122,7 +122,7 @@ def open_source(
         case "tar":
             return TarDocuments(section.path, cache=cache, folder=Path(), **how)
     folder = Path(section.images) if section.images else Path(section.path).parent
-    lines = Path(section.path).suffix == ".jsonl"
+    lines = Path(section.path).suffix in (".jsonl", ".ndjson")
     source: LineDocuments | TableDocuments = (
         LineDocuments(section.path, cache=cache, folder=folder, **how)
         if lines

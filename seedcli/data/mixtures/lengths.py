@@ -4,6 +4,7 @@ form. Torch-free; for `seed plan`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import statistics
@@ -18,6 +19,7 @@ import numpy as np
 from seedcli.data.documents.conversations import ConversationTemplate
 from seedcli.data.documents.documents import Codes, Document
 from seedcli.data.documents.forms import build_document
+from seedcli.data.documents.left_out import LeftOutError
 from seedcli.data.documents.packing import PackedStream
 from seedcli.data.documents.sequences import TokenSequence, build_sequence
 from seedcli.data.sample_order import derived_seed
@@ -113,11 +115,11 @@ def source_lengths(
         basis = f"{len(counted)} rows read, {CHARACTERS_PER_TOKEN:g} characters a token"
     else:
         vocabulary = CodeVocabulary.of(text_tokenizer, num_queries) if num_queries else None
-        sequences = [
-            build_sequence(document, text_tokenizer, vocabulary, section.max_tokens)
-            for document in documents
-        ]
-        counted = [len(sequence.ids) for sequence in sequences if sequence]
+        counted = []
+        for document in documents:
+            with contextlib.suppress(LeftOutError):
+                sequence = build_sequence(document, text_tokenizer, vocabulary, section.max_tokens)
+                counted.append(len(sequence.ids))
         basis = f"{len(counted)} rows read"
     return SourceLengths([min(length, section.max_tokens) for length in counted], basis)
 
@@ -216,11 +218,11 @@ def _documents(
             cache=Path(cache),
         )
         step = max(1, len(source) // _ROWS)
-        documents = [
-            build_document(source.read(row, rng), section, rng, template)
-            for row in range(0, len(source), step)
-        ]
-    return [document for document in documents if document]
+        documents = []
+        for row in range(0, len(source), step):
+            with contextlib.suppress(LeftOutError):
+                documents.append(build_document(source.read(row, rng), section, rng, template))
+    return documents
 
 
 def _estimated_length(document: Document, num_queries: int) -> int:

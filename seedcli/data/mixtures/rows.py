@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import random
+import re
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -22,10 +23,12 @@ from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.rows import sample_of_row
 from seedcli.data.sample_order import BLOCKS_AT_ONCE
 from seedcli.data.tables import cached_index, open_table
+from seedcli.data.text_files import load_json
 from seedcli.data.tokens.picture_store import PictureStore, pictures_of, refuse_failed
 from seedcli.data.tokens.shards import TokenRow, block_sizes, open_shards, read_block, rows_of_batch
 from seedcli.errors import DataError
 
+_NAMES_PICTURE = re.compile(rb'"(?:image|images|image_url)"')
 _ROW_MEMBERS = {"json": 0, "pkl": 1, "pickle": 1}
 
 
@@ -181,7 +184,8 @@ class TableDocuments(RowDocuments):
 
     def has_pictures(self) -> bool:
         """Whether rows may name or carry pictures that are not codes yet."""
-        return bool({"image", "images"} & set(self._table.column_names))
+        features = self._table.features
+        return bool({"image", "images"} & set(features)) or "image" in str(features.get("messages"))
 
 
 class LineDocuments(RowDocuments):
@@ -190,7 +194,7 @@ class LineDocuments(RowDocuments):
     def __init__(self, path: str, *, cache: Path, **how: Any):
         super().__init__(path, **how)
         self._path = Path(path)
-        self._index = cached_index(self._path, "lines", cache, _index_lines)
+        self._index = cached_index(self._path, "lines with pictures", cache, _index_lines)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -207,12 +211,11 @@ class LineDocuments(RowDocuments):
             return _as_object(file.read(size), f"{self._path}, row {number}")
 
     def has_pictures(self) -> bool:
-        """Whether rows name pictures that are not codes yet: the first
-        thousand lines are looked at.
+        """Whether rows name pictures that are not codes yet; lines without the word `image` are not
+        looked into.
         """
-        return any(
-            pictures_of(self._sample(number, None)) for number in range(min(len(self), 1000))
-        )
+        named = np.flatnonzero(self._index[:, 2])
+        return any(pictures_of(self._sample(int(number), None)) for number in named)
 
 
 class TarDocuments(RowDocuments):
@@ -275,7 +278,7 @@ def read_plain_pickle(data: bytes, where: str) -> dict[str, Any]:
 
 def _as_object(data: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(data)
+        row = load_json(data)
     except ValueError as error:
         raise DataError(f"{where}: is no JSON ({error})") from None
     if not isinstance(row, dict):
@@ -286,11 +289,12 @@ def _as_object(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _index_lines(path: Path) -> list[tuple[int, ...]]:
+    """JSON lines -> (offset, size, whether it may name a picture, 0) of each."""
     found, offset = [], 0
     with open(path, "rb") as file:
         for line in file:
             if line.strip():
-                found.append((offset, len(line), 0, 0))
+                found.append((offset, len(line), int(_NAMES_PICTURE.search(line) is not None), 0))
             offset += len(line)
     return found
 

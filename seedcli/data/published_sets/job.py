@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from seedcli.data.documents.columns import DocumentRow
+from seedcli.data.documents.conversations import check_conversation
 from seedcli.data.documents.documents import Message, Sample
 from seedcli.data.images.inputs import Item
 from seedcli.data.published_sets.formats import SetFormat
@@ -30,8 +32,10 @@ from seedcli.data.published_sets.records import Cell, Found, read_records, stem_
 from seedcli.data.tokens.job import PlannedShard, TokenJob, write_job, write_lines
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.shards import TokenRow, read_rows, write_shard
-from seedcli.errors import DataError
+from seedcli.errors import DataError, UsageError
 from seedcli.files import json_text, published
+
+_MARKER = re.compile(r"</?img>|<img_\d{5,}>")
 
 
 class DocumentListing:
@@ -104,11 +108,12 @@ class DocumentListing:
             if self._layout.content == "segments":
                 content: list[Any] = self._segments(sample.segments)
             else:
+                check_conversation(sample.messages)
                 content = [
                     {"role": message.role, "segments": self._segments(message.segments)}
                     for message in sample.messages
                 ]
-        except DataError as error:
+        except (DataError, UsageError) as error:
             return meta | {"problem": error.message}
         return meta | (
             {self._layout.content: content} if content else {"problem": "nothing is said in it"}
@@ -118,6 +123,8 @@ class DocumentListing:
         found: list[Any] = []
         for segment in segments:
             if isinstance(segment, str):
+                if marker := _MARKER.search(segment):
+                    raise DataError(f"words hold {marker[0]}, which only pictures may have")
                 found.append(segment)
             elif isinstance(segment, Named | Frames | Cell):
                 found += [{"picture": self._number(item)} for item in self._finder.find(segment)]

@@ -248,6 +248,9 @@ class PhasedRun:
             documents, text_tokenizer, vocabulary, context_length=self.context_length
         )
         rows = PackedRows(samples, context_length=self.context_length)
+        if self.ranks.rank == 0:
+            for line in samples.look_through():
+                self.reporter.note(line)
         try:
             result = train_phase(
                 name,

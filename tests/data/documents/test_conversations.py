@@ -134,6 +134,26 @@ def test_own_template_of_llama_2_gives_its_own_ids(text_tokenizer, vocabulary):
     assert sequence.ids.tolist() == text_tokenizer.encode(text, add_special_tokens=False)
 
 
+def test_private_use_characters_of_the_words_stay_words(text_tokenizer):
+    """Icon fonts use them, as our stand-ins for pictures do."""
+    text_tokenizer.chat_template = LLAMA_2
+    words = "\ue0000\ue001 and \ue0005\ue000"
+    talk = [Message("user", (A, words)), Message("assistant", ("ok \ue0a0",))]
+    template = conversation_template("own", text_tokenizer)
+    asked, answered = template.render(talk)
+    assert asked.segments == ("[INST] ", A, f"{words} [/INST]")
+    assert answered.segments == ("ok \ue0a0 ",)
+    assert template.prompt(talk[:1]) == (asked,)
+
+
+def test_control_tokens_are_left_out_where_a_template_writes_its_own(text_tokenizer):
+    text_tokenizer.chat_template = LLAMA_2
+    talk = [Message("user", ("what is </s>?",)), TALK[1]]
+    with pytest.raises(UsageError, match="words hold </s>"):
+        conversation_template("own", text_tokenizer).render(talk)
+    assert conversation_template("vicuna").render(talk)[0].control is False
+
+
 def test_own_template_is_refused_where_it_does_not_fit(text_tokenizer):
     with pytest.raises(DataError, match="has no chat template"):
         conversation_template("own", text_tokenizer)
@@ -150,9 +170,9 @@ def test_own_template_is_refused_where_it_does_not_fit(text_tokenizer):
     [
         (TALK[:1], "ends with the assistant's answer"),
         ([], "ends with the assistant's answer"),
-        ([TALK[0], TALK[0], TALK[1]], "roles are user, user, assistant"),
-        (TALK[1:2], "roles are assistant"),
-        ([TALK[0], Message("system", ("x",)), TALK[1]], "roles are user, system, assistant"),
+        ([TALK[0], TALK[0], TALK[1]], "two turns of the user in a row"),
+        (TALK[1:2], "the assistant's turn comes first"),
+        ([TALK[0], Message("system", ("x",)), TALK[1]], "a system message that is not the first"),
         ([Message("system", (A,)), *TALK], "system message holds a picture"),
         ([TALK[0], Message("assistant", (" ",))], "assistant's message is empty"),
     ],

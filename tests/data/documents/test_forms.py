@@ -13,6 +13,7 @@ import pytest
 from seedcli.data.documents.conversations import conversation_template, read_prompts
 from seedcli.data.documents.documents import Document, Message, Piece, Sample, Segment
 from seedcli.data.documents.forms import CONVERSATIONS, build_document, finish_sentence, has_words
+from seedcli.data.documents.left_out import LeftOutError
 from seedcli.recipe.language import DocumentSourceSection, Form
 
 A, B, C, D = (tuple(range(start, start + 32)) for start in (0, 8, 16, 24))
@@ -189,17 +190,21 @@ def test_rows_that_make_no_document(form, segments):
         "caption": {"image_first": 0.5, "mask_first": False},
         "interleaved": {"swap": 0.5, "max_images": 7},
     }.get(form, {})
-    assert document(form, *segments, **options) is None
+    with pytest.raises(LeftOutError, match=rf"^no .* \(form = '{form}'\)$"):
+        document(form, *segments, **options)
 
 
 def test_malformed_messages_make_no_document():
-    for messages in ((Message("user", ("hi",)),), (Message("assistant", ("hi",)),)):
-        assert (
-            build_document(
-                Sample("k", messages=messages), Options("messages"), random.Random(0), VICUNA
-            )
-            is None
-        )  # type: ignore[arg-type]
+    hi = ("hi",)
+    for roles, reason in (
+        (("user",), "ends with the assistant's answer"),
+        (("assistant", "user", "assistant"), "the assistant's turn comes first"),
+        (("user", "user", "assistant"), "two turns of the user in a row"),
+        (("user", "assistant", "system", "user"), "a system message that is not the first"),
+    ):
+        sample = Sample("k", messages=tuple(Message(role, hi) for role in roles))
+        with pytest.raises(LeftOutError, match=reason):
+            build_document(sample, Options("messages"), random.Random(0), VICUNA)
 
 
 def test_documents_follow_from_the_generator():

@@ -4,9 +4,11 @@ and after any interruption.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from seedcli.data.documents.left_out import CUT, LeftOutError, add_tallies
 from seedcli.data.documents.packing import LOOK_AHEAD, PackedRow, PackedStream
 from seedcli.data.documents.sequences import IGNORED, TokenSequence
 from seedcli.errors import DataError
@@ -31,10 +34,10 @@ class Samples:
     longest: int
     none: float = 0.1
 
-    def sample(self, n: int) -> TokenSequence | None:
+    def sample(self, n: int) -> TokenSequence:
         rng = random.Random(f"{self.seed} {n}")
         if rng.random() < self.none:
-            return None
+            raise LeftOutError("nothing in it")
         ids = np.array(
             [1, *(rng.randrange(3, VOCABULARY) for _ in range(rng.randint(1, self.longest - 1)))],
             np.int32,
@@ -45,6 +48,14 @@ class Samples:
         return TokenSequence(
             ids, labels, image_tokens=n % 3, dropped_images=n % 2, truncated=n % 5 == 0
         )
+
+    def of(self, numbers: range) -> dict[int, TokenSequence]:
+        """Those that there are."""
+        found = {}
+        for n in numbers:
+            with contextlib.suppress(LeftOutError):
+                found[n] = self.sample(n)
+        return found
 
 
 def take(stream: PackedStream, rows: int) -> list[PackedRow]:
@@ -153,10 +164,12 @@ def test_every_sample_once(seed, lanes, context, none):
     for lane in range(lanes):
         own = [row for row in rows if row.lane == lane]
         state = own[-1].lane_state
-        read = {
-            n: sequence
-            for n in range(lane, state["next"], lanes)
-            if (sequence := source.sample(n)) is not None
+        drawn = range(lane, state["next"], lanes)
+        read = source.of(drawn)
+        cut = sum(sequence.truncated for sequence in read.values())
+        tally = {"rows": len(drawn), "nothing in it": len(drawn) - len(read), CUT: cut}
+        assert add_tallies([state["tally"]]) == {
+            0: Counter({why: number for why, number in tally.items() if number})
         }
         packed = sorted(document for row in own for document in documents(row))
         left = [read.pop(n) for n in state["held"]]
@@ -246,7 +259,9 @@ def test_refusals():
         PackedStream(source, context_length=32, lanes=2, state={0: {"next": 4, "held": []}})
     with pytest.raises(DataError, match="tokens, a row 8"):
         take(PackedStream(source, context_length=8, lanes=1), 4)
-    with pytest.raises(DataError, match="nothing to learn from"):
+    with pytest.raises(
+        DataError, match=r"nothing to learn from \(10,000 of source 0: nothing in it\)"
+    ):
         take(PackedStream(Samples(0, longest=9, none=1.0), context_length=16, lanes=1), 1)
     with pytest.raises(DataError, match="have changed since"):
         PackedStream(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedcli.data.documents.documents import Document, Piece
+from seedcli.data.documents.left_out import LeftOutError
 from seedcli.data.documents.sequences import (
     IGNORED,
     build_sequence,
@@ -47,9 +48,10 @@ DOCUMENTS = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(document=DOCUMENTS, max_tokens=st.integers(1, 60))
 def test_truncation_keeps_pictures_whole(document: Document, max_tokens: int):
-    full = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 10_000)
-    cut = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, max_tokens)
-    if cut is None:
+    try:
+        full = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 10_000)
+        cut = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, max_tokens)
+    except LeftOutError:
         return
     assert full is not None and len(cut.ids) <= max_tokens
     assert (
@@ -100,9 +102,25 @@ def test_labels_follow_pieces():
 def test_words_that_would_pass_for_pictures():
     for words in ("see <img> here", "</img>", "a <img_00003> b"):
         document = (Piece((words,), True),)
-        assert build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 100) is None
+        with pytest.raises(LeftOutError) as raised:
+            build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 100)
+        assert raised.value.reason == "words hold image tokens, which only pictures may have"
         with pytest.raises(DataError, match="words hold image tokens"):
             encode_prompt(document, TEXT_TOKENIZER, VOCABULARY)
+
+
+def test_control_tokens_among_words_are_words():
+    """`</s>` in what people say ends nothing; a chat template's own do."""
+    words = "it ends <s>so</s> or <unk>"
+    (document,) = ((Piece((words,), True),),)
+    sequence = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 100)
+    assert TEXT_TOKENIZER.decode(sequence.ids[1:-1]) == words
+    assert [sequence.ids.tolist().count(id) for id in (VOCABULARY.bos, VOCABULARY.eos)] == [1, 1]
+    template = build_sequence(
+        (Piece(("a</s>b",), True, control=True),), TEXT_TOKENIZER, VOCABULARY, 9
+    )
+    assert template.ids.tolist().count(VOCABULARY.eos) == 2
+    assert VOCABULARY.eos not in encode_prompt(document, TEXT_TOKENIZER, VOCABULARY)
 
 
 def test_pictures_of_another_tokenizer():
@@ -123,8 +141,9 @@ def test_words_only_before_there_are_codes():
 @settings(max_examples=60, deadline=None)
 @given(document=DOCUMENTS, seed=st.integers(0, 2**32))
 def test_noise_is_for_codes_that_are_read(document: Document, seed: int):
-    plain = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 10_000)
-    if plain is None:
+    try:
+        plain = build_sequence(document, TEXT_TOKENIZER, VOCABULARY, 10_000)
+    except LeftOutError:
         return
     noisy = replace_read_codes(plain, 0.9, VOCABULARY, random.Random(seed))
     changed = noisy.ids != plain.ids

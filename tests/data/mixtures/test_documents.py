@@ -4,6 +4,7 @@ path, and what is refused.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import pickle
@@ -19,7 +20,10 @@ import pytest
 from PIL import Image
 
 from seedcli.data.documents.columns import DocumentRow
+from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Message, Sample
+from seedcli.data.documents.left_out import add_tallies
+from seedcli.data.documents.packing import PackedStream
 from seedcli.data.images.images import open_image
 from seedcli.data.mixtures.documents import DocumentMixture, open_source
 from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, read_plain_pickle
@@ -238,6 +242,75 @@ def test_own_messages_with_pictures_by_path_and_by_codes(tmp_path):
         "user",
         "assistant",
     ]
+
+
+def test_pictures_may_begin_late_and_come_as_openai_has_them(tmp_path):
+    """A thousand conversations of words, then one with a picture, as a data URL and by path."""
+    said = [{"messages": [{"role": "user", "content": f"Say {n}."}]} for n in range(1001)]
+    path = picture(tmp_path / "a.png", 1)
+    url = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+    def row(address):
+        part = {"type": "image_url", "image_url": {"url": address}}
+        content = [part, {"type": "text", "text": "What?"}]
+        return {"messages": [{"role": "user", "content": content}]}
+
+    lines = [*said, row(url), row("a.png")]
+    (tmp_path / "rows.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, lines)) + "\n")
+    source = opened(tmp_path, kind="table", path=str(tmp_path / "rows.jsonl"), form="messages")
+    late = [source.read(n, random.Random(0)).messages[0].segments for n in (1001, 1002)]
+    assert late[0] == late[1] and len(late[0][0]) == 4 and late[0][1] == "What?"
+    assert source.read(0, random.Random(0)).messages[0].segments == ("Say 0.",)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("https://x/a.png", "addresses are not fetched"), ("data:image/png;base64,?", "damaged")],
+)
+def test_pictures_that_are_no_files(tmp_path, url, message):
+    part = {"type": "image_url", "image_url": {"url": url}}
+    row = {"messages": [{"role": "user", "content": [part]}]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(DataError, match=message):
+        opened(tmp_path, kind="table", path=str(tmp_path / "rows.jsonl"), form="messages")
+
+
+def test_rows_that_are_left_out_are_told_before_training(tmp_path):
+    user, answer = ({"role": role, "content": "x y"} for role in ("user", "assistant"))
+    talks = [[user, answer], [answer, user, answer], [user, user, answer], [user, answer, user],
+             [user, {**answer, "content": " "}], [{**user, "content": "see <img>"}, answer],
+             [user, {**answer, "content": "x " * 99}],
+             [{**user, "content": "x " * 99}, answer]]  # fmt: skip
+    path = tmp_path / "talks.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": talk}) for talk in talks))
+    source = opened(tmp_path, kind="table", path=str(path), form="messages")
+    section = DocumentSourceSection(
+        path=str(path), kind="table", form="messages", weight=1.0, max_tokens=40
+    )
+    documents = DocumentSamples(
+        DocumentDataSection(sources=[section]),
+        [source],
+        template=conversation_template("vicuna"),
+        seed=0,
+    )
+    vocabulary = CodeVocabulary.of(TEXT_TOKENIZER, 4)
+    samples = TokenSamples(documents, TEXT_TOKENIZER, vocabulary, context_length=64)
+    (line,) = samples.look_through()
+    assert line.startswith(f"{path} (messages): 6 of 8 rows are left out (")
+    for reason in (
+        "1 the assistant's turn comes first",
+        "1 two turns of the user in a row",
+        "1 a conversation to learn from ends with the assistant's answer",
+        "1 an assistant's message is empty",
+        "1 words hold image tokens",
+    ):
+        assert reason in line
+    assert line.endswith("1 more reasons), of 1 the end is cut off at max_tokens")
+    rows = PackedStream(samples, context_length=64, lanes=1)
+    last = [row for _, row in zip(range(9), rows, strict=False)][-1]
+    tally = add_tallies([last.lane_state["tally"]])
+    (line,) = samples.describe(tally)
+    assert f"of {tally[0]['rows']:,} rows drawn are left out (" in line
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path):

@@ -455,3 +455,22 @@ def test_a_set_of_nothing_but_broken_pictures_leaves_an_empty_shard_and_reasons(
     summary = run(request)
     assert (summary.rows, summary.failed, summary.shards) == (0, 20, 3)
     assert verify([request.output])["problems"] == []
+
+
+def test_conversations_that_nothing_can_be_learned_from_are_named(tmp_path, ask):
+    user, answer = ({"role": role, "content": "x y"} for role in ("user", "assistant"))
+    talks = [[user, answer], [answer, user, answer], [user, user, answer], [user, answer, user],
+             [user, {**answer, "content": " "}], [{**user, "content": "see <img>"}, answer],
+             [user, answer, {**user, "role": "system"}, user, answer]]  # fmt: skip
+    write_file(tmp_path / "x.jsonl", [{"messages": talk} for talk in talks])
+    summary = run(ask("messages", [str(tmp_path / "x.jsonl")], images=()))
+    assert (summary.rows, summary.failed) == (1, 6)
+    errors = [json.loads(line)["error"] for line in Path(summary.errors).read_text().splitlines()]
+    assert [error.partition(";")[0] for error in errors] == [
+        "the assistant's turn comes first",
+        "two turns of the user in a row",
+        "a conversation to learn from ends with the assistant's answer",
+        "an assistant's message is empty",
+        "words hold <img>, which only pictures may have",
+        "a system message that is not the first",
+    ]
