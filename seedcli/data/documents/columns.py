@@ -75,6 +75,21 @@ def pack_document(
         DataError: Codes of the wrong number or range, a role that is none, or
             a row without content.
     """
+    check_document(row, content, num_queries, num_codes)
+    if content == "segments":
+        return _pack(row.segments)
+    unknown = {message.role for message in row.messages} - set(ROLES)
+    if unknown:
+        raise DataError(f"{row.key}: role {sorted(unknown)[0]!r}; expected {', '.join(ROLES)}")
+    return [{"role": message.role, "segments": _pack(message.segments)} for message in row.messages]
+
+
+def check_document(row: DocumentRow, content: Content, num_queries: int, num_codes: int) -> None:
+    """Looks at a row of a shard, on the way in and on the way out.
+
+    Raises:
+        DataError: It has no content, or codes of the wrong number or range.
+    """
     if not (row.segments if content == "segments" else row.messages):
         raise DataError(f"{row.key}: the row has no {content}, and its shard is one of {content}")
     for codes in row.codes():
@@ -83,12 +98,6 @@ def pack_document(
                 f"{row.key}: {len(codes)} codes from {min(codes, default=0)} to "
                 f"{max(codes, default=0)}; expected {num_queries} in 0..{num_codes - 1}"
             )
-    if content == "segments":
-        return _pack(row.segments)
-    unknown = {message.role for message in row.messages} - set(ROLES)
-    if unknown:
-        raise DataError(f"{row.key}: role {sorted(unknown)[0]!r}; expected {', '.join(ROLES)}")
-    return [{"role": message.role, "segments": _pack(message.segments)} for message in row.messages]
 
 
 def _pack(segments: Iterable[Segment]) -> list[dict[str, Any]]:
@@ -115,7 +124,10 @@ def unpack_segments(value: Sequence[Mapping[str, Any]] | None) -> tuple[Segment,
             raise DataError(
                 f"a segment is {{text}} or {{codes}}, exactly one of them; this one is {part!r:.80}"
             )
-        found.append(text if codes is None else tuple(int(code) for code in codes))
+        try:
+            found.append(text if codes is None else tuple(int(code) for code in codes))
+        except TypeError:
+            raise DataError(f"codes are integers; these are {codes!r:.80}") from None
     return tuple(found)
 
 

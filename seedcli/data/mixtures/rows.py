@@ -5,7 +5,6 @@ All are random-access.
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import random
 import re
@@ -25,6 +24,7 @@ from seedcli.data.sample_order import BLOCKS_AT_ONCE
 from seedcli.data.tables import cached_index, open_table
 from seedcli.data.text_files import load_json
 from seedcli.data.tokens.picture_store import PictureStore, pictures_of, refuse_failed
+from seedcli.data.tokens.shard_schema import meta_of
 from seedcli.data.tokens.shards import TokenRow, block_sizes, open_shards, read_block, rows_of_batch
 from seedcli.errors import DataError
 
@@ -78,7 +78,7 @@ class ShardDocuments:
                 batch.slice(row - (int(self._ends[place - 1]) if place else 0), 1), header
             )
         )
-        meta = json.loads(found.meta) if found.meta else {}
+        meta = meta_of(found)
         if isinstance(found, DocumentRow):
             return Sample(found.key, found.segments, found.messages, meta)
         return Sample(

@@ -12,10 +12,8 @@ is used: a stream needs none).
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,22 +22,27 @@ import numpy as np
 from seedcli.data.documents.columns import (
     Content,
     DocumentRow,
-    messages_type,
+    check_document,
     pack_document,
-    segments_type,
     unpack_messages,
     unpack_segments,
 )
+from seedcli.data.tokens.shard_schema import (
+    METADATA_KEY,
+    ShardHeader,
+    check_batch,
+    damage_named,
+    header_of,
+    shard_schema,
+)
 from seedcli.errors import DataError
-from seedcli.files import json_text, published
+from seedcli.files import published
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-FORMAT_VERSION = 1
 ROWS_PER_GROUP = 10_000
-_METADATA_KEY = b"seed"
 
 
 class TokenRow(NamedTuple):
@@ -50,67 +53,6 @@ class TokenRow(NamedTuple):
     text: str | None
     source: str
     meta: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardHeader:
-    """What a shard says about itself.
-
-    Attributes:
-        tokenizer: Name of the visual tokenizer.
-        fingerprint: Its fingerprint: codes of another one mean something else.
-        num_queries: Codes an image.
-        num_codes: Size of the codebook.
-        image_handling: `seed` or `official`, see `open_image`.
-        numerics: `default` or `official-fp16`.
-        dtype: Of the arithmetic before the codebook.
-        micro_batch: Shape of every pass through the model, [B,3,S,S]; other shapes
-            may round differently.
-        made_from: The input: its kind, path and number of items.
-        count: Rows in the file.
-        content: What a row is: one image, a document of `segments`, or a
-            conversation of `messages`.
-        format_version: Of this file format.
-    """
-
-    tokenizer: str
-    fingerprint: str
-    num_queries: int
-    num_codes: int
-    image_handling: str
-    numerics: str
-    dtype: str
-    micro_batch: tuple[int, ...]
-    made_from: dict[str, Any] = field(default_factory=dict)
-    count: int = 0
-    content: Content = "images"
-    format_version: int = FORMAT_VERSION
-
-    def to_json(self) -> str:
-        """The text stored in the file metadata; the same header gives the same text."""
-        return json_text(dataclasses.asdict(self), sort_keys=True)
-
-
-def shard_schema(header: ShardHeader) -> pa.Schema:
-    """Columns of a shard."""
-    import pyarrow as pa
-
-    content = {
-        "images": [
-            pa.field("codes", pa.list_(pa.uint16(), header.num_queries), nullable=False),
-            pa.field("text", pa.string()),
-        ],
-        "segments": [pa.field("segments", segments_type(), nullable=False)],
-        "messages": [pa.field("messages", messages_type(), nullable=False)],
-    }[header.content]
-    return pa.schema(
-        [
-            pa.field("key", pa.string(), nullable=False),
-            *content,
-            pa.field("source", pa.string(), nullable=False),
-            pa.field("meta", pa.string()),
-        ]
-    )
 
 
 def write_shard(
@@ -147,7 +89,7 @@ def write_shard(
             writer.write_table(_as_table(group, header))
             count += len(group)
         written = dataclasses.replace(header, count=count)
-        writer.add_key_value_metadata({_METADATA_KEY.decode(): written.to_json()})
+        writer.add_key_value_metadata({METADATA_KEY.decode(): written.to_json()})
     return written
 
 
@@ -229,7 +171,7 @@ def read_header(path: str | Path) -> ShardHeader:
         DataError: The file is no parquet, no token shard, or of a newer format.
     """
     with _opened(path) as file:
-        return _header_of(path, file)
+        return header_of(path, file)
 
 
 def _opened(path: str | Path) -> pq.ParquetFile:
@@ -238,30 +180,9 @@ def _opened(path: str | Path) -> pq.ParquetFile:
 
     try:
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    # a damaged footer may ask for any amount of memory
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: is no readable parquet file ({error})") from error
-
-
-def _header_of(path: str | Path, file: pq.ParquetFile) -> ShardHeader:
-    text = (file.metadata.metadata or {}).get(_METADATA_KEY)
-    if text is None or not {"codes", "segments", "messages"} & set(file.schema_arrow.names):
-        raise DataError(
-            f"{path}: is a parquet file, but no token shard (no `seed` metadata)",
-            remedy="Make one with: seed tokenize",
-        )
-    try:
-        values = json.loads(text)
-        version = values.get("format_version")
-        if version != FORMAT_VERSION:
-            raise DataError(
-                f"{path}: token shard of format {version}; this version reads {FORMAT_VERSION}",
-                remedy="Update seedcli.",
-            )
-        names = {one.name for one in dataclasses.fields(ShardHeader)}
-        header = ShardHeader(**{name: value for name, value in values.items() if name in names})
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: its `seed` metadata cannot be read ({error})") from error
-    return dataclasses.replace(header, micro_batch=tuple(header.micro_batch))
 
 
 def read_rows(path: str | Path, *, batch_size: int = 1024) -> Iterator[Any]:
@@ -272,9 +193,10 @@ def read_rows(path: str | Path, *, batch_size: int = 1024) -> Iterator[Any]:
         DataError: The file is no token shard or is damaged.
     """
     with _opened(path) as file:
-        header = _header_of(path, file)
-        with _damage_named(path):
+        header = header_of(path, file)
+        with damage_named(path):
             for batch in file.iter_batches(batch_size=batch_size, use_threads=False):
+                check_batch(batch, header)
                 yield from rows_of_batch(batch, header)
 
 
@@ -285,11 +207,14 @@ def read_block(path: str | Path, number: int) -> tuple[ShardHeader, pa.RecordBat
         DataError: As `read_rows`.
     """
     with _opened(path) as file:
-        header = _header_of(path, file)
-        with _damage_named(path):
-            return header, file.read_row_group(
-                number, use_threads=False
-            ).combine_chunks().to_batches()[0]
+        header = header_of(path, file)
+        with damage_named(path):
+            table = file.read_row_group(number, use_threads=False).combine_chunks()
+            batch = next(iter(table.to_batches()), None)
+            if batch is None:
+                raise DataError("a group without rows")
+            check_batch(batch, header)
+            return header, batch
 
 
 def block_sizes(path: str | Path) -> list[int]:
@@ -324,19 +249,9 @@ def rows_of_batch(batch: pa.RecordBatch, header: ShardHeader) -> Iterator[Any]:
         fields = {name: column[number] for name, column in strings.items()}
         segments = unpack_segments(value) if header.content == "segments" else ()
         messages = unpack_messages(value) if header.content == "messages" else ()
-        yield DocumentRow(segments=segments, messages=messages, **fields)
-
-
-@contextmanager
-def _damage_named(path: str | Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path}: the shard is damaged ({error})", remedy=f"See: seed tokens verify {path}"
-        ) from error
+        row = DocumentRow(segments=segments, messages=messages, **fields)
+        check_document(row, header.content, header.num_queries, header.num_codes)
+        yield row
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from seedcli.console import Reporter
 from seedcli.data.documents.columns import DocumentRow, pack_document
 from seedcli.data.tokens.job import open_job
+from seedcli.data.tokens.shard_schema import damage_named, meta_of
 from seedcli.data.tokens.shards import (
     ShardHeader,
     TokenRow,
@@ -26,6 +26,7 @@ from seedcli.data.tokens.shards import (
     write_shard,
 )
 from seedcli.errors import DataError
+from seedcli.files import published
 
 
 def info(inputs: Sequence[str | Path]) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
     shards = open_shards(inputs)
     for row in itertools.islice(shards, number):
         made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
-        meta = json.loads(row.meta) if row.meta else None
+        meta = meta_of(row) or None
         if isinstance(row, TokenRow):
             record = {
                 "source": row.source,
@@ -111,15 +112,11 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
                 header = read_header(path)
                 fingerprints.setdefault(header.fingerprint, path)
                 contents.setdefault(header.content, path)
-                count = _verify_rows(path, header, keys, problems)
+                count = _verify_rows(path, keys, problems)
             except DataError as error:
                 problems.append(error.message)
             else:
                 rows += count
-                if count != header.count:
-                    problems.append(
-                        f"{path}: its header says {header.count} {_unit(header)}, it holds {count}"
-                    )
             progress.advance()
     if len(fingerprints) > 1:
         problems.append(
@@ -154,18 +151,15 @@ def _codes_of(row: TokenRow | DocumentRow) -> Iterator[Sequence[int] | np.ndarra
     return iter([row.codes]) if isinstance(row, TokenRow) else row.codes()
 
 
-def _verify_rows(path: Path, header: ShardHeader, keys: set[bytes], problems: list[str]) -> int:
-    count = out_of_range = repeated = 0
-    for row in read_rows(path):
-        count += 1
-        out_of_range += sum(max(codes) >= header.num_codes for codes in _codes_of(row))
-        digest = hashlib.blake2b(row.key.encode(), digest_size=8).digest()
-        repeated += int(digest in keys)
-        keys.add(digest)
-    if out_of_range:
-        problems.append(
-            f"{path}: {out_of_range} images with codes outside 0..{header.num_codes - 1}"
-        )
+def _verify_rows(path: Path, keys: set[bytes], problems: list[str]) -> int:
+    count = repeated = 0
+    with damage_named(path):
+        for row in read_rows(path):
+            count += 1
+            meta_of(row)
+            digest = hashlib.blake2b(row.key.encode(), digest_size=8).digest()
+            repeated += int(digest in keys)
+            keys.add(digest)
     if repeated:
         problems.append(f"{path}: {repeated} keys that occurred before")
     return count
@@ -254,12 +248,12 @@ def merge(
     else:
         if output.is_dir() and any(output.iterdir()):
             raise DataError(f"{output} is not empty", remedy="Name a new folder with -o.")
-        output.mkdir(parents=True, exist_ok=True)
         written = []
-        with reporter.progress("merge", len(shards)) as progress:
+        with reporter.progress("merge", len(shards)) as progress, published(output) as partial:
+            partial.mkdir()
             while part := list(itertools.islice(rows, shard_size)):
                 written.append(
-                    write_shard(output / f"merged-{len(written):06d}.parquet", header, part)
+                    write_shard(partial / f"merged-{len(written):06d}.parquet", header, part)
                 )
                 progress.advance(len(part))
     return {
