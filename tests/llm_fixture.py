@@ -15,6 +15,8 @@ from seedcli.models.language.seed_llama import build_language_model, save_langua
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
+from seedcli.models.weights.locate_llm import locate_llm
 
 TEXTS = [
     "a small dog runs",
@@ -47,7 +49,7 @@ def write_tiny_llm(
         for parameter in model.parameters():
             if parameter.ndim == 2:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.35)
-    visual = describe(str(visual_tokenizer))
+    visual = describe(locate(str(visual_tokenizer)))
     facts = LlmFacts(
         name="tiny-llm",
         visual_tokenizer=str(visual_tokenizer),
@@ -77,4 +79,4 @@ def tiny_llm_folder(tmp_path_factory, tiny_model_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_llm(tiny_llm_folder) -> SeedLlama:
-    return load_language_model(str(tiny_llm_folder), device="cpu")
+    return load_language_model(locate_llm(str(tiny_llm_folder)), device="cpu")

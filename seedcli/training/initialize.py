@@ -17,6 +17,7 @@ from seedcli.models.visual.config import SeedModelConfig, config_from_dict, conf
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.convert import convert_vision, quantizer_table, text_table
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import ModelFiles
 from seedcli.models.weights.tensors import read_tensors
 
 
@@ -76,19 +77,19 @@ def start_from_blip2(tokenizer: SeedModel, *, vision: Path, blip2: Path) -> None
 
 
 @torch.no_grad()
-def start_from_folder(tokenizer: SeedModel, model: str, *, reporter: Reporter) -> None:
+def start_from_model(tokenizer: SeedModel, files: ModelFiles, *, reporter: Reporter) -> None:
     """Starts from another tokenizer of the same shape: a folder of ours, the
     released files, or a hub id.
 
     Raises:
         DataError: It cannot be read, or its shape is another one.
     """
-    other = load_seed_model(model, text_branch=True, reporter=reporter)
+    other = load_seed_model(files, text_branch=True, reporter=reporter)
     state, found = tokenizer.state_dict(), other.state_dict()
     faults = [name for name in state if name not in found or found[name].shape != state[name].shape]
     if faults:
         raise DataError(
-            f"model.start = {model!r} has another shape: {', '.join(faults[:5])} "
+            f"model.start = {files.model!r} has another shape: {', '.join(faults[:5])} "
             f"({len(faults)} in all)"
         )
     for name, tensor in found.items():

@@ -16,7 +16,7 @@ from seedcli.models.weights.description import DECODER_FOLDER
 from seedcli.models.weights.digest import stored_digest
 from seedcli.models.weights.layout import LLM_FOLDER, tokenizer_roles
 from seedcli.models.weights.load import check_decoder
-from seedcli.models.weights.locate import BUNDLED_NANO, locate
+from seedcli.models.weights.locate import BUNDLED_NANO, locate, with_weights
 from seedcli.models.weights.published import (
     PRESET_ROLES,
     PRESET_TITLES,
@@ -209,14 +209,14 @@ def verify(model: str, *, reporter: Reporter | None = None) -> list[dict[str, An
     Raises:
         DataError: A file is damaged or does not fit, or the fingerprint is not the stated one.
     """
-    from seedcli.models.weights.description import fingerprint, read_model_facts
+    from seedcli.models.weights.description import fingerprint
     from seedcli.models.weights.digest import store_digest
     from seedcli.models.weights.download import published_sha256, recorded_sha256
     from seedcli.models.weights.load import read_model
     from seedcli.models.weights.tensors import build_with, weights_digest
     from seedcli.models.weights.transfer import file_sha256
 
-    files = locate(model, reporter=reporter)
+    files = with_weights(locate(model, reporter=reporter), reporter=reporter)
     rows = []
     for path in files.weights:
         found, recorded, published = (
@@ -243,11 +243,7 @@ def verify(model: str, *, reporter: Reporter | None = None) -> list[dict[str, An
     with_text = any(key.startswith("text_branch.") for key in tensors)
     build_with(config, tensors, text_branch=with_text, file=files.folder or files.weights[-1])
     stored, digest = stored_digest(files), weights_digest(tensors)
-    stated = (
-        read_model_facts(files.folder)[1].get("fingerprint")
-        if files.described and files.folder is not None
-        else None
-    )
+    stated = files.stated.get("fingerprint")
     for before, now, title in (
         (stored, digest, "digest of the weights"),
         (stated, fingerprint(config, digest), "fingerprint"),
@@ -280,11 +276,10 @@ def audit(model: str, *, reporter: Reporter | None = None) -> list[dict[str, Any
         DataError: A file is unreadable.
     """
     from seedcli.models.weights.convert import census, expected_shapes, fit_vocabulary
-    from seedcli.models.weights.load import model_config
     from seedcli.models.weights.tensors import read_tensors
 
-    files = locate(model, reporter=reporter)
-    config = model_config(files)
+    files = with_weights(locate(model, reporter=reporter), reporter=reporter)
+    config = files.config
     rows = []
     if not files.released:
         tensors, expected = read_tensors(files.weights[0]), expected_shapes(config)

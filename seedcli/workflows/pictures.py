@@ -32,7 +32,7 @@ from seedcli.models.language.vocab import check_codes, format_span, parse_spans
 from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe, find_decoder, load_seed_model
-from seedcli.models.weights.locate import DEFAULT_MODEL
+from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +59,7 @@ class SeedTokenizer:
     ```
 
     Attributes:
+        files: Where it was found.
         facts: What is known of it without its weights.
         device: Where the network computes.
         decoder_device: Where the picture decoder computes.
@@ -66,26 +67,25 @@ class SeedTokenizer:
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        files: ModelFiles,
         *,
         device: str = "auto",
         dtype: str = "auto",
         numerics: Numerics = "default",
-        decoder: str | None = None,
+        decoder: ModelFiles | None = None,
         decoder_device: str | None = None,
         decoder_dtype: str = "auto",
         offload: bool = False,
         reporter: Reporter | None = None,
     ):
-        """Finds what there is, and loads nothing; users call `from_pretrained`.
+        """Loads nothing; users call `from_pretrained`.
 
         Args:
-            model: Preset, folder or hub id.
+            files: What `locate` found.
             device: `auto`, or a torch device.
             dtype: Of the arithmetic before the codebook; see `load_seed_model`.
             numerics: See `load_seed_model`.
-            decoder: Preset, folder or hub id of a model whose picture decoder draws; None: its
-                own.
+            decoder: Files of a model whose picture decoder draws; None: its own.
             decoder_device: Where the picture decoder computes; None: where the network does.
             decoder_dtype: Of the picture decoder; `auto` is float16 on a GPU, else float32.
             offload: Keep network and picture decoder in the host's memory, and on the GPU only
@@ -93,13 +93,12 @@ class SeedTokenizer:
             reporter: Hears of downloads, and of progress.
 
         Raises:
-            UsageError: No such model or device.
-            DataError: It holds no model.
+            UsageError: No such device.
         """
-        self._model, self._dtype, self._numerics = model, dtype, numerics
-        self._decoder, self._decoder_dtype, self._offload = decoder or model, decoder_dtype, offload
+        self.files, self._dtype, self._numerics = files, dtype, numerics
+        self._decoder, self._decoder_dtype, self._offload = decoder or files, decoder_dtype, offload
         self._reporter = reporter or Reporter()
-        self.facts: ModelFacts = describe(model, reporter=self._reporter)
+        self.facts: ModelFacts = describe(files)
         self.device = pick_device(device)
         self.decoder_device = self.device if decoder_device is None else pick_device(decoder_device)
 
@@ -132,17 +131,25 @@ class SeedTokenizer:
             UsageError: No such model, device or dtype.
             DataError: Files are missing, damaged, or do not fit.
         """
-        tokenizer = cls(
-            str(model),
+        reporter = LibraryReporter(progress)
+        return cls(
+            locate(str(model), reporter=reporter),
             device=device,
             dtype=dtype,
             numerics=numerics,
             decoder_dtype=decoder_dtype,
             offload=offload,
-            reporter=LibraryReporter(progress),
-        )
-        _ = tokenizer.model  # what is wrong with its files is said now
-        return tokenizer
+            reporter=reporter,
+        ).load()
+
+    def load(self) -> SeedTokenizer:
+        """Loads the network now, so that what is wrong with its files is said; returns itself.
+
+        Raises:
+            DataError: Files are missing, damaged, or do not fit.
+        """
+        _ = self.model
+        return self
 
     @property
     def config(self) -> SeedModelConfig:
@@ -153,6 +160,12 @@ class SeedTokenizer:
     def name(self) -> str:
         """What messages and files call it."""
         return self.config.name
+
+    @property
+    def title(self) -> str:
+        """Name and fingerprint, and what the bundled model is for, as commands introduce it."""
+        advice = "; it was trained on emoji, --model seed-2 is the one for photographs"
+        return f"{self.name} ({self.fingerprint[:12]})" + advice * (self.name == "seed-nano")
 
     @property
     def num_codes(self) -> int:
@@ -176,7 +189,7 @@ class SeedTokenizer:
         """The network, where it waits between passes."""
         home = "cpu" if self._offload else str(self.device)
         return load_seed_model(
-            self._model,
+            self.files,
             device=home,
             dtype=self._dtype,
             numerics=self._numerics,

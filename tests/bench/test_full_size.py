@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from tests.released_weights import write_released_weights
 
 SEED_2 = PRESETS["seed-2"]
@@ -126,7 +127,7 @@ def test_one_picture_as_a_whole_process(folder, picture):
 
 def test_codes_are_those_of_weights_converted_to_fp32(folder):
     pixels = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    mapped = load_seed_model(str(folder))
+    mapped = load_seed_model(locate(str(folder)))
     codes = mapped.encode(pixels)
     assert torch.equal(mapped.float().encode(pixels), codes)
 
@@ -135,7 +136,7 @@ def test_steady_state(folder):
     """Pictures a second against plain fp32 matrix products of the ViT's shapes, taken
     in turns in one process.
     """
-    tokenizer = load_seed_model(str(folder))
+    tokenizer = load_seed_model(locate(str(folder)))
     pixels = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     vision = SEED_2.vision
     rows = BATCH * vision.num_tokens

@@ -13,6 +13,7 @@ from seedcli.benchmarks.scorecard import belongs, differences
 from seedcli.cli.eval_retrieval import _show_retrieval
 from seedcli.cli.main import app
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate import retrieval as evaluate
 from seedcli.workflows.evaluate.retrieval import run_retrieval
 
@@ -60,7 +61,7 @@ def test_envelope(tiny_tokenizer_folder, caption_file):
         "num_captions": 12, "feature": "causal", "query": 31,
         "model": "tiny",
     }  # fmt: skip
-    assert result["fingerprint"] == load_seed_model(str(tiny_tokenizer_folder)).fingerprint
+    assert result["fingerprint"] == load_seed_model(locate(str(tiny_tokenizer_folder))).fingerprint
     assert set(result["metrics"]) == set(result["chance"]) == RECALLS
     assert "tiny answers" in outcome.stderr
 
@@ -75,7 +76,7 @@ def test_emoji_on_tiny_weights_says_what_flags_and_twins_do(tiny_tokenizer_folde
 
 
 def test_features_equal_the_official_ones(tiny_tokenizer_folder, tiny_arrays):
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder), text_branch=True)
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)), text_branch=True)
     causal = tokenizer.causal_embeddings(tiny_arrays["in.pixels"])
     features = evaluate._image_features(tokenizer, causal, "causal", [31], 3)[:, 0]
     texts = tokenizer.text_features(tiny_arrays["in.text_ids"], tiny_arrays["in.text_mask"])

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from seedcli.cli.main import app
 from seedcli.data.images.facts import read_picture_facts
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate import judge as eval_judge
 from seedcli.workflows.evaluate.caption_codes import CaptionDrawer, CaptionSettings
 from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
@@ -70,7 +71,7 @@ def test_picture_to_codes_to_picture(run, tiny_model_folder, tmp_path):
         "task": "image",
         "published_split": None,
     }
-    assert result["fingerprint"] == load_seed_model(str(tiny_model_folder)).fingerprint
+    assert result["fingerprint"] == load_seed_model(locate(str(tiny_model_folder))).fingerprint
     names = {"clip_i", "clip_t", "truth_clip_t", "valid", "ceiling_clip_i", "ceiling_clip_t"}
     assert set(result["metrics"]) == set(result["intervals"]) == names
     assert set(result["chance"]) == {"clip_i", "clip_t", "truth_clip_t"}
@@ -328,7 +329,7 @@ def test_a_judge_that_trained_the_model_is_named(monkeypatch, tiny_judge_folder)
     class Published:
         name = "seed-2"
         visual = EvalPictures(
-            "seed-2", steps=None, guidance=None, device="cpu", dtype="auto", reporter=None
+            locate("seed-2"), steps=None, guidance=None, device="cpu", dtype="auto", reporter=None
         ).visual
 
     monkeypatch.setattr(eval_judge, "load_judge", lambda name, device: name)

@@ -12,6 +12,7 @@ from seedcli.cli.eval_paper import _show_card
 from seedcli.cli.main import app
 from seedcli.console import Reporter
 from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate import paper as eval_paper
 
 RECALLS = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
@@ -84,7 +85,7 @@ def results(tmp_path):
     write_result(
         folder, "nano", benchmark="retrieval", dataset="emoji", split="unseen", model="seed-nano",
         feature="causal", query=31,
-        fingerprint=describe("seed-nano").fingerprint, metrics={"i2t_r10": 35.0},
+        fingerprint=describe(locate("seed-nano")).fingerprint, metrics={"i2t_r10": 35.0},
         intervals={"i2t_r10": [28.0, 42.0]},
         chance={"i2t_r10": 5.6}, published_split=None,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from seedcli.data.emoji import read_emoji
 from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 
 FACE = Path(__file__).parents[2] / "examples" / "face.png"
 FINGERPRINT = "3c43f0a131189eb5"
@@ -19,7 +20,7 @@ GOLDEN += [474, 47, 321, 321, 340, 212, 159, 5, 314, 166, 501, 139, 139, 17, 166
 
 @pytest.fixture(scope="module")
 def nano():
-    return load_seed_model("seed-nano")
+    return load_seed_model(locate("seed-nano"))
 
 
 def test_fingerprint(nano):

@@ -22,6 +22,8 @@ from seedcli.models.language.generate import load_language_model
 from seedcli.models.language.seed_llama import load_causal_model
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
+from seedcli.models.weights.locate_llm import locate_llm
 
 G = 64  # generation width of the tiny decoder
 AUTO_MAP = {
@@ -129,14 +131,14 @@ def test_language_model(tiny_llm_folder, tmp_path, mark):
     change(folder / "tokenizer_config.json", auto_map=AUTO_MAP, tokenizer_class="Words")
     change(folder / "config.json", auto_map=AUTO_MAP, attn_implementation="owner/kernel")
     for load in (
-        lambda: load_language_model(str(folder), device="cpu"),
+        lambda: load_language_model(locate_llm(str(folder)), device="cpu"),
         lambda: load_causal_model(folder),
         lambda: load_text_tokenizer(folder),
     ):
         refused_or_unarmed(load, mark)
     pickled(folder, "model.safetensors", "pytorch_model.bin", mark)
     for load in (
-        lambda: load_language_model(str(folder), device="cpu"),
+        lambda: load_language_model(locate_llm(str(folder)), device="cpu"),
         lambda: load_causal_model(folder),
     ):
         with pytest.raises(DataError):
@@ -202,7 +204,7 @@ def test_visual_tokenizer(released_folder, tmp_path, mark):
         content = torch.load(folder / name, weights_only=True)
         torch.save(content | {"bomb": Bomb(mark)}, folder / name)
     with pytest.raises(DataError, match="asks for more than tensors"):
-        load_seed_model(str(folder))
+        load_seed_model(locate(str(folder)))
     assert not mark.exists()
 
 

@@ -9,15 +9,16 @@ import torch
 
 from seedcli.models.visual.layers import LayerNorm, Linear, attend
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 
 
 @torch.no_grad()
 def test_half_weights_give_the_codes_of_the_same_weights_in_fp32(
     tiny_tokenizer_folder, tiny_arrays
 ):
-    stored = load_seed_model(str(tiny_tokenizer_folder))
+    stored = load_seed_model(locate(str(tiny_tokenizer_folder)))
     stored.half()
-    upcast = load_seed_model(str(tiny_tokenizer_folder))
+    upcast = load_seed_model(locate(str(tiny_tokenizer_folder)))
     upcast.load_state_dict(
         {key: tensor.float() for key, tensor in stored.state_dict().items()}, assign=True
     )
@@ -31,7 +32,7 @@ def test_half_weights_give_the_codes_of_the_same_weights_in_fp32(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @torch.no_grad()
 def test_look_up_is_fp32_whatever_the_dtype_around_it(tiny_tokenizer_folder, tiny_arrays, dtype):
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder))
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)))
     tokenizer.set_numerics("default", dtype)
     code_inputs = tokenizer.code_inputs(tokenizer.causal_embeddings(tiny_arrays["in.pixels"]))
     assert code_inputs.dtype == dtype
@@ -41,7 +42,7 @@ def test_look_up_is_fp32_whatever_the_dtype_around_it(tiny_tokenizer_folder, tin
 
 @torch.no_grad()
 def test_official_fp16_casts_everything(tiny_tokenizer_folder, tiny_arrays):
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder), numerics="official-fp16")
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)), numerics="official-fp16")
     seen = {}
     for name in ("vision.blocks.0", "vision_norm", "qformer.layers.0", "codebook.encoder"):
         tokenizer.get_submodule(name).register_forward_hook(

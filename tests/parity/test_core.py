@@ -14,13 +14,14 @@ import torch
 
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 
 ATOL = 1e-4
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_tokenizer_folder) -> SeedModel:
-    return load_seed_model(str(tiny_tokenizer_folder), text_branch=True)
+    return load_seed_model(locate(str(tiny_tokenizer_folder)), text_branch=True)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_layer_norm_epsilons(tokenizer, arrays):
 
 @torch.no_grad()
 def test_perturbed_query(tiny_tokenizer_folder, arrays):
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder))
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)))
     before = tokenizer.causal_embeddings(arrays["in.pixels"])
     query_tokens = tokenizer.qformer.query_tokens.clone()
     query_tokens[0, 20] += arrays["in.query20_delta"]

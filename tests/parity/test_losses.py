@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from seedcli.models.weights.convert import quantizer_table, text_table
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.recipe.tokenizer import (
     CausalQFormerLossSection,
     CodebookLearningSection,
@@ -32,7 +33,7 @@ PUBLISHED = {"label_smoothing": 0.1, "temperature": 0.0, "prefix_weight": 0.0, "
 
 
 def trainable_tokenizer(folder: Path):
-    tokenizer = load_seed_model(str(folder), text_branch=True)
+    tokenizer = load_seed_model(locate(str(folder)), text_branch=True)
     tokenizer.load_state_dict(
         {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}, assign=True
     )

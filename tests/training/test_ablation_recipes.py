@@ -9,7 +9,7 @@ import torch
 
 from seedcli.console import Reporter
 from seedcli.models.weights.load import find_target, load_seed_model
-from seedcli.models.weights.locate import BUNDLED_NANO
+from seedcli.models.weights.locate import BUNDLED_NANO, locate
 from seedcli.recipe.read import dotted, leaves, load_recipe
 from seedcli.training.ranks import Ranks
 from seedcli.workflows.train.tokenizer import build_stage
@@ -78,7 +78,7 @@ def test_only_the_twins_codes_depend_on_later_queries(tmp_path, recipe, mask):
     second.model.ema_sum.copy_(spread.repeat(2, 1))
     second.save(tmp_path / "second")
 
-    saved = load_seed_model(str(tmp_path / "second"))
+    saved = load_seed_model(locate(str(tmp_path / "second")))
     assert saved.config.qformer.mask == mask
     before = saved.encode(pixels)
     query_tokens = saved.qformer.query_tokens.clone()

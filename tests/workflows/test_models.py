@@ -13,6 +13,7 @@ from seedcli.cli.main import app
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.llm_description import LlmFacts, write_llm_facts
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import locate_llm
 from seedcli.models.weights.published import PRESET_ROLES
 from seedcli.workflows.models import audit, list_models, pull, verify
@@ -21,7 +22,7 @@ from seedcli.workflows.models import audit, list_models, pull, verify
 def test_verify_computes_the_fingerprint_anew(tiny_tokenizer_folder, released_folder):
     rows = [verify(str(folder))[-1] for folder in (tiny_tokenizer_folder, released_folder)]
     assert {row["fingerprint"] for row in rows} == {
-        load_seed_model(str(released_folder)).fingerprint
+        load_seed_model(locate(str(released_folder))).fingerprint
     }
     assert rows[0]["text_branch"]
 

@@ -25,6 +25,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
 
 STEPS = 4
 CONTEXT = 64
@@ -266,7 +267,7 @@ def finished_runs(tmp_path_factory, tiny_model_folder) -> Path:
     `instruct`. Do not write into it.
     """
     folder = tmp_path_factory.mktemp("runs")
-    write_rows(folder, describe(str(tiny_model_folder)).fingerprint)
+    write_rows(folder, describe(locate(str(tiny_model_folder))).fingerprint)
     write_recipes(folder, tiny_model_folder)
     for command in ("pretrain", "instruct"):
         done = run_seed(folder, command, folder / f"{command}.toml", "-o", folder / command)

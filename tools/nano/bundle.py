@@ -26,7 +26,7 @@ from seedcli.models.visual.config import SEED_NANO
 from seedcli.models.weights.description import read_model_facts
 from seedcli.models.weights.llm_description import read_llm_facts
 from seedcli.models.weights.load import load_seed_model
-from seedcli.models.weights.locate import BUNDLED_NANO
+from seedcli.models.weights.locate import BUNDLED_NANO, locate
 from seedcli.models.weights.locate_llm import LLM_FOLDER
 from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.training.run_folder import read_metrics
@@ -42,7 +42,7 @@ def run_tokenizer(runs: Path, folder: Path) -> dict[str, Any]:
 
     Sampling defaults are taken from the preset, so that they can be tuned after training.
     """
-    tokenizer = load_seed_model(str(runs / "nano-codebook" / "model"), text_branch=True)
+    tokenizer = load_seed_model(locate(str(runs / "nano-codebook" / "model")), text_branch=True)
     tokenizer.config = dataclasses.replace(tokenizer.config, detokenize=SEED_NANO.detokenize)
     stages = {stage: _summary(runs / stage) for stage in STAGES}
     decoder = folder / "decoder"

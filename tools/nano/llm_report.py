@@ -39,7 +39,8 @@ from seedcli.models.drawing.judge import ClipJudge, load_judge
 from seedcli.models.drawing.unclip import load_decoder
 from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
 from seedcli.models.weights.load import find_decoder, load_seed_model
-from seedcli.models.weights.locate import BUNDLED_NANO
+from seedcli.models.weights.locate import BUNDLED_NANO, locate
+from seedcli.models.weights.locate_llm import locate_llm
 
 _BATCH = 32
 MAX_NEW_TOKENS = 80
@@ -50,10 +51,12 @@ class _Speaker:
     """The language model with its eyes and its brush, asked in batches."""
 
     def __init__(self, model: str, tokenizer: str, *, settings: SamplingSettings, seed: int):
-        self.llm: SeedLlama = load_language_model(model, device="cpu")
-        self.visual = load_seed_model(tokenizer)
+        self.llm: SeedLlama = load_language_model(locate_llm(model), device="cpu")
+        files = locate(tokenizer)
+        self.visual = load_seed_model(files)
         self.decoder = load_decoder(
-            find_decoder(tokenizer), generation_dim=self.visual.config.generation.generation_dim
+            find_decoder(files),
+            generation_dim=self.visual.config.generation.generation_dim,
         )
         self.template: ConversationTemplate = conversation_template(
             self.llm.facts.template, self.llm.text_tokenizer

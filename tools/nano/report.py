@@ -24,6 +24,7 @@ from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.drawing.target import load_target, target_embedding
 from seedcli.models.drawing.unclip import load_decoder
 from seedcli.models.weights.load import find_decoder, load_seed_model
+from seedcli.models.weights.locate import locate
 
 SHEET_COLUMNS = 12
 _GAP_PX = 6
@@ -46,7 +47,8 @@ def run(model: str, split: str, *, seed: int, sheet: Path | None = None) -> dict
         sheet: Where to put a sheet of every n-th picture: originals above,
             pictures from codes below.
     """
-    tokenizer, folder = load_seed_model(model), find_decoder(model)
+    files = locate(model)
+    tokenizer, folder = load_seed_model(files), find_decoder(files)
     encoder = load_target(folder / "image_encoder")
     decoder = load_decoder(folder, generation_dim=tokenizer.config.generation.generation_dim)
     pictures = [

@@ -26,7 +26,6 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.device import pick_device
 from seedcli.models.language.answer import Answer, Part, PartReader, open_image
@@ -41,7 +40,7 @@ from seedcli.models.language.seed_llama import no_progress_bars, set_special_ids
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.models.language.token_loop import pad_left, write_tokens
 from seedcli.models.weights.llm_description import LlmFacts
-from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
+from seedcli.models.weights.locate_llm import LlmFiles
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
 Quantization = Literal["8bit", "4bit"]
@@ -320,48 +319,36 @@ class _Listener:
 
 
 def load_language_model(
-    model: str = "seed-nano",
+    files: LlmFiles,
     *,
-    tokenizer: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     quantize: Quantization | None = None,
-    reporter: Reporter | None = None,
 ) -> SeedLlama:
     """Loads a language model with its text tokenizer, in eval mode.
 
+    bos, eos and pad are those of the text tokenizer: the published 8B states `<unk>` and `<s>` and
+    pad -1, so that it would never stop at `</s>` and its embedding would take its last row, an
+    image marker, for padding.
+
     Args:
-        model: Preset, folder or hub id; see `llm_registry`.
-        tokenizer: Visual tokenizer whose codes it speaks, where its folder says another or none.
+        files: What `locate_llm` found.
         device: `auto`, or a torch device.
         dtype: Of the weights; `auto` is float32 on a CPU, on a GPU what the model's folder
             advises (float16 for published weights, as in the official code), else bfloat16 where
             the GPU has it, else float16.
         quantize: Weights of the linear layers in 8 or 4 bits, by bitsandbytes on an NVIDIA GPU.
-        reporter: Hears of downloads.
 
     Raises:
-        UsageError: Unknown model, device or dtype; quantisation that this machine cannot do.
+        UsageError: Unknown device or dtype; quantisation that this machine cannot do.
         DataError: Files are missing or do not fit together.
     """
-    reporter = reporter or Reporter()
-    target = pick_device(device)
-    refuse_quantization(quantize, target)
-    files = locate_llm(model, tokenizer=tokenizer, reporter=reporter)
-    chosen = pick_dtype(dtype, target, advised=files.facts.dtype)
+    place = pick_device(device)
+    refuse_quantization(quantize, device)
+    chosen = pick_dtype(dtype, place, advised=files.facts.dtype)
     options: dict[str, Any] = {"dtype": chosen}
     if quantize is not None:
         options["quantization_config"] = quantization_config(quantize, chosen)
-    return load_llm_files(files, device=target, options=options)
-
-
-def load_llm_files(files: LlmFiles, *, device: torch.device, options: dict[str, Any]) -> SeedLlama:
-    """Located files -> language model; `options` go to `from_pretrained`.
-
-    bos, eos and pad are those of the text tokenizer: the published 8B states `<unk>` and `<s>` and
-    pad -1, so that it would never stop at `</s>` and its embedding would take its last row, an
-    image marker, for padding.
-    """
     text_tokenizer = load_text_tokenizer(files.text_tokenizer)
     vocabulary = CodeVocabulary.of(text_tokenizer, files.facts.num_queries)
     if vocabulary.num_codes != files.facts.num_codes:
@@ -370,7 +357,7 @@ def load_llm_files(files: LlmFiles, *, device: torch.device, options: dict[str, 
             f"{files.facts.visual_tokenizer} has {files.facts.num_codes} codes",
             remedy="--tokenizer names the visual tokenizer that belongs to this language model",
         )
-    placement = {} if device.type == "cpu" else {"device_map": {"": device}}
+    placement = {} if place.type == "cpu" else {"device_map": {"": place}}
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         with no_progress_bars():
@@ -413,26 +400,23 @@ def pick_dtype(dtype: str, device: torch.device, *, advised: str | None) -> torc
     return torch.float16 if device.type == "mps" else torch.float32
 
 
-def refuse_quantization(quantize: Quantization | None, device: torch.device) -> None:
+def refuse_quantization(quantize: Quantization | None, device: str) -> None:
     """Checks that this machine can quantise, before anything is downloaded.
 
     Raises:
-        UsageError: Quantisation without an NVIDIA GPU or without
+        UsageError: No such device; or quantisation without an NVIDIA GPU or without
             bitsandbytes; says what is missing.
     """
     if quantize is None:
         return
-    missing = (
-        []
-        if device.type == "cuda"
-        else [f"an NVIDIA GPU (this conversation runs on {device.type})"]
-    )
+    kind = pick_device(device).type
+    missing = [] if kind == "cuda" else [f"an NVIDIA GPU (this conversation runs on {kind})"]
     missing += [] if importlib.util.find_spec("bitsandbytes") else ["the package bitsandbytes"]
     if missing:
         raise UsageError(
             f"--quantize {quantize} needs {' and '.join(missing)}",
             remedy="pip install bitsandbytes, or leave out --quantize"
-            if device.type == "cuda"
+            if kind == "cuda"
             else "leave out --quantize",
         )
 

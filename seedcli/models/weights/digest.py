@@ -12,7 +12,6 @@ from typing import Any
 from seedcli.errors import NoSpaceError
 from seedcli.files import publish_json
 from seedcli.models.weights.cache import cache_folder
-from seedcli.models.weights.description import read_model_facts
 from seedcli.models.weights.locate import ModelFiles
 
 
@@ -20,8 +19,10 @@ def stored_digest(files: ModelFiles) -> str | None:
     """The digest of a model's weights as stored beside them, or None: published weights that were
     never loaded here, changed files.
     """
-    if not files.released and files.folder is not None:
-        return read_model_facts(files.folder)[1].get("weights_digest")
+    if not files.released:
+        return files.stated.get("weights_digest")
+    if not files.weights:
+        return None
     stamp = _stamp(files)
     for path in _digest_files(files, stamp):
         try:

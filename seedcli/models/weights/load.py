@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.models.device import _float_dtype, pick_device
-from seedcli.models.visual.config import PRESETS, Numerics, SeedModelConfig
-from seedcli.models.weights.description import ModelFacts, fingerprint, read_model_facts
+from seedcli.models.visual.config import Numerics, SeedModelConfig
+from seedcli.models.weights.description import ModelFacts, fingerprint
 from seedcli.models.weights.digest import store_digest, stored_digest
-from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate
+from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate, with_weights
 from seedcli.models.weights.published import BERT_VOCABULARY, CLIP_H, UNCLIP
 
 if TYPE_CHECKING:
@@ -24,30 +24,18 @@ if TYPE_CHECKING:
     from seedcli.models.visual.model import SeedModel
 
 
-def describe(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> ModelFacts:
-    """What is known of a model without torch and without its weights; a preset that is not on the
-    disk is not downloaded for it.
-
-    Raises:
-        UsageError: No preset, folder or hub id has this name.
-        DataError: The folder holds no model, or its description is unreadable.
-    """
-    if model == "seed-2" and not Path(model).is_dir():
-        return ModelFacts(config=PRESETS[model])
-    files = locate(model, reporter=reporter)
-    config, facts = PRESETS["seed-2"], {}
-    if files.described and files.folder is not None:
-        config, facts = read_model_facts(files.folder)
+def describe(files: ModelFiles) -> ModelFacts:
+    """What is known of a model without torch and without its weights."""
     digest = stored_digest(files)
     return ModelFacts(
-        config=config,
-        fingerprint=digest and fingerprint(config, digest),
-        trained=facts.get("trained", {}),
+        config=files.config,
+        fingerprint=digest and fingerprint(files.config, digest),
+        trained=files.stated.get("trained", {}),
     )
 
 
 def load_seed_model(
-    model: str = DEFAULT_MODEL,
+    files: ModelFiles,
     *,
     device: str = "cpu",
     dtype: str = "auto",
@@ -61,7 +49,7 @@ def load_seed_model(
     fp16, and are cast when they are used.
 
     Args:
-        model: Preset, folder or hub id; see the module.
+        files: What `locate` found.
         device: `auto`, or a torch device.
         dtype: Dtype of the arithmetic before the codebook; `auto` is fp32 everywhere, so that codes
             agree between devices.
@@ -70,7 +58,7 @@ def load_seed_model(
         reporter: Hears of downloads.
 
     Raises:
-        UsageError: Unknown model or dtype.
+        UsageError: Unknown device or dtype.
         DataError: Files are missing, damaged, or do not fit.
     """
     import torch
@@ -79,14 +67,14 @@ def load_seed_model(
     from seedcli.models.weights.tensors import build_with
 
     keep_freed_memory()
-    files = locate(model, reporter=reporter)
+    files = with_weights(files, reporter=reporter)
     config, tensors = read_model(files, text_branch=text_branch)
-    tokenizer = build_with(
+    model = build_with(
         config, tensors, text_branch=text_branch, file=files.folder or files.weights[-1]
     )
-    tokenizer.fingerprint = _fingerprint(files, config, tensors)
-    tokenizer.set_numerics(numerics, torch.float32 if dtype == "auto" else _float_dtype(dtype))
-    return tokenizer.to(pick_device(device))
+    model.fingerprint = _fingerprint(files, config, tensors)
+    model.set_numerics(numerics, torch.float32 if dtype == "auto" else _float_dtype(dtype))
+    return model.to(pick_device(device))
 
 
 def read_model(
@@ -100,7 +88,7 @@ def read_model(
     from seedcli.models.weights.convert import convert_quantizer, convert_vision, fit_vocabulary
     from seedcli.models.weights.tensors import read_tensors
 
-    config = model_config(files)
+    config = files.config
     if not files.released:
         return config, read_tensors(files.weights[0])
     vision, quantizer = (read_tensors(path) for path in files.weights)
@@ -108,19 +96,6 @@ def read_model(
     tensors = convert_vision(vision, config, file=files.weights[0])
     return config, tensors | convert_quantizer(
         quantizer, config, text_branch=text_branch, file=files.weights[1]
-    )
-
-
-def model_config(files: ModelFiles) -> SeedModelConfig:
-    """The configuration beside the weights, else that of seed-2.
-
-    Raises:
-        DataError: `seed_tokenizer.json` is unreadable.
-    """
-    return (
-        read_model_facts(files.folder)[0]
-        if files.described and files.folder is not None
-        else PRESETS["seed-2"]
     )
 
 
@@ -135,11 +110,7 @@ def _fingerprint(
     digest = stored_digest(files)
     computed = digest or weights_digest(tensors)
     found = fingerprint(config, computed)
-    stated = (
-        read_model_facts(files.folder)[1].get("fingerprint")
-        if files.described and files.folder is not None
-        else None
-    )
+    stated = files.stated.get("fingerprint")
     if stated and found != stated:
         raise DataError(
             f"{files.folder} states fingerprint {stated}, but its configuration and weights make "
@@ -152,7 +123,7 @@ def _fingerprint(
     return found
 
 
-def find_vocab(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> Path:
+def find_vocab(files: ModelFiles, *, reporter: Reporter | None = None) -> Path:
     """WordPiece vocabulary of a model's text branch: its own `vocab.txt`, or BERT's
     for published weights.
 
@@ -161,10 +132,9 @@ def find_vocab(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) 
     """
     from seedcli.models.weights.download import fetch
 
-    files = None if model == "seed-2" else locate(model, reporter=reporter)
-    if files is not None and files.folder is not None and (files.folder / "vocab.txt").is_file():
+    if files.folder is not None and (files.folder / "vocab.txt").is_file():
         return files.folder / "vocab.txt"
-    if files is not None and not files.released:
+    if not files.released:
         raise DataError(
             f"{files.folder} has no vocab.txt, so it cannot read captions",
             remedy="retrieval needs a model that was saved with its vocabulary",
@@ -172,7 +142,7 @@ def find_vocab(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) 
     return fetch(BERT_VOCABULARY, reporter=reporter or Reporter())
 
 
-def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> Path:
+def find_decoder(files: ModelFiles, *, reporter: Reporter | None = None) -> Path:
     """Folder of the diffusers pipeline that draws a model's generation embeddings: its own
     `decoder/`, or the published unCLIP.
 
@@ -182,15 +152,11 @@ def find_decoder(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None
     """
     from seedcli.models.weights.download import fetch
 
-    files = None if model == "seed-2" else locate(model, reporter=reporter)
-    width = PRESETS["seed-2"].generation.generation_dim
-    if files is not None and files.folder is not None:
-        if files.described:
-            width = read_model_facts(files.folder)[0].generation.generation_dim
-        if (files.folder / "decoder" / "model_index.json").is_file():
-            check_decoder(files.folder / "decoder", width)
-            return files.folder / "decoder"
-    if files is not None and not files.released:
+    width = files.config.generation.generation_dim
+    if files.folder is not None and (files.folder / "decoder" / "model_index.json").is_file():
+        check_decoder(files.folder / "decoder", width)
+        return files.folder / "decoder"
+    if not files.released:
         raise DataError(
             f"{files.folder} has no picture decoder (no decoder/model_index.json)",
             remedy="put a diffusers unCLIP pipeline folder there",
@@ -214,7 +180,7 @@ def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
     if Path(target).is_dir():
         return Path(target)
     if target == DEFAULT_MODEL:
-        return find_decoder(target, reporter=reporter) / "image_encoder"
+        return find_decoder(locate(target), reporter=reporter) / "image_encoder"
     raise DataError(
         f"no target at {target}",
         remedy=f"name the folder of a trained target (stage `target`), {CLIP_H.name}, or "

@@ -1,4 +1,5 @@
-"""Which files a `--model` means; torch-free.
+"""Which files a `--model` means; torch-free. Asked once, at the edge of a command; from there
+on the files travel.
 
 `--model` is a preset, a folder of ours (`seed_tokenizer.json` + `model.safetensors`), a folder with
 the two released files (`eva_vit_g.pth`, `seed_quantizer.pt`, or the same as .safetensors; with a
@@ -11,12 +12,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
-from seedcli.models.visual.config import PRESETS
+from seedcli.models.visual.config import PRESETS, SeedModelConfig
+from seedcli.models.weights.description import read_model_facts
 from seedcli.models.weights.layout import RELEASED_FILES, tokenizer_roles
 from seedcli.models.weights.published import QUANTIZER, VIT_G, Source
 
@@ -32,40 +35,37 @@ class ModelFiles:
     Attributes:
         model: What the user said.
         folder: The model's own folder, or None for files from several places.
-        weights: Our `model.safetensors`; or the ViT's file and the quantizer's.
-        described: A `seed_tokenizer.json` lies in the folder.
+        weights: Our `model.safetensors`; or the ViT's file and the quantizer's; empty for seed-2,
+            whose weights are fetched by `with_weights` when they are wanted.
+        config: What its `seed_tokenizer.json` states, else that of seed-2.
+        stated: Everything in that file; empty where there is none.
     """
 
     model: str
     folder: Path | None
     weights: tuple[Path, ...]
-    described: bool
+    config: SeedModelConfig = PRESETS["seed-2"]
+    stated: dict[str, Any] = field(default_factory=dict)
 
     @property
     def released(self) -> bool:
         """Whether the weights are the two released files."""
-        return len(self.weights) == 2
+        return len(self.weights) != 1
 
 
 def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> ModelFiles:
-    """Finds the files of a model; downloads what a preset or hub id lacks.
+    """Finds the files of a model and reads its description; downloads what a hub id lacks.
 
     Raises:
         UsageError: No preset, folder or hub id has this name.
-        DataError: The folder holds no model, or nothing could be downloaded.
+        DataError: The folder holds no model, its description is unreadable, or nothing could be
+            downloaded.
     """
     reporter = reporter or Reporter()
     path = Path(model).expanduser()
     if model in PRESETS and not path.is_dir():
         if model == "seed-2":
-            from seedcli.models.weights.download import fetch
-
-            return ModelFiles(
-                model,
-                None,
-                (fetch(VIT_G, reporter=reporter), fetch(QUANTIZER, reporter=reporter)),
-                described=False,
-            )
+            return ModelFiles(model, None, ())
         if not (BUNDLED_NANO / "seed_tokenizer.json").is_file():
             raise DataError(
                 f"this installation has no bundled {model} (looked in {BUNDLED_NANO})",
@@ -93,21 +93,39 @@ def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> M
     )
 
 
+def with_weights(files: ModelFiles, *, reporter: Reporter | None = None) -> ModelFiles:
+    """The same files with their weights on this disk.
+
+    Raises:
+        DataError: They could not be downloaded.
+    """
+    if files.weights:
+        return files
+    from seedcli.models.weights.download import fetch
+
+    reporter = reporter or Reporter()
+    return replace(
+        files, weights=(fetch(VIT_G, reporter=reporter), fetch(QUANTIZER, reporter=reporter))
+    )
+
+
 def names_a_path(model: str) -> bool:
     """What stands for a model can only be a path on this disk."""
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model
 
 
 def _locate_folder(folder: Path, model: str) -> ModelFiles:
-    described = (folder / "seed_tokenizer.json").is_file()
+    config, stated = PRESETS["seed-2"], {}
+    if described := (folder / "seed_tokenizer.json").is_file():
+        config, stated = read_model_facts(folder)
     if described and (folder / "model.safetensors").is_file():
-        return ModelFiles(model, folder, (folder / "model.safetensors",), described)
+        return ModelFiles(model, folder, (folder / "model.safetensors",), config, stated)
     released = [
         next((folder / name for name in names if (folder / name).is_file()), None)
         for names in RELEASED_FILES
     ]
     if released[0] and released[1]:
-        return ModelFiles(model, folder, (released[0], released[1]), described)
+        return ModelFiles(model, folder, (released[0], released[1]), config, stated)
     here = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
     if any(released):
         absent = next(
@@ -132,7 +150,7 @@ def _locate_hub(repo: str, reporter: Reporter) -> ModelFiles:
     if len(paths) == 1:
         return _locate_folder(paths[0], repo)
     if paths:
-        return ModelFiles(repo, None, tuple(paths), described=False)
+        return ModelFiles(repo, None, tuple(paths))
     here = ", ".join(sorted(names)[:12]) or "nothing"
     raise DataError(
         f"hub repository {repo} holds no tokenizer: expected seed_tokenizer.json + "

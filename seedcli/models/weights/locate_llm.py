@@ -25,8 +25,7 @@ from seedcli.models.weights.llm_description import (
     TemplateName,
     read_llm_facts,
 )
-from seedcli.models.weights.load import describe
-from seedcli.models.weights.locate import BUNDLED_NANO, names_a_path
+from seedcli.models.weights.locate import BUNDLED_NANO, locate, names_a_path
 from seedcli.models.weights.published import (
     ROLES,
     SEED_LLAMA_TEXT_TOKENIZER,
@@ -252,7 +251,7 @@ def _facts(
         visual, template = tokenizer, None
     else:
         return read_llm_facts(folder)  # says that there is no description, and what to type
-    sizes = describe(visual, reporter=reporter).config
+    sizes = locate(visual, reporter=reporter).config
     return LlmFacts(
         name=name,
         visual_tokenizer=visual,

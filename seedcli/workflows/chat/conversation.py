@@ -27,10 +27,12 @@ from seedcli.models.language.generate import (
     SamplingSettings,
     SeedLlama,
     load_language_model,
+    refuse_quantization,
     sampling_of,
 )
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.llm_description import TemplateName
+from seedcli.models.weights.locate_llm import locate_llm
 from seedcli.workflows.chat.pictures import ChatPictures, PictureSettings, check_output
 
 IMAGE_MARK = "<image>"
@@ -104,13 +106,12 @@ def open_conversation(settings: ChatSettings, *, reporter: Reporter | None = Non
     SamplingSettings(**settings.sampling)  # refuses what is out of range before anything is loaded
     if settings.draws:
         check_output(settings.pictures.output)
+    refuse_quantization(settings.quantize, settings.device)
     llm = load_language_model(
-        settings.model,
-        tokenizer=settings.tokenizer,
+        locate_llm(settings.model, tokenizer=settings.tokenizer, reporter=reporter),
         device=settings.device,
         dtype=settings.dtype,
         quantize=settings.quantize,
-        reporter=reporter,
     )
     return Conversation(llm, settings, reporter=reporter)
 

@@ -4,31 +4,21 @@ files on their way out.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
-from seedcli.data.images.facts import PNG_KEY
-from seedcli.data.images.images import build_preprocess, open_image, save_image
+from seedcli.data.images.facts import picture_facts, save_picture
+from seedcli.data.images.images import open_image
 from seedcli.errors import DataError, UsageError
-from seedcli.models.device import decoder_dtype, pick_device
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.llm_description import LlmFacts
-from seedcli.models.weights.load import describe, find_decoder, load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer
-
-if TYPE_CHECKING:
-    import torch
-
-    from seedcli.models.drawing.unclip import UnclipDecoder
-    from seedcli.models.visual.model import SeedModel
+from seedcli.workflows.pictures import SeedTokenizer
 
 _STRONGEST = 1000  # of guidance; far beyond it numbers overflow
 
@@ -74,6 +64,7 @@ class ChatPictures:
     the first picture comes.
 
     Attributes:
+        tokenizer: Reads and draws.
         negative: Codes of an image that drawn pictures move away from, or None.
     """
 
@@ -98,40 +89,35 @@ class ChatPictures:
             chosen,
             reporter,
         )
-        self._visual = describe(facts.visual_tokenizer, reporter=reporter)
-        check_visual_tokenizer(facts, self._visual, chosen=chosen, reporter=reporter)
-        self._device = pick_device(settings.device)
-        if settings.offload and self._device.type == "cpu":
+        self.tokenizer = SeedTokenizer(
+            locate(facts.visual_tokenizer, reporter=reporter),
+            device=settings.device,
+            decoder_dtype=settings.dtype,
+            offload=settings.offload,
+            reporter=reporter,
+        )
+        self._steps, self._guidance = self.tokenizer.drawing_settings(
+            settings.steps, settings.guidance
+        )
+        self._check(self.tokenizer.facts)
+        if settings.offload and self.tokenizer.device.type == "cpu":
             reporter.warn(
                 "--offload moves parts off the GPU between turns; this conversation "
                 "computes on the CPU"
             )
-        self._home = "cpu" if settings.offload else self._device
         self._known: dict[str, Codes] = {}
         self.negative: Codes | None = None
 
-    @cached_property
-    def tokenizer(self) -> SeedModel:
-        """The visual tokenizer, where it waits between turns."""
-        tokenizer = load_seed_model(
-            self._facts.visual_tokenizer, device="cpu", reporter=self._reporter
-        )
-        if self._visual.fingerprint is None:
-            known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
-            check_visual_tokenizer(self._facts, known, chosen=self._chosen, reporter=self._reporter)
-        return tokenizer.to(self._home)
+    def _check(self, known: ModelFacts) -> None:
+        check_visual_tokenizer(self._facts, known, chosen=self._chosen, reporter=self._reporter)
 
     @cached_property
-    def decoder(self) -> UnclipDecoder:
-        """The picture decoder, where it waits between turns."""
-        from seedcli.models.drawing.unclip import load_decoder
-
-        return load_decoder(
-            find_decoder(self._facts.visual_tokenizer, reporter=self._reporter),
-            generation_dim=self._visual.config.generation.generation_dim,
-            device=self._home,
-            dtype=decoder_dtype(self._settings.dtype, self._device.type),
-        )
+    def _checked(self) -> SeedTokenizer:
+        """The tokenizer, with a fingerprint that only its weights could tell compared."""
+        tokenizer = self.tokenizer
+        if tokenizer.facts.fingerprint is None:
+            self._check(ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint))
+        return tokenizer
 
     def read(self, path: str | Path) -> Codes:
         """Image file -> its codes; the same bytes are tokenised once.
@@ -140,14 +126,10 @@ class ChatPictures:
             ImageError: It is no usable image.
             DataError: The visual tokenizer cannot be loaded.
         """
-        import torch
-
         image = open_image(Path(path).expanduser())
         key = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
         if key not in self._known:
-            pixels = build_preprocess(self._visual.config.preprocess.codes)(image)[None]
-            with torch.inference_mode(), self._at_work(self.tokenizer) as device:
-                self._known[key] = tuple(self.tokenizer.encode(pixels.to(device))[0].tolist())
+            self._known[key] = tuple(self._checked.encode(image)[0].tolist())
         return self._known[key]
 
     def draw(self, codes: Codes, seed: int) -> Path:
@@ -158,34 +140,17 @@ class ChatPictures:
             DataError: Decoder or folder are missing or do not fit.
             NumericalError: The decoder produced NaN.
         """
-        import torch
-
-        defaults, settings = self._visual.config.detokenize, self._settings
-        steps = defaults.steps if settings.steps is None else settings.steps
-        guidance = defaults.guidance if settings.guidance is None else settings.guidance
-        place = next(self.tokenizer.parameters()).device
-        embedding = self.tokenizer.decode(torch.tensor([codes], device=place))
-        negative = (
-            None
-            if self.negative is None
-            else self.tokenizer.decode(torch.tensor([self.negative], device=place))
+        how = {"steps": self._steps, "guidance": self._guidance, "negative": self.negative}
+        (drawing,) = self._checked.decode(codes, seed=seed, **how)
+        facts = picture_facts(
+            codes,
+            model=self.tokenizer.name,
+            fingerprint=self.tokenizer.fingerprint,
+            seed=seed,
+            **how,
         )
-        with self._at_work(self.decoder.pipeline):
-            (drawing,) = self.decoder.decode_images(
-                embedding, steps=steps, guidance=guidance, seed=seed, negative=negative
-            )
-        facts: dict[str, Any] = {
-            "codes": list(codes),
-            "model": self.tokenizer.name,
-            "fingerprint": self.tokenizer.fingerprint,
-            "steps": steps,
-            "guidance": guidance,
-            "seed": seed,
-        }
-        if self.negative is not None:
-            facts["negative"] = list(self.negative)
         path = self._free_path()
-        save_image(drawing, path, text={PNG_KEY: json.dumps(facts), "Software": "seed chat"})
+        save_picture(drawing, path, facts, made_by="seed chat")
         return path
 
     def _free_path(self) -> Path:
@@ -197,20 +162,3 @@ class ChatPictures:
             else []
         )
         return folder / f"{max(taken, default=-1) + 1}.png"
-
-    @contextlib.contextmanager
-    def _at_work(self, part: Any) -> Iterator[torch.device]:
-        """Has a part on the device while it works; with `offload` it goes back afterwards and the
-        GPU's memory is given free.
-        """
-        import torch
-
-        if self._settings.offload:
-            part.to(self._device)
-        try:
-            yield self._device
-        finally:
-            if self._settings.offload:
-                part.to("cpu")
-                if self._device.type == "cuda":
-                    torch.cuda.empty_cache()

@@ -16,6 +16,7 @@ from seedcli.data.documents.documents import Codes
 from seedcli.errors import DataError, SeedError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
+from seedcli.workflows.pictures import SeedTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,40 +91,44 @@ def check_filling_llm(
 
 
 def prefix_embedding(
-    tokenizer: SeedModel,
-    model: ModelFacts,
+    tokenizer: SeedTokenizer,
     codes_only: int,
     *,
-    llm: str | None,
+    llm: LlmFiles | None,
     device: str = "auto",
     reporter: Reporter,
-) -> Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor | None]]:
+) -> Callable[[Sequence[Sequence[int]], Sequence[int]], tuple[Tensor, list[Codes] | None]]:
     """A function: codes [B,Q] and a seed for each -> generation embeddings [B,G] of the first
     `codes_only`, and the completed codes [B,Q].
 
     Args:
-        tokenizer: The visual tokenizer.
-        model: What is known of it; what its first codes cannot show is said.
+        tokenizer: The visual tokenizer; what its first codes cannot show is said.
         codes_only: How many codes are kept.
         llm: The language model that completes them; for None mean code vectors do, and there
             are no completed codes.
         device: Where the language model computes.
         reporter: Hears what one should know.
     """
-    _warn_of_prefixes(model, codes_only, reporter)
+    _warn_of_prefixes(tokenizer.facts, codes_only, reporter)
     if llm is None:
-        fill = mean_code_vectors(tokenizer, reporter)
-        return lambda codes, seeds: (embed_prefixes(tokenizer, codes, codes_only, fill), None)
-    import torch
+        import torch
 
+        model = tokenizer.model
+        fill = mean_code_vectors(model, reporter)
+        return lambda codes, seeds: (
+            embed_prefixes(model, torch.tensor(codes), codes_only, fill),
+            None,
+        )
     from seedcli.models.language.generate import load_language_model
 
-    speaker = load_language_model(llm, device=device, reporter=reporter)
+    speaker = load_language_model(llm, device=device)
     reporter.note(f"{speaker.facts.name} completes the first {codes_only} codes")
 
-    def complete(codes: Tensor, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
-        completed = torch.tensor(complete_codes(speaker, codes.tolist(), codes_only, seeds=seeds))
-        return tokenizer.decode(completed), completed
+    def complete(
+        codes: Sequence[Sequence[int]], seeds: Sequence[int]
+    ) -> tuple[Tensor, list[Codes]]:
+        completed = complete_codes(speaker, codes, codes_only, seeds=seeds)
+        return tokenizer.generation_embeddings(completed), completed
 
     return complete
 

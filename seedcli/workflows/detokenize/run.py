@@ -5,16 +5,15 @@ writes one picture after the other.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from seedcli.console import Reporter
-from seedcli.data.images.facts import PNG_KEY, read_picture_facts
+from seedcli.data.images.facts import picture_facts, read_picture_facts, save_picture
 from seedcli.data.tokens.code_lines import (
     CodedImage,
     read_code_file,
@@ -22,10 +21,10 @@ from seedcli.data.tokens.code_lines import (
     read_integers,
 )
 from seedcli.errors import DataError, UsageError
-from seedcli.models.device import decoder_dtype
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import ModelFiles, locate
 from seedcli.models.weights.locate_llm import LlmFiles
 from seedcli.workflows.detokenize.fill import (
     Fill,
@@ -34,10 +33,7 @@ from seedcli.workflows.detokenize.fill import (
     prefix_embedding,
 )
 from seedcli.workflows.detokenize.paths import choose_paths
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
+from seedcli.workflows.pictures import SeedTokenizer
 
 _COMPLETED = "completed_codes"  # known when they are drawn
 _NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
@@ -95,6 +91,7 @@ class Plan:
     """Everything that is known before weights are loaded."""
 
     settings: Settings
+    files: ModelFiles
     model: ModelFacts
     steps: int
     guidance: float
@@ -142,7 +139,8 @@ def plan(
         DataError: Codes of another model, unreadable input, a file in the way.
     """
     reporter = reporter or Reporter()
-    model = describe(settings.model, reporter=reporter)
+    files = locate(settings.model, reporter=reporter)
+    model = describe(files)
     config = model.config
     steps = config.detokenize.steps if settings.steps is None else settings.steps
     guidance = config.detokenize.guidance if settings.guidance is None else settings.guidance
@@ -190,16 +188,15 @@ def plan(
     for index, (image, path) in enumerate(
         zip(images, choose_paths([image.source for image in images], output), strict=True)
     ):
-        facts = {
-            "codes": list(image.codes),
-            "model": config.name,
-            "fingerprint": model.fingerprint,
-            "steps": steps,
-            "guidance": guidance,
-            "seed": settings.seed + index,
-        }
-        if negatives:
-            facts["negative"] = list(negatives[index % len(negatives)].codes)
+        facts = picture_facts(
+            image.codes,
+            model=config.name,
+            fingerprint=model.fingerprint,
+            steps=steps,
+            guidance=guidance,
+            seed=settings.seed + index,
+            negative=negatives[index % len(negatives)].codes if negatives else None,
+        )
         if settings.codes_only is not None:
             prefixes = bool(model.trained.get("trained_with_prefixes"))
             facts |= {
@@ -213,6 +210,7 @@ def plan(
         )
     return Plan(
         settings=settings,
+        files=files,
         model=model,
         steps=steps,
         guidance=guidance,
@@ -241,14 +239,11 @@ def draw(
     if plan.model.fingerprint is not None and all(picture.kept for picture in pictures):
         yield from map(_result, pictures)
         return
-    from seedcli.data.images.images import save_image
-    from seedcli.models.device import pick_device
-    from seedcli.models.drawing.unclip import load_decoder
-    from seedcli.models.weights.load import find_decoder, load_seed_model
-
     # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines
     # with and without a GPU.
-    tokenizer = load_seed_model(settings.model, device="cpu", reporter=reporter)
+    tokenizer = SeedTokenizer(
+        plan.files, device="cpu", decoder_device=device, decoder_dtype=dtype, reporter=reporter
+    ).load()
     if plan.model.fingerprint is None:
         known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
         _check_fingerprints(
@@ -260,24 +255,12 @@ def draw(
         if plan.llm is not None:
             check_filling_llm(plan.llm, known, force=settings.force, reporter=reporter)
         pictures = [_with_fingerprint(picture, tokenizer.fingerprint) for picture in pictures]
-    advice = (
-        "; it was trained on emoji, --model seed-2 is the one for photographs"
-        if tokenizer.name == "seed-nano"
-        else ""
-    )
-    reporter.note(f"pictures by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
-    target = pick_device(device)
-    decoder = load_decoder(
-        find_decoder(settings.model, reporter=reporter),
-        generation_dim=tokenizer.config.generation.generation_dim,
-        device=target,
-        dtype=decoder_dtype(dtype, target.type),
-    )
+    reporter.note(f"pictures by {tokenizer.title}")
+    _ = tokenizer.decoder  # what is wrong with it is said before a language model is loaded
     embed = None
     if settings.codes_only is not None:
-        named = plan.llm and plan.llm.model
         embed = prefix_embedding(
-            tokenizer, plan.model, settings.codes_only, llm=named, device=device, reporter=reporter
+            tokenizer, settings.codes_only, llm=plan.llm, device=device, reporter=reporter
         )
     with reporter.progress("drawing", len(pictures)) as progress:
         for start in range(0, len(pictures), settings.batch_size):
@@ -288,35 +271,32 @@ def draw(
                     if len(plan.negatives) > 1
                     else plan.negatives
                 )
-                codes, completed = _codes(picture.image for picture in batch), None
+                codes, completed = [picture.image.codes for picture in batch], None
                 if embed is None:
-                    embeddings = tokenizer.decode(codes)
+                    embeddings = tokenizer.generation_embeddings(codes)
                 else:
                     embeddings, completed = embed(
                         codes, [picture.facts["seed"] for picture in batch]
                     )
                 if completed is not None:
                     batch = [
-                        dataclasses.replace(picture, facts=picture.facts | {_COMPLETED: row})
-                        for picture, row in zip(batch, completed.tolist(), strict=True)
+                        dataclasses.replace(picture, facts=picture.facts | {_COMPLETED: list(row)})
+                        for picture, row in zip(batch, completed, strict=True)
                     ]
-                drawn = decoder.decode_images(
+                drawn = tokenizer.draw(
                     embeddings,
+                    settings.seed + start,
                     steps=plan.steps,
                     guidance=plan.guidance,
-                    seed=settings.seed + start,
-                    negative=tokenizer.decode(_codes(negatives)) if negatives else None,
+                    negative=tokenizer.generation_embeddings([one.codes for one in negatives])
+                    if negatives
+                    else None,
                     on_step=lambda step: progress.advance(0, step=step),
                 )
                 for picture, drawing in zip(batch, drawn, strict=True):
                     if not picture.kept:
-                        save_image(
-                            drawing,
-                            picture.path,
-                            text={
-                                PNG_KEY: json.dumps(picture.facts),
-                                "Software": "seed detokenize",
-                            },
+                        save_picture(
+                            drawing, picture.path, picture.facts, made_by="seed detokenize"
                         )
                     yield _result(picture)
                     progress.advance()
@@ -423,12 +403,6 @@ def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
     return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) - {
         _COMPLETED
     } <= set(facts)
-
-
-def _codes(images: Iterable[CodedImage]) -> Tensor:
-    import torch
-
-    return torch.tensor([image.codes for image in images])
 
 
 def _with_fingerprint(picture: Picture, fingerprint: str) -> Picture:

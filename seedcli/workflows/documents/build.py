@@ -31,6 +31,9 @@ from seedcli.data.tokens.job import Outcome, PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.shards import ShardHeader, find_shards, read_header, write_shard
 from seedcli.errors import DataError, UsageError
+from seedcli.models.weights.description import ModelFacts
+from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.request import TokenizeRequest, joins_another
 from seedcli.workflows.tokenize.run import load_tokenizer
@@ -216,18 +219,17 @@ def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str,
     Raises:
         UsageError, DataError: As `run`.
     """
-    from seedcli.models.weights.load import describe
-
     _check_place(request)
-    listing = _listing(request, reporter)
-    codes = _known_codes(request)
+    facts = describe(locate(request.model, reporter=reporter))
+    listing = _listing(request, facts)
+    codes = _known_codes(request, facts)
     documents = problems = 0
-    for line in _lines(request, listing):
+    for line in _lines(request, listing, facts):
         documents += 1
         problems += "problem" in line
     check_listing(listing, num_documents=documents)
     known = sum(1 for _ in codes.rows(listing.pictures.values())) if codes else 0
-    facts, missing = describe(request.model), listing.missing
+    missing = listing.missing
     return {
         "format": request.format,
         "forms": list(set_format(request.format).forms),
@@ -283,11 +285,12 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
     }
     job = open_job(request.workspace)
     if job is None:
-        listing, codes = _listing(request, reporter), _known_codes(request)
+        facts = describe(locate(request.model, reporter=reporter))
+        listing, codes = _listing(request, facts), _known_codes(request, facts)
         with reporter.progress("list documents") as progress:
 
             def counted() -> Iterator[dict[str, Any]]:
-                for line in _lines(request, listing):
+                for line in _lines(request, listing, facts):
                     yield line
                     progress.advance()
 
@@ -305,10 +308,8 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
     return job
 
 
-def _listing(request: BuildRequest, reporter: Reporter) -> DocumentListing:
-    from seedcli.models.weights.load import describe
-
-    config = describe(request.model, reporter=reporter).config
+def _listing(request: BuildRequest, facts: ModelFacts) -> DocumentListing:
+    config = facts.config
     places = request.images or tuple(dict.fromkeys(Path(one).parent for one in request.inputs))
     finder = PictureFinder(
         [place for place in places if request.images or place.is_dir()], request.frames
@@ -317,13 +318,11 @@ def _listing(request: BuildRequest, reporter: Reporter) -> DocumentListing:
     return DocumentListing(set_format(request.format), finder, name=request.name, **sizes)
 
 
-def _known_codes(request: BuildRequest) -> KnownCodes | None:
+def _known_codes(request: BuildRequest, facts: ModelFacts) -> KnownCodes | None:
     """The codes that are there already, if they are the model's."""
-    from seedcli.models.weights.load import describe
-
     if not request.codes:
         return None
-    codes, fingerprint = KnownCodes(request.codes), describe(request.model).fingerprint
+    codes, fingerprint = KnownCodes(request.codes), facts.fingerprint
     if fingerprint not in (None, codes.header.fingerprint):
         raise DataError(
             f"--codes {request.codes[0]}: codes of {codes.header.tokenizer} "
@@ -334,9 +333,9 @@ def _known_codes(request: BuildRequest) -> KnownCodes | None:
     return codes
 
 
-def _lines(request: BuildRequest, listing: DocumentListing) -> Iterator[dict[str, Any]]:
-    from seedcli.models.weights.load import describe
-
+def _lines(
+    request: BuildRequest, listing: DocumentListing, facts: ModelFacts
+) -> Iterator[dict[str, Any]]:
     paths = [Path(one) for one in request.inputs]
     if not paths:
         raise UsageError(
@@ -351,9 +350,8 @@ def _lines(request: BuildRequest, listing: DocumentListing) -> Iterator[dict[str
     if len(set(paths)) < len(paths):
         raise UsageError("an INPUT is named twice", remedy="Name each file once.")
     yield from itertools.islice(listing.lines(paths), request.limit)
-    known = describe(request.model).fingerprint
-    if known:
-        refuse_other_codes(listing.fingerprints, known, model=request.model)
+    if facts.fingerprint:
+        refuse_other_codes(listing.fingerprints, facts.fingerprint, model=request.model)
 
 
 def refuse_other_codes(found: Any, fingerprint: str, *, model: str) -> None:

@@ -24,9 +24,11 @@ from seedcli.models.language.generate import (
     SamplingSettings,
     SeedLlama,
     load_language_model,
+    refuse_quantization,
     sampling_of,
 )
 from seedcli.models.weights.digest import weights_digest
+from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
 from seedcli.workflows.evaluate.pictures import EvalPictures
 from seedcli.workflows.evaluate.samples import sample_seed
@@ -108,6 +110,7 @@ class AskedModel:
             max_new_tokens=settings.max_new_tokens,
             seed=settings.seed,
         )
+        refuse_quantization(settings.quantize, settings.device)
         self._files = locate_llm(
             settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
         )
@@ -116,7 +119,7 @@ class AskedModel:
             advised = sampling_of(self._facts, {}).top_k
             self.sampling = dataclasses.replace(self.sampling, top_k=advised)
         self.pictures = EvalPictures(
-            self._facts.visual_tokenizer,
+            locate(self._facts.visual_tokenizer, reporter=self._reporter),
             steps=None,
             guidance=None,
             device=settings.device,
@@ -157,12 +160,7 @@ class AskedModel:
         """The language model."""
         chosen = self._settings
         llm = load_language_model(
-            chosen.model,
-            tokenizer=chosen.tokenizer,
-            device=chosen.device,
-            dtype=chosen.dtype,
-            quantize=chosen.quantize,
-            reporter=self._reporter,
+            self._files, device=chosen.device, dtype=chosen.dtype, quantize=chosen.quantize
         )
         hint = (
             "; it knows emoji only, --model seed-llama-8b-sft is one for photographs"

@@ -21,6 +21,7 @@ from seedcli.models.language.generate import (
     SamplingSettings,
     SeedLlama,
     load_language_model,
+    refuse_quantization,
     sampling_of,
 )
 from seedcli.models.weights.digest import weights_digest
@@ -98,6 +99,7 @@ class CaptionDrawer:
             )
         # refuses what is out of range before anything is looked for
         SamplingSettings(**settings.sampling)
+        refuse_quantization(settings.quantize, settings.device)
         self.files: LlmFiles = locate_llm(
             settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
         )
@@ -138,12 +140,7 @@ class CaptionDrawer:
         """The language model."""
         settings = self._settings
         return load_language_model(
-            settings.model,
-            tokenizer=settings.tokenizer,
-            device=settings.device,
-            dtype=settings.dtype,
-            quantize=settings.quantize,
-            reporter=self._reporter,
+            self.files, device=settings.device, dtype=settings.dtype, quantize=settings.quantize
         )
 
     def settings(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import save_image
 from seedcli.errors import UsageError
 from seedcli.models.drawing.judge import ClipJudge
+from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer
 from seedcli.workflows.evaluate.caption_codes import CaptionDrawer, CaptionSettings
 from seedcli.workflows.evaluate.contact_sheet import SheetSample, write_contact_sheet
@@ -183,7 +184,7 @@ class _Copyist:
                 remedy="--task text, or leave them out",
             )
         self.pictures = EvalPictures(
-            captions.model,
+            locate(captions.model, reporter=reporter),
             steps=settings.steps,
             guidance=settings.guidance,
             device=captions.device,
@@ -210,7 +211,7 @@ class _Illustrator:
         self._drawer = CaptionDrawer(captions, emoji=settings.dataset == "emoji", reporter=reporter)
         facts = self._drawer.files.facts
         self.pictures = EvalPictures(
-            facts.visual_tokenizer,
+            locate(facts.visual_tokenizer, reporter=reporter),
             steps=settings.steps,
             guidance=settings.guidance,
             device=captions.device,

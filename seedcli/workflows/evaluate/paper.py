@@ -40,6 +40,7 @@ from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.download import find_local
 from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import LLM_PRESETS, locate_llm
 from seedcli.models.weights.published import ROLES
 from seedcli.workflows.evaluate.samples import EVAL_RUNS, RESULT_FILE
@@ -279,7 +280,7 @@ def _known_as(model: str | None) -> tuple[frozenset[str], str | None, str | None
             llm = locate_llm(model)
             weights = weights_digest(llm.folder)
         try:
-            facts = describe(model)
+            facts = describe(locate(model))
         except SeedError:
             if llm is None:
                 raise

@@ -5,7 +5,6 @@ their way out; loaded at first use.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,19 +18,17 @@ from torch import Tensor
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
-from seedcli.data.images.facts import PNG_KEY
-from seedcli.data.images.images import ImageError, build_preprocess, open_image, save_image
+from seedcli.data.images.facts import picture_facts, save_picture
+from seedcli.data.images.images import ImageError, build_preprocess, open_image
 from seedcli.errors import DataError
-from seedcli.models.device import decoder_dtype, pick_device
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.digest import weights_digest
-from seedcli.models.weights.load import describe, find_decoder, find_target, load_seed_model
+from seedcli.models.weights.load import find_target
+from seedcli.models.weights.locate import ModelFiles
+from seedcli.workflows.pictures import SeedTokenizer
 
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
-
-    from seedcli.models.drawing.unclip import UnclipDecoder
-    from seedcli.models.visual.model import SeedModel
 
 # of a decoder that comes without its image encoder, as the published one is downloaded
 CLIP_TARGET = "clip-h"
@@ -82,86 +79,59 @@ def read_picture(image: ImageRef) -> Image.Image:
 
 
 class EvalPictures:
-    """A visual tokenizer with its picture decoder.
+    """A visual tokenizer with the settings by which a benchmark draws.
 
     Attributes:
-        visual: What is known of the tokenizer without its weights.
+        tokenizer: Reads and draws.
         steps: Denoising steps.
         guidance: How closely pictures follow the codes.
     """
 
     def __init__(
         self,
-        model: str,
+        files: ModelFiles,
         *,
         steps: int | None,
         guidance: float | None,
         device: str,
         dtype: str,
         reporter: Reporter,
-        decoder: str | None = None,
+        decoder: ModelFiles | None = None,
     ):
-        """Finds what there is, and loads nothing.
+        """Loads nothing.
 
         Args:
-            model: Preset, folder or hub id of the tokenizer.
+            files: Of the tokenizer.
             steps: Denoising steps; None takes the preset's.
             guidance: Of the picture decoder; None takes the preset's.
             device: Where both compute.
             dtype: Of the tokenizer; the decoder takes float16 on a GPU, else float32.
             reporter: Hears of downloads.
-            decoder: Preset, folder or hub id of a model whose picture decoder draws;
-                None: the tokenizer's own.
+            decoder: Files of a model whose picture decoder draws; None: the tokenizer's own.
 
         Raises:
-            UsageError: No such model.
-            DataError: It holds no model.
+            UsageError: No such device, or settings out of range.
         """
-        self._decoder = decoder or model
-        self._model, self._device, self._dtype, self._reporter = (
-            model,
-            pick_device(device),
-            dtype,
-            reporter,
+        self._dtype, self._reporter = dtype, reporter
+        self.tokenizer = SeedTokenizer(
+            files, device=device, dtype=dtype, decoder=decoder, reporter=reporter
         )
-        self.visual: ModelFacts = describe(model, reporter=reporter)
-        defaults = self.visual.config.detokenize
-        self.steps = defaults.steps if steps is None else steps
-        self.guidance = defaults.guidance if guidance is None else guidance
+        self.steps, self.guidance = self.tokenizer.drawing_settings(steps, guidance)
+
+    @property
+    def visual(self) -> ModelFacts:
+        """What is known of the tokenizer without its weights."""
+        return self.tokenizer.facts
 
     @property
     def name(self) -> str:
         """What messages call the tokenizer."""
-        return self.visual.config.name
+        return self.tokenizer.name
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Of the tokenizer; where its files do not state it, its weights are loaded."""
-        return self.visual.fingerprint or self.tokenizer.fingerprint
-
-    @cached_property
-    def decoder_folder(self) -> Path:
-        """Folder of the picture decoder."""
-        return find_decoder(self._decoder, reporter=self._reporter)
-
-    @cached_property
-    def tokenizer(self) -> SeedModel:
-        """The visual tokenizer."""
-        return load_seed_model(
-            self._model, device=str(self._device), dtype=self._dtype, reporter=self._reporter
-        )
-
-    @cached_property
-    def decoder(self) -> UnclipDecoder:
-        """The picture decoder."""
-        from seedcli.models.drawing.unclip import load_decoder
-
-        return load_decoder(
-            self.decoder_folder,
-            generation_dim=self.visual.config.generation.generation_dim,
-            device=self._device,
-            dtype=decoder_dtype("auto", self._device.type),
-        )
+        return self.tokenizer.fingerprint
 
     @cached_property
     def target(self) -> CLIPVisionModelWithProjection:
@@ -170,11 +140,11 @@ class EvalPictures:
         """
         from seedcli.models.drawing.target import load_target
 
-        own = self.decoder_folder / "image_encoder"
+        own = self.tokenizer.decoder_folder / "image_encoder"
         complete = (own / "config.json").is_file() and any(own.glob("*.safetensors"))
         return load_target(
             own if complete else find_target(CLIP_TARGET, reporter=self._reporter)
-        ).to(self._device)
+        ).to(self.tokenizer.device)
 
     def settings(self) -> dict[str, Any]:
         """What decides pictures, for the settings of a run."""
@@ -184,24 +154,16 @@ class EvalPictures:
             "dtype": self._dtype,
             "preprocessing": dataclasses.asdict(self.visual.config.preprocess.codes),
             "decoder": {
-                "weights": weights_digest(self.decoder_folder),
+                "weights": weights_digest(self.tokenizer.decoder_folder),
                 "steps": self.steps,
                 "guidance": self.guidance,
             },
         }
 
-    def pixels(self, images: Sequence[ImageRef], image_size_px: int | None = None) -> Tensor:
-        """Pictures -> pixels [B,3,S,S] as codes are made of, or the same in another size."""
-        config = self.visual.config.preprocess.codes
-        preprocess = build_preprocess(
-            dataclasses.replace(config, image_size_px=image_size_px or config.image_size_px)
-        )
-        return torch.stack([preprocess(read_picture(image)) for image in images]).to(self._device)
-
-    @torch.inference_mode()
     def read(self, images: Sequence[ImageRef]) -> list[Codes]:
-        """Pictures -> codes of each."""
-        return [tuple(codes) for codes in self.tokenizer.encode(self.pixels(images)).tolist()]
+        """Pictures -> codes of each, in one pass."""
+        codes = self.tokenizer.encode(list(map(read_picture, images)), batch_size=len(images))
+        return [tuple(row) for row in codes.tolist()]
 
     @torch.inference_mode()
     def target_embeddings(self, images: Sequence[ImageRef]) -> Tensor:
@@ -210,7 +172,13 @@ class EvalPictures:
         """
         from seedcli.models.drawing.target import target_embedding
 
-        return target_embedding(self.target, self.pixels(images, self.target.config.image_size))
+        preprocess = build_preprocess(
+            dataclasses.replace(
+                self.visual.config.preprocess.codes, image_size_px=self.target.config.image_size
+            )
+        )
+        pixels = torch.stack([preprocess(read_picture(image)) for image in images])
+        return target_embedding(self.target, pixels.to(self.tokenizer.device))
 
     def paint(
         self,
@@ -233,29 +201,27 @@ class EvalPictures:
         """
         if not codes:
             return
-        away = None if negative is None else self.embeddings([negative])
-        drawn = self.draw(self.embeddings(codes), seeds, away)
+        away = None if negative is None else self.tokenizer.generation_embeddings(negative)
+        drawn = self.draw(self.tokenizer.generation_embeddings(codes), seeds, away)
         for image, each, path, seed in zip(drawn, codes, paths, seeds, strict=True):
-            facts = {
-                "codes": list(each),
-                "model": self.name,
-                "fingerprint": self.fingerprint,
-                "steps": self.steps,
-                "guidance": self.guidance,
-                "seed": seed,
-            } | ({} if negative is None else {"negative": list(negative)})
-            save_image(image, path, text={PNG_KEY: json.dumps(facts), "Software": made_by})
+            save_picture(image, path, self.facts(each, seed, negative), made_by=made_by)
 
-    def embeddings(self, codes: Sequence[Codes]) -> Tensor:
-        """Codes of B images -> generation embeddings [B,G]."""
-        return self.tokenizer.decode(
-            torch.tensor(codes, device=next(self.tokenizer.parameters()).device)
+    def facts(self, codes: Codes, seed: int, negative: Codes | None = None) -> dict[str, Any]:
+        """What the file of a picture states."""
+        return picture_facts(
+            codes,
+            model=self.name,
+            fingerprint=self.fingerprint,
+            steps=self.steps,
+            guidance=self.guidance,
+            seed=seed,
+            negative=negative,
         )
 
     def draw(
         self, embeddings: Tensor, seeds: Sequence[int], negative: Tensor | None = None
     ) -> list[Image.Image]:
         """Generation embeddings [B,G], and one [1,G] to move away from -> B pictures."""
-        return self.decoder.decode_images(
-            embeddings, steps=self.steps, guidance=self.guidance, seed=seeds, negative=negative
+        return self.tokenizer.draw(
+            embeddings, seeds, steps=self.steps, guidance=self.guidance, negative=negative
         )

@@ -41,6 +41,7 @@ from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.cache import cache_folder
 from seedcli.models.weights.load import find_vocab, load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate.samples import open_samples
 
 Feature = Literal["causal", "codes"]
@@ -116,8 +117,9 @@ def run_retrieval(
     published = is_published_split(found)
     if limit is not None:
         found, published = found.first(limit), None if published is None else False
+    files = locate(model, reporter=reporter)
     tokenizer = load_seed_model(
-        model, device=device, dtype=dtype, text_branch=True, reporter=reporter
+        files, device=device, dtype=dtype, text_branch=True, reporter=reporter
     )
     num_queries = tokenizer.config.qformer.num_queries
     if query is None:
@@ -136,7 +138,7 @@ def run_retrieval(
         )
     )
 
-    vocab = find_vocab(model, reporter=reporter)
+    vocab = find_vocab(files, reporter=reporter)
     text_features, texts_cached = _text_features(
         tokenizer, found, vocab, batch_size, cache, reporter
     )

@@ -7,18 +7,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-import numpy as np
-
-from seedcli.data.images.images import ImageHandling, build_preprocess
+from seedcli.data.images.images import ImageHandling
 from seedcli.data.images.inputs import Item
 from seedcli.data.images.loader import ImageLoader
 from seedcli.data.tokens.job import Outcome
 from seedcli.data.tokens.shards import ShardHeader
-
-if TYPE_CHECKING:
-    from seedcli.models.visual.model import SeedModel
+from seedcli.workflows.pictures import SeedTokenizer
 
 _T = TypeVar("_T")
 
@@ -31,15 +27,13 @@ class Encoder:
     last bit, which turns a code now and then.
     """
 
-    def __init__(self, tokenizer: SeedModel, loader: ImageLoader, micro_batch: int):
+    def __init__(self, tokenizer: SeedTokenizer, loader: ImageLoader, micro_batch: int):
         self.tokenizer, self.loader, self.micro_batch = tokenizer, loader, micro_batch
-        self._preprocess = build_preprocess(tokenizer.config.preprocess.codes)
-        self._device = next(tokenizer.parameters()).device
 
     @classmethod
     @contextlib.contextmanager
     def open(
-        cls, tokenizer: SeedModel, handling: ImageHandling, micro_batch: int, workers: int
+        cls, tokenizer: SeedTokenizer, handling: ImageHandling, micro_batch: int, workers: int
     ) -> Iterator[Encoder]:
         """An encoder whose decoding workers end with the context."""
         with ImageLoader(tokenizer.config.preprocess.codes, handling, workers) as loader:
@@ -49,7 +43,7 @@ class Encoder:
         """Items -> a list of outcomes for each pass, in order."""
         for decoded in self.loader.batches(in_chunks(items, self.micro_batch)):
             codes = (
-                self._codes(decoded.squares)
+                self.tokenizer.encode_squares(decoded.squares, self.micro_batch).tolist()
                 if None in decoded.reasons
                 else [None] * len(decoded.items)
             )
@@ -65,28 +59,17 @@ class Encoder:
                 for item, row, reason in zip(decoded.items, codes, decoded.reasons, strict=True)
             ]
 
-    def _codes(self, squares: np.ndarray) -> list[list[int]]:
-        """uint8 [n,3,S,S], n <= B -> n lists of Q codes."""
-        import torch
-
-        padded = np.zeros((self.micro_batch, *squares.shape[1:]), dtype=np.uint8)
-        padded[: len(squares)] = squares
-        with torch.inference_mode():
-            pixels = self._preprocess.normalize(torch.from_numpy(padded).to(self._device))
-            return self.tokenizer.encode(pixels)[: len(squares)].tolist()
-
     def header(self, image_handling: str, numerics: str) -> ShardHeader:
         """What shards of these codes say of their tokenizer."""
-        config = self.tokenizer.config
-        size_px = config.preprocess.codes.image_size_px
+        size_px = self.tokenizer.config.preprocess.codes.image_size_px
         return ShardHeader(
             tokenizer=self.tokenizer.name,
             fingerprint=self.tokenizer.fingerprint,
-            num_queries=config.qformer.num_queries,
-            num_codes=config.codebook.num_codes,
+            num_queries=self.tokenizer.num_queries,
+            num_codes=self.tokenizer.num_codes,
             image_handling=image_handling,
             numerics=numerics,
-            dtype=str(self.tokenizer.compute_dtype).removeprefix("torch."),
+            dtype=str(self.tokenizer.model.compute_dtype).removeprefix("torch."),
             micro_batch=(self.micro_batch, 3, size_px, size_px),
         )
 

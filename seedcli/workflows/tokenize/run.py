@@ -34,12 +34,14 @@ from seedcli.data.tokens.shards import read_header
 from seedcli.errors import DataError
 from seedcli.files import json_text
 from seedcli.models.language.vocab import format_span
+from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
+from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.outputs import TokenizeSummary, fill_file, fill_shards, retry_failed
 from seedcli.workflows.tokenize.request import TokenizeRequest, _check_place, joins_another
 
 if TYPE_CHECKING:
-    from seedcli.models.visual.model import SeedModel
     from seedcli.workflows.tokenize.ranks import Helpers
 
 
@@ -79,10 +81,8 @@ def as_record(outcome: Outcome, model: str, fingerprint: str) -> dict[str, Any]:
     return record
 
 
-def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedModel:
+def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedTokenizer:
     """The tokenizer of a request, ready to encode."""
-    from seedcli.models.weights.load import load_seed_model
-
     device = request.device
     # one GPU for each process of a machine
     if "LOCAL_RANK" in os.environ and device in ("auto", "cuda"):
@@ -90,19 +90,14 @@ def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedModel:
 
         number = torch.cuda.device_count()
         device = f"cuda:{int(os.environ['LOCAL_RANK']) % number}" if number else device
-    tokenizer = load_seed_model(
-        request.model,
+    tokenizer = SeedTokenizer(
+        locate(request.model, reporter=reporter),
         device=device,
         dtype=request.dtype,
         numerics=request.numerics,
         reporter=reporter,
-    )
-    advice = (
-        "; it was trained on emoji, --model seed-2 is the one for photographs"
-        if tokenizer.name == "seed-nano"
-        else ""
-    )
-    reporter.note(f"codes by {tokenizer.name} ({tokenizer.fingerprint[:12]}){advice}")
+    ).load()
+    reporter.note(f"codes by {tokenizer.title}")
     return tokenizer
 
 
@@ -247,17 +242,17 @@ def _run(
 
 
 def _open_job(
-    request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedModel
+    request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedTokenizer
 ) -> TokenJob:
     """The frozen job: read where there is one, else made by rank 0."""
     settings = {
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
-        "num_queries": tokenizer.config.qformer.num_queries,
-        "num_codes": tokenizer.config.codebook.num_codes,
+        "num_queries": tokenizer.num_queries,
+        "num_codes": tokenizer.num_codes,
         "image_handling": request.image_handling,
         "numerics": request.numerics,
-        "dtype": str(tokenizer.compute_dtype).removeprefix("torch."),
+        "dtype": str(tokenizer.model.compute_dtype).removeprefix("torch."),
         "image_column": request.columns.image,
         "text_column": request.columns.text,
         "inputs": list(request.inputs),
@@ -302,15 +297,13 @@ def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, An
     Raises:
         UsageError, DataError: As `run`.
     """
-    from seedcli.models.weights.load import describe
-
     request.check()
     entries = (
         list_inputs(request.inputs, stdin)
         if request.output is None
         else _check_place(request, stdin)
     )
-    facts = describe(request.model)
+    facts = describe(locate(request.model))
     images, shards, listed, tars = 0, 0, 0, []
     for entry in entries:
         if request.limit is not None and images >= request.limit:

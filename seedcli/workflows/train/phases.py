@@ -22,6 +22,7 @@ from seedcli.data.documents.documents import Codes
 from seedcli.errors import UsageError
 from seedcli.files import publish_json
 from seedcli.models.weights.llm_description import LlmFacts
+from seedcli.models.weights.locate import ModelFiles
 from seedcli.recipe.language import (
     DocumentDataSection,
     LlmParallelSection,
@@ -46,8 +47,9 @@ _PROBE_TOKENS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class VisualCodes:
-    """Whose codes a language model speaks, as its `seed.json` will say."""
+    """Whose codes a language model speaks: its files, and what `seed.json` will say."""
 
+    files: ModelFiles
     tokenizer: str
     fingerprint: str | None
     decoder_fingerprint: str | None
@@ -157,9 +159,7 @@ class PhasedRun:
         """A function: pictures -> their codes, by a tokenizer that is loaded with the first."""
         from seedcli.workflows.pictures import SeedTokenizer
 
-        tokenizer = SeedTokenizer(
-            visual.tokenizer, device=self.parallel.device, reporter=self.reporter
-        )
+        tokenizer = SeedTokenizer(visual.files, device=self.parallel.device, reporter=self.reporter)
 
         def codes_of(pictures: Sequence[str | bytes]) -> list[Codes]:
             # a cache of codes must not depend on how many pictures came along
@@ -339,22 +339,24 @@ def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
     it where only its weights can tell.
 
     Raises:
-        SeedError: see `models.registry`.
+        SeedError: See `locate` and `load_seed_model`.
     """
     from seedcli.models.weights.description import DECODER_FOLDER, decoder_fingerprint
     from seedcli.models.weights.load import describe
     from seedcli.models.weights.locate import locate
 
-    known = describe(tokenizer, reporter=reporter)
+    files = locate(tokenizer, reporter=reporter)
+    known = describe(files)
     if known.fingerprint is None:
         from seedcli.models.weights.load import load_seed_model
 
         known = dataclasses.replace(
-            known, fingerprint=load_seed_model(tokenizer, reporter=reporter).fingerprint
+            known, fingerprint=load_seed_model(files, reporter=reporter).fingerprint
         )
-    folder = locate(tokenizer, reporter=reporter).folder
+    folder = files.folder
     named = Path(tokenizer).expanduser()
     return VisualCodes(
+        files=files,
         # a model's description is read from other folders, too
         tokenizer=str(named.resolve()) if named.is_dir() else tokenizer,
         fingerprint=known.fingerprint,

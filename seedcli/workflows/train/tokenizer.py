@@ -154,13 +154,14 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
     from seedcli.models.visual.config import PRESETS
     from seedcli.models.visual.model import SeedModel
     from seedcli.models.weights.download import fetch
+    from seedcli.models.weights.locate import locate
     from seedcli.models.weights.published import BLIP_2, VIT_G
     from seedcli.models.weights.tensors import save_tokenizer_folder
     from seedcli.training.initialize import (
         initialize_tokenizer,
         overlay_shape,
         start_from_blip2,
-        start_from_folder,
+        start_from_model,
         train_wordpiece,
     )
     from seedcli.training.stages.causal_qformer import CausalQFormerStage
@@ -180,7 +181,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
         case "bert":
             from seedcli.models.weights.load import find_vocab
 
-            captions = CaptionTokenizer(find_vocab(model.preset))
+            captions = CaptionTokenizer(find_vocab(locate(model.preset), reporter=reporter))
         case path:
             captions = CaptionTokenizer(Path(path))
     tokenizer = SeedModel(config, text_branch=True)
@@ -195,7 +196,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
                 blip2=fetch(BLIP_2, reporter=reporter),
             )
         case folder:
-            start_from_folder(tokenizer, folder, reporter=reporter)
+            start_from_model(tokenizer, locate(folder, reporter=reporter), reporter=reporter)
     if recipe.losses.temperature:
         tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
 
@@ -227,13 +228,17 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
     from seedcli.models.device import pick_device
     from seedcli.models.drawing.target import load_target, target_embedding
     from seedcli.models.weights.load import find_target, load_seed_model
+    from seedcli.models.weights.locate import locate
     from seedcli.models.weights.tensors import save_tokenizer_folder
     from seedcli.training.stages.codebook import CodebookStage
     from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 
     device = pick_device(recipe.parallel.device)
     tokenizer = load_seed_model(
-        recipe.tokenizer, device=device, text_branch=True, reporter=reporter
+        locate(recipe.tokenizer, reporter=reporter),
+        device=device,
+        text_branch=True,
+        reporter=reporter,
     )
     # Trained parameters must not alias the memory-mapped file they came from.
     tokenizer.load_state_dict(

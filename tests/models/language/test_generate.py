@@ -28,6 +28,7 @@ from seedcli.models.language.image_grammar import (
     image_position,
 )
 from seedcli.models.language.vocab import format_span
+from seedcli.models.weights.locate_llm import locate_llm
 from tests.llm_fixture import MAX_POSITIONS, spoil_special_ids
 
 GREEDY = SamplingSettings(temperature=0, max_new_tokens=60)
@@ -367,7 +368,7 @@ def test_wrong_special_ids_of_published_checkpoints_do_not_matter(
     folder = tmp_path / "spoilt"
     shutil.copytree(tiny_llm_folder, folder)
     spoil_special_ids(folder)
-    spoilt = load_language_model(str(folder), device="cpu")
+    spoilt = load_language_model(locate_llm(str(folder)), device="cpu")
     assert (
         spoilt.model.config.pad_token_id
         == spoilt.model.get_input_embeddings().padding_idx
@@ -389,16 +390,16 @@ def test_folders_that_do_not_fit_are_refused(tiny_llm_folder, tmp_path) -> None:
     with pytest.raises(
         DataError, match="has 64 code tokens, the visual tokenizer .* has 512 codes"
     ):
-        load_language_model(str(folder), device="cpu")
+        load_language_model(locate_llm(str(folder)), device="cpu")
     (folder / "seed.json").write_text(json.dumps(facts))
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(DataError, match="cannot be loaded"):
-        load_language_model(str(folder), device="cpu")
+        load_language_model(locate_llm(str(folder)), device="cpu")
 
 
 def test_quantisation_needs_its_hardware(tiny_llm_folder) -> None:
     with pytest.raises(UsageError, match="--quantize 8bit needs an NVIDIA GPU") as caught:
-        load_language_model(str(tiny_llm_folder), device="cpu", quantize="8bit")
+        load_language_model(locate_llm(str(tiny_llm_folder)), device="cpu", quantize="8bit")
     assert caught.value.remedy == "leave out --quantize"
     assert quantization_config("8bit", torch.float16).load_in_8bit
     four = quantization_config("4bit", torch.bfloat16)

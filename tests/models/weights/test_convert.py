@@ -28,6 +28,7 @@ from seedcli.models.weights.convert import (
     vision_table,
 )
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.models.weights.tensors import read_tensors, save_tokenizer_folder, weights_digest
 from tests.released_weights import released_shapes
 
@@ -84,7 +85,7 @@ def test_tiny_official_names_are_all_known(tiny_released_tensors, tiny_config):
 
 @pytest.mark.parametrize("layout", BOTH_LAYOUTS)
 def test_both_layouts_give_the_official_codes(layout, request, tiny_arrays):
-    tokenizer = load_seed_model(str(request.getfixturevalue(layout)), text_branch=True)
+    tokenizer = load_seed_model(locate(str(request.getfixturevalue(layout))), text_branch=True)
     assert not tokenizer.training
     assert torch.equal(tokenizer.encode(tiny_arrays["in.pixels"]), tiny_arrays["out.codes"])
     # measured worst case 6.3e-7
@@ -96,7 +97,7 @@ def test_layouts_agree_on_the_fingerprint_and_text_is_optional(
     tiny_tokenizer_folder, released_folder
 ):
     ours, released = (
-        load_seed_model(str(folder)) for folder in (tiny_tokenizer_folder, released_folder)
+        load_seed_model(locate(str(folder))) for folder in (tiny_tokenizer_folder, released_folder)
     )
     assert ours.fingerprint == released.fingerprint
     assert len(ours.fingerprint) == 16
@@ -116,11 +117,11 @@ def test_weights_stay_in_their_dtype_while_arithmetic_is_fp32(
     (tmp_path / "seed_tokenizer.json").write_bytes(
         (released_folder / "seed_tokenizer.json").read_bytes()
     )
-    tokenizer = load_seed_model(str(tmp_path))
+    tokenizer = load_seed_model(locate(str(tmp_path)))
     assert tokenizer.vision.blocks[0].mlp.fc1.weight.dtype == torch.float16
     assert tokenizer.qformer.query_tokens.dtype == torch.float32
     assert tokenizer.features(tiny_arrays["in.pixels"]).dtype == torch.float32
-    exact = load_seed_model(str(released_folder))
+    exact = load_seed_model(locate(str(released_folder)))
     exact.vision.half()
     assert torch.equal(
         tokenizer.encode(tiny_arrays["in.pixels"]), exact.encode(tiny_arrays["in.pixels"])
@@ -144,9 +145,9 @@ def test_one_row_less_in_the_vocabulary_is_the_release_without_dec(
     (tmp_path / "seed_tokenizer.json").write_bytes(
         (released_folder / "seed_tokenizer.json").read_bytes()
     )
-    tokenizer = load_seed_model(str(tmp_path), text_branch=True)
+    tokenizer = load_seed_model(locate(str(tmp_path)), text_branch=True)
     assert tokenizer.config.qformer.vocab_size == 160
-    assert tokenizer.fingerprint == load_seed_model(str(released_folder)).fingerprint
+    assert tokenizer.fingerprint == load_seed_model(locate(str(released_folder))).fingerprint
 
 
 def test_missing_and_misshapen_keys_are_named(tiny_released_tensors, tiny_config):
@@ -205,7 +206,7 @@ def test_round_trip_to_the_official_names(tiny_released_tensors, tiny_config):
 
 
 def test_position_mean_is_the_mean_of_the_codebook_where_the_file_has_none(released_folder):
-    codebook = load_seed_model(str(released_folder)).codebook
+    codebook = load_seed_model(locate(str(released_folder))).codebook
     torch.testing.assert_close(codebook.position_mean, codebook.embedding.mean(0).expand(32, -1))
 
 
@@ -266,7 +267,7 @@ def test_hostile_pickle_is_refused_and_not_run(tmp_path, released_folder, kind):
     for name in ("eva_vit_g.pth", "seed_tokenizer.json"):
         (folder / name).write_bytes((released_folder / name).read_bytes())
     with pytest.raises(DataError, match="refused") as caught:
-        load_seed_model(str(folder))
+        load_seed_model(locate(str(folder)))
     assert caught.value.exit_code == 3
     assert "seed_quantizer.pt" in caught.value.message
     assert not marker.exists()
@@ -325,11 +326,11 @@ def test_digest_ignores_order_stored_dtype_words_and_filler(tiny_tokenizer_folde
 def test_saved_folder_loads_with_the_same_fingerprint_and_rounds_on_request(
     tmp_path, tiny_tokenizer_folder, tiny_vocab, tiny_arrays
 ):
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder), text_branch=True)
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)), text_branch=True)
     stated = save_tokenizer_folder(
         tokenizer, tmp_path / "same", name="again", trained={"steps": 3}, vocab=tiny_vocab
     )
-    again = load_seed_model(str(tmp_path / "same"), text_branch=True)
+    again = load_seed_model(locate(str(tmp_path / "same")), text_branch=True)
     assert again.fingerprint == stated == tokenizer.fingerprint
     assert again.name == "again"
     assert json.loads((tmp_path / "same" / "seed_tokenizer.json").read_text())["trained"] == {
@@ -339,7 +340,7 @@ def test_saved_folder_loads_with_the_same_fingerprint_and_rounds_on_request(
         tokenizer, tmp_path / "half", name="half", trained={}, dtype=torch.float16
     )
     assert half != stated
-    rounded = load_seed_model(str(tmp_path / "half"))
+    rounded = load_seed_model(locate(str(tmp_path / "half")))
     assert rounded.fingerprint == half
     assert rounded.vision.class_token.dtype == torch.float16
     assert rounded.encode(tiny_arrays["in.pixels"]).shape == (4, 32)
@@ -358,10 +359,10 @@ def test_changed_configuration_does_not_pass_for_the_same_model(tmp_path, tiny_t
     facts["config"]["preprocess"]["codes"]["interpolation"] = "bicubic"
     (folder / "seed_tokenizer.json").write_text(json.dumps(facts))
     with pytest.raises(DataError, match="changed by hand"):
-        load_seed_model(str(folder))
+        load_seed_model(locate(str(folder)))
     facts["fingerprint"], facts["config"]["name"] = None, "mine"
     (folder / "seed_tokenizer.json").write_text(json.dumps(facts))
-    assert load_seed_model(str(folder)).fingerprint not in {
+    assert load_seed_model(locate(str(folder))).fingerprint not in {
         "",
         json.loads((tiny_tokenizer_folder / "seed_tokenizer.json").read_text())["fingerprint"],
     }

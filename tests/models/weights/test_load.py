@@ -84,7 +84,7 @@ def test_sizes_that_nobody_described_are_refused_by_name(tmp_path, released_fold
     for name in ("eva_vit_g.pth", "seed_quantizer.pt"):
         (tmp_path / name).symlink_to(released_folder / name)
     with pytest.raises(DataError, match=r"blocks\.4\.norm1\.weight") as caught:
-        load_seed_model(str(tmp_path))
+        load_seed_model(locate(str(tmp_path)))
     assert "seed_tokenizer.json" in caught.value.remedy
 
 
@@ -96,7 +96,7 @@ def test_broken_description_is_refused(tmp_path, tiny_tokenizer_folder, content)
     (tmp_path / "model.safetensors").symlink_to(tiny_tokenizer_folder / "model.safetensors")
     (tmp_path / "seed_tokenizer.json").write_text(content)
     with pytest.raises(DataError, match=r"seed_tokenizer\.json"):
-        load_seed_model(str(tmp_path))
+        load_seed_model(locate(str(tmp_path)))
 
 
 def test_digest_of_released_files_is_computed_once_and_anew_when_they_change(
@@ -107,15 +107,15 @@ def test_digest_of_released_files_is_computed_once_and_anew_when_they_change(
             (tmp_path / path.name).write_bytes(path.read_bytes())
     files = locate(str(tmp_path))
     assert stored_digest(files) is None
-    assert describe(str(tmp_path)).fingerprint is None
-    first = load_seed_model(str(tmp_path)).fingerprint
+    assert describe(locate(str(tmp_path))).fingerprint is None
+    first = load_seed_model(locate(str(tmp_path))).fingerprint
     assert stored_digest(files)
-    assert describe(str(tmp_path)).fingerprint == first
+    assert describe(locate(str(tmp_path))).fingerprint == first
     tensors = torch.load(tmp_path / "seed_quantizer.pt")
     tensors["query_tokens"] = tensors["query_tokens"] + 1
     torch.save(tensors, tmp_path / "seed_quantizer.pt")
     assert stored_digest(files) is None
-    assert load_seed_model(str(tmp_path)).fingerprint != first
+    assert load_seed_model(locate(str(tmp_path))).fingerprint != first
 
 
 def test_folder_that_cannot_be_written_keeps_its_digest_in_the_cache(
@@ -127,8 +127,8 @@ def test_folder_that_cannot_be_written_keeps_its_digest_in_the_cache(
     for path in released_folder.iterdir():
         if path.name != "seed_fingerprint.json":
             (folder / path.name).write_bytes(path.read_bytes())
-    found = load_seed_model(str(folder)).fingerprint
-    assert describe(str(folder)).fingerprint == found
+    found = load_seed_model(locate(str(folder))).fingerprint
+    assert describe(locate(str(folder))).fingerprint == found
     assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
 
 
@@ -142,7 +142,6 @@ def test_files_outside_a_folder_keep_their_digest_in_the_cache(
         "seed-2",
         None,
         (released_folder / "eva_vit_g.pth", released_folder / "seed_quantizer.pt"),
-        described=False,
     )
     store_digest(files, "d" * 64, "f" * 16)
     assert stored_digest(files) == "d" * 64
@@ -150,13 +149,13 @@ def test_files_outside_a_folder_keep_their_digest_in_the_cache(
 
 
 def test_vocabulary_and_decoder_of_a_folder(tmp_path, tiny_tokenizer_folder, tiny_decoder_folder):
-    assert find_vocab(str(tiny_tokenizer_folder)).name == "vocab.txt"
+    assert find_vocab(locate(str(tiny_tokenizer_folder))).name == "vocab.txt"
     with pytest.raises(DataError, match="no picture decoder"):
-        find_decoder(str(tiny_tokenizer_folder))
+        find_decoder(locate(str(tiny_tokenizer_folder)))
     for path in tiny_tokenizer_folder.iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / "decoder").symlink_to(tiny_decoder_folder)
-    assert find_decoder(str(tmp_path)) == tmp_path / "decoder"
+    assert find_decoder(locate(str(tmp_path))) == tmp_path / "decoder"
 
 
 def test_decoder_of_another_width_is_refused(tiny_decoder_folder, tmp_path):
@@ -174,10 +173,10 @@ def test_decoder_of_another_width_is_refused(tiny_decoder_folder, tmp_path):
 @pytest.mark.parametrize(("option", "value"), [("device", "warp"), ("dtype", "float8")])
 def test_unknown_device_and_dtype(tiny_tokenizer_folder, option, value):
     with pytest.raises(UsageError, match=f"--{option} {value}"):
-        load_seed_model(str(tiny_tokenizer_folder), **{option: value})
+        load_seed_model(locate(str(tiny_tokenizer_folder)), **{option: value})
 
 
 def test_dtype_is_that_of_the_arithmetic(tiny_tokenizer_folder, tiny_arrays):
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder), dtype="bfloat16")
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)), dtype="bfloat16")
     assert tokenizer.features(tiny_arrays["in.pixels"]).dtype == torch.bfloat16
     assert tokenizer.vision.class_token.dtype == torch.float32

@@ -12,6 +12,7 @@ import torch
 from seedcli.data.mixtures.pairs import Mixture, Pair
 from seedcli.errors import NumericalError
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.recipe.tokenizer import (
     CodebookLearningSection,
     CodebookLossSection,
@@ -64,7 +65,7 @@ class Wandering:
 
 
 def build(folder: Path, *, features=None, learning=None, losses=None, saved=None) -> CodebookStage:
-    tokenizer = load_seed_model(str(folder), text_branch=True)
+    tokenizer = load_seed_model(locate(str(folder)), text_branch=True)
     tokenizer.load_state_dict(
         {name: tensor.clone() for name, tensor in tokenizer.state_dict().items()}, assign=True
     )
@@ -195,7 +196,7 @@ class Coloured:
 def test_cached_features_equal_streamed_ones_and_are_written_once(
     tiny_tokenizer_folder, tmp_path, tiny_config
 ):
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder))
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)))
     calls = []
 
     @torch.no_grad()

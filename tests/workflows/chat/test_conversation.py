@@ -337,12 +337,11 @@ def test_parts_wait_in_memory_and_work_on_the_device(tiny_llm, picture, tmp_path
     codes = pictures.read(picture)
     assert pictures.draw(codes, 0).is_file()
     places = []
-    pictures._device = torch.device("meta")
 
     class Part:
         def to(self, device) -> None:
             places.append(str(device))
 
-    with pictures._at_work(Part()):
+    with pictures.tokenizer._at_work(Part(), torch.device("meta")):
         places.append("work")
     assert places == ["meta", "work", "cpu"]

@@ -17,9 +17,11 @@ from PIL import Image
 from seedcli.console import Reporter
 from seedcli.data.images.facts import read_picture_facts
 from seedcli.errors import DataError, UsageError
-from seedcli.models.weights.load import describe, load_seed_model
+from seedcli.models.weights.locate import locate
+from seedcli.models.weights.locate_llm import locate_llm
 from seedcli.workflows.detokenize.fill import complete_codes, locate_filling_llm, prefix_embedding
 from seedcli.workflows.detokenize.run import Settings, draw, plan
+from seedcli.workflows.pictures import SeedTokenizer
 from tests.workflows.detokenize.test_run import Listener, _codes, _lines
 
 
@@ -160,24 +162,20 @@ def test_a_language_model_of_other_codes_is_refused(
 
 
 def test_bilateral_codes_have_no_prefixes_and_that_is_said(tiny_model_folder):
-    facts = describe(str(tiny_model_folder))
+    tokenizer = SeedTokenizer(locate(str(tiny_model_folder)), device="cpu")
     config = dataclasses.replace(
-        facts.config, qformer=dataclasses.replace(facts.config.qformer, mask="bilateral")
+        tokenizer.config, qformer=dataclasses.replace(tokenizer.config.qformer, mask="bilateral")
     )
     listener = Listener()
-    tokenizer = load_seed_model(str(tiny_model_folder))
-    prefix_embedding(
-        tokenizer, dataclasses.replace(facts, config=config), 4, llm=None, reporter=listener
-    )
+    tokenizer.facts = dataclasses.replace(tokenizer.facts, config=config)
+    prefix_embedding(tokenizer, 4, llm=None, reporter=listener)
     assert any("bilateral" in said for said in listener.said)
 
 
 def test_completed_codes_come_back_with_their_embeddings(tiny_model_folder, tiny_llm_folder):
-    tokenizer = load_seed_model(str(tiny_model_folder))
-    facts = describe(str(tiny_model_folder))
-    embed = prefix_embedding(
-        tokenizer, facts, 4, llm=str(tiny_llm_folder), device="cpu", reporter=Reporter()
-    )
-    embeddings, completed = embed(torch.tensor([_codes(1), _codes(2)]), [1, 2])
-    assert torch.equal(embeddings, tokenizer.decode(completed))
-    assert completed[:, :4].tolist() == [_codes(1)[:4], _codes(2)[:4]]
+    tokenizer = SeedTokenizer(locate(str(tiny_model_folder)), device="cpu")
+    llm = locate_llm(str(tiny_llm_folder))
+    embed = prefix_embedding(tokenizer, 4, llm=llm, device="cpu", reporter=Reporter())
+    embeddings, completed = embed([_codes(1), _codes(2)], [1, 2])
+    assert torch.equal(embeddings, tokenizer.model.decode(torch.tensor(completed)))
+    assert [list(row[:4]) for row in completed] == [_codes(1)[:4], _codes(2)[:4]]

@@ -18,6 +18,7 @@ from seedcli.data.images.facts import PNG_KEY, read_picture_facts
 from seedcli.data.images.images import save_image
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.vocab import format_span
+from seedcli.models.weights.locate import locate
 from seedcli.workflows.detokenize.run import Plan, Settings, draw, plan
 
 
@@ -422,21 +423,18 @@ def test_codes_only_forgets_what_follows(settings: Any, tmp_path: Path) -> None:
 def test_position_means_of_the_weights_fill(tiny_model_folder: Path) -> None:
     import torch
 
-    from seedcli.models.weights.load import describe, load_seed_model
     from seedcli.workflows.detokenize.fill import prefix_embedding
+    from seedcli.workflows.pictures import SeedTokenizer
 
-    tokenizer = load_seed_model(str(tiny_model_folder))
-    tokenizer.codebook.position_mean = torch.randn_like(tokenizer.codebook.position_mean)
+    tokenizer = SeedTokenizer(locate(str(tiny_model_folder)), device="cpu")
+    codebook = tokenizer.model.codebook
+    codebook.position_mean = torch.randn_like(codebook.position_mean)
     listener = Listener()
-    embed = prefix_embedding(
-        tokenizer, describe(str(tiny_model_folder)), 1, llm=None, reporter=listener
-    )
+    embed = prefix_embedding(tokenizer, 1, llm=None, reporter=listener)
     assert len(listener.said) == 1  # not trained with prefixes
-    vectors = torch.cat(
-        [tokenizer.codebook.embedding[_codes()[:1]], tokenizer.codebook.position_mean[1:]]
-    )[None]
-    embedding, completed = embed(torch.tensor([_codes()]), [0])
-    assert torch.equal(embedding, tokenizer.decode_vectors(vectors))
+    vectors = torch.cat([codebook.embedding[_codes()[:1]], codebook.position_mean[1:]])[None]
+    embedding, completed = embed([_codes()], [0])
+    assert torch.equal(embedding, tokenizer.model.decode_vectors(vectors))
     assert completed is None
 
 

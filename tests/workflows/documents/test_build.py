@@ -27,6 +27,7 @@ from seedcli.models.language.text_tokenizer import (
     train_text_tokenizer,
 )
 from seedcli.models.weights.load import describe, load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.workflows.documents.build import BuildRequest, plan, run
 from seedcli.workflows.documents.inspect import verify
@@ -65,7 +66,7 @@ def text_tokenizer():
 @pytest.fixture(scope="module")
 def codes_of(tiny_tokenizer_folder):
     """Name of a picture of `published_sets` -> the codes that it must get."""
-    tokenizer = load_seed_model(str(tiny_tokenizer_folder))
+    tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)))
     preprocess = build_preprocess(tokenizer.config.preprocess.codes)
     return lambda name: tuple(tokenizer.encode(preprocess(open_image(png(name)))[None])[0].tolist())
 
@@ -102,7 +103,7 @@ def test_from_published_files_to_ids(
     assert case.form in FORMATS[case.format].forms
     vocabulary, fingerprint = (
         CodeVocabulary.of(text_tokenizer),
-        describe(str(tiny_tokenizer_folder)).fingerprint,
+        describe(locate(str(tiny_tokenizer_folder))).fingerprint,
     )
     for form in FORMATS[case.format].forms:
         options = OPTIONS.get(form, {}) | (
@@ -274,7 +275,7 @@ def test_documents_with_missing_pictures_are_named_and_pages_go_on_without(tmp_p
 
 
 def test_saved_chats_carry_codes_of_their_model_only(tmp_path, ask, tiny_tokenizer_folder):
-    fingerprint = describe(str(tiny_tokenizer_folder)).fingerprint
+    fingerprint = describe(locate(str(tiny_tokenizer_folder))).fingerprint
     row = {
         "key": "k",
         "messages": [

@@ -14,6 +14,7 @@ from PIL import Image
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.workflows.evaluate.ablation import sides as ablation_models
 from seedcli.workflows.evaluate.ablation.lora import run_lora
@@ -38,7 +39,7 @@ def with_mask(folder, source, mask):
     """The tokenizer of a folder with another mask, saved as training saves
     one: without a decoder.
     """
-    tokenizer = load_seed_model(str(source), text_branch=True)
+    tokenizer = load_seed_model(locate(str(source)), text_branch=True)
     tokenizer.config = dataclasses.replace(
         tokenizer.config, qformer=dataclasses.replace(tokenizer.config.qformer, mask=mask)
     )
@@ -317,7 +318,7 @@ def test_losses_are_those_of_the_model(settings, tmp_path, twins, tiny_llm, tiny
     line = next(line for line in lines if line["key"] == "causal-losses-000001")
     _, pairs = settings(limit=2).load_set(Reporter())
     pictures = EvalPictures(
-        str(tiny_model_folder),
+        locate(str(tiny_model_folder)),
         steps=1,
         guidance=1.0,
         device="cpu",

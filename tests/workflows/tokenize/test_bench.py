@@ -18,7 +18,7 @@ from PIL import Image
 from seedcli.data.images.inputs import list_inputs
 from seedcli.data.images.loader import ImageLoader
 from seedcli.models.weights.load import describe
-from seedcli.models.weights.locate import BUNDLED_NANO
+from seedcli.models.weights.locate import BUNDLED_NANO, locate
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 PEAK_OF = (
@@ -55,7 +55,9 @@ def test_decoding_alone(pictures, model):
     for workers in (0, 1, 2):
         items = list(itertools.islice(list_inputs([str(pictures)]), 4000))
         chunks = (items[start : start + 32] for start in range(0, len(items), 32))
-        with ImageLoader(describe(model).config.preprocess.codes, workers=workers) as loader:
+        with ImageLoader(
+            describe(locate(model)).config.preprocess.codes, workers=workers
+        ) as loader:
             batches = loader.batches(chunks)
             next(batches)  # workers are up
             started = time.perf_counter()

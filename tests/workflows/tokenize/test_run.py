@@ -22,6 +22,7 @@ from seedcli.data.tokens.shards import open_shards, read_header, read_rows
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.vocab import parse_spans
 from seedcli.models.weights.load import load_seed_model
+from seedcli.models.weights.locate import locate
 from seedcli.workflows.tokenize.request import TokenizeRequest
 from seedcli.workflows.tokenize.run import plan, run, stream
 
@@ -77,7 +78,7 @@ def shard_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def expected_codes(model: Path, path: Path) -> list[int]:
-    tokenizer = load_seed_model(str(model))
+    tokenizer = load_seed_model(locate(str(model)))
     pixels = build_preprocess(tokenizer.config.preprocess.codes)(open_image(path))
     return tokenizer.encode(pixels[None])[0].tolist()
 
@@ -91,7 +92,7 @@ def test_stream_gives_codes_in_input_order(pictures, ask, tiny_tokenizer_folder)
     assert records[7]["codes"] == expected_codes(tiny_tokenizer_folder, pictures / "07.png")
     assert records[3]["text"] == "three"
     assert {(record["model"], record["fingerprint"]) for record in records} == {
-        ("tiny", load_seed_model(str(tiny_tokenizer_folder)).fingerprint)
+        ("tiny", load_seed_model(locate(str(tiny_tokenizer_folder))).fingerprint)
     }
     assert len({tuple(record["codes"]) for record in records}) > 20
 
@@ -169,7 +170,7 @@ def test_shards_say_what_made_them_and_do_not_depend_on_workers(
     assert shard_bytes(Path("one")) == shard_bytes(Path("two"))
     header = read_header("one/images-000000.parquet")
     assert header.tokenizer == "tiny"
-    assert header.fingerprint == load_seed_model(str(tiny_tokenizer_folder)).fingerprint
+    assert header.fingerprint == load_seed_model(locate(str(tiny_tokenizer_folder))).fingerprint
     assert header.micro_batch == (4, 3, 56, 56)
     assert header.count == 10
     assert header.made_from["kind"] == "files"

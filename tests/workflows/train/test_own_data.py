@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from seedcli.cli.main import app
 from seedcli.data.mixtures.documents import open_source
 from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.recipe.read import load_recipe
 from seedcli.workflows.pictures import SeedTokenizer
@@ -55,14 +56,14 @@ def test_a_recipe_and_built_shards_give_the_same_documents(tmp_path):
     shards = DocumentSourceSection(
         kind="tokens", path=str(tmp_path / "own"), form="messages", weight=1.0, max_tokens=256
     )
-    facts = describe("seed-nano")
+    facts = describe(locate("seed-nano"))
     how = {
         "num_queries": 32,
         "num_codes": facts.config.codebook.num_codes,
         "fingerprint": facts.fingerprint,
         "cache": tmp_path,
     }
-    tokenizer = SeedTokenizer("seed-nano", device="cpu")
+    tokenizer = SeedTokenizer(locate("seed-nano"), device="cpu")
 
     def codes_of(pictures):
         return [tuple(codes) for codes in tokenizer.encode(pictures, fixed_shape=True).tolist()]

@@ -25,6 +25,7 @@ from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.weights.description import decoder_fingerprint
 from seedcli.models.weights.llm_description import read_llm_facts, write_llm_facts
 from seedcli.models.weights.load import describe
+from seedcli.models.weights.locate import locate
 from seedcli.recipe.read import load_recipe
 from seedcli.training.checkpoints import newest_checkpoint
 from seedcli.training.run_folder import read_metrics
@@ -80,7 +81,7 @@ def test_the_result_is_a_plain_folder_that_says_whose_codes_it_speaks(
     finished_runs, model, tiny_model_folder
 ):
     facts = read_llm_facts(model)
-    visual = describe(str(tiny_model_folder))
+    visual = describe(locate(str(tiny_model_folder)))
     assert (facts.name, facts.template, facts.num_queries, facts.num_codes) == (
         "pretrain",
         None,

@@ -9,7 +9,6 @@ it is to the original.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +20,8 @@ from seedcli.benchmarks.ablation import mean_curve, paired_differences, score_gr
 from seedcli.benchmarks.retrieval_sets import is_published_split
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
-from seedcli.data.images.facts import PNG_KEY
-from seedcli.data.images.images import open_image, save_image
+from seedcli.data.images.facts import save_picture
+from seedcli.data.images.images import open_image
 from seedcli.errors import UsageError
 from seedcli.workflows.detokenize.fill import (
     Fill,
@@ -241,25 +240,9 @@ class _Painter:
             batch, rows, codes, pictures.draw(torch.cat(embeddings), seeds), strict=True
         ):
             path = f"{PICTURES}/{key}.png"
-            facts = {
-                "codes": list(drawn),
-                "model": pictures.name,
-                "fingerprint": pictures.fingerprint,
-                "fill": each.fill,
-            }
-            facts |= {
-                "codes_only": each.kept,
-                "seed": sample_seed(each.seed, each.picture),
-                "steps": pictures.steps,
-            }
-            save_image(
-                image,
-                self.folder / path,
-                text={
-                    PNG_KEY: json.dumps(facts | {"guidance": pictures.guidance}),
-                    "Software": _MADE_BY,
-                },
-            )
+            facts = pictures.facts(drawn, sample_seed(each.seed, each.picture))
+            facts |= {"codes_only": each.kept, "fill": each.fill}
+            save_picture(image, self.folder / path, facts, made_by=_MADE_BY)
             lines.append({"codes": list(drawn), "picture": path})
         return lines
 
@@ -271,12 +254,12 @@ class _Painter:
 
     def _embed(self, codes: list[Codes], kept: int, fill: Fill) -> torch.Tensor:
         tokenizer = self.side.pictures.tokenizer
-        rows = torch.tensor(codes, device=next(tokenizer.parameters()).device)
-        if fill == "llm" or kept >= rows.shape[1]:
-            return tokenizer.decode(rows)
+        if fill == "llm" or kept >= tokenizer.num_queries:
+            return tokenizer.generation_embeddings(codes)
         if self._mean is None:
-            self._mean = mean_code_vectors(tokenizer, self._reporter)
-        return embed_prefixes(tokenizer, rows, kept, self._mean)
+            self._mean = mean_code_vectors(tokenizer.model, self._reporter)
+        rows = torch.tensor(codes, device=tokenizer.device)
+        return embed_prefixes(tokenizer.model, rows, kept, self._mean)
 
 
 Scores = dict[tuple[str, Fill, int], dict[tuple[int, str], float]]

@@ -29,7 +29,7 @@ from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_l
 from seedcli.models.visual.config import config_to_dict
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.digest import weights_digest
-from seedcli.models.weights.locate import BUNDLED_NANO, DEFAULT_MODEL
+from seedcli.models.weights.locate import BUNDLED_NANO, DEFAULT_MODEL, locate
 from seedcli.models.weights.locate_llm import (
     LLM_FOLDER,
     LLM_PRESETS,
@@ -151,7 +151,10 @@ class Side:
         self.files: LlmFiles | None = (
             locate_llm(model, reporter=reporter) if speaks else _locate_speaker(model, reporter)
         )
-        self.tokenizer = model if self.files is None else self.files.facts.visual_tokenizer
+        self.tokenizer = locate(
+            model if self.files is None else self.files.facts.visual_tokenizer, reporter=reporter
+        )
+        decoder = settings.decoder and locate(settings.decoder, reporter=reporter)
         self.pictures = EvalPictures(
             self.tokenizer,
             steps=like.pictures.steps if like else settings.steps,
@@ -159,7 +162,7 @@ class Side:
             device=settings.device,
             dtype="auto",
             reporter=reporter,
-            decoder=settings.decoder or (like.tokenizer if like else None),
+            decoder=decoder or (like.tokenizer if like else None),
         )
         if self.files is not None:
             check_visual_tokenizer(
@@ -174,11 +177,13 @@ class Side:
     @cached_property
     def llm(self) -> SeedLlama:
         """The language model; `rest` forgets it."""
+        if self.files is None:
+            raise UsageError(
+                f"{self._model} is a visual tokenizer without a language model",
+                remedy=f"--{self.name} takes a language model",
+            )
         return load_language_model(
-            self._model,
-            device=self._settings.device,
-            dtype=self._settings.dtype,
-            reporter=self._reporter,
+            self.files, device=self._settings.device, dtype=self._settings.dtype
         )
 
     def rest(self) -> None:
@@ -226,7 +231,7 @@ def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
         mask = side.pictures.visual.config.qformer.mask
         if mask != side.name:
             raise UsageError(
-                f"--{side.name} {side._model}: its tokenizer {side.tokenizer} is {mask}",
+                f"--{side.name} {side._model}: its tokenizer {side.tokenizer.model} is {mask}",
                 remedy=f"swap --{side.name} and --{other.name}"
                 if other.pictures.visual.config.qformer.mask == side.name
                 else f"--{side.name} takes a model of a {side.name} tokenizer",
@@ -234,13 +239,13 @@ def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
     one, other = (_shape(side.pictures.visual) for side in (causal, bilateral))
     if differing := _differences(one, other):
         raise DataError(
-            f"{causal.tokenizer} and {bilateral.tokenizer} are no twins: {differing}",
+            f"{causal.tokenizer.model} and {bilateral.tokenizer.model} are no twins: {differing}",
             remedy="the twin is trained by the same recipes with another model.mask: "
             "nano-bilateral-qformer, nano-bilateral-codebook",
         )
     _compare_training(
         "tokenizers",
-        *(training_facts(_folder_of(side.tokenizer)) for side in (causal, bilateral)),
+        *(training_facts(side.tokenizer.folder) for side in (causal, bilateral)),
         reporter,
     )
     if causal.files is not None and bilateral.files is not None:
@@ -322,21 +327,15 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     )
 
 
-def _folder_of(model: str) -> Path:
-    return (
-        BUNDLED_NANO
-        if model == DEFAULT_MODEL and not Path(model).is_dir()
-        else Path(model).expanduser()
-    )
-
-
-def training_facts(folder: Path) -> dict[str, Any] | None:
+def training_facts(folder: Path | None) -> dict[str, Any] | None:
     """Folder of a trained model -> values of the recipes that made it by `STAGE.key`, or None
     where nothing tells them.
 
     A run folder has its recipe beside `model/`, which names the run that it started from; the
     bundled model has all of them in `training/`.
     """
+    if folder is None:
+        return None
     bundled = sorted((folder / "training").glob(f"*/{_RECIPE}"))
     if bundled:
         recipes = [_read_recipe(path) for path in bundled]
