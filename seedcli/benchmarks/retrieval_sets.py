@@ -234,8 +234,9 @@ def read_emoji_set(split: str) -> RetrievalSet:
     captions each (the label; label and tags).
 
     Skin tones are left out, since their captions differ in two words only. Candidates are of one
-    vendor, so that a caption has one right picture: `main` is Noto Emoji, the other vendors are
-    subsets. In split `vendor` each emoji has one picture, by the vendor that was held out. Further
+    vendor, so that a caption has one right picture: `main` is Noto Emoji, in the splits without
+    it the vendor of most pictures; the other vendors are subsets, with the first of an emoji's
+    pictures. In split `vendor` each emoji has one picture, by the vendor held out. Further
     subsets of `main`: `no_flags`, since the name of an unseen flag cannot be guessed from others,
     and `no_flags_no_twins`, without emoji that exist as man and woman, or in two directions, since
     these differ in a detail.
@@ -243,10 +244,17 @@ def read_emoji_set(split: str) -> RetrievalSet:
     Raises:
         UsageError: No such split.
     """
-    pictures = [picture for picture in read_emoji(split) if not picture.skin_tones]  # type: ignore[arg-type]
+    first: dict[tuple[str, str], EmojiPicture] = {}
+    for picture in read_emoji(split):  # type: ignore[arg-type]
+        if not picture.skin_tones:
+            first.setdefault((picture.hexcode, picture.vendor), picture)
+    vendors = Counter(vendor for _, vendor in first)
+    main_vendor = (
+        MAIN_EMOJI_VENDOR if MAIN_EMOJI_VENDOR in vendors else max(vendors, key=vendors.__getitem__)
+    )
     # stable: main vendor first
-    pictures.sort(key=lambda picture: picture.vendor != MAIN_EMOJI_VENDOR)
-    main = [split == "vendor" or picture.vendor == MAIN_EMOJI_VENDOR for picture in pictures]
+    pictures = sorted(first.values(), key=lambda picture: picture.vendor != main_vendor)
+    main = [split == "vendor" or picture.vendor == main_vendor for picture in pictures]
 
     def flags(condition: Callable[[EmojiPicture], bool]) -> tuple[bool, ...]:
         return tuple(
@@ -259,7 +267,7 @@ def read_emoji_set(split: str) -> RetrievalSet:
         "no_flags_no_twins": flags(lambda picture: not picture.is_flag and picture.twin_of is None),
     }
     if split != "vendor":
-        others = sorted({picture.vendor for picture in pictures} - {MAIN_EMOJI_VENDOR})
+        others = sorted({picture.vendor for picture in pictures} - {main_vendor})
         subsets |= {
             f"vendor_{vendor}": tuple(picture.vendor == vendor for picture in pictures)
             for vendor in others

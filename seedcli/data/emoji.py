@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow.parquet as pq
 
 from seedcli.errors import DataError, UsageError
 
 EMOJI_FOLDER = Path(str(files("seedcli"))) / "bundled" / "emoji"
-SPLITS = ("train", "validation", "unseen", "vendor")
-EmojiSplit = Literal["train", "validation", "unseen", "vendor"]
+EmojiSplit = Literal["train", "validation", "unseen", "vendor", "validation_more", "unseen_more"]
+SPLITS: tuple[EmojiSplit, ...] = get_args(EmojiSplit)
 # a label of up to a dozen words and six tags stay within the 35 tokens of the retrieval protocol
 NUM_CAPTION_TAGS = 6
 
@@ -30,9 +30,11 @@ class EmojiPicture:
     """One vendor's picture of one emoji.
 
     Attributes:
-        key: `HEXCODE-VENDOR`, unique.
+        key: `HEXCODE-VENDOR`, unique; a second drawing of an emoji by a vendor ends in `-2`.
         image: PNG bytes, 64 x 64, opaque on white (a palette PNG: convert to RGB).
-        vendor: `google` (Noto Emoji), `twitter` (Twemoji) or `fluent` (Microsoft Fluent 3D).
+        vendor: The set of drawings: `google` (Noto Emoji), `twitter` (Twemoji), `fluent` (Microsoft
+            Fluent 3D), `fluent-flat`, `noto-2019`, `noto-v1` (Noto's blobs), `emojione`, `fxemoji`
+            (Firefox OS) or `streamline`.
         hexcode: lower case code points joined by `-`, without fe0f.
         base_hexcode: the same without skin tone; the unit of counting.
         label: English name, e.g. `waving hand: light skin tone`.
@@ -46,9 +48,8 @@ class EmojiPicture:
             None where there are none.
         is_flag: whether it is in the group of flags, whose names cannot be
             guessed from other flags.
-        split: `train`, `validation` or `unseen`; one for all vendors, skin tones and
-            twins of a base emoji.
-        vendor_held_out: in split `train`, but this vendor's picture is kept out of training.
+        split: One of `SPLITS`, see `read_emoji`; no base emoji is in train and in a split of
+            emoji never trained on, whatever its vendors, skin tones and twins.
     """
 
     key: str
@@ -66,7 +67,6 @@ class EmojiPicture:
     twin_of: str | None
     is_flag: bool
     split: str
-    vendor_held_out: bool
 
     def captions(self) -> tuple[str, str]:
         """The two fixed captions, for evaluation: the label, and the label with its first tags."""
@@ -109,9 +109,10 @@ def read_emoji(split: EmojiSplit | None = None) -> list[EmojiPicture]:
     """Split name -> its pictures in a fixed order.
 
     Args:
-        split: `train` (without the held-out vendor pictures), `validation`, `unseen` (base emoji
-            never trained on), `vendor` (pictures of trained emoji by a vendor whose pictures of
-            them were never trained on), or None for all.
+        split: `train`, `validation` and `unseen` (base emoji never trained on), `vendor` (pictures
+            of trained emoji by a vendor whose pictures of them were never trained on), or None for
+            all. These three test splits hold Noto, Twemoji and Fluent 3D alone;
+            `validation_more` and `unseen_more` are the same emoji drawn by the other vendors.
 
     Raises:
         UsageError: no such split.
@@ -119,11 +120,7 @@ def read_emoji(split: EmojiSplit | None = None) -> list[EmojiPicture]:
     """
     if split is not None and split not in SPLITS:
         raise UsageError(f"The emoji set has no split {split!r}; it has {', '.join(SPLITS)}.")
-    return [
-        picture
-        for picture in _read_all()
-        if split is None or split == ("vendor" if picture.vendor_held_out else picture.split)
-    ]
+    return [picture for picture in _read_all() if split is None or split == picture.split]
 
 
 def train_texts() -> list[str]:

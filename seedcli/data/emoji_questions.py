@@ -2,7 +2,7 @@
 bundled `questions.json`.
 
 The file fixes which pictures are asked what, in which words, and what the right answer is, so that
-figures of different versions are of the same questions. `tools.nano.build_emoji_questions` makes it
+figures of different versions are of the same questions. `tools.nano.build_emoji` makes it
 from the set's structure.
 """
 

@@ -1,166 +1,48 @@
-"""Builds the bundled emoji set, `seedcli/bundled/emoji/emoji.parquet`, from unpacked npm packages.
+"""Builds the bundled emoji set, `emoji.parquet` and `questions.json` in `seedcli/bundled/emoji`.
 
-    python -m tools.nano.build_emoji FOLDER
+    python -m tools.nano.build_emoji [--packages FOLDER] [-o FOLDER] [--offline]
 
-FOLDER holds one folder a package, as `npm pack NAME@VERSION` followed by `tar xzf` into
-`NAME-VERSION/` leaves it (`/` and `@` of the name become `-` and nothing):
-
-    emoji-datasource-google-16.0.0/package/     pictures of Noto Emoji (Apache-2.0), 64 px
-    emoji-datasource-twitter-16.0.0/package/    pictures of Twemoji (CC-BY 4.0), 64 px
-    lobehub-fluent-emoji-3d-1.1.0/package/      pictures of Microsoft Fluent Emoji 3D (MIT), 256 px
-    emojibase-data-17.0.0/package/              English labels, tags and groups (MIT)
-
-Nothing is downloaded and nothing is random: the same packages and Pillow version give the same
-file. Each picture is composited on white, made 64 px wide (LANCZOS) and stored as a PNG with a
-palette of 128 colours, which keeps the set under 20 MB at a mean error of about one grey level
-of 255. What the columns mean: `seedcli.data.emoji.EmojiPicture`.
+Fetches the npm packages that `tools.nano.drawings` names, unless they lie in the folder already.
+Nothing is random: the same packages, Pillow and resvg give the same files. Each picture is stored
+as a PNG with a palette of 128 colours, at a mean error of about one grey level of 255. What the
+columns mean: `seedcli.data.emoji.EmojiPicture`.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import json
 import sys
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
 from seedcli.data.emoji import EMOJI_FOLDER, EmojiPicture
+from seedcli.data.emoji_questions import build_questions
 from seedcli.errors import DataError
+from tools.nano.drawings import Drawing, fetch_packages, read_drawings, read_package_words
+from tools.nano.emoji_words import EmojiWords, find_concept
+from tools.nano.near_equal import find_near, ink_distance, read_inks
 
-IMAGE_SIZE_PX = 64
 NUM_COLOURS = 128
 SPLIT_SEED = 20260
 VENDOR_SHARE = 0.1
-PICTURES = {
-    "google": ("emoji-datasource-google-16.0.0/package/img/google/64", "png"),
-    "twitter": ("emoji-datasource-twitter-16.0.0/package/img/twitter/64", "png"),
-    "fluent": ("lobehub-fluent-emoji-3d-1.1.0/package/assets", "webp"),
-}
-WORDS = "emojibase-data-17.0.0/package/en"
-
-MAN, WOMAN, PERSON = "1f468", "1f469", "1f9d1"
-MALE_SIGN, FEMALE_SIGN, RIGHT_ARROW = "2642", "2640", "27a1"
-END_TAG = "e007f"
-FAMILY, KISS, COUPLE, HOLDING_HANDS = "1f46a", "1f48f", "1f491", "1f9d1-200d-1f91d-200d-1f9d1"
-# Twins that have code points of their own: hexcode -> (concept, gender).
-SINGLE_TWINS = {
-    MAN: (PERSON, "man"), WOMAN: (PERSON, "woman"),
-    "1f466": ("1f9d2", "man"), "1f467": ("1f9d2", "woman"),
-    "1f474": ("1f9d3", "man"), "1f475": ("1f9d3", "woman"),
-    "1f934": ("1fac5", "man"), "1f478": ("1fac5", "woman"),
-    "1f385": ("1f9d1-200d-1f384", "man"), "1f936": ("1f9d1-200d-1f384", "woman"),
-    "1fac3": ("1fac4", "man"), "1f930": ("1fac4", "woman"),
-    "1f57a": ("1f483", "man"), "1f483": ("1f483", "woman"),
-    "1f46b": (HOLDING_HANDS, None), "1f46c": (HOLDING_HANDS, "man"),
-    "1f46d": (HOLDING_HANDS, "woman"),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EmojiWords:
-    """What emojibase says of one hexcode; `base_hexcode`, tags and groups are those of the
-    emoji without skin tone.
-    """
-
-    base_hexcode: str
-    label: str
-    tags: tuple[str, ...]
-    group: str
-    subgroup: str
-    skin_tones: tuple[int, ...]
-    order: int
-
-
-def normalise_hexcode(name: str) -> str:
-    """Maps any vendor's file stem or emojibase hexcode to one spelling: lower case, `-` between,
-    four digits at least, no fe0f.
-    """
-    parts = [part.zfill(4) for part in name.lower().replace("_", "-").split("-") if part != "fe0f"]
-    # Fluent leaves out the end tag of the three subdivision flags (England, Scotland, Wales).
-    return "-".join(
-        [*parts, END_TAG] if parts[-1].startswith("e00") and parts[-1] != END_TAG else parts
-    )
-
-
-def read_words(folder: Path) -> dict[str, EmojiWords]:
-    """Reads emojibase's `data.json` and `messages.json` to normalised hexcode -> words, skin
-    tone variants included.
-    """
-    entries = json.loads((folder / "data.json").read_text(encoding="utf-8"))
-    messages = json.loads((folder / "messages.json").read_text(encoding="utf-8"))
-    groups = {item["order"]: item["message"] for item in messages["groups"]}
-    subgroups = {item["order"]: item["message"] for item in messages["subgroups"]}
-    words: dict[str, EmojiWords] = {}
-    for entry in entries:
-        base_hexcode = normalise_hexcode(entry["hexcode"])
-        base = EmojiWords(
-            base_hexcode=base_hexcode,
-            label=entry["label"],
-            tags=tuple(entry.get("tags", ())),
-            # The 26 regional indicators are the only ones that emojibase leaves without a group.
-            group=groups[entry["group"]] if "group" in entry else "components",
-            subgroup=subgroups[entry["subgroup"]] if "subgroup" in entry else "regional indicators",
-            skin_tones=(),
-            order=entry.get("order", 1_000_000),
-        )
-        words[base_hexcode] = base
-        for skin in entry.get("skins", ()):
-            tone = skin["tone"]
-            words[normalise_hexcode(skin["hexcode"])] = replace(
-                base,
-                label=skin["label"],
-                skin_tones=tuple(tone) if isinstance(tone, list) else (tone,),
-                order=skin["order"],
-            )
-    return words
-
-
-def find_concept(base_hexcode: str, label: str) -> tuple[str, str | None, bool]:
-    """Maps a base emoji to (concept without gender and direction, gender or None, whether it is the
-    facing-right variant).
-    """
-    if base_hexcode in SINGLE_TWINS:
-        return *SINGLE_TWINS[base_hexcode], False
-    for prefix, concept in (("family", FAMILY), ("kiss:", KISS), ("couple with heart", COUPLE)):
-        if label.startswith(prefix):
-            return concept, None, False
-    parts = [part for part in base_hexcode.split("-") if part != "200d"]
-    faces_right = RIGHT_ARROW in parts[1:]
-    gender = None
-    if MALE_SIGN in parts[1:] or (len(parts) > 1 and parts[0] == MAN):
-        gender = "man"
-    elif FEMALE_SIGN in parts[1:] or (len(parts) > 1 and parts[0] == WOMAN):
-        gender = "woman"
-    kept = [part for part in parts[1:] if part not in (MALE_SIGN, FEMALE_SIGN, RIGHT_ARROW)]
-    if gender is None and not faces_right:
-        return base_hexcode, None, False
-    first = PERSON if kept and parts[0] in (MAN, WOMAN) else parts[0]
-    return "-200d-".join([first, *kept]), gender, faces_right
-
-
-def render_picture(path: Path) -> tuple[bytes, str]:
-    """Picture file -> (PNG bytes, hash of its pixels before the palette): 64 px, RGB on white, 128
-    colours without dithering.
-    """
-    with Image.open(path) as opened:
-        picture = opened.convert("RGBA")
-    if picture.size != (IMAGE_SIZE_PX, IMAGE_SIZE_PX):
-        picture = picture.resize((IMAGE_SIZE_PX, IMAGE_SIZE_PX), Image.Resampling.LANCZOS)
-    canvas = Image.new("RGBA", picture.size, "white")
-    canvas.alpha_composite(picture)
-    canvas = canvas.convert("RGB")
-    palette = canvas.quantize(
-        NUM_COLOURS, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE
-    )
-    buffer = io.BytesIO()
-    palette.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue(), hashlib.sha256(canvas.tobytes()).hexdigest()
+FIRST_VENDORS = ("google", "twitter", "fluent")  # the splits are made of these
+# Distances of tools.nano.near_equal, chosen by looking at sheets of pairs, nearest first. Two sets'
+# drawings of one thing look equal up to 8 or so (squares, nearly black noses); up to 25 they look
+# like redrawings (flags with and without waves, people in the same pose). Drawings of two things
+# differ at a glance from 3 on (another mouth, another hand of the clock).
+NEAR_EQUAL, REDRAWN, EQUAL_ELSEWHERE = 8.0, 25.0, 3.0
+# Sets that draw the same picture anew, whatever its distance: who knows one knows the other.
+REDRAWS = {"google": ("noto-v1", "noto-2019"), "fluent": ("fluent-flat",)}
 
 
 def draw_uniform(*names: str) -> float:
@@ -184,156 +66,296 @@ def join_groups(base_hexcodes: list[str], same: list[tuple[str, str]]) -> dict[s
     return {name: root(name) for name in base_hexcodes}
 
 
-def build_emoji(packages: Path) -> list[EmojiPicture]:
-    """Packages folder -> every distinct picture with its words and split, in emojibase's order.
+def encode_picture(canvas: Image.Image) -> bytes:
+    """RGB picture -> PNG of 128 colours, without dithering."""
+    colours = Image.Quantize.MEDIANCUT
+    palette = canvas.quantize(NUM_COLOURS, method=colours, kmeans=1, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    palette.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
-    Pictures of one vendor with equal pixels are kept once, under the emoji that comes first (Noto's
-    flag of Bouvet Island stays, its copies for Norway and Svalbard go; the alphabet decides). A
-    split takes a whole group: all vendors and skin tones of a base emoji, its man, woman, person
-    and direction twins, and every emoji that shares a picture with one of them.
 
-    Raises:
-        DataError: a package is missing, or a picture has no words.
+class EmojiBuilder:
+    """Drawings and words -> the pictures of the set, with their splits, and what was left out.
+
+    The splits are made of the first three sets alone: other sets leave them as they are.
     """
-    for folder in (WORDS, *(folder for folder, _ in PICTURES.values())):
-        if not (packages / folder).is_dir():
-            raise DataError(
-                f"{packages / folder} does not exist.",
-                remedy="Unpack the npm packages named in tools/nano/build_emoji.py there.",
-            )
-    words = read_words(packages / WORDS)
-    concepts = {
-        entry.base_hexcode: find_concept(entry.base_hexcode, words[entry.base_hexcode].label)
-        for entry in words.values()
-    }
 
-    rendered: list[tuple[str, str, bytes]] = []
-    same: list[tuple[str, str]] = []
-    for vendor, (folder, suffix) in PICTURES.items():
-        paths: dict[str, Path] = {}
-        for path in sorted((packages / folder).glob(f"*.{suffix}")):
-            paths.setdefault(normalise_hexcode(path.stem), path)
-        unknown = sorted(set(paths) - set(words))
-        if unknown:
-            raise DataError(
-                f"{vendor}: {len(unknown)} pictures have no words in emojibase, first "
-                f"{unknown[:3]}."
-            )
-        first_with: dict[str, str] = {}
-        for hexcode in sorted(paths, key=lambda code: (words[code].order, code)):
-            image, pixel_hash = render_picture(paths[hexcode])
-            if pixel_hash in first_with:
-                same.append(
-                    (words[first_with[pixel_hash]].base_hexcode, words[hexcode].base_hexcode)
-                )
-                continue
-            first_with[pixel_hash] = hexcode
-            rendered.append((vendor, hexcode, image))
+    def __init__(self, found: Mapping[str, Sequence[Drawing]], words: Mapping[str, EmojiWords]):
+        self._found, self._words = found, words
+        self.concepts = {
+            entry.base_hexcode: find_concept(entry.base_hexcode, words[entry.base_hexcode].label)
+            for entry in words.values()
+        }
+        self._by_concept: dict[str, list[str]] = defaultdict(list)
+        for base_hexcode, (concept, _, _) in self.concepts.items():
+            self._by_concept[concept].append(base_hexcode)
+        self.left_out: Counter[str] = Counter()
+        self._by_thing: dict[str, list[np.ndarray]] = defaultdict(list)
 
-    by_concept: dict[str, list[str]] = defaultdict(list)
-    for base_hexcode, (concept, _, _) in concepts.items():
-        by_concept[concept].append(base_hexcode)
-    same += [(members[0], other) for members in by_concept.values() for other in members[1:]]
-    groups = join_groups(list(concepts), same)
-    with_right = {
-        (concept, gender) for concept, gender, faces_right in concepts.values() if faces_right
-    }
-    vendors_of: dict[str, set[str]] = defaultdict(set)
-    for vendor, hexcode, _ in rendered:
-        vendors_of[words[hexcode].base_hexcode].add(vendor)
+    def build(self) -> list[EmojiPicture]:
+        """Every picture with its words and split, in emojibase's order."""
+        first, same = self._first_drawings()
+        splits = self._split(first, same)
+        drawings = [*first, *self._other_drawings(first)]
+        inks = read_inks([drawing.canvas for drawing in drawings])
+        assigned = [self._split_of(drawing, splits) for drawing in drawings]
+        self._hold_out_redrawings(drawings, inks, assigned)
+        self._hold_out_equals(drawings, inks, assigned)
+        kept = [
+            (drawing, split) for drawing, split in zip(drawings, assigned, strict=True) if split
+        ]
+        return self._as_pictures(kept)
 
-    pictures = []
-    for vendor, hexcode, image in rendered:
-        entry = words[hexcode]
-        concept, gender, faces_right = concepts[entry.base_hexcode]
-        group = groups[entry.base_hexcode]
-        share = draw_uniform("split", group)
-        split = "train" if share < 0.8 else "validation" if share < 0.9 else "unseen"
-        held_out_vendor = None
-        if (
-            split == "train"
-            and draw_uniform("vendor", group) < VENDOR_SHARE
-            and len(vendors_of[entry.base_hexcode]) == len(PICTURES)
-        ):
-            held_out_vendor = sorted(PICTURES)[
-                int(draw_uniform("which vendor", group) * len(PICTURES))
+    def _base(self, drawing: Drawing) -> str:
+        return self._words[drawing.hexcode].base_hexcode
+
+    def _place(self, drawing: Drawing) -> tuple[int, str, str]:
+        return self._words[drawing.hexcode].order, drawing.hexcode, drawing.name
+
+    def _first_drawings(self) -> tuple[list[Drawing], list[tuple[str, str]]]:
+        """Drawings of the first sets, and which base emoji share one.
+
+        Drawings of one set with equal pixels are kept once, under the emoji that comes first
+        (Noto's flag of Bouvet Island stays, its copies for Norway and Svalbard go; the alphabet
+        decides).
+        """
+        kept, same = [], []
+        for vendor in FIRST_VENDORS:
+            first_with: dict[bytes, Drawing] = {}
+            for drawing in sorted(self._found[vendor], key=self._place):
+                twin = first_with.setdefault(drawing.canvas.tobytes(), drawing)
+                if twin is drawing:
+                    kept.append(drawing)
+                else:
+                    same.append((self._base(twin), self._base(drawing)))
+                    self.left_out[f"{vendor}: equal to another of the set"] += 1
+        return kept, same
+
+    def _other_drawings(self, first: Sequence[Drawing]) -> list[Drawing]:
+        """Drawings of the other sets that equal none of their set and are near none of their thing.
+
+        Of equal ones that stays whose emoji the first sets draw least often.
+        """
+        drawn = Counter(drawing.hexcode for drawing in first)
+        for drawing, ink in zip(first, read_inks([one.canvas for one in first]), strict=True):
+            self._by_thing[drawing.hexcode].append(ink)
+        kept = []
+        for vendor in (vendor for vendor in self._found if vendor not in FIRST_VENDORS):
+            seen: set[bytes] = set()
+            for drawing in sorted(
+                self._found[vendor],
+                key=lambda one: (drawn[one.hexcode], *self._place(one)),
+            ):
+                pixels = drawing.canvas.tobytes()
+                if pixels in seen:
+                    self.left_out[f"{vendor}: equal to another of the set"] += 1
+                    continue
+                seen.add(pixels)
+                (ink,) = read_inks([drawing.canvas])
+                others = self._by_thing[drawing.hexcode]
+                if others and ink_distance(ink, np.stack(others)).min() < NEAR_EQUAL:
+                    self.left_out[f"{vendor}: near-equal to another of the same thing"] += 1
+                    continue
+                others.append(ink)
+                kept.append(drawing)
+        return kept
+
+    def _split(
+        self, first: Sequence[Drawing], same: Sequence[tuple[str, str]]
+    ) -> dict[str, tuple[str, str | None]]:
+        """Base emoji -> split, and the set whose drawings of it are held out.
+
+        A split takes a whole group: all skin tones of a base emoji, its man, woman, person and
+        direction twins, and every emoji that shares a picture with one of them.
+        """
+        twins = [
+            (members[0], other) for members in self._by_concept.values() for other in members[1:]
+        ]
+        groups = join_groups(list(self.concepts), [*same, *twins])
+        vendors_of: dict[str, set[str]] = defaultdict(set)
+        for drawing in first:
+            vendors_of[self._base(drawing)].add(drawing.vendor)
+        splits: dict[str, tuple[str, str | None]] = {}
+        for base, group in groups.items():
+            share = draw_uniform("split", group)
+            split = "train" if share < 0.8 else "validation" if share < 0.9 else "unseen"
+            held_out = None
+            if (
+                split == "train"
+                and draw_uniform("vendor", group) < VENDOR_SHARE
+                and len(vendors_of[base]) == len(FIRST_VENDORS)
+            ):
+                place = int(draw_uniform("which vendor", group) * len(FIRST_VENDORS))
+                held_out = sorted(FIRST_VENDORS)[place]
+            splits[base] = (split, held_out)
+        return splits
+
+    def _split_of(self, drawing: Drawing, splits: Mapping[str, tuple[str, str | None]]) -> str:
+        """Split of a drawing; empty for what is left out."""
+        split, held_out = splits[self._base(drawing)]
+        if held_out and drawing.vendor == held_out:
+            return "vendor"
+        if held_out and drawing.vendor in REDRAWS.get(held_out, ()):
+            self.left_out[f"{drawing.vendor}: the set of a held-out drawing, drawn anew"] += 1
+            return ""
+        return split if split == "train" or drawing.vendor in FIRST_VENDORS else f"{split}_more"
+
+    def _hold_out_redrawings(
+        self, drawings: Sequence[Drawing], inks: np.ndarray, splits: list[str]
+    ) -> None:
+        """Takes what is near a held-out drawing of the same thing out of the other sets' train."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, drawing in enumerate(drawings):
+            rows[drawing.hexcode].append(row)
+        for held_out in (row for row, split in enumerate(splits) if split == "vendor"):
+            others = [
+                row
+                for row in rows[drawings[held_out].hexcode]
+                if splits[row] == "train" and drawings[row].vendor not in FIRST_VENDORS
             ]
-        direction = "right" if faces_right else "left" if (concept, gender) in with_right else None
-        pictures.append(
-            EmojiPicture(
-                key=f"{hexcode}-{vendor}",
-                image=image,
-                vendor=vendor,
-                hexcode=hexcode,
-                base_hexcode=entry.base_hexcode,
-                label=entry.label,
-                tags=entry.tags,
-                group=entry.group,
-                subgroup=entry.subgroup,
-                skin_tones=entry.skin_tones,
-                gender=gender,
-                direction=direction,
-                twin_of=concept if len(by_concept[concept]) > 1 else None,
-                is_flag=entry.group == "flags",
-                split=split,
-                vendor_held_out=vendor == held_out_vendor,
+            distances = ink_distance(inks[held_out], inks[others]) if others else ()
+            for row, distance in zip(others, distances, strict=True):
+                if distance < REDRAWN:
+                    self.left_out[f"{drawings[row].vendor}: near a held-out drawing"] += 1
+                    splits[row] = ""
+
+    def _hold_out_equals(
+        self, drawings: Sequence[Drawing], inks: np.ndarray, splits: list[str]
+    ) -> None:
+        """Takes drawings out of training that as good as equal a test picture of another emoji."""
+        train = [row for row, split in enumerate(splits) if split == "train"]
+        test = [row for row, split in enumerate(splits) if split not in ("", "train")]
+        for place, other, _ in find_near(inks[test], inks[train], EQUAL_ELSEWHERE):
+            row = train[other]
+            if splits[row] and self._base(drawings[row]) != self._base(drawings[test[place]]):
+                self.left_out[
+                    f"{drawings[row].vendor}: equal to a test picture of another emoji"
+                ] += 1
+                splits[row] = ""
+
+    def _as_pictures(self, kept: Sequence[tuple[Drawing, str]]) -> list[EmojiPicture]:
+        with_right = {
+            (concept, gender) for concept, gender, right in self.concepts.values() if right
+        }
+        numbers: Counter[tuple[str, str]] = Counter()
+        pictures = []
+        for drawing, split in kept:
+            entry = self._words[drawing.hexcode]
+            concept, gender, faces_right = self.concepts[entry.base_hexcode]
+            numbers[drawing.hexcode, drawing.vendor] += 1
+            number = numbers[drawing.hexcode, drawing.vendor]
+            left = "left" if (concept, gender) in with_right else None
+            pictures.append(
+                EmojiPicture(
+                    key=f"{drawing.hexcode}-{drawing.vendor}"
+                    + (f"-{number}" if number > 1 else ""),
+                    image=encode_picture(drawing.canvas),
+                    vendor=drawing.vendor,
+                    hexcode=drawing.hexcode,
+                    base_hexcode=entry.base_hexcode,
+                    label=entry.label,
+                    tags=entry.tags,
+                    group=entry.group,
+                    subgroup=entry.subgroup,
+                    skin_tones=entry.skin_tones,
+                    gender=gender,
+                    direction="right" if faces_right else left,
+                    twin_of=concept if len(self._by_concept[concept]) > 1 else None,
+                    is_flag=entry.group == "flags",
+                    split=split,
+                )
             )
+        order = {picture.hexcode: self._words[picture.hexcode].order for picture in pictures}
+        return sorted(
+            pictures, key=lambda one: (order[one.hexcode], one.hexcode, one.vendor, one.key)
         )
-    return sorted(
-        pictures,
-        key=lambda picture: (words[picture.hexcode].order, picture.hexcode, picture.vendor),
-    )
 
 
-def write_emoji(pictures: list[EmojiPicture], path: Path) -> None:
+def write_emoji(pictures: Sequence[EmojiPicture], path: Path) -> None:
     """Pictures -> one parquet file; PNG bytes do not compress further, the words do."""
-    text, flag = pa.string(), pa.bool_()
-    types = {
-        "image": pa.binary(),
-        "tags": pa.list_(text),
-        "skin_tones": pa.list_(pa.int8()),
-        "is_flag": flag,
-        "vendor_held_out": flag,
-    }
+    text = pa.string()
+    types = {"image": pa.binary(), "tags": pa.list_(text), "skin_tones": pa.list_(pa.int8())}
+    types["is_flag"] = pa.bool_()
     names = list(EmojiPicture.__dataclass_fields__)
     schema = pa.schema([(name, types.get(name, text)) for name in names])
-    columns = {name: [getattr(picture, name) for picture in pictures] for name in names}
-    table = pa.table(
-        {
-            name: [list(v) if isinstance(v, tuple) else v for v in values]
-            for name, values in columns.items()
-        },
-        schema=schema,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(
-        table, path, compression="zstd", compression_level=19, row_group_size=len(pictures)
-    )
-
-
-def count_emoji(pictures: list[EmojiPicture]) -> dict[str, dict[str, int]]:
-    """Pictures -> per split (held-out vendor apart as `vendor`) the number of pictures, base
-    emoji, flags and twins.
-    """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    bases: dict[str, dict[str, EmojiPicture]] = defaultdict(dict)
+    columns: dict[str, list[Any]] = {name: [] for name in names}
     for picture in pictures:
-        split = "vendor" if picture.vendor_held_out else picture.split
-        counts[split]["pictures"] += 1
-        bases[split][picture.base_hexcode] = picture
-    for split, members in bases.items():
-        counts[split]["base_emoji"] = len(members)
-        counts[split]["flags"] = sum(picture.is_flag for picture in members.values())
-        counts[split]["twins"] = sum(picture.twin_of is not None for picture in members.values())
-    return {split: dict(counter) for split, counter in counts.items()}
+        for name in names:
+            value = getattr(picture, name)
+            columns[name].append(list(value) if isinstance(value, tuple) else value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(columns, schema=schema)
+    pq.write_table(table, path, compression="zstd", compression_level=19, row_group_size=len(table))
+
+
+def write_questions(path: Path) -> dict[str, dict[str, int]]:
+    """Writes the questions about the set -> their number by split and kind."""
+    content = build_questions()
+    line = json.dumps(content, indent=0, ensure_ascii=False, separators=(",", ":"))
+    path.write_text(line + "\n", encoding="utf-8")
+    return {
+        split: {kind: sum(map(len, answers.values())) for kind, answers in kinds.items()}
+        for split, kinds in content["splits"].items()
+    }
+
+
+def count_emoji(pictures: Sequence[EmojiPicture]) -> dict[str, dict[str, Any]]:
+    """Pictures -> per split the number of pictures, by vendor too, base emoji, flags and twins."""
+    members: dict[str, list[EmojiPicture]] = defaultdict(list)
+    for picture in pictures:
+        members[picture.split].append(picture)
+    counts = {}
+    for split, found in members.items():
+        bases = {picture.base_hexcode: picture for picture in found}.values()
+        counts[split] = {
+            "pictures": len(found),
+            "base_emoji": len(bases),
+            "flags": sum(picture.is_flag for picture in bases),
+            "twins": sum(picture.twin_of is not None for picture in bases),
+            "vendors": dict(Counter(picture.vendor for picture in found).most_common()),
+        }
+    return counts
+
+
+def build_emoji(packages: Path, target: Path, *, offline: bool = False) -> dict[str, Any]:
+    """Folder of packages -> both files in the folder `target`, and what is in them.
+
+    Raises:
+        DataError: A package cannot be fetched, is missing, or names do not fit.
+    """
+    if not offline:
+        fetch_packages(packages)
+    words, names = read_package_words(packages)
+    found, unknown = read_drawings(packages, words, names)
+    builder = EmojiBuilder(found, words)
+    pictures = builder.build()
+    path = target / "emoji.parquet"
+    write_emoji(pictures, path)
+    report = {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "splits": count_emoji(pictures),
+        "left_out": dict(sorted(builder.left_out.items())),
+        "without_emoji": {vendor: len(strangers) for vendor, strangers in unknown.items()},
+    }
+    if target.resolve() == EMOJI_FOLDER.resolve():
+        report["questions"] = write_questions(target / "questions.json")
+    return report
 
 
 if __name__ == "__main__":
-    built = build_emoji(Path(sys.argv[1]))
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else EMOJI_FOLDER / "emoji.parquet"
-    write_emoji(built, target)
-    json.dump(
-        {"file": str(target), "bytes": target.stat().st_size, "splits": count_emoji(built)},
-        sys.stdout,
-        indent=1,
+    parser = argparse.ArgumentParser(description="Builds the bundled emoji set.")
+    parser.add_argument("--packages", type=Path, default=Path("runs/npm"), help="their folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=EMOJI_FOLDER, help="folder of the files"
     )
+    parser.add_argument("--offline", action="store_true", help="fetch nothing")
+    arguments = parser.parse_args()
+    try:
+        report = build_emoji(arguments.packages, arguments.output, offline=arguments.offline)
+    except DataError as error:
+        sys.stderr.write(f"error: {error}\n  -> {error.remedy}\n")
+        sys.exit(error.exit_code)
+    json.dump(report, sys.stdout, indent=1)
+    sys.stdout.write("\n")

@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedcli.data.emoji import SPLITS, EmojiPicture, read_emoji
+from seedcli.data.emoji import EmojiPicture, read_emoji
+from seedcli.data.emoji_questions import QUESTION_SPLITS
 from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.drawing.target import load_target, target_embedding
 from seedcli.models.drawing.unclip import load_decoder
@@ -124,7 +125,7 @@ if __name__ == "__main__":
         description="Draw a split of the emoji set through codes and back, and score it."
     )
     parser.add_argument("--model", default="seed-nano", help="as `seed tokenize --model` takes it")
-    parser.add_argument("--split", default="unseen", choices=SPLITS)
+    parser.add_argument("--split", default="unseen", choices=("train", *QUESTION_SPLITS))
     parser.add_argument("--seed", type=int, default=0, help="of the start noise")
     parser.add_argument("--sheet", type=Path, help="where to write the sheet of pictures")
     arguments = parser.parse_args()
