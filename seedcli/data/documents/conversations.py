@@ -9,6 +9,7 @@ exactly as it was taught.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import tomllib
 from collections.abc import Sequence
@@ -108,6 +109,50 @@ class WrittenTemplate:
             if assistant is not None:
                 pieces.append(Piece(strip_segments(assistant.segments), learned=True))
         return tuple(pieces)
+
+    def jinja(self, text_tokenizer: PreTrainedTokenizerBase) -> str:
+        """The same wording as a chat template that other programs read (`chat_template.jinja`):
+        `apply_chat_template` gives the ids of `prompt` and of `render`.
+
+        Pieces are tokenised apart, so a SentencePiece vocabulary opens each with a space; one text
+        has to say them. Differs where an answer ends in a picture and more is said: white space
+        beside pictures vanishes, and with it the line break before the next turn.
+        """
+        before, _, after = self.user.partition("{content}")
+        opening, _, closing = self.system.partition("{system}")
+        head, _, tail = before.partition("{system}")
+        gap = " " if text_tokenizer.tokenize("a")[0].startswith("▁") else ""
+        say = {
+            "GAP": gap,
+            "LATER": gap + self.later,
+            "OPENING": opening,
+            "CLOSING": closing,
+            "HEAD": head,
+            "TAIL": tail,
+            "AFTER": after,
+        }
+        template = _JINJA
+        for name, words in say.items():
+            template = template.replace(name, json.dumps(words))
+        return template
+
+
+_JINJA = """\
+{%- set system = messages[0].content | trim if messages[0].role == "system" else "" -%}
+{{- bos_token -}}
+{%- for message in messages if message.role != "system" -%}
+{%- set content = message.content | trim -%}
+{%- if message.role != ("assistant" if loop.index0 % 2 else "user") -%}
+{{- raise_exception("roles are user, assistant, user, ... after at most one system message") -}}
+{%- elif message.role == "assistant" -%}
+{{- GAP ~ content -}}
+{{- eos_token if loop.last and not add_generation_prompt else "" -}}
+{%- else -%}
+{%- set frame = OPENING ~ system ~ CLOSING if loop.first and system else "" -%}
+{{- ("" if loop.first else LATER) ~ HEAD ~ frame ~ TAIL ~ content ~ AFTER -}}
+{%- endif -%}
+{%- endfor -%}
+"""
 
 
 @dataclass(frozen=True)

@@ -312,6 +312,8 @@ class PhasedRun:
             facts["largest_logit_difference_of_merge"] = difference
         self.done[name] = facts
         publish_json(self.folder / name / SUMMARY_FILE, facts)
+        if visual and self.teaches_conversations:
+            self._write_chat_template(text_tokenizer)
         save_language_model(
             model,
             text_tokenizer,
@@ -319,6 +321,14 @@ class PhasedRun:
             facts=self._facts(visual) if visual else None,
             shard_size=self.run.shard_size,
         )
+
+    def _write_chat_template(self, text_tokenizer: PreTrainedTokenizerFast) -> None:
+        """Lets other programs ask the model as it was taught; an own template is there already."""
+        from seedcli.data.documents.conversations import WrittenTemplate, conversation_template
+
+        template = conversation_template(self.template, text_tokenizer)
+        if isinstance(template, WrittenTemplate):
+            text_tokenizer.chat_template = template.jinja(text_tokenizer)
 
     def _facts(self, visual: VisualCodes) -> LlmFacts:
         return LlmFacts(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jinja2 import TemplateError
 
 from seedcli.data.documents.conversations import (
     conversation_template,
@@ -20,6 +21,7 @@ from seedcli.data.documents.documents import Message, Piece
 from seedcli.data.documents.sequences import IGNORED, build_sequence, encode_prompt
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.text_tokenizer import CodeVocabulary, extend_text_tokenizer
+from seedcli.models.language.vocab import format_span
 
 RELEASED = Path(__file__).parents[2] / "parity" / "data" / "text_tokenizer"
 A, B = tuple(range(32)), tuple(range(31, -1, -1))
@@ -87,6 +89,59 @@ def test_published_prompts_of_one_turn(text_tokenizer, vocabulary):
         assert encode_prompt(prompt, text_tokenizer, vocabulary) == text_tokenizer.encode(
             published, add_special_tokens=False
         )
+
+
+def written(messages):
+    """Messages as other programs have them: pictures are their tokens' text."""
+    return [
+        {
+            "role": message.role,
+            "content": "".join(
+                part if isinstance(part, str) else format_span(part) for part in message.segments
+            ),
+        }
+        for message in messages
+    ]
+
+
+@pytest.mark.parametrize("system", ["", " Be kind.\n"])
+@pytest.mark.parametrize("name", ["vicuna", "llama-2"])
+def test_other_programs_ask_and_learn_by_the_same_ids(text_tokenizer, vocabulary, name, system):
+    template = conversation_template(name)
+    text_tokenizer.chat_template = template.jinja(text_tokenizer)
+    opening = [Message("system", (system,))] if system else []
+    more = [
+        *TALK[:2],
+        Message("user", ("Which  breed,\nplease?",)),
+        Message("assistant", ("Big.",)),
+    ]
+    for length in (1, 3):
+        prompt = [*opening, *more[:length]]
+        ids = text_tokenizer.apply_chat_template(
+            written(prompt), add_generation_prompt=True, return_dict=False
+        )
+        assert ids == encode_prompt(template.prompt(prompt), text_tokenizer, vocabulary)
+    for talk in (TALK[:2], TALK, more):
+        whole = [*opening, *talk]
+        ids = text_tokenizer.apply_chat_template(written(whole), return_dict=False)
+        sequence = build_sequence(template.render(whole), text_tokenizer, vocabulary, 1024)
+        assert ids == list(sequence.ids)
+
+
+def test_chat_template_of_a_byte_level_vocabulary_says_no_spaces():
+    class Words:
+        def tokenize(self, text):
+            return [text]
+
+    written = conversation_template("vicuna").jinja(Words())
+    assert '"" ~ content' in written
+    assert r'" \n"' not in written
+
+
+def test_chat_template_refuses_what_was_never_taught(text_tokenizer):
+    text_tokenizer.chat_template = conversation_template("vicuna").jinja(text_tokenizer)
+    with pytest.raises(TemplateError, match="roles are user"):
+        text_tokenizer.apply_chat_template(written([TALK[0], TALK[0]]))
 
 
 @pytest.mark.parametrize("name", ["vicuna", "llama-2", "chatml", "own-llama-2"])

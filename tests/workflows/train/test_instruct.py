@@ -12,9 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from seedcli.data.documents.conversations import conversation_template
+from seedcli.data.documents.documents import Message
+from seedcli.data.documents.sequences import encode_prompt
 from seedcli.errors import DataError, UsageError
+from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.models.weights.llm_description import FACTS_FILE, read_llm_facts, write_llm_facts
 from seedcli.recipe.read import load_recipe
 from seedcli.training.checkpoints import newest_checkpoint
@@ -65,6 +69,32 @@ def test_the_result_is_a_plain_folder_that_remembers_both_trainings(finished_run
     embedding = AutoModelForCausalLM.from_pretrained(pretrained).get_input_embeddings().weight
     # trained whole beside LoRA
     assert not torch.equal(loaded.get_input_embeddings().weight, embedding)
+
+
+def test_other_programs_chat_with_the_result(finished_runs):
+    """As it was taught; the pretrained model, which was taught nothing, has no template."""
+    model = finished_runs / "instruct" / "model"
+    assert not (finished_runs / "pretrain" / "model" / "chat_template.jinja").exists()
+    asked = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "a dog?"},
+    ]
+    text_tokenizer = AutoTokenizer.from_pretrained(model)
+    ids = text_tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+    messages = [Message(each["role"], (each["content"],)) for each in asked]
+    ours = load_text_tokenizer(model)
+    facts = read_llm_facts(model)
+    prompt = conversation_template("vicuna").prompt(messages)
+    assert ids == encode_prompt(prompt, ours, CodeVocabulary.of(ours, facts.num_queries))
+    chat = pipeline("text-generation", model=str(model), device="cpu")
+    (answer,) = chat(asked, max_new_tokens=3, do_sample=False)
+    assert [each["role"] for each in answer["generated_text"]] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+    ]
 
 
 def test_a_dry_run_reads_and_writes_nothing_and_needs_no_torch(finished_runs, tmp_path):
