@@ -145,7 +145,7 @@ class TokenSamples:
         """A line for each source of which rows are left out or cut: how many, and why; of large
         sources some stretches are looked at.
         """
-        for number, section in enumerate(self._documents.sections):
+        for number in range(len(self._documents.sections)):
             counts: Counter[str] = Counter()
             total = self._documents.num_rows(number)
             for row in _spread(total):
@@ -157,17 +157,19 @@ class TokenSamples:
                 except LeftOutError as error:
                     counts[error.reason] += 1
             what = "rows" if counts[ROWS] == total else f"rows looked at (of {total:,})"
-            line = describe_tally(f"{section.path} ({section.form})", counts, what=what)
+            line = describe_tally(self._name(number), counts, what=what)
             if line:
                 yield line
 
-    def describe(self, tally: Tally) -> Iterator[str]:
-        """A line for each source of which rows were left out or cut while training."""
-        for number, counts in tally.items():
-            section = self._documents.sections[number]
-            line = describe_tally(f"{section.path} ({section.form})", counts, what="rows drawn")
-            if line:
-                yield line
+    def lost(self, tally: Tally) -> dict[str, dict[str, int]]:
+        """What training wrote down -> the sources of which rows were left out or cut, by name."""
+        return {
+            self._name(number): dict(counts) for number, counts in tally.items() if len(counts) > 1
+        }
+
+    def _name(self, number: int) -> str:
+        section = self._documents.sections[number]
+        return f"{section.path} ({section.form})"
 
     def _sequence(self, number: int, document: Document) -> TokenSequence:
         sequence = build_sequence(
@@ -193,14 +195,14 @@ class PackedRows:
     """Opens packed rows of a share of the lanes; see `llm_batches.RowSource`."""
 
     def __init__(self, samples: TokenSamples, *, context_length: int):
-        self._samples, self._context_length = samples, context_length
+        self.samples, self._context_length = samples, context_length
 
     def __call__(
         self, *, lanes: int, share: int, shares: int, states: LaneStates | None
     ) -> Iterator[PackedRow]:
         return iter(
             PackedStream(
-                self._samples,
+                self.samples,
                 context_length=self._context_length,
                 lanes=lanes,
                 rank=share,

@@ -9,7 +9,7 @@ checkpoint needs the position of each lane only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from seedcli.console import Reporter
+from seedcli.data.documents.left_out import Tally, add_tallies
 from seedcli.errors import Interrupted, UsageError
 from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.accelerator import begin_training, spread_while_building, whole_model
@@ -41,6 +42,7 @@ class PhaseResult:
     losses: dict[str, float]
     tokens_per_s: float
     elapsed_s: float
+    tally: Tally = field(default_factory=dict)  # rows that were drawn and left out, by source
 
 
 def rows_of_update(
@@ -159,6 +161,8 @@ def train_phase(
             stopped_after(training.title, result.steps, optimization.steps, folder),
             remedy=resume_command,
         )
+    # all ranks ask for it, since it is gathered
+    tally = add_tallies(state.get("tally", {}) for state in batches.all_lanes())
     return PhaseResult(
         model=whole_model(model, build_model, accelerator),
         is_main=accelerator.is_main_process,
@@ -166,6 +170,7 @@ def train_phase(
         losses=result.losses,
         tokens_per_s=result.per_s,
         elapsed_s=result.elapsed_s,
+        tally=tally,
     )
 
 

@@ -111,7 +111,12 @@ def write_rows(folder: Path, fingerprint: str) -> None:
                 "fingerprint": fingerprint,
             }
             for each, words in zip(codes, WORDS, strict=True)
-            for asked, answered in (("<image>what?", words), (f"draw {words[:8]}", "<image>"))
+            # of the last, nothing can be learned
+            for asked, answered in (
+                ("<image>what?", words),
+                (f"draw {words[:8]}", "<image>"),
+                *([("<image>?", " ")] if words == WORDS[0] else ()),
+            )
         ],
     }
     for name, each in rows.items():
@@ -272,6 +277,7 @@ def finished_runs(tmp_path_factory, tiny_model_folder) -> Path:
     for command in ("pretrain", "instruct"):
         done = run_seed(folder, command, folder / f"{command}.toml", "-o", folder / command)
         (folder / f"{command}.json").write_text(json.dumps(done.result))
+        (folder / f"{command}.stderr").write_text(done.stderr)
     return folder
 
 

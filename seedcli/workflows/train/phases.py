@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
+from seedcli.data.documents.left_out import describe_tally
 from seedcli.errors import UsageError
 from seedcli.files import publish_json
 from seedcli.models.weights.llm_description import LlmFacts
@@ -301,6 +302,12 @@ class PhasedRun:
             "tokens_per_s": round(result.tokens_per_s, 1),
             "elapsed_s": round(result.elapsed_s, 1),
         }
+        left_out = rows.samples.lost(result.tally)
+        if left_out:
+            facts["left_out"] = left_out
+            for source, counts in left_out.items():
+                if line := describe_tally(source, counts, what="rows drawn"):
+                    self.reporter.note(line)
         if merge:
             import torch
 

@@ -44,6 +44,7 @@ HEADER = ShardHeader(
     dtype="float32",
     micro_batch=(1, 3, 8, 8),
 )
+EMPTY = "an assistant's message is empty; there is nothing to learn from it"
 FIXTURE = Path(__file__).parents[2] / "parity" / "data" / "text_sequences.json"
 TEXT_TOKENIZER = load_text_tokenizer(FIXTURE.parent / "text_tokenizer")
 
@@ -309,8 +310,12 @@ def test_rows_that_are_left_out_are_told_before_training(tmp_path):
     rows = PackedStream(samples, context_length=64, lanes=1)
     last = [row for _, row in zip(range(9), rows, strict=False)][-1]
     tally = add_tallies([last.lane_state["tally"]])
-    (line,) = samples.describe(tally)
-    assert f"of {tally[0]['rows']:,} rows drawn are left out (" in line
+    assert samples.lost(tally) == {f"{path} (messages)": tally[0]}
+    assert (
+        tally[0]["rows"]
+        > tally[0]["an assistant's message is empty; there is nothing to learn from it"]
+        > 0
+    )
 
 
 def test_pictures_that_cannot_be_used_are_named(tmp_path):

@@ -97,6 +97,20 @@ def test_other_programs_chat_with_the_result(finished_runs):
     ]
 
 
+def test_rows_that_are_left_out_are_told_at_start_and_end(finished_runs):
+    reason = "an assistant's message is empty; there is nothing to learn from it"
+    summary = json.loads((finished_runs / "instruct" / "lora" / "summary.json").read_text())
+    ((source, counts),) = summary["left_out"].items()
+    assert source.endswith("talks.jsonl (messages)") and counts.keys() >= {"rows", reason}
+    rows = len((finished_runs / "talks.jsonl").read_text().splitlines())
+    said = (finished_runs / "instruct.stderr").read_text()
+    start = said.index(f"{source}: 1 of {rows} rows are left out (1 {reason})")
+    end = (
+        f"{counts[reason]} of {counts['rows']} rows drawn are left out ({counts[reason]} {reason})"
+    )
+    assert said.index(f"{source}: {end}") > start
+
+
 def test_a_dry_run_reads_and_writes_nothing_and_needs_no_torch(finished_runs, tmp_path):
     script = f"""
 import json, sys
@@ -145,6 +159,7 @@ def test_a_run_that_is_killed_gives_the_same_weights(finished_runs, tmp_path):
     assert_same_weights(run / "model", finished_runs / "instruct" / "model")
     undisturbed = json.loads((finished_runs / "instruct.json").read_text())["phases"]["lora"]
     assert summary["losses"] == undisturbed["losses"]
+    assert summary["left_out"] == undisturbed["left_out"]
 
 
 def test_half_precision_changes_no_merge(finished_runs, tmp_path):
