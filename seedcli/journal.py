@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from seedcli.errors import DataError
-from seedcli.file_lock import lock_file
 from seedcli.files import json_text, parse_json, raise_if_full
 
 
 class Journal:
-    """Lines of JSON, held under a lock while they are open. `claim` opens one.
+    """Lines of JSON, new or begun. One process at a time writes it: whoever holds its folder
+    (`seedcli.engine.hold`).
 
     A line is on its way to the disk when `append` returns, so a kill costs what was not appended
     yet, and at most tears the last line.
@@ -23,16 +23,11 @@ class Journal:
         self.path = path
         self._file = open(path, "ab+")  # noqa: SIM115 - closed by `close`
 
-    @classmethod
-    def claim(cls, path: Path) -> Journal | None:
-        """Opens and locks a file, which is made where there is none; None while another process
-        holds it.
-        """
-        journal = cls(path)
-        if not lock_file(journal._file):
-            journal.close()
-            return None
-        return journal
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def recover(self, keep: Callable[[Any], None], *, ordered: bool) -> None:
         """Gives every whole line to `keep`, and cuts off what a kill left of the last one.
@@ -83,17 +78,6 @@ class Journal:
             raise_if_full(error, self.path, 0)
             raise
 
-    def values(self) -> Iterator[Any]:
-        """Every line's value in order, streamed. (Through this handle: closing another one would
-        drop the lock.)
-        """
-        self._file.seek(0)
-        return map(parse_json, self._file)
-
-    def remove(self) -> None:
-        """Deletes the file; the lock is held until `close`."""
-        self.path.unlink(missing_ok=True)
-
     def close(self) -> None:
-        """Gives the lock up."""
+        """Closes the file; what is in it stays."""
         self._file.close()

@@ -6,11 +6,15 @@ in its signature only to read its value (`console.results_are_json` is usually w
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from seedcli.console import console
+from seedcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from seedcli.engine.engines import EngineChoice
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -75,6 +79,73 @@ DtypeOption = Annotated[
 BatchSizeOption = Annotated[
     int, typer.Option("--batch-size", "-b", min=1, help="Images in one pass through the model.")
 ]
+NprocOption = Annotated[
+    str,
+    typer.Option(
+        "--nproc",
+        metavar="N",
+        help="Processes of this machine with a model each; auto takes one for each GPU, else one "
+        "for every two cores.",
+    ),
+]
+RayOption = Annotated[
+    bool,
+    typer.Option(
+        "--ray",
+        help="Compute on a Ray cluster: the one that --ray-address or RAY_ADDRESS names, else one "
+        "on this machine.",
+    ),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address", metavar="HOST:PORT", help="Head of a running Ray cluster, or auto."
+    ),
+]
+ActorsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--actors",
+        min=1,
+        help="Workers on the Ray cluster; by default one for each GPU, else for every 4 cores.",
+    ),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="I/N",
+        help="Only every N-th part of the work, from the I-th on: "
+        "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT in an array job.",
+    ),
+]
+
+
+def engine_choice(
+    nproc: str,
+    ray: bool,
+    ray_address: str | None,
+    actors: int | None,
+    part: str | None = None,
+) -> "EngineChoice":
+    """The engine that these options name.
+
+    Raises:
+        UsageError: Values that cannot be meant.
+    """
+    from seedcli.engine.engines import EngineChoice, Slice
+
+    if nproc != "auto" and not (nproc.isdecimal() and int(nproc) > 0):
+        raise UsageError(f"--nproc {nproc}: expected a number of processes, or auto")
+    return EngineChoice(
+        nproc="auto" if nproc == "auto" else int(nproc),
+        ray=ray,
+        ray_address=ray_address,
+        actors=actors,
+        part=Slice.parse(part) if part is not None else Slice(),
+    )
+
+
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, help="Stop after this many inputs.")

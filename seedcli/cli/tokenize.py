@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from seedcli.cli.options import (
+    ActorsOption,
     BatchSizeOption,
     DeviceOption,
     DryRunOption,
@@ -14,7 +15,12 @@ from seedcli.cli.options import (
     ForceOption,
     LimitOption,
     ModelOption,
+    NprocOption,
+    PartOption,
+    RayAddressOption,
+    RayOption,
     ResumeOption,
+    engine_choice,
 )
 from seedcli.console import console
 from seedcli.errors import PartialFailure
@@ -63,8 +69,8 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help="Processes that read and decode images, 0 for none; by default as many as "
-        "cores, at most 8.",
+        help="Processes that read and decode images, 0 for none, beside each one with a model; by "
+        "default as many as cores, at most 8.",
     ),
 ]
 ShardSizeOption = Annotated[
@@ -79,12 +85,6 @@ RetryOption = Annotated[
         "--retry-failed",
         help="Only what errors.jsonl in -o DIR names; what succeeds goes to "
         "NAME.retry-001.parquet.",
-    ),
-]
-ProcessesOption = Annotated[
-    int,
-    typer.Option(
-        "--nproc", min=1, help="Processes with a model each, which share out the shards of -o DIR."
     ),
 ]
 ImageColumnOption = Annotated[
@@ -114,7 +114,11 @@ def tokenize(
     dtype: DtypeOption = "auto",
     batch_size: BatchSizeOption = 32,
     workers: WorkersOption = None,
-    nproc: ProcessesOption = 1,
+    nproc: NprocOption = "1",
+    ray: RayOption = False,
+    ray_address: RayAddressOption = None,
+    actors: ActorsOption = None,
+    part: PartOption = None,
     limit: LimitOption = None,
     shard_size: ShardSizeOption = 10_000,
     image_column: ImageColumnOption = None,
@@ -134,7 +138,7 @@ def tokenize(
       seed tokenize 'laion/{00000..00127}.tar' -o tokens/ --resume
     """
     from seedcli.data.images.inputs import Columns
-    from seedcli.workflows.tokenize.request import TokenizeRequest, joins_another
+    from seedcli.workflows.tokenize.request import TokenizeRequest
     from seedcli.workflows.tokenize.run import plan, run, stream
 
     request = TokenizeRequest(
@@ -154,15 +158,14 @@ def tokenize(
         resume=resume,
         retry_failed=retry_failed,
         force=force,
-        nproc=nproc,
+        engine=engine_choice(nproc, ray, ray_address, actors, part),
     )
     if dry_run:
         console.result(plan(request, stdin=sys.stdin))
         return
     if output is not None:
         summary = run(request, stdin=sys.stdin, reporter=console)
-        if not joins_another():
-            console.result(summary.as_result())
+        console.result(summary.as_result())
         if summary.failed:
             raise PartialFailure(
                 f"{summary.failed} of {summary.images + summary.failed} images failed; "

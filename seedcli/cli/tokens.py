@@ -6,13 +6,18 @@ from typing import Annotated
 import typer
 
 from seedcli.cli.options import (
+    ActorsOption,
     BatchSizeOption,
     DeviceOption,
     DryRunOption,
     DtypeOption,
     LimitOption,
     ModelOption,
+    NprocOption,
+    RayAddressOption,
+    RayOption,
     ResumeOption,
+    engine_choice,
 )
 from seedcli.console import console
 from seedcli.errors import DataError, PartialFailure
@@ -69,9 +74,6 @@ WorkersOption = Annotated[
         help="Processes that decode pictures, 0 for none; by default as many as cores, at most 8.",
     ),
 ]
-ProcessesOption = Annotated[
-    int, typer.Option("--nproc", min=1, help="Processes with a model each.")
-]
 ShardSizeOption = Annotated[
     int, typer.Option("--shard-size", min=1, help="Documents in a token shard.")
 ]
@@ -96,7 +98,10 @@ def build(
     dtype: DtypeOption = "auto",
     batch_size: BatchSizeOption = 32,
     workers: WorkersOption = None,
-    nproc: ProcessesOption = 1,
+    nproc: NprocOption = "1",
+    ray: RayOption = False,
+    ray_address: RayAddressOption = None,
+    actors: ActorsOption = None,
     limit: LimitOption = None,
     shard_size: ShardSizeOption = 10_000,
     resume: ResumeOption = False,
@@ -131,7 +136,7 @@ def build(
         dtype=dtype,
         batch_size=batch_size,
         workers=workers,
-        nproc=nproc,
+        engine=engine_choice(nproc, ray, ray_address, actors),
         frames=frames,
         limit=limit,
         shard_size=shard_size,

@@ -257,20 +257,28 @@ def test_a_killed_run_is_continued_to_the_same_bytes(stalled, start, seed):
 
 
 @pytest.mark.slow
-def test_another_process_takes_over_from_a_killed_one(stalled, start, seed):
+def test_a_second_driver_is_refused_and_tasks_with_parts_share_a_folder(stalled, start, seed):
     first = start("tokenize", "-", "-o", "out", *OPTIONS, "--workers", "0", stdin=stalled)
     journal = Path("out/.seed/images-000001.journal")
     wait_for(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 2, first)
-    second = start("tokenize", "-", "-o", "out", *OPTIONS, "--workers", "0", "--resume")
-    time.sleep(1)
+    for options in (["--resume"], ["--part", "0/2"]):
+        refused = seed("tokenize", "-", "-o", "out", *OPTIONS, *options, stdin="")
+        assert refused.exit_code == 3
+        assert f"out is held by process {first.pid} on " in refused.stderr
     first.kill()
     first.wait()
     unstall()
-    stdout, stderr = second.communicate(timeout=DEADLINE_S)
-    assert second.returncode == 0, stderr
-    assert json.loads(stdout)["images"] == 20
-    seed("tokenize", "-", "-o", "reference", *OPTIONS, stdin=stalled)
-    assert shard_bytes("out") == shard_bytes("reference")
+    reference = seed("tokenize", "-", "-o", "reference", *OPTIONS, stdin=stalled)
+    for part in ("0/2", "1/2"):
+        result = seed("tokenize", "-", "-o", "parts", *OPTIONS, "--part", part, stdin=stalled)
+        assert result.exit_code == 0, result.stderr
+        summary = json.loads(result.stdout)
+        assert (summary["part"], summary["shards"], summary["images"]) == (part, 1, 10)
+    whole = seed("tokenize", "-", "-o", "parts", *OPTIONS, "--resume", stdin="")
+    summary = json.loads(whole.stdout)
+    assert (summary["images"], summary["computed"], summary["shards"]) == (20, 0, 2)
+    assert reference.exit_code == 0
+    assert shard_bytes("parts") == shard_bytes("reference")
 
 
 @pytest.mark.slow

@@ -14,12 +14,13 @@ FLOORS = {
     "recipe": 0,
     "models": 1,
     "data": 2,
+    "engine": 3,
     "training": 3,
     "benchmarks": 3,
     "workflows": 4,
     "cli": 5,
 }
-BASE_FILES = {"__init__.py", "errors.py", "console.py", "file_lock.py", "files.py", "journal.py"}
+BASE_FILES = {"__init__.py", "errors.py", "console.py", "files.py", "journal.py"}
 RECIPE_FILES = {"recipe/read.py", "recipe/tokenizer.py", "recipe/language.py", "recipe/stages.py"}
 TOP_FILES = {"__main__.py"}
 # Its types-only imports say where the public names live; below, `seedcli` itself is its version.
@@ -33,7 +34,7 @@ OWNERS = {
     # elsewhere it is reached through Accelerate only
     "deepspeed": {"training/checkpoints.py", "training/accelerator.py", "training/optimizer.py"},
     "diffusers": {"models/drawing/unclip.py", "models/drawing/unclip_parts.py"},
-    "filelock": {"file_lock.py"},
+    "filelock": {"engine/hold.py"},
     "gradio": {"workflows/chat/page.py", "workflows/chat/web.py"},
     # weights; data sets
     "huggingface_hub": {
@@ -53,6 +54,7 @@ OWNERS = {
     "pycocoevalcap": {"benchmarks/caption.py"},
     "pycocotools": {"benchmarks/retrieval_sets.py"},
     "pydantic": {"recipe/read.py", "recipe/tokenizer.py", "recipe/language.py"},
+    "ray": {"engine/ray_cluster.py"},
     "rich": {"console.py"},
     "safetensors": {"models/", "training/"},
     "sentencepiece": {"models/language/text_tokenizer.py"},

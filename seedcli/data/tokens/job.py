@@ -1,25 +1,25 @@
 """The state on disk of a long `seed tokenize`: frozen list of inputs, journal of what is
 computed, failures. Torch-free.
 
-A workspace folder (`.seed/` in a folder of shards, `NAME.unfinished/` beside a
-single output file) holds
-    manifest.json      settings and planned shards, written once; appears when the listing is complete
-    items.jsonl        the files of list shards, in order
-    NAME.journal       one line a micro-batch of an unfinished shard; torn lines are dropped
-    NAME.errors.jsonl  inputs of a finished shard that failed, and why
-Processes share the work through POSIX record locks on the journals. The kernel drops a lock when
-its process ends, however it ends, so that there are no stale claims; locks work across machines on
-NFS version 4 and on Lustre mounted with `flock`.
-"""  # noqa: E501
+A workspace folder (`.seed/` in a folder of shards, `NAME.unfinished/` beside a single output file)
+holds
+
+* manifest.json: settings and planned shards, written once; appears when the listing is complete.
+* items-DIGEST.jsonl: the files of list shards, in order.
+* NAME.journal: one line a micro-batch of an unfinished shard; torn lines are dropped.
+* NAME.errors.jsonl: inputs of a shard that failed, and why.
+
+Whoever computes a shard writes its journal, its errors and it; the driver alone writes the rest.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,6 @@ from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.tokens.shards import TokenRow
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
-from seedcli.file_lock import lock_file
 from seedcli.files import json_text, parse_json, publish_json, published
 from seedcli.journal import Journal
 
@@ -58,11 +57,11 @@ class PlannedShard:
 
     Attributes:
         name: Of the file, without ending.
-        kind: `files` (a part of items.jsonl), `tar`, `parquet`, `dataset`, or `documents` (a part
-            of documents.jsonl, `data.document_job`).
+        kind: `files` (a part of the list of items), `tar`, `parquet`, `dataset`, or `documents`
+            (a part of documents.jsonl, `data.published_sets.job`).
         path: Of the container.
         key: First part of its keys, where it is not its stem.
-        start: First row of a dataset, or byte offset in items.jsonl or documents.jsonl.
+        start: First row of a dataset, or byte offset in the list of items or in documents.jsonl.
         stop: Row after the last of a dataset.
         num_items: Images, None for a tar that was not counted.
         digest: sha256 of the listed lines of a `files` or `documents` shard.
@@ -93,11 +92,13 @@ class TokenJob:
         folder: The workspace.
         settings: What decides the codes and the split into shards; a resumed run must agree.
         shards: In the order of the inputs.
+        items_file: Name of the list of files.
     """
 
     folder: Path
     settings: dict[str, Any]
     shards: list[PlannedShard]
+    items_file: str | None = None
 
     @property
     def num_items(self) -> int | None:
@@ -119,7 +120,7 @@ class TokenJob:
 
     def _listed(self, shard: PlannedShard, skip: int) -> Iterator[Item]:
         cells = CellReader()
-        with open(self.folder / "items.jsonl", encoding="utf-8") as file:
+        with open(self.folder / self.items_file, "rb") as file:
             file.seek(shard.start)
             for number in range(shard.num_items):
                 line = file.readline()
@@ -136,12 +137,6 @@ class TokenJob:
     def journal_path(self, shard: PlannedShard) -> Path:
         """Where a shard's journal is or would be."""
         return self.folder / f"{shard.name}.journal"
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Holds the whole job; False while another process does."""
-        with open(self.folder / "job.lock", "w") as file:
-            yield lock_file(file)
 
     def write_errors(self, shard_name: str, failed: Iterable[tuple[int, Outcome]]) -> None:
         """Replaces the list of a shard's failures: pairs of position in the shard and outcome."""
@@ -173,20 +168,35 @@ class TokenJob:
         for shard in self.shards:
             yield from self.shard_errors(shard.name)
 
-    def publish_errors(self, path: Path) -> int:
-        """Writes all failures to one file, or removes it when there are
-        none; returns their number.
+    def write_lost(self, shard: PlannedShard, reason: str) -> None:
+        """Notes that a shard as a whole could not be computed."""
+        line = {
+            "source": shard.path or shard.name,
+            "key": shard.name,
+            "error": reason,
+            "shard": shard.name,
+            "index": None,
+            "items": shard.num_items,
+        }
+        write_lines(self.folder / f"{shard.name}.errors.jsonl", [json_text(line)])
+
+    def publish_errors(self, path: Path) -> None:
+        """Writes all failures to one file, or removes it when there are none."""
+        gathered = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}")
+        number = write_lines(gathered, map(json_text, self.errors()))
+        if number:
+            os.replace(gathered, path)
+        else:
+            gathered.unlink()
+            path.unlink(missing_ok=True)
+
+    def num_failed(self, shards: Iterable[PlannedShard]) -> int:
+        """Images of these shards that failed; those of a lost shard are all counted, as far as
+        their number is known.
         """
-        with open(self.folder / "errors.lock", "w") as lock:
-            lock_file(lock, wait=True)
-            gathered = self.folder / "errors.jsonl"
-            number = write_lines(gathered, map(json_text, self.errors()))
-            if number:
-                os.replace(gathered, path)
-            else:
-                gathered.unlink()
-                path.unlink(missing_ok=True)
-        return number
+        return sum(
+            error.get("items") or 1 for shard in shards for error in self.shard_errors(shard.name)
+        )
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> int:
@@ -221,24 +231,42 @@ def freeze_job(
         DataError: The inputs hold no image.
     """
     columns = Columns(settings.get("image_column"), settings.get("text_column"))
-    with (
-        published(folder / "items.jsonl") as partial,
-        open(partial, "w", encoding="utf-8") as listing,
-    ):
+    listed = folder / f"items.{socket.gethostname()}-{os.getpid()}"
+    with published(listed) as partial, open(partial, "w", encoding="utf-8") as listing:
         shards = list(_plan(entries, columns, listing, shard_size, limit))
         if not shards:
             raise DataError("the inputs hold no image", remedy="Check the paths.")
-    shards = _with_unique_names(shards)
-    return write_job(folder, settings, shards)
+    with open(listed, "rb") as file:
+        items = f"items-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.jsonl"
+    os.replace(listed, folder / items)
+    return write_job(folder, settings, _with_unique_names(shards), items)
 
 
-def write_job(folder: Path, settings: dict[str, Any], shards: list[PlannedShard]) -> TokenJob:
-    """Settings and plan -> the manifest, which says that the listing is complete."""
+def write_job(
+    folder: Path, settings: dict[str, Any], shards: list[PlannedShard], items: str | None = None
+) -> TokenJob:
+    """Settings and plan -> the manifest, which says that the listing is complete. Where several
+    tasks list the same inputs at one time, the first one's stands, and is returned.
+    """
+    own = folder / f"manifest.{socket.gethostname()}-{os.getpid()}"
     publish_json(
-        folder / "manifest.json",
-        {"settings": settings, "shards": [dataclasses.asdict(shard) for shard in shards]},
+        own,
+        {
+            "settings": settings,
+            "items": items,
+            "shards": [dataclasses.asdict(shard) for shard in shards],
+        },
     )
-    return TokenJob(folder, settings, shards)
+    path = folder / "manifest.json"
+    try:
+        os.link(own, path)  # unlike a rename, it does not replace
+    except FileExistsError:
+        return open_job(folder)
+    except OSError:  # a file system without links
+        os.replace(own, path)
+    finally:
+        own.unlink(missing_ok=True)
+    return TokenJob(folder, settings, shards, items)
 
 
 def _plan(
@@ -331,9 +359,8 @@ def open_job(folder: Path) -> TokenJob | None:
         return None
     try:
         values = parse_json(path.read_bytes())
-        return TokenJob(
-            folder, values["settings"], [PlannedShard(**shard) for shard in values["shards"]]
-        )
+        shards = [PlannedShard(**shard) for shard in values["shards"]]
+        return TokenJob(folder, values["settings"], shards, values.get("items"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: cannot be read ({error})", remedy=f"Remove {folder} to start over."
@@ -346,25 +373,24 @@ def remove_job(folder: Path) -> None:
 
 
 class ShardJournal(Journal):
-    """What is computed of one shard, a line for each micro-batch."""
+    """What is computed of one shard, a line for each micro-batch.
+
+    A line carries its number: should two machines write to one journal (one of them taken for
+    dead), lines out of turn are told from the next ones, and are not taken.
+    """
 
     def __init__(self, path: Path):
+        """Opens a journal, new or begun; a torn last line is cut off."""
         super().__init__(path)
         self.num_batches = 0
         self.ended = False
         self.num_done = self.num_failed = 0
+        self.recover(self._take, ordered=True)
 
-    @classmethod
-    def claim(cls, path: Path) -> ShardJournal | None:
-        """Opens and locks a journal, None while another process holds it; a torn
-        last line is cut off.
-        """
-        journal = super().claim(path)
-        if journal is not None:
-            journal.recover(journal._count, ordered=True)
-        return journal
-
-    def _count(self, batch: Any) -> None:
+    def _take(self, line: Any) -> None:
+        number, batch = line
+        if number != self.num_batches or self.ended:
+            raise ValueError(f"line {number} in place of {self.num_batches}")
         if batch == _END:
             self.ended = True
         else:
@@ -375,26 +401,25 @@ class ShardJournal(Journal):
 
     def add(self, outcomes: list[Outcome]) -> None:
         """Adds one micro-batch."""
-        self.append(outcomes)
-        self._count(outcomes)
+        self._add(outcomes)
 
     def end(self) -> None:
         """Marks the shard as computed."""
-        self.append(_END)
-        self.ended = True
+        self._add(_END)
 
-    def outcomes(self) -> Iterator[Outcome]:
-        """Everything that was computed, in order, streamed."""
-        return _outcomes(self.values())
+    def _add(self, batch: Any) -> None:
+        line = [self.num_batches, batch]
+        self.append(line)
+        self._take(line)
 
 
 def read_journal(path: Path) -> Iterator[Outcome]:
-    """Outcomes of a journal that nobody holds."""
+    """Everything that was computed, in order, streamed."""
+    number = 0
     with open(path, "rb") as file:
-        yield from _outcomes(map(json.loads, file))
-
-
-def _outcomes(batches: Iterable[Any]) -> Iterator[Outcome]:
-    for batch in batches:
-        if batch != _END:
-            yield from (Outcome(*outcome) for outcome in batch)
+        for line in map(json.loads, file):
+            if line == [number, _END]:
+                return
+            if line[0] == number:
+                yield from (Outcome(*outcome) for outcome in line[1])
+                number += 1

@@ -12,7 +12,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,14 @@ from seedcli.data.published_sets.picture_finder import PictureFinder
 from seedcli.data.tokens.job import Outcome, PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.shards import ShardHeader, find_shards, read_header, write_shard
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
 from seedcli.workflows.tokenize.encoder import Encoder
-from seedcli.workflows.tokenize.request import TokenizeRequest, joins_another
-from seedcli.workflows.tokenize.run import load_tokenizer
+from seedcli.workflows.tokenize.parts import load_tokenizer
+from seedcli.workflows.tokenize.request import TokenizeRequest
 from seedcli.workflows.tokenize.run import run as tokenize
 
 COMMAND = "seed tokens build"
@@ -53,7 +54,7 @@ class BuildRequest:
         output: Folder of shards.
         images: Folders (and tables) of pictures; empty for the folders of the inputs.
         codes: Token shards of pictures that need not be tokenised again.
-        model, device, dtype, batch_size, workers, nproc: As `TokenizeRequest`.
+        model, device, dtype, batch_size, workers, engine: As `TokenizeRequest`.
         frames: Of a video, instead of what its set says.
         limit: Stop after this many documents.
         shard_size: Documents of a shard.
@@ -70,7 +71,7 @@ class BuildRequest:
     dtype: str = "auto"
     batch_size: int = 32
     workers: int | None = None
-    nproc: int = 1
+    engine: EngineChoice = field(default_factory=EngineChoice)
     frames: int | None = None
     limit: int | None = None
     shard_size: int = 10_000
@@ -102,7 +103,7 @@ class BuildRequest:
             dtype=self.dtype,
             batch_size=self.batch_size,
             workers=self.workers,
-            nproc=self.nproc,
+            engine=self.engine,
             resume=True,
         )
 
@@ -167,11 +168,6 @@ def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSumma
             resumed run whose settings differ.
     """
     started = time.monotonic()
-    if joins_another():
-        raise UsageError(
-            f"{COMMAND} is started once, not by torchrun or srun for each rank",
-            remedy="Say --nproc N for N processes.",
-        )
     layout = set_format(request.format)
     job = _open_job(request, reporter)
     open_shards = [
@@ -250,6 +246,12 @@ def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str,
 def _check_place(request: BuildRequest) -> None:
     """What can be refused before anything is read."""
     set_format(request.format)
+    if not request.engine.part.is_whole:
+        raise UsageError(
+            f"--part {request.engine.part}: {COMMAND} puts documents together in one call",
+            remedy="Tokenize the pictures with seed tokenize --part, and name their shards with "
+            "--codes.",
+        )
     if request.output.suffix in (".jsonl", ".json", ".parquet", ".txt", ".tar"):
         raise UsageError(
             f"-o {request.output}: the output is a folder of shards",
@@ -375,7 +377,7 @@ def _tokenize_pictures(request: BuildRequest, job: TokenJob, reporter: Reporter)
     if not job.settings["to_tokenize"] and known.exists():
         return read_header(known)
     if not job.settings["to_tokenize"]:
-        tokenizer = load_tokenizer(pictures, reporter)
+        tokenizer = load_tokenizer(pictures, reporter=reporter)
         with Encoder.open(
             tokenizer, pictures.image_handling, pictures.batch_size, workers=0
         ) as encoder:

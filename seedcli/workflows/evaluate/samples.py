@@ -50,6 +50,7 @@ from typing import Any, TypeVar
 import seedcli
 from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.console import Reporter
+from seedcli.engine.hold import hold
 from seedcli.errors import DataError, Interrupted, NumericalError
 from seedcli.files import parse_json, publish_json
 from seedcli.journal import Journal
@@ -145,15 +146,9 @@ def open_samples(
     reporter = reporter or Reporter()
     try:
         _claim_folder(folder, settings, reporter)
-        journal = Journal.claim(folder / SAMPLES_FILE)
     except (FileExistsError, NotADirectoryError):
         raise DataError(f"{folder} is no folder", remedy="choose another folder with -o") from None
-    if journal is None:
-        raise DataError(
-            f"another process is at {folder}",
-            remedy="wait for it, or choose another folder with -o",
-        )
-    with contextlib.closing(journal):
+    with hold(folder), Journal(folder / SAMPLES_FILE) as journal:
         yield SampleRun(folder, settings, journal, reporter)
 
 

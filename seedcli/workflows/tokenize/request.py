@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Literal
 
 from seedcli.data.images.images import ImageHandling
 from seedcli.data.images.inputs import Columns, Container, Item, list_inputs
-from seedcli.data.tokens.job import remove_job
+from seedcli.data.tokens.job import PlannedShard, remove_job
+from seedcli.engine.engines import EngineChoice, Place, cores
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import Numerics
 
@@ -31,14 +31,15 @@ class TokenizeRequest:
         image_handling: See `open_image`.
         batch_size: Images of one pass through the model; smaller inputs than this run in one
             pass of their own size.
-        workers: Processes that decode; None decides by the number of images and cores.
+        workers: Processes that decode, for each one with a model; None decides by the number of
+            images and cores.
         limit: Stop after this many images.
         shard_size: Images of a shard that is not made from one input shard.
         columns: Of tables.
         resume: Continue what was interrupted.
         retry_failed: Compute only what failed before.
         force: Start an interrupted single file anew.
-        nproc: Processes with a model each, for a folder of shards.
+        engine: Where shards are computed, and which of them; for a folder of shards.
     """
 
     inputs: tuple[str, ...] = ()
@@ -57,7 +58,7 @@ class TokenizeRequest:
     resume: bool = False
     retry_failed: bool = False
     force: bool = False
-    nproc: int = 1
+    engine: EngineChoice = field(default_factory=EngineChoice)
 
     @property
     def writes_shards(self) -> bool:
@@ -82,18 +83,22 @@ class TokenizeRequest:
             else self.output.with_suffix(".errors.jsonl")
         )
 
-    def workers_for(self, num_items: int | None) -> int:
-        """Decoding processes: as asked for, else by the number of images and cores."""
+    def shard_path(self, shard: PlannedShard) -> Path | None:
+        """Where a shard goes, None where the output is one file."""
+        return self.output / f"{shard.name}.parquet" if self.writes_shards else None
+
+    def workers_for(self, num_items: int | None, place: Place | None = None) -> int:
+        """Decoding processes: as asked for, else by the number of images and cores. Where others
+        compute beside this process there is always one, so that an image that ends its decoder
+        costs itself and not its part.
+        """
         if self.workers is not None:
             return self.workers
+        if place is not None and not place.alone:
+            return min(place.cores, MAX_WORKERS)
         if num_items is not None and num_items <= FEW_IMAGES:
             return 0
-        return min(
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1,
-            MAX_WORKERS,
-        )
+        return min(cores(), MAX_WORKERS)
 
     def check(self) -> None:
         """Refuses what cannot be meant.
@@ -145,18 +150,17 @@ class TokenizeRequest:
             )
         if self.resume and self.output is None:
             raise UsageError("--resume needs an output to continue", remedy="Say -o FILE or -o DIR")
-        if self.nproc > 1 and not self.writes_shards:
+        self.engine.check()
+        if not self.writes_shards and not (
+            self.engine.is_this_process and self.engine.part.is_whole
+        ):
             raise UsageError(
-                "--nproc shares out shards", remedy="Say -o DIR for a folder of shards"
+                "--nproc, --ray and --part share out shards",
+                remedy="Say -o DIR for a folder of shards",
             )
 
 
-def joins_another() -> bool:
-    """Whether another process, rank 0, lists the inputs; torchrun and SLURM say so."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) > 0
-
-
-def _check_place(
+def check_place(
     request: TokenizeRequest,
     stdin: Iterable[str],
     entries: Iterable[Item | Container] | None = None,
@@ -165,7 +169,9 @@ def _check_place(
     the inputs, not begun.
     """
     manifest = request.workspace / "manifest.json"
-    if manifest.exists() and not (request.resume or request.retry_failed or joins_another()):
+    # tasks that share out a folder find the manifest of the first of them
+    joins = request.resume or request.retry_failed or not request.engine.part.is_whole
+    if manifest.exists() and not joins:
         if request.writes_shards:
             raise DataError(
                 f"{request.output} holds a run of seed tokenize already",
@@ -184,12 +190,7 @@ def _check_place(
             f"{request.output} holds no run of seed tokenize to retry",
             remedy="Run it without --retry-failed first.",
         )
-    if (
-        request.writes_shards
-        and not joins_another()
-        and not manifest.exists()
-        and any(request.output.glob("*.parquet"))
-    ):
+    if request.writes_shards and not manifest.exists() and any(request.output.glob("*.parquet")):
         raise DataError(
             f"{request.output} holds parquet files that this command did not plan",
             remedy="Name a new folder with -o.",
@@ -198,6 +199,4 @@ def _check_place(
         raise DataError(
             f"{request.output} is a folder", remedy="Name a file, or a folder without an ending."
         )
-    if joins_another() and not request.inputs:  # rank 0 was given entries
-        return iter(())
     return list_inputs(request.inputs, stdin) if entries is None else iter(entries)

@@ -10,17 +10,18 @@ grow as journals in a workspace (`seedcli.data.tokens.job`) and appear whole.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
 import itertools
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from seedcli.console import Reporter
+from seedcli.console import Progress, Reporter
 from seedcli.data.images.inputs import (
     Columns,
     Container,
@@ -30,19 +31,28 @@ from seedcli.data.images.inputs import (
     list_inputs,
 )
 from seedcli.data.tokens.job import Outcome, TokenJob, freeze_job, open_job, remove_job
-from seedcli.data.tokens.shards import read_header
+from seedcli.data.tokens.shards import ShardHeader, read_header
+from seedcli.engine.engines import Workers
+from seedcli.engine.hold import hold, refuse_held
+from seedcli.engine.workers import ask, open_workers
 from seedcli.errors import DataError
 from seedcli.files import json_text
 from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
-from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize.encoder import Encoder
-from seedcli.workflows.tokenize.outputs import TokenizeSummary, fill_file, fill_shards, retry_failed
-from seedcli.workflows.tokenize.request import TokenizeRequest, _check_place, joins_another
-
-if TYPE_CHECKING:
-    from seedcli.workflows.tokenize.ranks import Helpers
+from seedcli.workflows.tokenize.outputs import TokenizeSummary, write_file
+from seedcli.workflows.tokenize.parts import (
+    Describe,
+    Fill,
+    Found,
+    OpenDesk,
+    Part,
+    Passed,
+    Retry,
+    load_tokenizer,
+)
+from seedcli.workflows.tokenize.request import TokenizeRequest, check_place
 
 
 @dataclass(frozen=True)
@@ -81,26 +91,6 @@ def as_record(outcome: Outcome, model: str, fingerprint: str) -> dict[str, Any]:
     return record
 
 
-def load_tokenizer(request: TokenizeRequest, reporter: Reporter) -> SeedTokenizer:
-    """The tokenizer of a request, ready to encode."""
-    device = request.device
-    # one GPU for each process of a machine
-    if "LOCAL_RANK" in os.environ and device in ("auto", "cuda"):
-        import torch
-
-        number = torch.cuda.device_count()
-        device = f"cuda:{int(os.environ['LOCAL_RANK']) % number}" if number else device
-    tokenizer = SeedTokenizer(
-        locate(request.model, reporter=reporter),
-        device=device,
-        dtype=request.dtype,
-        numerics=request.numerics,
-        reporter=reporter,
-    ).load()
-    reporter.note(f"codes by {tokenizer.title}")
-    return tokenizer
-
-
 @contextlib.contextmanager
 def stream(
     request: TokenizeRequest, *, stdin: Iterable[str] = (), reporter: Reporter = Reporter()
@@ -120,7 +110,7 @@ def stream(
     if not first:
         raise DataError("the inputs hold no image", remedy="Check the paths.")
     micro_batch = min(len(first), request.batch_size)
-    tokenizer = load_tokenizer(request, reporter)
+    tokenizer = load_tokenizer(request, reporter=reporter)
     workers = request.workers_for(len(first) if len(first) < request.batch_size else None)
     with Encoder.open(tokenizer, request.image_handling, micro_batch, workers) as encoder:
         outcomes = itertools.chain.from_iterable(encoder.encode(itertools.chain(first, items)))
@@ -136,123 +126,138 @@ def run(
 ) -> TokenizeSummary:
     """Images -> one output file, or a folder of shards; see the module.
 
-    Several processes may run on one folder (torchrun, SLURM, or the same command on many machines
-    with `--resume`): each takes shards that nobody holds. Rank 0 writes the list of inputs, the
-    others wait for it. `entries` are taken in place of what `request.inputs` name.
+    The shards are computed on the engine of the request. Several tasks that know nothing of each
+    other may share a folder, each with its own part of the shards (`EngineChoice.part`); a last
+    call without a part computes what is left, if anything is, and sums up. `entries` are taken in
+    place of what `request.inputs` name.
 
     Raises:
         UsageError: Options that do not go together.
-        DataError: Missing inputs, an output that another run left unfinished, or a resumed run
-            whose settings differ.
+        DataError: Missing inputs, an output that another run left unfinished or that another
+            process is at, or a resumed run whose settings differ.
     """
     request.check()
-    entries = _check_place(request, stdin, entries)
-    if request.nproc == 1:
-        return _run(request, entries, reporter, None)
-    from seedcli.workflows.tokenize.ranks import share_of_threads, start_helpers
-
-    with share_of_threads(request.nproc), start_helpers(request, run) as helpers:
-        return _run(request, entries, reporter, helpers)
-
-
-def _run(
-    request: TokenizeRequest,
-    entries: Iterator[Item | Container],
-    reporter: Reporter,
-    helpers: Helpers | None,
-) -> TokenizeSummary:
+    entries = check_place(request, stdin, entries)
     started = time.monotonic()
-    tokenizer = load_tokenizer(request, reporter)
-    job = _open_job(request, entries, tokenizer)
-    num_items = job.num_items
-    micro_batch = (
-        request.batch_size
-        if request.writes_shards or num_items is None
-        else min(request.batch_size, num_items)
-    )
-    computed = 0
-    with (
-        Encoder.open(
-            tokenizer, request.image_handling, micro_batch, request.workers_for(num_items)
-        ) as encoder,
-        reporter.progress("tokenize", num_items) as progress,
-    ):
-
-        def count(outcomes: Sequence[Outcome]) -> None:
-            nonlocal computed
-            for outcome in outcomes:
-                if outcome.reason is not None:
-                    reporter.warn(f"{outcome.source}: {outcome.reason}")
-            computed += len(outcomes)
-            progress.advance(len(outcomes))
-            if helpers is not None:
-                helpers.listen(reporter, count_helpers)
-
-        def count_helpers(number: int) -> None:
-            nonlocal computed
-            computed += number
-            progress.advance(number)
-
-        if request.writes_shards and not joins_another():
-            finished = [
-                path
-                for shard in job.shards
-                if (path := request.output / f"{shard.name}.parquet").exists()
-            ]
-            progress.resume(sum(read_header(path).made_from["num_items"] for path in finished))
-        header = encoder.header(request.image_handling, request.numerics)
-        if request.retry_failed:
-            retry_failed(job, request.output, encoder, header, count)
-        elif request.writes_shards:
-            fill_shards(job, request.output, encoder, header, count, progress.advance)
-        else:
-
-            def as_line(outcome: Outcome) -> str:
-                if request.output_format == "tokens":
-                    return format_span(outcome.codes)
-                return json_text(as_record(outcome, tokenizer.name, tokenizer.fingerprint))
-
-            images, _ = fill_file(
-                job, request.output, encoder, header, count, progress.advance, as_line
-            )
-        if helpers is not None:
-            helpers.listen(reporter, count_helpers, to_the_end=True)
-    failed = job.publish_errors(request.errors_path)
-    shards = []
-    if request.writes_shards:
-        shards = [
-            path
-            for shard in job.shards
-            for path in sorted(request.output.glob(f"{glob.escape(shard.name)}*.parquet"))
-        ]
-        images = sum(read_header(path).count for path in shards)
-    else:
+    # inputs travel with the job, and a worker needs none
+    open_desk = OpenDesk(dataclasses.replace(request, inputs=()))
+    with open_workers(
+        request.engine, open_desk, device=request.device, reporter=reporter
+    ) as workers:
+        header: ShardHeader = ask(workers, Describe())
+        request.workspace.mkdir(parents=True, exist_ok=True)
+        with _held(request):
+            job = _open_job(request, entries, header)
+            computed = _compute(request, job, workers, reporter)
+            job.publish_errors(request.errors_path)
+            own = request.engine.part.of(job.shards)
+            failed, shards = job.num_failed(own), []
+            if request.writes_shards:
+                shards = [
+                    path
+                    for shard in own
+                    for path in sorted(request.output.glob(f"{glob.escape(shard.name)}*.parquet"))
+                ]
+                images = sum(read_header(path).count for path in shards)
+            else:
+                images = _write_file(request, job, header)
+    if not request.writes_shards:
         remove_job(request.workspace)
     return TokenizeSummary(
         output=str(request.output),
         images=images,
         failed=failed,
         shards=len(shards),
-        model=tokenizer.name,
-        fingerprint=tokenizer.fingerprint,
+        model=header.tokenizer,
+        fingerprint=header.fingerprint,
         computed=computed,
         elapsed_s=round(time.monotonic() - started, 2),
         errors=str(request.errors_path) if failed else None,
+        part=None if request.engine.part.is_whole else str(request.engine.part),
     )
 
 
+@contextlib.contextmanager
+def _held(request: TokenizeRequest) -> Iterator[None]:
+    """Holds the output: tasks with parts of their own beside each other, everything else alone."""
+    part, folder, what = request.engine.part, request.workspace, str(request.output)
+    name = "whole" if part.is_whole else f"part-{part.index}-of-{part.count}"
+    with hold(folder, name=name, what=what):
+        refuse_held(folder, "part-*" if part.is_whole else "whole", what=what)
+        yield
+
+
+def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter: Reporter) -> int:
+    """Every shard that is not there, or what failed of those that are; returns how many images
+    were computed.
+    """
+    num_items = job.num_items
+    micro_batch = (
+        request.batch_size
+        if request.writes_shards or num_items is None
+        else min(request.batch_size, num_items)
+    )
+    finished, parts = [], list[Part]()
+    for shard in request.engine.part.of(job.shards):
+        path = request.shard_path(shard)
+        if path is None or not path.exists():
+            parts.append(Fill(shard, micro_batch))
+        elif request.retry_failed:
+            parts.append(Retry(shard, micro_batch))
+        else:
+            finished.append(path)
+    counts = [shard.num_items for shard in request.engine.part.of(job.shards)]
+    total = None if None in counts else sum(counts)
+    computed: Counter[str] = Counter()
+    with reporter.progress("tokenize", total) as progress:
+        progress.resume(sum(read_header(path).made_from["num_items"] for path in finished))
+        for report in workers.run(parts):
+            shard, path = report.part.shard, request.shard_path(report.part.shard)
+            if report.state == "lost":
+                job.write_lost(shard, report.said)
+                reporter.warn(f"{shard.path or shard.name}: {report.said}")
+            elif report.state == "finished" and path is not None and not path.exists():
+                raise DataError(
+                    f"{report.worker} wrote {path}, and it is not there",
+                    remedy="Name a folder that all machines share with -o.",
+                )
+            elif report.state == "running":
+                computed[report.worker] += _hear(report.said, progress, reporter)
+    return computed.total()
+
+
+def _hear(said: Found | Passed, progress: Progress, reporter: Reporter) -> int:
+    """Shows what a worker said; returns the images that it has computed."""
+    if isinstance(said, Found):
+        progress.resume(said.images)
+        return 0
+    for source, reason in said.failures:
+        reporter.warn(f"{source}: {reason}")
+    progress.advance(said.images)
+    return said.images
+
+
+def _write_file(request: TokenizeRequest, job: TokenJob, header: ShardHeader) -> int:
+    def as_line(outcome: Outcome) -> str:
+        if request.output_format == "tokens":
+            return format_span(outcome.codes)
+        return json_text(as_record(outcome, header.tokenizer, header.fingerprint))
+
+    return write_file(job, request.output, header, as_line)
+
+
 def _open_job(
-    request: TokenizeRequest, entries: Iterator[Item | Container], tokenizer: SeedTokenizer
+    request: TokenizeRequest, entries: Iterator[Item | Container], header: ShardHeader
 ) -> TokenJob:
-    """The frozen job: read where there is one, else made by rank 0."""
+    """The frozen job: read where there is one, else listed now."""
     settings = {
-        "tokenizer": tokenizer.name,
-        "fingerprint": tokenizer.fingerprint,
-        "num_queries": tokenizer.num_queries,
-        "num_codes": tokenizer.num_codes,
+        "tokenizer": header.tokenizer,
+        "fingerprint": header.fingerprint,
+        "num_queries": header.num_queries,
+        "num_codes": header.num_codes,
         "image_handling": request.image_handling,
         "numerics": request.numerics,
-        "dtype": str(tokenizer.model.compute_dtype).removeprefix("torch."),
+        "dtype": header.dtype,
         "image_column": request.columns.image,
         "text_column": request.columns.text,
         "inputs": list(request.inputs),
@@ -260,16 +265,15 @@ def _open_job(
         "shard_size": request.shard_size,
         "batch_size": request.batch_size,
     }
-    while (job := open_job(request.workspace)) is None:
-        if not joins_another():
-            return freeze_job(
-                request.workspace,
-                entries,
-                settings,
-                shard_size=request.shard_size,
-                limit=request.limit,
-            )
-        time.sleep(0.2)
+    job = open_job(request.workspace)
+    if job is None:
+        job = freeze_job(
+            request.workspace,
+            entries,
+            settings,
+            shard_size=request.shard_size,
+            limit=request.limit,
+        )
     for name, value in settings.items():
         stored = job.settings.get(name)
         if stored != value and not (name == "inputs" and not value):
@@ -301,7 +305,7 @@ def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, An
     entries = (
         list_inputs(request.inputs, stdin)
         if request.output is None
-        else _check_place(request, stdin)
+        else check_place(request, stdin)
     )
     facts = describe(locate(request.model))
     images, shards, listed, tars = 0, 0, 0, []

@@ -1,17 +1,13 @@
-"""The state on disk: planning, journals that are torn, locks that end with their process."""
+"""The state on disk: planning, journals that are torn, failures."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
-from pathlib import Path
 
 import pytest
 
 from seedcli.data.images.inputs import Container, Item
-from seedcli.data.tokens.job import Outcome, ShardJournal, freeze_job, open_job
+from seedcli.data.tokens.job import Outcome, ShardJournal, freeze_job, open_job, read_journal
 from seedcli.errors import DataError
 
 
@@ -88,16 +84,21 @@ def test_no_manifest_before_the_listing_is_complete(tmp_path):
 
 @pytest.mark.parametrize(
     "torn",
-    [b"", b'[["k9", "s9", [1', b'[["k9", "s9", [1, 2], null, null, null]]', b"\x00\x00\n[]\n"],
+    [
+        b"",
+        b'[2, [["k9", "s9", [1',
+        b'[2, [["k9", "s9", [1, 2], null, null, null]]]',
+        b"\x00\x00\n[]\n",
+    ],
 )
 def test_a_torn_journal_keeps_its_whole_lines(tmp_path, torn):
-    journal = ShardJournal.claim(tmp_path / "j")
+    journal = ShardJournal(tmp_path / "j")
     journal.add(outcomes(4))
     journal.add(outcomes(3, failed=(1,)))
     journal.close()
     whole = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(whole + torn)
-    journal = ShardJournal.claim(tmp_path / "j")
+    journal = ShardJournal(tmp_path / "j")
     assert (journal.num_batches, journal.num_done, journal.num_failed, journal.ended) == (
         2,
         6,
@@ -107,39 +108,45 @@ def test_a_torn_journal_keeps_its_whole_lines(tmp_path, torn):
     assert (tmp_path / "j").read_bytes() == whole
     journal.add(outcomes(1))
     journal.end()
-    assert list(journal.outcomes()) == [*outcomes(4), *outcomes(3, failed=(1,)), *outcomes(1)]
     journal.close()
-    journal = ShardJournal.claim(tmp_path / "j")
+    found = list(read_journal(tmp_path / "j"))
+    assert found == [*outcomes(4), *outcomes(3, failed=(1,)), *outcomes(1)]
+    journal = ShardJournal(tmp_path / "j")
     assert journal.ended
     journal.close()
 
 
-def _hold(path: str, held) -> None:
-    journal = ShardJournal.claim(Path(path))
-    held.set()
-    signal.pause()
-    journal.close()
+def test_lines_of_a_second_writer_are_not_taken_for_further_ones(tmp_path):
+    first, second = ShardJournal(tmp_path / "j"), ShardJournal(tmp_path / "j")
+    for journal in (first, second, first):
+        journal.add(outcomes(2))
+    first.end()
+    first.close()
+    second.close()
+    assert list(read_journal(tmp_path / "j")) == outcomes(2) * 2
+    with ShardJournal(tmp_path / "j") as journal:
+        assert (journal.num_batches, journal.ended) == (1, False)
 
 
-def test_a_lock_excludes_others_and_ends_with_a_killed_process(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    process = context.Process(target=_hold, args=(str(tmp_path / "j"), held))
-    process.start()
-    assert held.wait(60)
-    assert ShardJournal.claim(tmp_path / "j") is None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    journal = ShardJournal.claim(tmp_path / "j")
-    assert journal is not None
-    journal.close()
+def test_of_two_listings_the_first_stands(tmp_path):
+    first = freeze_job(tmp_path / "w", items(25), {"fingerprint": "f"}, shard_size=10)
+    second = freeze_job(tmp_path / "w", items(30), {"fingerprint": "f"}, shard_size=10)
+    assert second == first == open_job(tmp_path / "w")
+    assert [item for shard in second.shards for item in second.items(shard)] == items(25)
+
+
+def test_a_lost_shard_counts_all_its_images(tmp_path):
+    job = freeze_job(tmp_path / "w", items(25), {}, shard_size=10)
+    job.write_lost(job.shards[0], "it ended 3 worker processes")
+    job.write_errors("images-000001", [(3, outcomes(4, failed=(3,))[3])])
+    assert [job.num_failed(job.shards[:1]), job.num_failed(job.shards)] == [10, 11]
 
 
 def test_errors_are_listed_in_order_and_vanish_with_their_cause(tmp_path):
     job = freeze_job(tmp_path / "w", items(20), {}, shard_size=10)
     job.write_errors("images-000001", [(3, outcomes(4, failed=(3,))[3])])
     job.write_errors("images-000000", [(7, outcomes(8, failed=(7,))[7])])
-    assert job.publish_errors(tmp_path / "errors.jsonl") == 2
+    job.publish_errors(tmp_path / "errors.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "errors.jsonl").read_text().splitlines()]
     assert lines[0] == {
         "source": "s7",
@@ -151,5 +158,5 @@ def test_errors_are_listed_in_order_and_vanish_with_their_cause(tmp_path):
     assert lines[1]["index"] == 3
     job.write_errors("images-000000", [])
     job.write_errors("images-000001", [])
-    assert job.publish_errors(tmp_path / "errors.jsonl") == 0
+    job.publish_errors(tmp_path / "errors.jsonl")
     assert not (tmp_path / "errors.jsonl").exists()

@@ -20,6 +20,7 @@ from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.data.mixtures.documents import open_source
 from seedcli.data.published_sets.formats import FORMATS
 from seedcli.data.tokens.shards import open_shards
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.text_tokenizer import (
     CodeVocabulary,
@@ -226,7 +227,7 @@ def test_an_interrupted_build_is_continued_to_the_same_bytes(part, tmp_path, ask
 def test_helpers_share_the_pictures(tmp_path, ask):
     request = many(tmp_path, ask)
     run(request)
-    run(dataclasses.replace(request, output=tmp_path / "two" / "out", nproc=2))
+    run(dataclasses.replace(request, output=tmp_path / "two" / "out", engine=EngineChoice(nproc=2)))
     assert shard_bytes(tmp_path / "two" / "out") == shard_bytes(request.output)
 
 
@@ -361,15 +362,6 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
             act(request)
         assert raised.value.remedy
     assert not list(request.output.glob("*.parquet"))
-
-
-def test_a_second_rank_is_refused(tmp_path, ask, monkeypatch):
-    request = many(tmp_path, ask)
-    monkeypatch.setenv("RANK", "1")
-    with pytest.raises(UsageError, match="is started once") as raised:
-        run(request)
-    assert "--nproc" in raised.value.remedy
-    assert not request.output.exists()
 
 
 def test_no_picture_at_all_points_to_images(tmp_path, ask):

@@ -208,7 +208,7 @@ def test_a_folder_is_held_by_one_process(tmp_path):
             check=False,
             env=os.environ | {"PYTHONPATH": "."},
         )
-    assert done.returncode == 1 and "another process is at" in done.stderr
+    assert done.returncode == 1 and "is held by process" in done.stderr
 
 
 def test_folders_of_other_things_are_left_alone(tmp_path):

@@ -19,6 +19,7 @@ from seedcli.console import Reporter
 from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.data.images.inputs import Columns
 from seedcli.data.tokens.shards import open_shards, read_header, read_rows
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.vocab import parse_spans
 from seedcli.models.weights.load import load_seed_model
@@ -183,7 +184,10 @@ def test_several_processes_give_the_same_bytes(pictures, ask):
     run(ask("pictures", output=Path("one"), shard_size=5))
     reporter = Listening()
     threads = torch.get_num_threads()
-    summary = run(ask("pictures", output=Path("two"), shard_size=5, nproc=2), reporter=reporter)
+    summary = run(
+        ask("pictures", output=Path("two"), shard_size=5, engine=EngineChoice(nproc=2)),
+        reporter=reporter,
+    )
     assert torch.get_num_threads() == threads
     assert reporter.warnings == []
     assert (summary.images, summary.shards) == (25, 5)
@@ -305,7 +309,7 @@ def test_foreign_parquet_files_are_not_taken_for_shards(pictures, ask):
         ({"output": Path("a.parquet"), "output_format": "tokens"}, "holds integers"),
         ({"output": Path("a.jsonl"), "retry_failed": True}, "folder of shards"),
         ({"resume": True}, "needs an output"),
-        ({"nproc": 2}, "shares out shards"),
+        ({"engine": EngineChoice(nproc=2)}, "share out shards"),
     ],
 )
 def test_options_that_do_not_go_together(ask, options, message):
