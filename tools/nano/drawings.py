@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,6 @@ ICON_SETS = {
     "fxemoji": "@iconify-json/fxemoji@1.2.2",  # Apache-2.0
     "streamline": "@iconify-json/streamline-emojis@1.2.4",  # CC BY 4.0
 }
-SETS = (*PICTURE_SETS, *ICON_SETS)
 PACKAGES = (WORDS_PACKAGE, *(entry[0] for entry in PICTURE_SETS.values()), *ICON_SETS.values())
 NAMES_FILE = Path(__file__).with_name("names.toml")
 # Firefox OS draws every person and hand with light skin; Streamline numbers skins 1 (yellow) to 3.
@@ -54,7 +53,7 @@ class Drawing:
     """One drawing of one emoji.
 
     Attributes:
-        vendor: The set, one of `SETS`.
+        vendor: The set, of `PICTURE_SETS` or `ICON_SETS`.
         hexcode: What it shows; normalised, known to emojibase.
         name: What the set calls it.
         canvas: 64 x 64, RGB on white.
@@ -224,9 +223,3 @@ def draw_icon(svg: str) -> Image.Image:
     drawn = resvg_py.svg_to_bytes(svg_string=svg, width=IMAGE_SIZE_PX, height=IMAGE_SIZE_PX)
     with Image.open(io.BytesIO(bytes(drawn))) as opened:
         return composite(opened.convert("RGBA"))
-
-
-def all_drawings(found: Mapping[str, list[Drawing]]) -> Iterator[Drawing]:
-    """Drawings set by set."""
-    for drawings in found.values():
-        yield from drawings

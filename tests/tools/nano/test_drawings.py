@@ -11,6 +11,7 @@ from seedcli.errors import DataError
 from tools.nano.drawings import (
     PACKAGES,
     draw_icon,
+    fetch_packages,
     folder_of,
     name_icon,
     read_drawings,
@@ -158,6 +159,12 @@ def test_missing_packages_are_named(tmp_path, names):
     assert folder_of(tmp_path, "@lobehub/fluent-emoji-3d@1.1.0") == (
         tmp_path / "lobehub-fluent-emoji-3d-1.1.0" / "package"
     )
+
+
+def test_without_npm_the_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match=r"emojibase-data@17.0.0 could not be fetched: .*npm"):
+        fetch_packages(tmp_path)
 
 
 def disc(left, colour="black", size=40):
