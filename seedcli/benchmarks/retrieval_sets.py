@@ -22,6 +22,7 @@ from seedcli.console import Reporter
 from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.mixtures.pairs import PairSource, TablePairs, TarPairs
 from seedcli.errors import DataError, UsageError
+from seedcli.files import parse_json
 
 MAIN_EMOJI_VENDOR = "google"
 
@@ -306,7 +307,7 @@ def read_caption_file(
         DataError: It is damaged, of no known layout, or pictures are missing.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from None
     try:

@@ -8,7 +8,6 @@ from the set's structure.
 
 from __future__ import annotations
 
-import json
 import random
 from collections import defaultdict
 from functools import cache
@@ -18,6 +17,7 @@ from seedcli.data.emoji import EMOJI_FOLDER, read_emoji
 from seedcli.data.emoji_documents import Question, questions, read_prompts
 from seedcli.data.emoji_structure import FACTS
 from seedcli.errors import DataError, UsageError
+from seedcli.files import parse_json
 
 QUESTIONS_FILE = EMOJI_FOLDER / "questions.json"
 FORMAT_VERSION = 1
@@ -75,7 +75,7 @@ def read_questions(split: str) -> tuple[Question, ...]:
     order = {key: place for place, key in enumerate(pictures)}
     found = []
     try:
-        content = json.loads(QUESTIONS_FILE.read_text(encoding="utf-8"))
+        content = parse_json(QUESTIONS_FILE.read_bytes())
         if content["format_version"] != FORMAT_VERSION:
             raise ValueError(
                 f"format version {content['format_version']}, expected {FORMAT_VERSION}"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seedcli.errors import DataError, UsageError
-from seedcli.files import raise_if_full, size_bytes
+from seedcli.files import parse_json, raise_if_full, size_bytes
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
@@ -31,7 +31,7 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint says of itself: `step`, `world`, and the run's position."""
-    return json.loads((checkpoint / "progress.json").read_text())
+    return parse_json((checkpoint / "progress.json").read_bytes())
 
 
 def changing_state(module: nn.Module) -> dict[str, Tensor]:

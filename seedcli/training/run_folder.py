@@ -25,7 +25,7 @@ from pathlib import Path
 
 from seedcli import __version__
 from seedcli.errors import RecipeError
-from seedcli.files import publish_json, publish_text, published, space_named
+from seedcli.files import parse_json, publish_json, publish_text, published, space_named
 from seedcli.recipe.read import dump_resolved, leaves
 from seedcli.recipe.tokenizer import Recipe
 
@@ -57,7 +57,7 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     changed = _changes(resolved, recipe) if resume and resolved.is_file() else {}
     publish_text(resolved, dump_resolved(recipe, origins=True))
     facts_file = folder / "run.json"
-    starts = json.loads(facts_file.read_text()) if facts_file.is_file() and resume else []
+    starts = parse_json(facts_file.read_bytes()) if facts_file.is_file() and resume else []
     starts.append(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from seedcli.errors import DataError
+from seedcli.files import parse_json
 
 Record = dict[str, Any]
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet")
@@ -255,7 +256,7 @@ def _is_seeds(row: Any) -> bool:
 
 def _with_prompt(name: str, seeds: list[Any], folder: Path) -> Record:
     try:
-        prompt = json.loads((folder / name / "prompt.json").read_text(encoding="utf-8"))
+        prompt = parse_json((folder / name / "prompt.json").read_bytes())
     except (OSError, ValueError):
         prompt = {}
     return {"folder": name, "seeds": seeds, "prompt": prompt}

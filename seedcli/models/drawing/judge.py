@@ -9,7 +9,6 @@ could have other code or other models loaded are refused.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,11 @@ from transformers import CLIPTokenizer
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError
-from seedcli.files import publish_json, published
+from seedcli.files import parse_json, publish_json, published
 from seedcli.models.visual.config import CLIP_MEAN, CLIP_STD
 from seedcli.models.weights.download import fetch_source
 from seedcli.models.weights.published import Source
+from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
 _CONFIG_FILE = "open_clip_config.json"
@@ -183,6 +183,7 @@ def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
     if Path(model).is_dir():
         name = f"local-dir:{model}"
         config = _read_config(Path(model) / _CONFIG_FILE)
+        check_sizes(Path(model), _CONFIG_FILE)
     elif model.startswith(_HUB):
         repo, _, revision = model.removeprefix(_HUB).partition("@")
         source = Source(repo=repo, revision=revision or "main")
@@ -208,7 +209,7 @@ def load_judge(model: str, *, device: str | torch.device = "cpu") -> ClipJudge:
             weights_only=True,
         )
         tokenizer = get_tokenizer(name, **words)
-    except (*UNREADABLE, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"judge {model!r} cannot be loaded: {reason(error)}",
             remedy="see open_clip.list_pretrained() for names",
@@ -224,7 +225,7 @@ def _read_config(path: Path) -> dict[str, Any]:
             `trust_remote_code` among `tokenizer_kwargs`, which runs the folder's Python files.
     """
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        config = parse_json(path.read_bytes())["model_cfg"]
         text = config.get("text_cfg", {})
         levels = {"model_cfg": (config, _MODEL_KEYS)}
         for part, known in _PART_KEYS.items():

@@ -25,6 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError
+from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -161,6 +162,7 @@ def load_quietly(kind: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
     Raises:
         DataError: It cannot be loaded.
     """
+    check_sizes(Path(folder))
     verbosity, bar = (
         transformers_logging.get_verbosity(),
         transformers_logging.is_progress_bar_enabled(),

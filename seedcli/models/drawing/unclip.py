@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError, NumericalError
 from seedcli.models.weights.load import check_decoder
+from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
 # larger pictures leave the VAE one by one: 768 px costs about 2 GB of activations each, and
@@ -189,6 +190,9 @@ def load_decoder(
     """
     folder = Path(folder)
     check_decoder(folder, generation_dim)
+    for part in sorted(folder.iterdir()):
+        if part.is_dir() and part.name != "image_encoder":  # which is not loaded
+            check_sizes(part)
     safe = sorted((folder / "unet").glob("*.safetensors"))
     weights = safe or sorted((folder / "unet").glob("*.bin"))
     only_half = bool(weights) and all(".fp16." in path.name for path in weights)

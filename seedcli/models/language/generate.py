@@ -41,6 +41,7 @@ from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tok
 from seedcli.models.language.token_loop import pad_left, write_tokens
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import LlmFiles
+from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
 Quantization = Literal["8bit", "4bit"]
@@ -359,6 +360,7 @@ def load_language_model(
         )
     placement = {} if place.type == "cpu" else {"device_map": {"": place}}
     local = {"local_files_only": True, "trust_remote_code": False}
+    check_sizes(files.folder)
     try:
         with no_progress_bars():
             config = AutoConfig.from_pretrained(str(files.folder), **local)

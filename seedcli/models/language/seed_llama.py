@@ -37,6 +37,7 @@ from seedcli.errors import DataError
 from seedcli.files import published
 from seedcli.models.language.lora import untie_embeddings
 from seedcli.models.weights.llm_description import LlmFacts, write_llm_facts
+from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
 # published: initializer_range of the resize, AILab-CVC/SEED@93b3cf4,
@@ -95,6 +96,7 @@ def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrai
     Raises:
         DataError: There is none, it is damaged, or it is of another kind.
     """
+    check_sizes(Path(folder))
     try:
         with no_progress_bars():
             return AutoModelForCausalLM.from_pretrained(

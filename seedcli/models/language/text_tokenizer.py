@@ -23,6 +23,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from seedcli.errors import DataError
+from seedcli.files import parse_json
 from seedcli.models.language.vocab import BOI, EOI, format_code
 
 if TYPE_CHECKING:
@@ -278,13 +279,13 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     quick, slow = folder / "tokenizer.json", folder / "tokenizer.model"
     try:
         if quick.is_file():
-            rules = json.loads(quick.read_text(encoding="utf-8"))
+            rules = parse_json(quick.read_bytes())
             if "vocab" not in rules["model"]:
                 raise KeyError("vocab")
         elif slow.is_file():
             rules = _convert_sentencepiece(slow.read_bytes(), str(slow))
             added = folder / "added_tokens.json"
-            later = json.loads(added.read_text(encoding="utf-8")) if added.is_file() else {}
+            later = parse_json(added.read_bytes()) if added.is_file() else {}
             known = {entry["content"] for entry in rules["added_tokens"]}
             rules["added_tokens"] += [
                 {"id": id, "content": token}
@@ -296,7 +297,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{folder} has neither tokenizer.json nor tokenizer.model: no text tokenizer"
             )
         config = folder / "tokenizer_config.json"
-        facts = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        facts = parse_json(config.read_bytes()) if config.is_file() else {}
         template = folder / "chat_template.jinja"
         if template.is_file():
             facts["chat_template"] = template.read_text(encoding="utf-8")

@@ -9,8 +9,9 @@ tokens, F width of the shared image-text space.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -143,8 +144,11 @@ def config_from_dict(cls: type, values: dict[str, Any]) -> Any:
     """Builds a configuration strictly.
 
     Raises:
-        ValueError: A key is unknown or missing; the message names it and the class.
+        ValueError: A key is unknown or missing, or a value is none of its kind; the message names
+            it and the class.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"{cls.__name__} is {values!r:.40}, expected an object")
     hints = get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -157,10 +161,66 @@ def config_from_dict(cls: type, values: dict[str, Any]) -> Any:
             built[name] = config_from_dict(hints[name], value)
         else:
             built[name] = tuple(value) if isinstance(value, list) else value
+            if not _is(hints[name], built[name]):
+                raise ValueError(
+                    f"{cls.__name__}.{name} is {value!r:.40}, expected {_named(hints[name])}"
+                )
     try:
-        return cls(**built)
+        config = cls(**built)
     except TypeError as error:
         raise ValueError(f"{cls.__name__}: {error}") from None
+    if cls is SeedModelConfig:
+        _check_fit(config)
+    return config
+
+
+def _is(kind: Any, value: Any) -> bool:
+    """Whether a value is what a field's annotation says; every integer of a model is a size or a
+    number of things, so 1 or more, and every real number is finite.
+    """
+    match get_origin(kind) or kind:
+        case origin if origin is Literal:
+            return value in get_args(kind)
+        case origin if origin is tuple:
+            parts = get_args(kind)
+            return (
+                isinstance(value, tuple)
+                and len(value) == len(parts)
+                and all(map(_is, parts, value))
+            )
+        case origin if origin is int:
+            return type(value) is int and 1 <= value < 1 << 31
+        case origin if origin is float:
+            return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, kind)
+
+
+def _named(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+def _check_fit(config: SeedModelConfig) -> None:
+    """What single fields cannot say.
+
+    Raises:
+        ValueError: Heads that do not divide a width, patches that do not divide a picture, or
+            pictures of another size than the model takes.
+    """
+    for part, whole, by in (
+        ("vision.width", config.vision.width, config.vision.num_heads),
+        ("vision.image_size_px", config.vision.image_size_px, config.vision.patch_size_px),
+        ("qformer.width", config.qformer.width, config.qformer.num_heads),
+        ("qformer.width", config.qformer.width, config.generation.num_heads),
+    ):
+        if whole % by:
+            raise ValueError(f"{part} is {whole}, which {by} does not divide")
+    for use in ("codes", "retrieval", "training"):
+        size = getattr(config.preprocess, use).image_size_px
+        if size != config.vision.image_size_px:
+            raise ValueError(
+                f"preprocess.{use}.image_size_px is {size}, the model takes "
+                f"{config.vision.image_size_px}"
+            )
 
 
 def _uses(image_size_px: int, training: PreprocessConfig) -> PreprocessUses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seedcli.errors import NumericalError
 from seedcli.models.visual.codebook import Codebook
 from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.visual.generation import CodeDecoder
@@ -74,8 +75,12 @@ class SeedModel(nn.Module):
         return self.codebook.code_inputs(causal_embeddings)
 
     def codes(self, code_inputs: Tensor) -> Tensor:
-        """[B,Q,E] -> codes [B,Q] int64."""
-        return self.codebook.codes(code_inputs)
+        """[B,Q,E] -> codes [B,Q] int64.
+
+        Raises:
+            NumericalError: NaN or infinity, of which the nearest code would be any.
+        """
+        return self.codebook.codes(self._finite(code_inputs, "code inputs"))
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -105,11 +110,22 @@ class SeedModel(nn.Module):
 
     def image_features(self, causal_embeddings: Tensor) -> Tensor:
         """[B,Q,D] -> [B,Q,F], L2-normalised; needs the text branch."""
-        return self._text_branch().image_features(causal_embeddings)
+        features = self._text_branch().image_features(causal_embeddings)
+        return self._finite(features, "image features")
 
     def text_features(self, text_ids: Tensor, text_mask: Tensor) -> Tensor:
         """Ids [B,T], mask [B,T] -> [B,F], L2-normalised; needs the text branch."""
-        return self._text_branch().text_features(self.qformer, text_ids, text_mask)
+        features = self._text_branch().text_features(self.qformer, text_ids, text_mask)
+        return self._finite(features, "text features")
+
+    def _finite(self, values: Tensor, what: str) -> Tensor:
+        if self.training or bool(values.isfinite().all()):  # training has a guard of its own
+            return values
+        raise NumericalError(
+            f"{self.name} computes {what} that are NaN or infinite",
+            remedy="its weights are damaged (seed models verify), or overflow in half precision "
+            "(--dtype float32)",
+        )
 
     def _text_branch(self) -> TextBranch:
         if self.text_branch is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.errors import DataError
+from seedcli.files import parse_json
 from seedcli.models.visual.config import SeedModelConfig, config_from_dict
 
 FORMAT_VERSION = 1
@@ -49,7 +50,7 @@ def read_model_facts(folder: Path) -> tuple[SeedModelConfig, dict[str, Any]]:
     """
     path = folder / CONFIG_FILE
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse_json(path.read_bytes())
         version = facts.get("format_version", FORMAT_VERSION)
         if version != FORMAT_VERSION:
             raise DataError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.errors import NoSpaceError
-from seedcli.files import publish_json
+from seedcli.files import parse_json, publish_json
 from seedcli.models.weights.cache import cache_folder
 from seedcli.models.weights.locate import ModelFiles
 
@@ -26,7 +26,7 @@ def stored_digest(files: ModelFiles) -> str | None:
     stamp = _stamp(files)
     for path in _digest_files(files, stamp):
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = parse_json(path.read_bytes())
             if stored["files"] == stamp:
                 return str(stored["weights_digest"])
         except (OSError, ValueError, KeyError, TypeError):

@@ -7,13 +7,12 @@ model and never see it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seedcli.errors import DataError
-from seedcli.files import publish_json
+from seedcli.files import parse_json, publish_json
 
 FACTS_FILE = "seed.json"
 FORMAT_VERSION = 1
@@ -63,7 +62,7 @@ def read_llm_facts(folder: Path) -> LlmFacts:
     """
     path = folder / FACTS_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         version = content.get("format_version")
     except FileNotFoundError:
         raise DataError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError
+from seedcli.files import parse_json
 from seedcli.models.device import _float_dtype, pick_device
 from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.weights.description import ModelFacts, fingerprint
@@ -203,7 +204,7 @@ def check_decoder(folder: Path, generation_dim: int) -> None:
         ("unet/config.json", "projection_class_embeddings_input_dim"),
     ):
         try:
-            facts[key] = json.loads((folder / name).read_text(encoding="utf-8"))[key]
+            facts[key] = parse_json((folder / name).read_bytes())[key]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{folder / name} does not say `{key}`: {type(error).__name__}",
@@ -250,7 +251,7 @@ def _refuse_other_parts(index: Path) -> None:
     """
     other = {
         name: part
-        for name, part in json.loads(index.read_text(encoding="utf-8")).items()
+        for name, part in parse_json(index.read_bytes()).items()
         if not name.startswith("_")
         and part not in (None, [None, None])
         and not (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
+from seedcli.files import parse_json
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.layout import LLM_FOLDER, refuse_adapter
 from seedcli.models.weights.llm_description import (
@@ -170,7 +170,7 @@ def read_llama_config(folder: Path) -> dict[str, Any]:
     if folder.is_dir():
         refuse_adapter((each.name for each in folder.iterdir()), folder)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_bytes())
         kind = config.get("model_type", "llama")
         sizes = (
             {name: config[name] for name in ("vocab_size", "hidden_size")}

@@ -46,15 +46,9 @@ _OUTSIDE_FINGERPRINT = ("text_branch.", "decoder.reconstruction.", "codebook.pos
 _CHUNK_ELEMENTS = 1 << 22
 
 
-# What the libraries raise for files that are damaged, missing or no tensors.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    safetensors.SafetensorError,
-    pickle.UnpicklingError,
-)
+# What the libraries raise for files that are damaged, missing, of another kind, or that ask for a
+# package that is not there: anything, since a configuration's values reach all of their code.
+UNREADABLE = (Exception,)
 
 
 def reason(error: BaseException) -> str:
@@ -66,7 +60,9 @@ def reason(error: BaseException) -> str:
             "its pickle is damaged or asks for more than tensors; nothing in it was executed "
             f"({detail})"
         )
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    known = isinstance(error, OSError | ValueError | RuntimeError | ImportError)
+    return said if known else f"{type(error).__name__}: {said}"
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -86,7 +82,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except safetensors.SafetensorError as error:
+        except (safetensors.SafetensorError, ValueError) as error:
             raise DataError(
                 f"{path} is no complete safetensors file: {error}",
                 remedy="download it again: seed models pull",
@@ -103,9 +99,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} is refused: {reason(error)}",
             remedy="take the file from the published source: seed models pull",
         ) from None
-    except (RuntimeError, ValueError, EOFError, OSError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"{path} is no readable PyTorch file: {str(error).splitlines()[0]}",
+            f"{path} is no readable PyTorch file: {reason(error)}",
             remedy="download it again: seed models pull",
         ) from None
     if (
@@ -137,6 +133,7 @@ def build_with(
     Raises:
         DataError: Keys are missing, unknown or misshapen.
     """
+    _refuse_depths(config, tensors, file)
     tokenizer = build_hollow(config, text_branch=text_branch)
     if not text_branch:
         tensors = {
@@ -160,6 +157,27 @@ def build_with(
         raise DataError(f"{file} does not fit ({hint}):\n" + "\n".join(faults[:20]) + more)
     tokenizer.load_state_dict(dict(tensors), strict=True, assign=True)
     return tokenizer.eval().requires_grad_(False)
+
+
+def _refuse_depths(config: SeedModelConfig, tensors: Mapping[str, Tensor], file: object) -> None:
+    """Refuses layers that the file does not have before they are built: a million of them take all
+    memory. What else does not fit has a shape, and takes none.
+    """
+    for part, depth, prefix in (
+        ("vision", config.vision.depth, "vision.blocks"),
+        ("qformer", config.qformer.depth, "qformer.layers"),
+        ("generation", config.generation.depth, "decoder.generation.blocks"),
+    ):
+        held = {
+            key.removeprefix(prefix + ".").partition(".")[0]
+            for key in tensors
+            if key.startswith(prefix + ".")
+        }
+        if len(held) != depth:
+            raise DataError(
+                f"{file} does not fit (it is not {config.name}): it has {len(held)} layers of "
+                f"{part}, the configuration says {depth}"
+            )
 
 
 def _digest(item: tuple[str, Tensor]) -> tuple[str, str]:

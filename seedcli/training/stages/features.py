@@ -20,7 +20,7 @@ from torch import Tensor
 from seedcli.console import Reporter
 from seedcli.data.mixtures.pairs import Mixture
 from seedcli.data.sample_order import derived_seed, shuffled_index
-from seedcli.files import publish_json
+from seedcli.files import parse_json, publish_json
 
 # pixels [B,3,S,S] -> causal embeddings [B,Q,D] and target embeddings [B,G], both frozen
 FrozenHalf = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -91,7 +91,7 @@ class CachedFeatures:
 
     def _done(self) -> int:
         progress_file = self._folder / "progress.json"
-        return json.loads(progress_file.read_text())["done"] if progress_file.is_file() else 0
+        return parse_json(progress_file.read_bytes())["done"] if progress_file.is_file() else 0
 
     def _write(
         self, frozen: FrozenHalf, pairs: Mixture, batch_size: int, reporter: Reporter

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import json
 import shlex
 import signal
 import subprocess
@@ -35,7 +34,7 @@ from seedcli.benchmarks.scorecard import (
 )
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, SeedError, UsageError
-from seedcli.files import publish_json
+from seedcli.files import parse_json, publish_json
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.download import find_local
@@ -219,7 +218,7 @@ def read_results(folder: Path, reporter: Reporter) -> Iterator[dict[str, Any]]:
     files = sorted(folder.rglob(RESULT_FILE), key=lambda path: (-path.stat().st_mtime, str(path)))
     for path in files:
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = parse_json(path.read_bytes())
             if not isinstance(result["metrics"], dict):
                 raise TypeError("`metrics` is no object")
             known = {name: result[name] for name in ("benchmark", "dataset", "split", "model")}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.documents.left_out import describe_tally
 from seedcli.errors import UsageError
-from seedcli.files import publish_json
+from seedcli.files import parse_json, publish_json
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate import ModelFiles
 from seedcli.recipe.language import (
@@ -149,7 +148,7 @@ class PhasedRun:
                 )
 
     def _summary(self, name: str) -> dict[str, Any]:
-        return json.loads((self.folder / name / SUMMARY_FILE).read_text())
+        return parse_json((self.folder / name / SUMMARY_FILE).read_bytes())
 
     def wait_for(self, path: Path) -> None:
         """Waits until another rank has written `path`."""

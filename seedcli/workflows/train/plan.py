@@ -5,7 +5,6 @@ anything is loaded or downloaded.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
+from seedcli.files import parse_json
 from seedcli.models.language.cost import (
     DEVICES,
     KNOWN_SHAPES,
@@ -274,9 +274,7 @@ def _shape_of(start: str) -> LlamaShape:
     folder = _folder_of(start)
     if folder and (folder / "config.json").is_file():
         try:
-            return shape_from_config(
-                json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            )
+            return shape_from_config(parse_json((folder / "config.json").read_bytes()))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{folder / 'config.json'}: not the configuration of a Llama: "
