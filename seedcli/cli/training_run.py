@@ -3,11 +3,12 @@ rank 0 shows the result.
 """
 
 import importlib
+import os
 import shlex
 from pathlib import Path
 
 from seedcli.console import console
-from seedcli.errors import Interrupted
+from seedcli.errors import Interrupted, UsageError
 
 
 def train_recipe(
@@ -30,7 +31,18 @@ def train_recipe(
     folder = output or Path("runs") / loaded.name
     from seedcli.training.launcher import launch, must_launch
     from seedcli.training.ranks import Ranks
+    from seedcli.training.slurm import job_step
 
+    if (step := job_step()) is not None and num_nodes == 1 and num_processes > 1:
+        if step.local_world > 1:
+            raise UsageError(
+                f"--nproc {num_processes} in each of {step.local_world} tasks that srun started on "
+                "this machine",
+                remedy="leave --nproc out, or srun --ntasks-per-node=1",
+            )
+        num_nodes, node_rank, rendezvous = step.num_nodes, step.node, step.meeting_point
+    elif step is not None and num_nodes == 1:
+        os.environ.update(step.as_torchrun())
     processes = ["--nproc", str(num_processes)] if num_processes > 1 else []
     if num_nodes > 1:
         processes += [

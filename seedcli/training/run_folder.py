@@ -14,16 +14,21 @@ next phase starts from.
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from seedcli import __version__
+from seedcli.engine.hold import hold
 from seedcli.errors import RecipeError
 from seedcli.files import parse_json, publish_json, publish_text, published, space_named
 from seedcli.recipe.read import dump_resolved, leaves
@@ -46,13 +51,37 @@ FREE_TO_CHANGE = re.compile(
 )
 
 
+_held: dict[Path, AbstractContextManager] = {}
+_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+
+
+def alone(run: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """A function that opens run folders: they are its own until it returns."""
+
+    @functools.wraps(run)
+    def run_alone(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return run(*args, **kwargs)
+        finally:
+            while _held:
+                _held.popitem()[1].__exit__(None, None, None)
+
+    return run_alone
+
+
 def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Writes the resolved recipe and the facts of this start.
+    """Takes the folder for this process, and writes the resolved recipe and the facts of this
+    start.
 
     Raises:
+        DataError: Another process trains in it.
         RecipeError: The run is resumed with values that change results.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _held:
+        held = hold(folder)
+        held.__enter__()
+        _held[folder] = held
     resolved = folder / "recipe.resolved.toml"
     changed = _changes(resolved, recipe) if resume and resolved.is_file() else {}
     publish_text(resolved, dump_resolved(recipe, origins=True))

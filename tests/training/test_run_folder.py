@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 
 import pytest
 
-from seedcli.errors import RecipeError
+from seedcli.errors import DataError, RecipeError
 from seedcli.recipe.read import load_recipe
+from seedcli.training import run_folder
 from seedcli.training.run_folder import open_run_folder, plot_metrics, read_metrics
+
+
+@pytest.fixture(autouse=True)
+def released():
+    """What a workflow's return does."""
+    yield
+    run_folder.alone(lambda: None)()
 
 
 def test_recipe_and_facts_of_each_start_are_kept(tmp_path):
@@ -26,6 +35,30 @@ def test_recipe_and_facts_of_each_start_are_kept(tmp_path):
     assert tomllib.loads(resolved)["optimization"]["steps"] == 2000
     assert "command line" in resolved
     assert load_recipe(tmp_path / "recipe.resolved.toml").optimization == longer.optimization
+
+
+def test_a_folder_is_one_processs_at_a_time(tmp_path):
+    """Two tasks that know nothing of each other, or two terminals."""
+    recipe = load_recipe("nano-target")
+
+    def another() -> int:
+        if (child := os.fork()) == 0:
+            run_folder._held.clear()  # of the parent
+            try:
+                open_run_folder(tmp_path, recipe, resume=False)
+            except DataError:
+                os._exit(DataError.exit_code)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    @run_folder.alone
+    def run() -> int:
+        open_run_folder(tmp_path, recipe, resume=False)
+        open_run_folder(tmp_path, recipe, resume=True)
+        return another()
+
+    assert run() == 3
+    assert another() == 0
 
 
 def test_resuming_with_other_values_is_refused_and_each_is_named(tmp_path):

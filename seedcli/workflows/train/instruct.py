@@ -9,10 +9,12 @@ from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.recipe.language import InstructRecipe
+from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.workflows.train.phases import PhasedRun, lora_model, planned, visual_codes
 from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes
 
 
+@alone
 def run(
     recipe: InstructRecipe,
     output: Path,
@@ -39,7 +41,6 @@ def run(
         return {"phases": [plan], "start": recipe.start} | result
     from seedcli.models.language.text_tokenizer import extend_text_tokenizer
     from seedcli.models.weights.locate_llm import locate_llm, read_llama_config
-    from seedcli.training.run_folder import open_run_folder
 
     reporter = reporter or Reporter()
     work = PhasedRun(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from seedcli.console import Reporter
 from seedcli.files import published
 from seedcli.recipe.language import PretrainRecipe
+from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.workflows.train.phases import (
     PhasedRun,
     VisualCodes,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
+@alone
 def run(
     recipe: PretrainRecipe,
     output: Path,
@@ -64,8 +66,6 @@ def run(
             "model": str(output / "model"),
             "dry_run": True,
         }
-    from seedcli.training.run_folder import open_run_folder
-
     reporter = reporter or Reporter()
     work = PhasedRun(
         folder=output,

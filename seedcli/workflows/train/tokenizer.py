@@ -10,11 +10,13 @@ from seedcli.errors import RecipeError
 from seedcli.files import publish_text
 from seedcli.models.visual.config import PreprocessConfig
 from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe, PairDataSection, Recipe
+from seedcli.training.run_folder import alone, open_run_folder, plot_metrics
 
 if TYPE_CHECKING:
     from seedcli.models.visual.model import SeedModel
 
 
+@alone
 def run(
     recipe: Recipe,
     output: Path,
@@ -35,7 +37,6 @@ def run(
         SeedError: see `training.stage.train_stage` and the stages.
     """
     from seedcli.training.ranks import Ranks
-    from seedcli.training.run_folder import open_run_folder, plot_metrics
     from seedcli.training.stage import train_stage
 
     reporter = reporter or Reporter()

@@ -116,6 +116,39 @@ def test_two_ranks_of_the_command_line_train_as_one_process(finished_runs, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_tasks_of_srun_train_one_run(finished_runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    step = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "2",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NODEID": "0",
+    }
+    short = [f"{phase}.optimization.steps=2" for phase in ("text", "lora", "full")]
+    words = ["pretrain", str(finished_runs / "pretrain.toml"), *short, "-o", str(tmp_path / "run")]
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "seedcli", *words],
+            env=os.environ | step | {"SLURM_PROCID": task, "SLURM_LOCALID": task},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for task in "01"
+    ]
+    said = [task.communicate(timeout=390) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], said
+    assert json.loads(said[0][0])["model"] == str(tmp_path / "run" / "model")
+    assert said[1][0] == ""
+    assert len(json.loads((tmp_path / "run" / "run.json").read_text())) == 1
+    assert [line["step"] for line in read_metrics(tmp_path / "run" / "full")] == [1, 2]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # five processes that import torch, transformers and DeepSpeed
 def test_two_ranks_that_are_stopped_or_killed_continue(finished_runs, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
