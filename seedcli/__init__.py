@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from seedcli.errors import NumericalError as NumericalError
     from seedcli.errors import SeedError as SeedError
     from seedcli.errors import UsageError as UsageError
+    from seedcli.workflows.chat.conversation import SeedChat as SeedChat
     from seedcli.workflows.pictures import SeedTokenizer as SeedTokenizer
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "SeedTokenizer": "seedcli.workflows.pictures",
+    "SeedChat": "seedcli.workflows.chat.conversation",
     "SeedError": "seedcli.errors",
     "UsageError": "seedcli.errors",
     "DataError": "seedcli.errors",

@@ -21,7 +21,8 @@ from seedcli.console import console
 from seedcli.errors import SeedError, UsageError
 
 if TYPE_CHECKING:
-    from seedcli.workflows.chat.conversation import Conversation, Turn
+    from seedcli.workflows.chat.conversation import SeedChat
+    from seedcli.workflows.chat.turns import Turn
 
 COMMANDS = {
     "/image PATH": "attach an image to what you say next; <image> in your words says "
@@ -244,8 +245,9 @@ def chat(
             },
         )
     from seedcli.data.images.images import open_image
-    from seedcli.workflows.chat.conversation import ChatSettings, open_conversation
+    from seedcli.workflows.chat.conversation import open_conversation
     from seedcli.workflows.chat.pictures import PictureSettings
+    from seedcli.workflows.chat.turns import ChatSettings
 
     given = {
         "seed": seed,
@@ -280,7 +282,7 @@ def chat(
     for path in image or ():
         open_image(path.expanduser())  # what is no picture is refused before the model is loaded
     conversation = open_conversation(settings, reporter=console)
-    facts = conversation.llm.facts
+    facts = conversation.model.facts
     advice = (
         "; it knows emoji, --model seed-llama-8b-sft is the one for photographs"
         if facts.visual_tokenizer == "seed-nano"
@@ -336,7 +338,7 @@ def _input_is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def _serve(conversation: Conversation, port: int | None, *, constrained: bool) -> None:
+def _serve(conversation: SeedChat, port: int | None, *, constrained: bool) -> None:
     """The conversation in a browser until Ctrl-C, which is how a server ends and no failure."""
     from seedcli.workflows.chat.web import serve_chat
 
@@ -356,7 +358,7 @@ class _Talk:
         draw: The next answer must hold an image.
     """
 
-    def __init__(self, conversation: Conversation, show: str, *, constrained: bool):
+    def __init__(self, conversation: SeedChat, show: str, *, constrained: bool):
         self._conversation, self._show, self._constrained = conversation, show, constrained
         self.draw = False
         self._column = 0
@@ -486,7 +488,7 @@ class _Talk:
 
 def _record(turn: Turn) -> dict[str, Any]:
     """A turn as scripts read it."""
-    record: dict[str, Any] = {"text": turn.text, "images": turn.images, "codes": turn.codes}
+    record: dict[str, Any] = {"text": turn.text, "images": turn.files, "codes": turn.codes}
     return (
         record
         | ({} if turn.ended else {"cut": True})

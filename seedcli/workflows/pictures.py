@@ -187,14 +187,14 @@ class SeedTokenizer:
     @cached_property
     def model(self) -> SeedModel:
         """The network, where it waits between passes."""
-        home = "cpu" if self._offload else str(self.device)
-        return load_seed_model(
-            self.files,
-            device=home,
-            dtype=self._dtype,
-            numerics=self._numerics,
-            reporter=self._reporter,
-        )
+        with _normal_tensors():
+            return load_seed_model(
+                self.files,
+                device="cpu" if self._offload else str(self.device),
+                dtype=self._dtype,
+                numerics=self._numerics,
+                reporter=self._reporter,
+            )
 
     @cached_property
     def decoder_folder(self) -> Path:
@@ -210,12 +210,13 @@ class SeedTokenizer:
         """The picture decoder, where it waits between drawings."""
         from seedcli.models.drawing.unclip import load_decoder
 
-        return load_decoder(
-            self.decoder_folder,
-            generation_dim=self.config.generation.generation_dim,
-            device="cpu" if self._offload else self.decoder_device,
-            dtype=decoder_dtype(self._decoder_dtype, self.decoder_device.type),
-        )
+        with _normal_tensors():
+            return load_decoder(
+                self.decoder_folder,
+                generation_dim=self.config.generation.generation_dim,
+                device="cpu" if self._offload else self.decoder_device,
+                dtype=decoder_dtype(self._decoder_dtype, self.decoder_device.type),
+            )
 
     def encode(
         self,
@@ -286,7 +287,7 @@ class SeedTokenizer:
 
         padded = np.zeros((places, *squares.shape[1:]), dtype=np.uint8)
         padded[: len(squares)] = squares
-        with torch.no_grad(), self._at_work(self.model, self.device) as device:
+        with self._at_work(self.model, self.device) as device:
             pixels = self._preprocess.normalize(torch.from_numpy(padded).to(device))
             return function(pixels)[: len(squares)].cpu()
 
@@ -481,18 +482,30 @@ class SeedTokenizer:
         """Has a part on its device while it works; with `offload` it goes back afterwards and the
         GPU's memory is given free.
         """
-        if not self._offload:
-            yield device
-            return
-        import torch
+        with _normal_tensors():
+            if not self._offload:
+                yield device
+                return
+            import torch
 
-        part.to(device)
-        try:
-            yield device
-        finally:
-            part.to("cpu")
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+            part.to(device)
+            try:
+                yield device
+            finally:
+                part.to("cpu")
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def _normal_tensors() -> Iterator[None]:
+    """Pictures are also drawn while a language model writes, in torch's inference mode: what is
+    loaded and made there must serve outside of it, too.
+    """
+    import torch
+
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _as_many(

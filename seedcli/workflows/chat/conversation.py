@@ -2,168 +2,139 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
+import queue
+import threading
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from seedcli.console import Reporter
-from seedcli.data.documents.conversations import (
-    ConversationTemplate,
-    conversation_template,
-    strip_segments,
-)
+from seedcli.console import LibraryReporter, OnProgress, Reporter
+from seedcli.data.documents.conversations import strip_segments
 from seedcli.data.documents.documents import Codes, Message, Segment
-from seedcli.data.documents.sequences import MarkerInTextError, encode_prompt
-from seedcli.data.tokens.code_lines import read_code_file
+from seedcli.data.images.images import ImageSource
 from seedcli.errors import DataError, UsageError
 from seedcli.files import json_text, publish_text
-from seedcli.models.language.answer import Part
-from seedcli.models.language.generate import (
-    SamplingSettings,
-    SeedLlama,
-    load_language_model,
-    refuse_quantization,
-    sampling_of,
-)
-from seedcli.models.language.vocab import check_codes
-from seedcli.models.weights.llm_description import TemplateName
-from seedcli.models.weights.locate_llm import locate_llm
-from seedcli.workflows.chat.pictures import ChatPictures, PictureSettings, check_output
+from seedcli.models.language.answer import Answer, Part
+from seedcli.models.language.generate import Quantization, SamplingSettings
+from seedcli.workflows.chat.model import ChatModel
+from seedcli.workflows.chat.pictures import Drawing, PictureSettings
+from seedcli.workflows.chat.turns import IMAGE_MARK, ChatSettings, Turn, interleave
+from seedcli.workflows.pictures import SeedTokenizer
 
-IMAGE_MARK = "<image>"
-UNCONDITIONAL = "unconditional"
-Image = TypeVar("Image")
+GENERATE_BATCH_SIZE = 32  # prompts answered together
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChatSettings:
-    """What a conversation is opened with.
+class SeedChat:
+    """A language model that reads and draws images, and what was said to it.
+
+    ```python
+    chat = SeedChat.from_pretrained("seed-nano")
+    answer = chat.say("What is this?", images=["cat.png"])
+    print(answer.text)
+    ```
 
     Attributes:
-        model: Language model: preset, folder or hub id.
-        tokenizer: Visual tokenizer in place of the one that the language model names.
-        template: How the conversation is written, in place of what the language model was taught.
-        sampling: Settings of `SamplingSettings` that the user gave; the others are the model's
-            own, else that class's.
-        constrained: Under the image grammar.
-        words_first: An answer that must hold an image may begin with words.
-        pictures: How pictures are read and drawn.
-        draws: Images of answers become files; else they stay codes, and no
-            picture decoder is needed.
-        negative: File with the codes of an image that pictures move away from, or `unconditional`
-            for what the model draws unasked.
-        device: Where the language model computes.
-        dtype: Of its weights.
-        quantize: 8 or 4 bits for its linear layers.
-    """
-
-    model: str = "seed-nano"
-    tokenizer: str | None = None
-    template: TemplateName | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    constrained: bool = True
-    words_first: bool = False
-    pictures: PictureSettings = field(default_factory=PictureSettings)
-    draws: bool = True
-    negative: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: Literal["8bit", "4bit"] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """One answer.
-
-    Attributes:
-        text: Its words, with `<image>` where images stand.
-        images: Files of its images in order; empty where nothing is drawn.
-        codes: Codes of its images in order.
-        ended: The model ended it itself; False where it ran out of tokens.
-        malformed: Image spans that were none, left out; 0 under the grammar.
-    """
-
-    text: str
-    images: list[str]
-    codes: list[list[int]]
-    ended: bool
-    malformed: int
-
-
-def open_conversation(settings: ChatSettings, *, reporter: Reporter | None = None) -> Conversation:
-    """Loads the language model and checks that visual tokenizer, template and options go with it.
-
-    Raises:
-        UsageError: Options that do not go together, or a model that was taught no conversations.
-        DataError: Weights are missing or do not fit together.
-    """
-    reporter = reporter or Reporter()
-    SamplingSettings(**settings.sampling)  # refuses what is out of range before anything is loaded
-    if settings.draws:
-        check_output(settings.pictures.output)
-    refuse_quantization(settings.quantize, settings.device)
-    llm = load_language_model(
-        locate_llm(settings.model, tokenizer=settings.tokenizer, reporter=reporter),
-        device=settings.device,
-        dtype=settings.dtype,
-        quantize=settings.quantize,
-    )
-    return Conversation(llm, settings, reporter=reporter)
-
-
-class Conversation:
-    """Turns of a user and a language model.
-
-    Attributes:
-        llm: The language model.
+        model: The language model with its visual tokenizer; several conversations may share one.
         messages: All that was said, images as codes: what is said once is never tokenised again.
         sampling: How tokens are chosen; the seed of answer n is `seed + n`.
     """
 
-    def __init__(self, llm: SeedLlama, settings: ChatSettings, *, reporter: Reporter | None = None):
-        self.llm, self._settings, self._reporter = llm, settings, reporter or Reporter()
-        self.sampling = sampling_of(llm.facts, settings.sampling)
-        self._template = _template(llm, settings.template)
-        self._pictures = ChatPictures(
-            llm.facts,
-            settings.pictures,
-            chosen=settings.tokenizer is not None,
-            reporter=self._reporter,
+    def __init__(self, model: ChatModel, *, reporter: Reporter | None = None):
+        """A conversation in which nothing was said; users call `from_pretrained`.
+
+        Args:
+            model: Answers; other conversations may share it, but not speak at once.
+            reporter: Hears what one should know.
+        """
+        self.model, self.sampling = model, model.sampling
+        self._reporter = reporter or Reporter()
+        self.reset()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "seed-nano",
+        *,
+        tokenizer: str | Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        quantize: Quantization | None = None,
+        offload: bool = False,
+        picture_steps: int | None = None,
+        picture_guidance: float | None = None,
+        progress: bool | OnProgress = False,
+        **sampling: Any,
+    ) -> SeedChat:
+        """Loads a language model; its visual tokenizer and picture decoder follow when the first
+        picture comes.
+
+        Args:
+            model: Preset (`seed-nano`, bundled; `seed-llama-8b-sft`), folder or hub id.
+            tokenizer: Visual tokenizer in place of the one that the language model names.
+            device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, `mps`.
+            dtype: Of the language model's weights; `auto` is float32 on a CPU, bfloat16 on a GPU.
+            quantize: `8bit` or `4bit` for its linear layers, by bitsandbytes on an NVIDIA GPU.
+            offload: Keep tokenizer and picture decoder in the host's memory, and on the GPU only
+                while they work.
+            picture_steps: Denoising steps of a picture; None takes the model's.
+            picture_guidance: How closely pictures follow their codes; None takes the model's.
+            progress: As for `SeedTokenizer.from_pretrained`.
+            **sampling: `temperature`, `top_p`, `num_beams`, `max_new_tokens`, `seed`, `guidance`,
+                as `SamplingSettings` tells them; those left out are the model's.
+
+        Raises:
+            UsageError: No such model, device or setting, or a model that was taught no
+                conversations.
+            DataError: Files are missing, damaged, or do not fit together.
+        """
+        unknown = set(sampling) - {each.name for each in dataclasses.fields(SamplingSettings)}
+        if unknown:
+            raise TypeError(f"from_pretrained() got an unexpected argument {min(unknown)!r}")
+        settings = ChatSettings(
+            model=str(model),
+            tokenizer=None if tokenizer is None else str(tokenizer),
+            sampling=sampling,
+            pictures=PictureSettings(
+                steps=picture_steps, guidance=picture_guidance, device=device, offload=offload
+            ),
+            device=device,
+            dtype=dtype,
+            quantize=quantize,
         )
-        if settings.negative is not None:
-            self._pictures.negative = self._negative(settings.negative)
-        self.messages: list[Message] = []
-        self._waiting: list[Codes] = []
-        self._asked: tuple[Message, bool] | None = None
-        self._forgotten = self._answers = self._drawn = 0
-        self._key = uuid.uuid4().hex
+        reporter = LibraryReporter(progress)
+        return cls(ChatModel(settings, reporter=reporter).load(), reporter=reporter)
+
+    @property
+    def tokenizer(self) -> SeedTokenizer:
+        """The visual tokenizer, which reads and draws the pictures."""
+        return self.model.tokenizer
 
     @property
     def next_seed(self) -> int:
         """Seed of the next answer."""
         return self.sampling.seed + self._answers
 
-    def another(self, reporter: Reporter) -> Conversation:
-        """A conversation of its own that shares the model and the parts that read and draw
-        pictures; the two must not speak at once.
+    def another(self, reporter: Reporter | None = None) -> SeedChat:
+        """A conversation of its own with the same model; the two must not speak at once.
+
+        Args:
+            reporter: Hears what is to be said of the other one; None: this one's.
         """
-        other = copy.copy(self)
-        other._reporter = reporter
-        other.reset()
+        other = SeedChat(self.model, reporter=reporter or self._reporter)
+        other.sampling = self.sampling
         return other
 
-    def attach(self, path: str | Path) -> Codes:
-        """Image file -> its codes, which go with the next turn.
+    def attach(self, image: ImageSource | Codes) -> Codes:
+        """A picture in any form that `SeedTokenizer.encode` takes, or its codes -> codes, which go
+        with the next turn.
 
         Raises:
             ImageError: It is no usable image.
         """
-        codes = self._pictures.read(path)
+        codes = self.model.read(image)
         self._waiting.append(codes)
         return codes
 
@@ -175,15 +146,18 @@ class Conversation:
         self,
         text: str,
         *,
+        images: Sequence[ImageSource | Codes] = (),
         draw: bool = False,
-        on_text: Callable[[str], None] = lambda text: None,
-        on_picture: Callable[[Path | None, Codes], None] = lambda path, codes: None,
+        on_text: Callable[[str], None] | None = None,
+        on_picture: Callable[[Path | None, Codes], None] | None = None,
     ) -> Turn:
         """The user's words and the images attached before -> the answer. A turn that fails or is
         interrupted was never said.
 
         Args:
             text: Words; `<image>` where an attached image stands, else all of them stand first.
+            images: Attached with these words, after those that were attached before: anything
+                that `SeedTokenizer.encode` takes, or tuples of codes.
             draw: The answer must hold an image.
             on_text: Hears words as they are written; with beams all at once.
             on_picture: Hears each image as it is drawn: file and codes.
@@ -191,10 +165,57 @@ class Conversation:
         Raises:
             UsageError: Nothing is said, `<image>` and attached images do not agree, words hold
                 image tokens, or the context has no room.
+            ImageError: One of the images is none.
             DataError: The picture decoder is missing.
         """
-        asked = Message("user", interleave(text, self._waiting))
-        turn = self._answer(self.messages, asked, draw, on_text, on_picture)
+        return self._say(text, images, draw, _teller(on_text, on_picture))
+
+    def stream(
+        self, text: str, *, images: Sequence[ImageSource | Codes] = (), draw: bool = False
+    ) -> Iterator[str | Drawing]:
+        """As `say`, but words come as they are written, and images as they are drawn. Whoever
+        stops listening stops the answer, and the turn was never said.
+
+        Raises:
+            SeedError: As `say`.
+        """
+        parts: queue.SimpleQueue[str | Drawing | None] = queue.SimpleQueue()
+        stopped = threading.Event()
+        failure: list[BaseException] = []
+
+        def hear(part: str | Drawing) -> None:
+            if stopped.is_set():
+                raise _NobodyListensError
+            parts.put(part)
+
+        def speak() -> None:
+            try:
+                self._say(text, images, draw, hear)
+            except BaseException as error:
+                failure.append(error)
+            finally:
+                parts.put(None)
+
+        speaker = threading.Thread(target=speak, daemon=True)
+        speaker.start()
+        try:
+            while (part := parts.get()) is not None:
+                yield part
+        finally:
+            stopped.set()
+            speaker.join()
+        if failure:
+            raise failure[0]
+
+    def _say(
+        self,
+        text: str,
+        images: Sequence[ImageSource | Codes],
+        draw: bool,
+        hear: Callable[[str | Drawing], None],
+    ) -> Turn:
+        attached = [*self._waiting, *map(self.model.read, images)]
+        turn = self._answer(self.messages, Message("user", interleave(text, attached)), draw, hear)
         self._waiting = []
         return turn
 
@@ -202,8 +223,8 @@ class Conversation:
         self,
         *,
         draw: bool = False,
-        on_text: Callable[[str], None] = lambda text: None,
-        on_picture: Callable[[Path | None, Codes], None] = lambda path, codes: None,
+        on_text: Callable[[str], None] | None = None,
+        on_picture: Callable[[Path | None, Codes], None] | None = None,
     ) -> Turn:
         """Another answer to the last turn, with the next seed; the one before it stays where this
         fails, is interrupted or is empty.
@@ -224,8 +245,7 @@ class Conversation:
             self.messages[:-2] if answered else self.messages,
             asked,
             draw or drawn,
-            on_text,
-            on_picture,
+            _teller(on_text, on_picture),
         )
 
     def _answer(
@@ -233,60 +253,98 @@ class Conversation:
         before: Sequence[Message],
         asked: Message,
         draw: bool,
-        on_text: Callable[[str], None],
-        on_picture: Callable[[Path | None, Codes], None],
+        tell: Callable[[str | Drawing], None],
     ) -> Turn:
         """What was said before and the user's turn -> the answer; it is remembered with them."""
         prompt = self._prompt(before, asked)
-        images: list[str] = []
-        drawn = self._drawn
+        drawings: list[Drawing] = []
 
         def hear(part: Part) -> None:
-            nonlocal drawn
             if isinstance(part, str):
-                on_text(part)
+                tell(part)
                 return
-            path = (
-                self._pictures.draw(part, self.sampling.seed + drawn)
-                if self._settings.draws
-                else None
-            )
-            drawn += 1
-            if path is not None:
-                images.append(str(path))
-            on_picture(path, part)
+            seed = self.sampling.seed + self._drawn + len(drawings)
+            [drawing] = self.model.draw([part], [seed])
+            drawings.append(drawing)
+            tell(drawing)
 
-        need = "allowed" if not draw else "required" if self._settings.words_first else "first"
         streams = self.sampling.num_beams == 1
-        (answer,) = self.llm.generate(
+        [answer] = self.model.write(
             [prompt],
-            self.sampling,
-            image=need,
-            constrained=self._settings.constrained,
-            seeds=[self.next_seed],
+            [self.next_seed],
+            draw,
+            sampling=self.sampling,
             on_part=hear if streams else None,
         )
         for part in () if streams else answer.segments:
             hear(part)
         self._answers += 1
-        self._drawn = drawn
+        self._drawn += len(drawings)
         self._asked = (asked, draw)
         segments = strip_segments(answer.segments)
         if segments:
             self.messages = [*before, asked, Message("assistant", segments)]
         else:
             self._reporter.warn("the answer is empty and is not remembered")
-        return Turn(
-            text=_text(segments),
-            images=images,
-            codes=[list(part) for part in segments if not isinstance(part, str)],
-            ended=answer.ended,
-            malformed=answer.malformed,
-        )
+        return _turn(answer, iter(drawings))
+
+    def generate(
+        self,
+        prompts: Sequence[str | Sequence[str | ImageSource | Codes]],
+        *,
+        seeds: Sequence[int] | None = None,
+        draw: bool = False,
+        batch_size: int = GENERATE_BATCH_SIZE,
+    ) -> list[Turn]:
+        """Many prompts at once -> an answer to each, as if it were the first of a conversation;
+        nothing of it is remembered. An answer depends on its own prompt and seed alone.
+
+        Args:
+            prompts: Words, or words and images in their order: anything that
+                `SeedTokenizer.encode` takes but a path as `str` (that is words; say `Path`), or
+                tuples of codes.
+            seeds: Of each answer and its first image; None: `sampling.seed`, counting up.
+            draw: Answers must hold an image.
+            batch_size: Prompts answered together.
+
+        Raises:
+            SeedError: As `say`.
+        """
+        first = self.sampling.seed
+        seeds = list(seeds or range(first, first + len(prompts)))
+        if len(seeds) != len(prompts):
+            raise UsageError(f"{len(seeds)} seeds for {len(prompts)} prompts")
+        rows = []
+        for prompt in prompts:
+            parts = [prompt] if isinstance(prompt, str) else list(prompt)
+            read = [part if isinstance(part, str) else self.model.read(part) for part in parts]
+            if not (segments := strip_segments(read)):
+                raise UsageError("nothing is said: neither words nor an image")
+            rows.append(self.model.encode([Message("user", segments)]))
+        answers: list[Answer] = []
+        with self._reporter.progress("answer", len(rows)) as progress:
+            for start in range(0, len(rows), batch_size):
+                part = slice(start, start + batch_size)
+                answers += self.model.write(rows[part], seeds[part], draw, sampling=self.sampling)
+                progress.advance(len(rows[part]))
+        return self._drawn_together(answers, seeds)
+
+    def _drawn_together(self, answers: Sequence[Answer], seeds: Sequence[int]) -> list[Turn]:
+        """Answers and the seed of each -> turns, their images drawn in batches."""
+        found = [
+            (part, seed + number)
+            for answer, seed in zip(answers, seeds, strict=True)
+            for number, part in enumerate(_images(answer.segments))
+        ]
+        drawn = iter(self.model.draw([codes for codes, _ in found], [seed for _, seed in found]))
+        return [_turn(answer, drawn) for answer in answers]
 
     def reset(self) -> None:
         """Forgets what was said and attached; seeds begin anew."""
-        self.messages, self._waiting, self._asked, self._key = [], [], None, uuid.uuid4().hex
+        self.messages: list[Message] = []
+        self._waiting: list[Codes] = []
+        self._asked: tuple[Message, bool] | None = None
+        self._key = uuid.uuid4().hex
         self._forgotten = self._answers = self._drawn = 0
 
     def reseed(self, seed: int) -> None:
@@ -320,8 +378,8 @@ class Conversation:
                 for part in message.segments
                 if not isinstance(part, str)
             ],
-            "model": self.llm.facts.name,
-            "fingerprint": self.llm.facts.visual_fingerprint,
+            "model": self.model.facts.name,
+            "fingerprint": self.model.facts.visual_fingerprint,
         }
         kept = []
         try:
@@ -343,107 +401,59 @@ class Conversation:
         """Ids of the conversation with a new turn; the oldest turns go where the context has no
         room for them and half an answer's.
         """
-        reserve = min(self.sampling.max_new_tokens, self.llm.max_positions // 2)
+        limit = self.model.llm.max_positions
+        reserve = min(self.sampling.max_new_tokens, limit // 2)
         while True:
             messages = [*before[self._forgotten :], asked]
-            try:
-                ids = encode_prompt(
-                    self._template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary
-                )
-            except MarkerInTextError as error:
-                raise UsageError(
-                    str(error),
-                    remedy=f"/image PATH (or --image PATH) attaches a picture, {IMAGE_MARK} "
-                    "marks its place",
-                ) from None
-            if len(ids) + reserve <= self.llm.max_positions or len(messages) == 1:
+            ids = self.model.encode(messages)
+            if len(ids) + reserve <= limit or len(messages) == 1:
                 return ids
             self._forgotten += 2
             self._reporter.note(
-                f"the context of {self.llm.max_positions} tokens is full: turn "
-                f"{self._forgotten // 2} is forgotten"
+                f"the context of {limit} tokens is full: turn {self._forgotten // 2} is forgotten"
             )
 
-    def _negative(self, source: str) -> Codes:
-        """File or `unconditional` -> codes to move away from.
 
-        Source of the second: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py,
-        the image that follows BOS and BOI.
-        """
-        vocabulary, facts = self.llm.vocabulary, self.llm.facts
-        if source == UNCONDITIONAL:
-            settings = dataclasses.replace(
-                self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length
-            )
-            (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
-            return next(part for part in answer.segments if not isinstance(part, str))
-        images = list(read_code_file(Path(source).expanduser(), num_queries=facts.num_queries))
-        if len(images) != 1:
-            raise UsageError(f"--negative {source} holds {len(images)} images, expected one")
-        if images[0].fingerprint not in (None, facts.visual_fingerprint):
-            raise DataError(
-                f"{images[0].where}: these codes were made by {images[0].model or 'another model'} "
-                f"({images[0].fingerprint}), not by {facts.visual_tokenizer} "
-                f"({facts.visual_fingerprint})",
-                remedy=f"seed tokenize --model {facts.visual_tokenizer}",
-            )
-        return tuple(
-            check_codes(
-                images[0].codes,
-                num_codes=facts.num_codes,
-                num_queries=facts.num_queries,
-                where=images[0].where,
-            )
-        )
+class _NobodyListensError(Exception):
+    """Ends an answer that nobody listens to any more."""
 
 
-def _template(llm: SeedLlama, chosen: TemplateName | None) -> ConversationTemplate:
-    name = chosen or llm.facts.template
-    if name is None:
-        raise UsageError(
-            f"{llm.facts.name} was not taught conversations, so nobody knows how to "
-            "write one for it",
-            remedy="--template vicuna or llama-2 tries it all the same; seed instruct teaches it",
-        )
-    return conversation_template(name, llm.text_tokenizer)
-
-
-def interleave(text: str, images: Sequence[Image]) -> tuple[str | Image, ...]:
-    """Words with `<image>` marks and images -> segments; without marks images stand
-    first, as in training.
+def open_conversation(settings: ChatSettings, *, reporter: Reporter | None = None) -> SeedChat:
+    """A conversation with its language model loaded.
 
     Raises:
-        UsageError: There are other numbers of marks and images, or nothing is said.
+        UsageError: Options that do not go together, or a model that was taught no conversations.
+        DataError: Weights are missing or do not fit together.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"the text is no UTF-8 at its character {error.start + 1}",
-            remedy="iconv -t utf-8 converts it",
-        ) from None
-    words = text.split(IMAGE_MARK)
-    if len(words) == 1:
-        segments: list[str | Image] = [*images, text]
-    elif len(words) - 1 != len(images):
-        raise UsageError(
-            f"the text says {IMAGE_MARK} {len(words) - 1} times, {len(images)} images are attached",
-            remedy="attach the missing ones: /image PATH or --image PATH"
-            if len(words) - 1 > len(images)
-            else f"say {IMAGE_MARK} once for each, or not at all",
-        )
-    else:
-        segments = [words[0]]
-        for image, following in zip(images, words[1:], strict=True):
-            segments += [image, following]
-    if not (stripped := strip_segments(segments)):
-        raise UsageError("nothing is said: neither words nor an image")
-    return stripped
+    return SeedChat(ChatModel(settings, reporter=reporter).load(), reporter=reporter)
 
 
-def _text(segments: Sequence[Segment]) -> str:
-    """Segments -> words, with `<image>` where images stand."""
-    return " ".join(part.strip() if isinstance(part, str) else IMAGE_MARK for part in segments)
+def _teller(
+    on_text: Callable[[str], None] | None,
+    on_picture: Callable[[Path | None, Codes], None] | None,
+) -> Callable[[str | Drawing], None]:
+    """Two listeners -> one that hears both kinds of parts."""
+
+    def tell(part: str | Drawing) -> None:
+        if isinstance(part, Drawing):
+            if on_picture is not None:
+                on_picture(part.path, part.codes)
+        elif on_text is not None:
+            on_text(part)
+
+    return tell
+
+
+def _images(segments: Sequence[Segment]) -> list[Codes]:
+    return [part for part in segments if not isinstance(part, str)]
+
+
+def _turn(answer: Answer, drawn: Iterator[Drawing]) -> Turn:
+    """An answer, and its images as they were drawn -> a turn."""
+    segments = tuple(
+        part if isinstance(part, str) else next(drawn) for part in strip_segments(answer.segments)
+    )
+    return Turn(segments=segments, ended=answer.ended, malformed=answer.malformed)
 
 
 def _content(segments: Sequence[Segment]) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.errors import SeedError, UsageError
-from seedcli.workflows.chat.conversation import Conversation, Turn, interleave
+from seedcli.workflows.chat.conversation import SeedChat
+from seedcli.workflows.chat.turns import Turn, interleave
 
 Shown = list[dict[str, Any]]
 
@@ -52,7 +53,7 @@ class _Tab:
         stop: Ends the answer that is being written.
     """
 
-    conversation: Conversation
+    conversation: SeedChat
     notes: _Notes
     folder: Path
     shown: Shown = field(default_factory=list)
@@ -62,7 +63,7 @@ class _Tab:
 class Page:
     """What the page's controls do."""
 
-    def __init__(self, conversation: Conversation, folder: Path):
+    def __init__(self, conversation: SeedChat, folder: Path):
         self._conversation, self._folder = conversation, folder
         self._tabs: weakref.WeakSet[_Tab] = weakref.WeakSet()
         # an answer whose tab was closed may still be ending when the next begins
@@ -72,7 +73,7 @@ class Page:
         """The page as gradio's blocks; `constrained`: answers can be made to hold an image."""
         import gradio as gr
 
-        facts = self._conversation.llm.facts
+        facts = self._conversation.model.facts
         with gr.Blocks(title="seed chat", analytics_enabled=False, fill_height=True) as blocks:
             tab = gr.State(delete_callback=self._leave)
             gr.Markdown(
@@ -176,7 +177,7 @@ class Page:
 
         Args:
             tab: Whose conversation it is.
-            speak: Writes the answer; takes the listeners of `Conversation.say`.
+            speak: Writes the answer; takes the listeners of `SeedChat.say`.
             asked: What is shown before the answer.
             seed: Of the answer, where the person chose one.
             given: The controls that are given back where there is no answer.

@@ -1,24 +1,29 @@
-"""The pictures of a conversation: files become codes on their way in, codes become
-files on their way out.
+"""The pictures of a conversation: they become codes on their way in, codes become
+pictures on their way out, and files where it has a folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import picture_facts, save_picture
-from seedcli.data.images.images import open_image
+from seedcli.data.images.images import ImageSource, read_image
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer
 from seedcli.workflows.pictures import SeedTokenizer
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _STRONGEST = 1000  # of guidance; far beyond it numbers overflow
 
@@ -28,7 +33,8 @@ class PictureSettings:
     """How pictures are read and drawn.
 
     Attributes:
-        output: Folder of drawn pictures: `0.png`, `1.png`, ... after those that are there.
+        output: Folder of drawn pictures: `0.png`, `1.png`, ... after those that are there; None
+            keeps none.
         steps: Denoising steps; None takes the preset's.
         guidance: How closely the picture decoder follows the codes; None takes the preset's.
         device: Where tokenizer and decoder compute.
@@ -37,7 +43,7 @@ class PictureSettings:
             GPU only while they work.
     """
 
-    output: Path = Path("out")
+    output: Path | None = None
     steps: int | None = None
     guidance: float | None = None
     device: str = "auto"
@@ -49,14 +55,29 @@ class PictureSettings:
             raise UsageError(f"--picture-guidance is {self.guidance}, expected 1 to {_STRONGEST}")
 
 
-def check_output(folder: Path) -> None:
+def check_output(folder: Path | None) -> None:
     """Refuses a folder of pictures that is a file.
 
     Raises:
         DataError: It is.
     """
-    if folder.exists() and not folder.is_dir():
+    if folder is not None and folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is no folder", remedy="choose another -o")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """An image of an answer.
+
+    Attributes:
+        codes: [Q].
+        image: The picture; None where nothing is drawn.
+        path: Its file, where the conversation keeps pictures in a folder.
+    """
+
+    codes: Codes
+    image: Image.Image | None = None
+    path: Path | None = None
 
 
 class ChatPictures:
@@ -119,46 +140,51 @@ class ChatPictures:
             self._check(ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint))
         return tokenizer
 
-    def read(self, path: str | Path) -> Codes:
-        """Image file -> its codes; the same bytes are tokenised once.
+    def read(self, image: ImageSource) -> Codes:
+        """A picture in any form -> its codes; the same pixels are tokenised once.
 
         Raises:
             ImageError: It is no usable image.
             DataError: The visual tokenizer cannot be loaded.
         """
-        image = open_image(Path(path).expanduser())
-        key = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+        upright = read_image(image)
+        key = hashlib.sha256(repr(upright.size).encode() + upright.tobytes()).hexdigest()
         if key not in self._known:
-            self._known[key] = tuple(self._checked.encode(image)[0].tolist())
+            self._known[key] = tuple(self._checked.encode(upright)[0].tolist())
         return self._known[key]
 
-    def draw(self, codes: Codes, seed: int) -> Path:
-        """Codes -> picture file, which carries what it was drawn from, as those
-        of `seed detokenize` do.
+    def draw(self, codes: Sequence[Codes], seeds: Sequence[int]) -> list[Drawing]:
+        """Codes of B images and a seed for each -> pictures; in the conversation's folder, if it
+        has one, each carries what it was drawn from, as those of `seed detokenize` do.
 
         Raises:
             DataError: Decoder or folder are missing or do not fit.
             NumericalError: The decoder produced NaN.
         """
         how = {"steps": self._steps, "guidance": self._guidance, "negative": self.negative}
-        (drawing,) = self._checked.decode(codes, seed=seed, **how)
-        facts = picture_facts(
-            codes,
-            model=self.tokenizer.name,
-            fingerprint=self.tokenizer.fingerprint,
-            seed=seed,
-            **how,
-        )
-        path = self._free_path()
-        save_picture(drawing, path, facts, made_by="seed chat")
+        images = self._checked.decode(codes, seed=seeds, **how)
+        return [
+            Drawing(codes=each, image=image, path=self._keep(image, each, seed, how))
+            for image, each, seed in zip(images, codes, seeds, strict=True)
+        ]
+
+    def _keep(
+        self, image: Image.Image, codes: Codes, seed: int, how: dict[str, Any]
+    ) -> Path | None:
+        if self._settings.output is None:
+            return None
+        name, fingerprint = self.tokenizer.name, self.tokenizer.fingerprint
+        facts = picture_facts(codes, model=name, fingerprint=fingerprint, seed=seed, **how)
+        path = _free_path(self._settings.output)
+        save_picture(image, path, facts, made_by="seed chat")
         return path
 
-    def _free_path(self) -> Path:
-        folder = self._settings.output
-        check_output(folder)
-        taken = (
-            [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]
-            if folder.is_dir()
-            else []
-        )
-        return folder / f"{max(taken, default=-1) + 1}.png"
+
+def _free_path(folder: Path) -> Path:
+    check_output(folder)
+    taken = (
+        [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]
+        if folder.is_dir()
+        else []
+    )
+    return folder / f"{max(taken, default=-1) + 1}.png"

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from seedcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from seedcli.workflows.chat.conversation import Conversation
+    from seedcli.workflows.chat.conversation import SeedChat
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 7860
@@ -66,7 +66,7 @@ def require_port(port: int) -> None:
 
 @contextlib.contextmanager
 def serve_chat(
-    conversation: Conversation, *, port: int | None = None, constrained: bool = True
+    conversation: SeedChat, *, port: int | None = None, constrained: bool = True
 ) -> Iterator[str]:
     """Serves conversations like the given one, each tab its own, on 127.0.0.1
     while the context lasts.

@@ -20,8 +20,10 @@ from seedcli.data.images.facts import read_picture_facts
 from seedcli.data.tokens.shards import open_shards
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.generate import sampling_of
-from seedcli.workflows.chat.conversation import ChatSettings, Conversation, open_conversation
+from seedcli.workflows.chat.conversation import SeedChat, open_conversation
+from seedcli.workflows.chat.model import ChatModel
 from seedcli.workflows.chat.pictures import ChatPictures, PictureSettings
+from seedcli.workflows.chat.turns import ChatSettings
 from seedcli.workflows.documents import build as build_documents
 from seedcli.workflows.documents.build import BuildRequest
 
@@ -41,14 +43,15 @@ class Hearing(Reporter):
 
 @pytest.fixture
 def talk(tiny_llm, tmp_path):
-    def start(reporter=None, **changes) -> Conversation:
+    def start(reporter=None, **changes) -> SeedChat:
         sampling = BASE | changes.pop("sampling", {})
         settings = ChatSettings(
             sampling=sampling,
             pictures=PictureSettings(output=tmp_path / "out", steps=2, device="cpu"),
             **changes,
         )
-        return Conversation(tiny_llm, settings, reporter=reporter)
+        model = ChatModel(settings, llm=tiny_llm, reporter=reporter)
+        return SeedChat(model.load(), reporter=reporter)
 
     return start
 
@@ -77,11 +80,11 @@ def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_se
     shown = conversation.attach(picture)
     first = conversation.say("draw it again", draw=True)
     assert first.text.startswith("<image>") and len(first.codes[0]) == 32
-    facts = read_picture_facts(Path(first.images[0]))
+    facts = read_picture_facts(Path(first.files[0]))
     assert facts["codes"] == first.codes[0] and facts["steps"] == 2 and facts["seed"] == 0
     second = conversation.say("now in red", draw=True)
-    assert [Path(path).name for path in first.images + second.images] == [
-        f"{n}.png" for n in range(len(first.images + second.images))
+    assert [Path(path).name for path in first.files + second.files] == [
+        f"{n}.png" for n in range(len(first.files + second.files))
     ]
 
     assert conversation.messages[0].segments == (shown, "draw it again")
@@ -100,7 +103,7 @@ def test_words_and_pictures_are_heard_in_their_order(talk) -> None:
         on_picture=lambda path, codes: heard.append((str(path), list(codes))),
     )
     assert [each for each in heard if isinstance(each, tuple)] == list(
-        zip(turn.images, turn.codes, strict=True)
+        zip(turn.files, turn.codes, strict=True)
     )
     assert "".join(each if isinstance(each, str) else "<image>" for each in heard).replace(
         " ", ""
@@ -109,14 +112,14 @@ def test_words_and_pictures_are_heard_in_their_order(talk) -> None:
     beams = talk(sampling={"num_beams": 2, "temperature": 0}).say(
         "a cat", draw=True, on_picture=lambda path, codes: heard.append(path)
     )
-    assert len(heard) == len(beams.images) >= 1
+    assert len(heard) == len(beams.files) >= 1
 
 
 def test_the_seed_decides_an_answer_and_its_pictures(talk, tmp_path) -> None:
     def answers(conversation) -> list:
         turns = [conversation.say(text, draw=True) for text in ("a dog", "the red bus")]
         return [
-            (turn.text, turn.codes, [Path(path).read_bytes() for path in turn.images])
+            (turn.text, turn.codes, [Path(path).read_bytes() for path in turn.files])
             for turn in turns
         ]
 
@@ -149,7 +152,7 @@ def test_marks_say_where_attached_images_stand(talk, picture) -> None:
 
 def test_without_a_decoder_answers_stay_codes(talk, tmp_path) -> None:
     turn = talk(draws=False).say("a dog", draw=True)
-    assert turn.images == [] and len(turn.codes) >= 1 and not (tmp_path / "out").exists()
+    assert turn.files == [] and len(turn.codes) >= 1 and not (tmp_path / "out").exists()
 
 
 def test_a_turn_that_fails_was_never_said(talk, picture, tmp_path) -> None:
@@ -201,7 +204,7 @@ def test_conversations_that_share_a_model_hear_nothing_of_each_other(talk, pictu
     first.say("a bus")
     first.attach(picture)
     second = first.another(reporter)
-    assert second.messages == [] and second.next_seed == 0 and second.llm is first.llm
+    assert second.messages == [] and second.next_seed == 0 and second.model is first.model
     assert second.attach(picture) == first.attach(picture)
     second.detach()
     second.reseed(7)
@@ -276,10 +279,10 @@ def test_pictures_move_away_from_negative_codes(talk, tmp_path) -> None:
     (tmp_path / "negative.jsonl").write_text(json.dumps({"codes": [7] * 32}))
     moved = talk(negative=str(tmp_path / "negative.jsonl")).say("a dog", draw=True)
     assert moved.codes == plain.codes
-    assert Path(moved.images[0]).read_bytes() != Path(plain.images[0]).read_bytes()
-    assert read_picture_facts(Path(moved.images[0]))["negative"] == [7] * 32
+    assert Path(moved.files[0]).read_bytes() != Path(plain.files[0]).read_bytes()
+    assert read_picture_facts(Path(moved.files[0]))["negative"] == [7] * 32
     own = talk(negative="unconditional").say("a dog", draw=True)
-    assert len(read_picture_facts(Path(own.images[0]))["negative"]) == 32
+    assert len(read_picture_facts(Path(own.files[0]))["negative"]) == 32
     (tmp_path / "negative.jsonl").write_text(json.dumps({"codes": [7] * 32, "fingerprint": "feed"}))
     with pytest.raises(DataError, match="not by"):
         talk(negative=str(tmp_path / "negative.jsonl"))
@@ -310,11 +313,9 @@ def test_a_model_that_was_taught_no_conversations_says_so(tiny_llm) -> None:
     facts = dataclasses.replace(tiny_llm.facts, template=None)
     untaught = type(tiny_llm)(tiny_llm.model, tiny_llm.text_tokenizer, tiny_llm.vocabulary, facts)
     with pytest.raises(UsageError, match="was not taught conversations"):
-        Conversation(untaught, ChatSettings())
-    assert (
-        Conversation(untaught, ChatSettings(template="llama-2", draws=False)).say("a dog").text
-        is not None
-    )
+        ChatModel(ChatSettings(), llm=untaught)
+    taught = ChatModel(ChatSettings(template="llama-2", draws=False), llm=untaught)
+    assert SeedChat(taught).say("a dog").text is not None
 
 
 def test_sampling_is_the_users_then_the_models_then_the_default(tiny_llm) -> None:
@@ -335,7 +336,9 @@ def test_parts_wait_in_memory_and_work_on_the_device(tiny_llm, picture, tmp_path
     )
     assert any("computes on the CPU" in text for text in reporter.heard)
     codes = pictures.read(picture)
-    assert pictures.draw(codes, 0).is_file()
+    [drawing] = pictures.draw([codes], [0])
+    with Image.open(drawing.path) as kept:
+        assert kept.tobytes() == drawing.image.tobytes()
     places = []
 
     class Part:
@@ -345,3 +348,65 @@ def test_parts_wait_in_memory_and_work_on_the_device(tiny_llm, picture, tmp_path
     with pictures.tokenizer._at_work(Part(), torch.device("meta")):
         places.append("work")
     assert places == ["meta", "work", "cpu"]
+
+
+def test_the_library_gives_pictures_and_keeps_no_files(
+    tiny_llm_folder, picture, tmp_path, monkeypatch, capfd
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chat = SeedChat.from_pretrained(
+        tiny_llm_folder, device="cpu", picture_steps=1, picture_guidance=1, **BASE
+    )
+    turn = chat.say("draw it", images=[picture, Image.open(picture)], draw=True)
+    [image, *_] = turn.images
+    assert image.mode == "RGB" and turn.files == [] and len(turn.codes[0]) == 32
+    shown = chat.tokenizer.encode(picture)[0].tolist()
+    assert chat.messages[0].segments == (tuple(shown), tuple(shown), "draw it")
+    [again] = chat.tokenizer.decode(turn.codes[0], steps=1, guidance=1)
+    assert again.tobytes() == image.tobytes()
+    chat.say("that one", images=[tuple(turn.codes[0])])
+    assert chat.messages[2].segments[0] == tuple(turn.codes[0])
+    assert {path.name for path in tmp_path.iterdir()} <= {picture.name}
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(UsageError, match="attached codes: 3 codes"):
+        chat.say("that one", images=[(1, 2, 3)])
+    with pytest.raises(TypeError, match="'temprature'"):
+        SeedChat.from_pretrained(tiny_llm_folder, temprature=0)
+
+
+def test_what_streams_is_what_say_says(talk) -> None:
+    how = {"words_first": True, "sampling": {"max_new_tokens": 80}}
+    said = talk(**how).say("a cat", draw=True)
+    chat = talk(**how)
+    parts = list(chat.stream("a cat", draw=True))
+    assert [part.codes for part in parts if not isinstance(part, str)] == [
+        tuple(codes) for codes in said.codes
+    ]
+    streamed = "".join(part if isinstance(part, str) else "<image>" for part in parts)
+    assert streamed.replace(" ", "") == said.text.replace(" ", "")
+    assert len(chat.messages) == 2 and chat.next_seed == 1
+    with pytest.raises(UsageError, match="nothing is said"):
+        next(chat.stream(" "))
+    stream = chat.stream("a dog", draw=True)
+    assert next(stream)
+    stream.close()
+    assert len(chat.messages) == 2 and chat.next_seed == 1  # it was never said
+
+
+def test_many_prompts_at_once_are_those_of_one_each(talk, picture) -> None:
+    chat = talk(sampling={"seed": 5})
+    prompts = ["a cat", ["what is this", picture], ["like", (3,) * 32], "a cat"]
+    together = chat.generate(prompts, draw=True)
+    assert chat.messages == [] and chat.next_seed == 5
+    for number, prompt in enumerate(prompts):
+        [alone] = chat.generate([prompt], seeds=[5 + number], draw=True)
+        assert (alone.text, alone.codes) == (together[number].text, together[number].codes)
+    one = talk(sampling={"seed": 5}).say("a cat", draw=True)
+    assert (one.text, one.codes) == (together[0].text, together[0].codes)
+    assert together[0].codes != together[3].codes
+    batches = chat.generate(prompts, draw=True, batch_size=3)
+    assert [turn.codes for turn in batches] == [turn.codes for turn in together]
+    with pytest.raises(UsageError, match="1 seeds for 2 prompts"):
+        chat.generate(["a", "b"], seeds=[1])
+    with pytest.raises(UsageError, match="nothing is said"):
+        chat.generate(["a", " "])

@@ -1,0 +1,129 @@
+"""What a conversation is opened with, and what an answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from seedcli.data.documents.conversations import strip_segments
+from seedcli.errors import UsageError
+from seedcli.models.weights.llm_description import TemplateName
+from seedcli.workflows.chat.pictures import Drawing, PictureSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IMAGE_MARK = "<image>"
+Picture = TypeVar("Picture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatSettings:
+    """What a conversation is opened with.
+
+    Attributes:
+        model: Language model: preset, folder or hub id.
+        tokenizer: Visual tokenizer in place of the one that the language model names.
+        template: How the conversation is written, in place of what the language model was taught.
+        sampling: Settings of `SamplingSettings` that the user gave; the others are the model's
+            own, else that class's.
+        constrained: Under the image grammar.
+        words_first: An answer that must hold an image may begin with words.
+        pictures: How pictures are read and drawn.
+        draws: Images of answers are drawn; else they stay codes, and no
+            picture decoder is needed.
+        negative: File with the codes of an image that pictures move away from, or `unconditional`
+            for what the model draws unasked.
+        device: Where the language model computes.
+        dtype: Of its weights.
+        quantize: 8 or 4 bits for its linear layers.
+    """
+
+    model: str = "seed-nano"
+    tokenizer: str | None = None
+    template: TemplateName | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    constrained: bool = True
+    words_first: bool = False
+    pictures: PictureSettings = field(default_factory=PictureSettings)
+    draws: bool = True
+    negative: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: Literal["8bit", "4bit"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One answer.
+
+    Attributes:
+        segments: Words and images in their order.
+        ended: The model ended it itself; False where it ran out of tokens.
+        malformed: Image spans that were none, left out; 0 under the grammar.
+    """
+
+    segments: tuple[str | Drawing, ...]
+    ended: bool
+    malformed: int
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """Its images in order, drawn or not."""
+        return [part for part in self.segments if not isinstance(part, str)]
+
+    @property
+    def text(self) -> str:
+        """Its words, with `<image>` where images stand."""
+        return " ".join(
+            part.strip() if isinstance(part, str) else IMAGE_MARK for part in self.segments
+        )
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """Its pictures in order; empty where nothing is drawn."""
+        return [each.image for each in self.drawings if each.image is not None]
+
+    @property
+    def files(self) -> list[str]:
+        """Files of its pictures in order; empty where none are kept."""
+        return [str(each.path) for each in self.drawings if each.path is not None]
+
+    @property
+    def codes(self) -> list[list[int]]:
+        """Codes of its images in order."""
+        return [list(each.codes) for each in self.drawings]
+
+
+def interleave(text: str, images: Sequence[Picture]) -> tuple[str | Picture, ...]:
+    """Words with `<image>` marks and images -> segments; without marks images stand
+    first, as in training.
+
+    Raises:
+        UsageError: There are other numbers of marks and images, or nothing is said.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the text is no UTF-8 at its character {error.start + 1}",
+            remedy="iconv -t utf-8 converts it",
+        ) from None
+    words = text.split(IMAGE_MARK)
+    if len(words) == 1:
+        segments: list[str | Picture] = [*images, text]
+    elif len(words) - 1 != len(images):
+        raise UsageError(
+            f"the text says {IMAGE_MARK} {len(words) - 1} times, {len(images)} images are attached",
+            remedy="attach the missing ones: /image PATH or --image PATH"
+            if len(words) - 1 > len(images)
+            else f"say {IMAGE_MARK} once for each, or not at all",
+        )
+    else:
+        segments = [words[0]]
+        for image, following in zip(images, words[1:], strict=True):
+            segments += [image, following]
+    if not (stripped := strip_segments(segments)):
+        raise UsageError("nothing is said: neither words nor an image")
+    return stripped
