@@ -141,6 +141,13 @@ def report(error: BaseException) -> int:
             return EXIT_PIPE_CLOSED
         case OSError() if error.errno is not None:
             return report(_of_the_system(error).with_traceback(error.__traceback__))
+        case ValueError() if str(error).startswith("embedded null"):
+            return report(
+                DataError(
+                    "a path holds a NUL character, which no file name can",
+                    remedy="look for \\u0000 in the recipe or the rows",
+                ).with_traceback(error.__traceback__)
+            )
         case MemoryError() | RuntimeError() | ImportError() if _tells_of_memory(error):
             return report(
                 DataError(

@@ -8,7 +8,14 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from seedcli.recipe.tokenizer import Recipe, Strict, comfort, setting
+from seedcli.recipe.tokenizer import (
+    MAX_LEARNING_RATE,
+    DecayRate,
+    Recipe,
+    Strict,
+    comfort,
+    setting,
+)
 
 Form = Literal[
     "text",
@@ -118,15 +125,15 @@ class TokenOptimizationSection(Strict):
     batch_tokens: int = setting(
         "tokens per update, all processes together: a multiple of the context length", ge=1
     )
-    learning_rate: float = setting("peak learning rate", gt=0)
-    min_learning_rate: float = setting("where the cosine ends", ge=0)
+    learning_rate: float = setting("peak learning rate", gt=0, le=MAX_LEARNING_RATE)
+    min_learning_rate: float = setting("where the cosine ends", ge=0, le=MAX_LEARNING_RATE)
     warmup_steps: int = setting("updates of linear warm-up", ge=0)
     schedule: Literal["cosine", "constant"] = setting(
         "course of the learning rate after the warm-up"
     )
     weight_decay: float = setting("AdamW's weight decay", ge=0)
     decay_norms: bool = setting("decay RMSNorm weights and embeddings too, as the official run did")
-    betas: tuple[float, float] = setting("AdamW's moment decay rates")
+    betas: tuple[DecayRate, DecayRate] = setting("AdamW's moment decay rates")
     adam_epsilon: float = setting("AdamW's epsilon", gt=0)
     gradient_clip: float = setting("largest gradient norm; 0 turns clipping off", ge=0)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seedcli.recipe.tokenizer import Recipe
 
 COMMAND_LINE = "command line"
+MAX_DEPTH = 50  # of a key; no schema has more than five levels
 DEFAULT = "default"
 
 
@@ -162,7 +163,7 @@ class _Layers:
             own = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # of which TOML's own is one
             raise RecipeError(
                 f"{_shown(path)}: not valid TOML: {error}",
                 remedy="strings need quotes, tables look like [name]",
@@ -217,7 +218,9 @@ class _Layers:
         key, equals, raw = text.partition("=")
         parts: list[str | int] = [part.strip() for part in key.split(".")]
         if not equals or not all(parts):
-            raise ValueError(f"{text!r}: expected key=value")
+            raise ValueError(f"{text[:80]!r}: expected key=value")
+        if len(parts) > MAX_DEPTH:
+            raise ValueError(f"{text[:80]!r}...: a key of {len(parts)} parts")
         node: Any = self.values
         for depth, part in enumerate(parts):
             if isinstance(node, list):
@@ -275,7 +278,7 @@ def _parse_value(raw: str) -> Any:
     raw = raw.strip()
     try:
         return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         if not raw or raw[0] in "[{\"'":
             raise ValueError(f"{raw!r}: not a TOML value (a list looks like [1, 2])") from None
         return raw

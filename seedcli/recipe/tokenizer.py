@@ -16,9 +16,9 @@ How to add a stage:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 
 class Strict(BaseModel):
@@ -29,6 +29,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> Self:
+        """Integers that no generator and no array takes."""
+        for name, value in self:
+            if type(value) is int and abs(value) >= 1 << 63:
+                raise ValueError(f"{name} is an integer of {len(str(value))} digits, expected 18")
+        return self
 
 
 class Recipe(Strict):
@@ -54,6 +62,11 @@ class Recipe(Strict):
         return self._name
 
 
+# AdamW's moment decay rate; from 1 on its moments never settle.
+DecayRate = Annotated[float, Field(ge=0, lt=1)]
+MAX_LEARNING_RATE = 100.0  # 1e38 overflows with the first update, and the message would be NaN's
+
+
 def setting(description: str, **constraints: Any) -> Any:
     """A required field: it changes results, so each recipe states it. `constraints` are pydantic's
     (gt, ge, lt, le, min_length, ...).
@@ -73,8 +86,8 @@ class OptimizationSection(Strict):
 
     steps: int = setting("number of optimizer updates", ge=1)
     batch_size: int = setting("images per update, all processes together", ge=1)
-    learning_rate: float = setting("peak learning rate", gt=0)
-    min_learning_rate: float = setting("where the cosine ends", ge=0)
+    learning_rate: float = setting("peak learning rate", gt=0, le=MAX_LEARNING_RATE)
+    min_learning_rate: float = setting("where the cosine ends", ge=0, le=MAX_LEARNING_RATE)
     warmup_steps: int = setting("updates of linear warm-up", ge=0)
     schedule: Literal["cosine", "constant"] = setting(
         "course of the learning rate after the warm-up"
@@ -82,7 +95,7 @@ class OptimizationSection(Strict):
     weight_decay: float = setting(
         "AdamW's weight decay; biases, norms and vectors are exempt", ge=0
     )
-    betas: tuple[float, float] = setting("AdamW's moment decay rates")
+    betas: tuple[DecayRate, DecayRate] = setting("AdamW's moment decay rates")
     adam_epsilon: float = setting("AdamW's epsilon", gt=0)
     gradient_clip: float = setting("largest gradient norm; 0 turns clipping off", ge=0)
 

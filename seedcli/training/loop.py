@@ -35,7 +35,10 @@ from seedcli.training.optimizer import learning_rate_at
 from seedcli.training.process import memory_mb, seed_step, stop_signals
 from seedcli.training.run_folder import MetricsLog
 
-_CURE = "lower the learning_rate or set gradient_clip, then continue with --resume"
+_CURE = (
+    "lower the learning rate or a loss weight, or set gradient_clip, in the recipe or as an "
+    "override, and type the same with --resume: "
+)
 
 Figures = dict[str, float]
 
@@ -144,7 +147,8 @@ def train(
     def refuse(what: str) -> None:
         good = newest_checkpoint(checkpoints)
         raise NumericalError(
-            f"{training.title}, {what}; last good checkpoint: {good or 'none yet'}", remedy=_CURE
+            f"{training.title}, {what}; last good checkpoint: {good or 'none yet'}",
+            remedy=_CURE + (f"it goes on at {good.name}" if good else "it begins anew"),
         )
 
     with stop_signals() as stop, reporter.progress(training.title, optimization.steps) as progress:

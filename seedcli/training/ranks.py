@@ -23,8 +23,18 @@ class Ranks:
 
     @classmethod
     def from_environment(cls) -> Ranks:
-        """As torchrun and `launcher` describe it; one process where they did not run."""
-        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+        """As torchrun and `launcher` describe it; one process where they did not run.
+
+        Raises:
+            UsageError: A rank that no launcher can have given: it would wait for others for ever.
+        """
+        rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+        if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
+            raise UsageError(
+                f"the environment says RANK={rank} and WORLD_SIZE={world}, which no launcher sets",
+                remedy="unset RANK WORLD_SIZE, or start the processes with torchrun",
+            )
+        return cls(int(rank), int(world))
 
     def rows(self, batch_size: int) -> slice:
         """This rank's rows of a global batch.

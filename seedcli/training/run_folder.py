@@ -45,9 +45,11 @@ PACKAGES = (
     "numpy",
 )
 # What may differ when a run is resumed: the length, because runs are cut short or prolonged, and
-# what tames a run whose loss became NaN. The schedule bends there, and run.json says so.
+# what tames a run whose loss became NaN: rates, and what a loss counts. The schedule bends there,
+# and run.json says so.
 FREE_TO_CHANGE = re.compile(
-    r"(run|parallel)\.|(\w+\.)?optimization\.(steps|learning_rate|min_learning_rate|gradient_clip)$"
+    r"(run|parallel)\.|(\w+\.)?losses\.\w+_weight$"
+    r"|(\w+\.)?optimization\.(steps|learning_rate|min_learning_rate|gradient_clip)$"
 )
 
 

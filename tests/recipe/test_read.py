@@ -330,3 +330,31 @@ def test_leaves_walk_tables_and_lists_of_tables() -> None:
         ("f", []),
     ]
     assert dotted(("b", "d", 0, "e")) == "b.d.0.e"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optimization.learning_rate=1e38", "less than or equal to 100"),
+        ("optimization.min_learning_rate=1e38", "less than or equal to 100"),
+        ("optimization.betas=[0.9, 1]", "optimization.betas.1"),
+        ("optimization.betas=[2.0, 0.99]", "optimization.betas.0"),
+        ("optimization.betas.0=-0.1", "optimization.betas.0"),
+        ("seed=" + "9" * 40, "integer of 40 digits"),
+        ("seed=" + "9" * 5000, "seed"),
+        ("optimization.steps=" + "[" * 5000, "not a TOML value"),
+        (".".join("a" * 5000) + "=1", "a key of 5000 parts"),
+    ],
+)
+def test_values_that_end_in_nothing_are_refused(override: str, said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("seed2-codebook", [override])
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["seed = " + "9" * 5000, "a = " + "[" * 50_000, "a = '\ud800'"])
+def test_a_file_that_is_no_recipe(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(RecipeError, match="not valid TOML|cannot be read"):
+        load_recipe(path)

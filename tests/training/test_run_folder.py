@@ -74,12 +74,14 @@ def test_what_the_advice_after_nan_names_may_change_and_is_recorded(tmp_path):
     first = load_recipe("nano-target")
     open_run_folder(tmp_path, first, resume=False)
     tamer = ["optimization.learning_rate=1e-9", "optimization.gradient_clip=0.1"]
+    tamer += ["losses.painting_weight=0.25"]
     open_run_folder(tmp_path, load_recipe("nano-target", tamer), resume=True)
     starts = json.loads((tmp_path / "run.json").read_text())
     was = first.optimization
     assert [start["changed"] for start in starts] == [
         {},
         {
+            "losses.painting_weight": [first.losses.painting_weight, 0.25],
             "optimization.gradient_clip": [was.gradient_clip, 0.1],
             "optimization.learning_rate": [was.learning_rate, 1e-9],
         },

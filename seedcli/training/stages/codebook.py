@@ -17,7 +17,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedcli.errors import NumericalError
+from seedcli.errors import NumericalError, RecipeError
 from seedcli.models.visual.codebook import codebook_loss, commitment_loss, straight_through
 from seedcli.models.visual.model import SeedModel
 from seedcli.recipe.tokenizer import CodebookLearningSection, CodebookLossSection
@@ -83,6 +83,13 @@ class CodebookStage:
         """Computes the cached features and the codebook's start; also on resume, where the
         checkpoint then overrules it.
         """
+        num_codes = self.model.tokenizer.codebook.config.num_codes
+        if self._learning.start == "k-means" and self._learning.start_vectors < num_codes:
+            raise RecipeError(
+                f"codebook.start_vectors is {self._learning.start_vectors}: k-means needs one for "
+                f"each of {num_codes} codes, and many more to find good centres",
+                remedy=f"codebook.start_vectors={16 * num_codes}",
+            )
         self._features.prepare()
         embedding = self.model.tokenizer.codebook.embedding
         match self._learning.start:

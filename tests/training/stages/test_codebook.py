@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seedcli.data.mixtures.pairs import Mixture, Pair
-from seedcli.errors import NumericalError
+from seedcli.errors import NumericalError, RecipeError
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.recipe.tokenizer import (
@@ -93,6 +93,11 @@ def test_only_codebook_and_decoder_train_and_nothing_frozen_gets_a_gradient(tiny
     }
     assert names == {"codebook", "decoder"}
     assert all(parameter.grad is None for parameter in stage.model.tokenizer.qformer.parameters())
+
+
+def test_too_few_code_inputs_are_refused_before_they_are_computed(tiny_tokenizer_folder):
+    with pytest.raises(RecipeError, match="start_vectors is 63: k-means needs one for each of 64"):
+        build(tiny_tokenizer_folder, learning={"start_vectors": 63})
 
 
 @torch.no_grad()
