@@ -7,7 +7,10 @@ purpose is among the records too.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import tarfile
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -66,10 +69,23 @@ def write_file(path: Path, content: Any) -> None:
         pq.write_table(content, path, row_group_size=1)
     elif isinstance(content, str):
         path.write_text(content)
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
     elif path.suffix == ".jsonl":
         path.write_text("\n".join(map(json.dumps, content)) + "\n")
     else:
         path.write_text(json.dumps(content))
+
+
+def tar(**members: bytes) -> bytes:
+    """A tar; `a__jpg` is the member `a.jpg`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as file:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name.replace("__", "."))
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
 
 
 def cells(*names: str) -> pa.Array:
@@ -301,6 +317,112 @@ PUBLISHED = {
             ["<000000000005.jpg>", f"Why? {SHORT}", "c"],
             ["<000000000005.jpg>", f"Who? {SHORT}", "b"],
         ],
+    ),
+    "vizwiz-table": Published(
+        "vqa",
+        "question",
+        {
+            "val-0.parquet": pa.table(
+                {
+                    "question_id": ["VizWiz_val_00000000.jpg"],
+                    "image": cells("v.png"),
+                    "question": ["What is this?"],
+                    "answers": [["disc", "coin", "disc"]],
+                    "category": ["other"],
+                }
+            )
+        },
+        (),
+        [["<v.png>", f"What is this? {SHORT}", "disc"]],
+    ),
+    "vqav2-table": Published(
+        "vqa",
+        "question",
+        {
+            "validation-0.parquet": pa.table(
+                {
+                    "multiple_choice_answer": ["3"],
+                    "answers": [[{"answer": "three", "answer_confidence": "yes"}]],
+                    "image_id": [41],
+                    "question_id": [41000],
+                    "question": ["How many discs?"],
+                    "image": cells("q.png"),
+                }
+            )
+        },
+        (),
+        [["<q.png>", f"How many discs? {SHORT}", "3"]],
+    ),
+    "okvqa": Published(
+        "vqa",
+        "question",
+        {
+            "OpenEnded_mscoco_train2014_questions.json": {
+                "data_subtype": "train2014",
+                "questions": [{"image_id": 51, "question": "What game?", "question_id": 510005}],
+            },
+            "mscoco_train2014_annotations.json": {
+                "data_subtype": "train2014",
+                "annotations": [
+                    {
+                        "question_id": 510005,
+                        "image_id": 51,
+                        "answers": [
+                            {"answer_id": 1, "raw_answer": "checkers", "answer": "checker"}
+                        ],
+                    }
+                ],
+            },
+        },
+        ("COCO_train2014_000000000051.jpg",),
+        [["<COCO_train2014_000000000051.jpg>", f"What game? {SHORT}", "checkers"]],
+    ),
+    "aokvqa-table": Published(
+        "vqa",
+        "question",
+        {
+            "train-0.parquet": pa.table(
+                {
+                    "image": cells("k.png"),
+                    "question_id": ["q"],
+                    "question": ["Why round?"],
+                    "choices": [["a", "b", "c", "d"]],
+                    "correct_choice_idx": [2],
+                    "direct_answers": ["['turn', 'roll', 'roll']"],
+                }
+            )
+        },
+        (),
+        [["<k.png>", f"Why round? {SHORT}", "roll"]],
+    ),
+    "gqa": Published(
+        "vqa",
+        "question",
+        {
+            "train_balanced_questions.json": {
+                "02930152": {
+                    "question": "Is the disc dark?",
+                    "imageId": "2354786",
+                    "answer": "yes",
+                    "fullAnswer": "Yes, the disc is dark.",
+                }
+            }
+        },
+        ("2354786.jpg",),
+        [["<2354786.jpg>", f"Is the disc dark? {SHORT}", "yes"]],
+    ),
+    "own-questions": Published(
+        "vqa",
+        "question",
+        {
+            "mine.ndjson": (
+                "\ufeff"
+                + json.dumps({"image": "a.png", "question": "Two\u2028lines?", "answer": "one"})
+                + "\r\n"
+            )
+        },
+        ("a.png",),
+        [["<a.png>", f"Two\u2028lines? {SHORT}", "one"]],
     ),
     "textvqa": Published(
         "vqa",
@@ -557,6 +679,29 @@ PUBLISHED = {
             ]
         ],
     ),
+    "mimic-it-base64": Published(
+        "mimic-it",
+        "difference",
+        {
+            "CGD_instructions.json": {
+                "data": {
+                    "CGD_INS_000000": {
+                        "instruction": "What differs?",
+                        "answer": "All.",
+                        "image_ids": ["CGD_IMG_000000000081", "CGD_IMG_000000000082"],
+                    }
+                }
+            }
+        },
+        (),
+        [["<81.png>", "<82.png>", "What differs?", "All."]],
+        {
+            "CGD.json": {
+                f"CGD_IMG_0000000000{number}": base64.b64encode(png(f"{number}.png")).decode()
+                for number in (81, 82)
+            }
+        },
+    ),
     "mimic-it-table": Published(
         "mimic-it",
         "difference",
@@ -569,6 +714,22 @@ PUBLISHED = {
                     "images": pa.array(
                         [cells("one.png", "two.png").to_pylist()], pa.list_(PICTURE)
                     ),
+                }
+            )
+        },
+        (),
+        [["<one.png>", "<two.png>", "What differs?", "All."]],
+    ),
+    "mimic-it-cauldron": Published(
+        "mimic-it",
+        "difference",
+        {
+            "train-0.parquet": pa.table(
+                {
+                    "images": pa.array(
+                        [cells("one.png", "two.png").to_pylist()], pa.list_(PICTURE)
+                    ),
+                    "texts": [[{"user": "What differs?", "assistant": "All.", "source": "GSD"}]],
                 }
             )
         },
@@ -641,6 +802,36 @@ PUBLISHED = {
         },
         ("val2014/b.jpg",),
         [["<b.jpg>", "A dog."]],
+    ),
+    "flickr30k-csv": Published(
+        "coco-captions",
+        "describe",
+        {
+            "flickr_annotations_30k.csv": "raw,sentids,split,filename,img_id\n"
+            '"[""disc one"", ""disc two""]","[0, 1]",train,5.jpg,0\n'
+            '"[""disc three""]",[2],test,6.jpg,1\n'
+        },
+        ("5.jpg",),
+        [["<5.jpg>", "disc one"], ["<5.jpg>", "disc two"]],
+    ),
+    "flickr30k-own": Published(
+        "coco-captions",
+        "describe",
+        {"results.csv": 'image_name| comment_number| comment\n5.jpg| 0| A dog , "so" .\n'},
+        ("5.jpg",),
+        [["<5.jpg>", 'A dog , "so" .']],
+    ),
+    "caption-lists": Published(
+        "coco-captions",
+        "describe",
+        {
+            "list.json": [{"image": "val2014/b.jpg", "caption": "A dog."}],
+            "t.parquet": pa.table(
+                {"image": cells("c.png"), "sentences": [["A cat.", "A pet."]], "split": ["train"]}
+            ),
+        },
+        ("val2014/b.jpg",),
+        [["<b.jpg>", "A dog."], ["<c.png>", "A cat."], ["<c.png>", "A pet."]],
     ),
     "journeydb": Published(
         "journeydb",
@@ -718,6 +909,29 @@ PUBLISHED = {
                     "status": ["success", "failed"],
                 }
             )
+        },
+    ),
+    "obelics-tar": Published(
+        "obelics",
+        "interleaved",
+        {
+            "train-0.parquet": pa.table(
+                {
+                    "images": [["https://x/a.jpg", None, "https://x/b.jpg"]],
+                    "texts": [[None, "Words about discs.", None]],
+                }
+            )
+        },
+        (),
+        [["<a.jpg>", "Words about discs.", "<b.jpg>"]],
+        {
+            "images/00000.tar": tar(
+                a__jpg=png("a.jpg"),
+                a__json=b'{"url": "https://x/a.jpg", "key": "a"}',
+                b__jpg=png("b.jpg"),
+                b__json=b'{"url": "https://x/b.jpg", "key": "b"}',
+            ),
+            "images/00000.parquet": pa.table({"url": ["https://x/a.jpg"], "key": ["a"]}),
         },
     ),
 }

@@ -198,7 +198,8 @@ class _RowReader:
         if isinstance(value, bytes):
             return value
         if isinstance(value, str):
-            return read_data_url(value) or self.folder / value
+            found = picture_at(value)
+            return found if isinstance(found, bytes) else self.folder / found
         raise DataError(
             f"a picture is a path, bytes, or a list of codes; this one is {value!r:.80}"
         )
@@ -271,8 +272,9 @@ def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Mess
     return tuple(found)
 
 
-def read_data_url(value: str) -> bytes | None:
-    """Bytes of `data:image/png;base64,...`; None for a path, also as `file://`.
+def picture_at(value: str) -> bytes | str:
+    """What a row says of a picture, as OpenAI has it too -> the bytes of
+    `data:image/png;base64,...`, or a path.
 
     Raises:
         DataError: Damaged base64, or an address, which is not fetched.
@@ -288,7 +290,7 @@ def read_data_url(value: str) -> bytes | None:
             f"a picture is an address, and addresses are not fetched: {value:.80}",
             remedy="img2dataset fetches pictures",
         )
-    return None
+    return value.removeprefix("file://")
 
 
 def _next(left: list[Any], images: Sequence[Any]) -> Any:

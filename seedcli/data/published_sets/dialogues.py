@@ -12,7 +12,7 @@ from typing import Any
 from seedcli.data.documents.conversations import read_prompts
 from seedcli.data.documents.documents import Message, Sample
 from seedcli.data.documents.forms import finish_sentence
-from seedcli.data.documents.rows import PLACEHOLDER, read_messages
+from seedcli.data.documents.rows import PLACEHOLDER, picture_at, read_messages
 from seedcli.data.published_sets.picture_finder import Named
 from seedcli.data.published_sets.questions import coco_names
 from seedcli.data.published_sets.records import Cell, Record
@@ -51,7 +51,8 @@ def _own_picture(value: Any) -> Any:
     if isinstance(value, Mapping):
         value = value.get("path")
     if isinstance(value, str):
-        return Named((value,))
+        found = picture_at(value)
+        return found if isinstance(found, bytes) else Named((found,))
     if isinstance(value, list) and value and all(isinstance(code, int) for code in value):
         return tuple(value)
     raise DataError(f"a picture is a path or a list of codes; this one is {value!r:.80}")

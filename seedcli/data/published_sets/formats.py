@@ -11,14 +11,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from seedcli.data.documents.documents import Sample
-from seedcli.data.published_sets import dialogues as dialogues
-from seedcli.data.published_sets import pictures as pictures
-from seedcli.data.published_sets import questions as questions
+from seedcli.data.published_sets import dialogues, pictures, questions
+from seedcli.data.published_sets.pictures import Captioned
+from seedcli.data.published_sets.questions import Question
 from seedcli.data.published_sets.records import Record
 from seedcli.errors import DataError, UsageError
+
+Parsed = Sample | Question | Captioned
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Layout:
         files: The INPUT to name.
         fields: A record of this layout has them all; the first layout that fits a record reads it.
         read: Record -> samples whose pictures are references (`data.picture_finder`), cells, or
-            codes; keys are given later.
+            codes; keys are given later. Questions and captions, which are measured too, become
+            samples in `SetFormat.read`.
         source: Where the layout is described.
         checked: Whether files as published have been read.
     """
@@ -38,7 +41,7 @@ class Layout:
     sets: str
     files: str
     fields: tuple[str, ...]
-    read: Callable[[Record], Iterable[Sample]]
+    read: Callable[[Record], Iterable[Parsed]]
     source: str
     checked: bool = False
 
@@ -61,11 +64,25 @@ class SetFormat:
     keeps_rest: bool = False
 
     def read(self, record: Record) -> list[Sample]:
-        """Record -> samples; none where the record is not of the training part.
+        """Record -> what training reads of it; none where it is not of the training part.
 
         Raises:
             DataError: It fits no layout, or is not what its layout promises.
         """
+        return self._of_layout(
+            record,
+            lambda layout: [one for parsed in layout.read(record) for one in _samples(parsed)],
+        )
+
+    def parse(self, record: Record) -> list[Parsed]:
+        """Record -> questions, captions or samples as measuring reads them, of whatever part.
+
+        Raises:
+            DataError: As `read`.
+        """
+        return self._of_layout(record, lambda layout: list(layout.read(record)))
+
+    def _of_layout(self, record: Record, read: Callable[[Layout], list[Any]]) -> list[Any]:
         layout = next(
             (
                 one
@@ -80,7 +97,7 @@ class SetFormat:
                 + ", or ".join(" + ".join(one.fields) for one in self.layouts)
             )
         try:
-            return list(layout.read(record))
+            return read(layout)
         except DataError:
             raise
         except (
@@ -94,6 +111,15 @@ class SetFormat:
             raise DataError(
                 f"is no record of {layout.sets} ({type(error).__name__}: {error})"
             ) from None
+
+
+def _samples(parsed: Parsed) -> list[Sample]:
+    match parsed:
+        case Question():
+            return [parsed.as_sample()]
+        case Captioned():
+            return parsed.as_samples()
+    return [parsed]
 
 
 _LLAVA = "https://github.com/haotian-liu/LLaVA (docs/Data.md)"
@@ -141,16 +167,25 @@ FORMATS: dict[str, SetFormat] = {
             Layout("VQAv2, OK-VQA", "questions and annotations, two .json",
                    ("question_id", "question", "image_id", "answers"),
                    questions.read_vqa, _VQA),
-            Layout("VizWiz", "train.json", ("image", "question", "answers"), questions.read_vizwiz,
-                   "https://vizwiz.org/tasks-and-datasets/vqa/"),
-            Layout("A-OKVQA", "aokvqa_v1p0_train.json", ("image_id", "question", "choices"),
-                   questions.read_aokvqa,
+            Layout("VizWiz; VizWiz, OK-VQA and VQAv2 as tables", "train.json, *.parquet",
+                   ("image", "question", "answers"), questions.read_question,
+                   "https://vizwiz.org/tasks-and-datasets/vqa/, "
+                   "https://huggingface.co/lmms-lab"),
+            Layout("A-OKVQA", "aokvqa_v1p0_train.json, *.parquet",
+                   ("question", "correct_choice_idx"), questions.read_aokvqa,
                    "https://github.com/allenai/aokvqa"),
+            Layout("GQA", "train_balanced_questions.json", ("imageId", "question"),
+                   questions.read_gqa,
+                   "https://cs.stanford.edu/people/dorarad/gqa/download.html"),
             Layout("OCR-VQA", "dataset.json", ("imageURL", "questions", "answers"),
                    questions.read_ocrvqa, "https://ocr-vqa.github.io/"),
             Layout("TextCaps", "TextCaps_0.1_train.json", ("caption_str", "image_id"),
                    questions.read_textcaps,
                    "https://textvqa.org/textcaps/dataset/"),
+            Layout("your own", "JSON lines", ("question", "image"), questions.read_question,
+                   "this project", checked=True),
+            Layout("your own, several pictures", "JSON lines", ("question", "images"),
+                   questions.read_question, "this project", checked=True),
         ),
     ),
     "vsr": SetFormat(
@@ -217,6 +252,9 @@ FORMATS: dict[str, SetFormat] = {
                    pictures.read_difference, _OTTER),
             Layout("MIMIC-IT CGD, table", "*.parquet", ("instruction", "answer", "images"),
                    pictures.read_difference, _OTTER),
+            Layout("The Cauldron's shape", "*.parquet", ("images", "texts"),
+                   pictures.read_cauldron,
+                   "https://huggingface.co/datasets/HuggingFaceM4/the_cauldron"),
         ),
     ),
     "vist": SetFormat(
@@ -231,11 +269,22 @@ FORMATS: dict[str, SetFormat] = {
         ("caption", "describe", "draw"),
         (
             Layout("COCO captions", "captions_train2014.json", ("file_name", "caption"),
-                   pictures.read_coco_caption,
+                   pictures.read_captions,
                    "https://cocodataset.org/#format-data"),
             Layout("Karpathy's COCO, Flickr30K", "dataset_coco.json",
-                   ("filename", "sentences", "split"), pictures.read_karpathy,
+                   ("filename", "sentences"), pictures.read_captions,
                    "https://cs.stanford.edu/people/karpathy/deepimagesent/"),
+            Layout("Flickr30K, table of the hub", "flickr_annotations_30k.csv", ("filename", "raw"),
+                   pictures.read_captions, "https://huggingface.co/datasets/nlphuji/flickr30k"),
+            Layout("Flickr30K, its own table", "results.csv", ("image_name", "comment"),
+                   pictures.read_captions, "https://shannon.cs.illinois.edu/DenotationGraph/"),
+            Layout("lists of pictures and captions", "coco_karpathy_train.json, *.parquet",
+                   ("image", "caption"), pictures.read_captions,
+                   "https://github.com/salesforce/BLIP"),
+            Layout("tables with lists of sentences", "*.parquet", ("image", "sentences"),
+                   pictures.read_captions, "https://huggingface.co/datasets/HuggingFaceM4/COCO"),
+            Layout("tables with texts", "*.parquet", ("image", "text"), pictures.read_captions,
+                   "https://huggingface.co/datasets/royokong/coco_test"),
         ),
     ),
     "journeydb": SetFormat(

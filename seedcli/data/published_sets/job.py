@@ -45,6 +45,7 @@ class DocumentListing:
         layout: The set's format.
         name: First part of the keys; sets that are merged later should differ in it.
         finder: Where its pictures are.
+        inline: Folder for pictures that rows carry in themselves; None: they are only counted.
         num_queries: Codes of a picture, for those that rows carry.
         num_codes: Size of the codebook.
 
@@ -62,8 +63,9 @@ class DocumentListing:
         name: str,
         num_queries: int,
         num_codes: int,
+        inline: Path | None = None,
     ):
-        self._layout, self._finder, self._name = layout, finder, name
+        self._layout, self._finder, self._name, self._inline = layout, finder, name, inline
         self._num_queries, self._num_codes = num_queries, num_codes
         self.pictures: dict[tuple[str, str | None], Item] = {}
         self.fingerprints: set[str] = set()
@@ -126,6 +128,8 @@ class DocumentListing:
                 if marker := _MARKER.search(segment):
                     raise DataError(f"words hold {marker[0]}, which only pictures may have")
                 found.append(segment)
+            elif isinstance(segment, bytes):
+                found.append({"picture": self._number(self._carried(segment))})
             elif isinstance(segment, Named | Frames | Cell):
                 found += [{"picture": self._number(item)} for item in self._finder.find(segment)]
             else:
@@ -138,6 +142,17 @@ class DocumentListing:
                     )
                 found.append({"codes": list(segment)})
         return found
+
+    def _carried(self, data: bytes) -> Item:
+        """A picture that a row carries: a file of its own until it is tokenised."""
+        name = hashlib.sha256(data).hexdigest()[:24]
+        if self._inline is None:
+            return Item(key="", source=name, data=data)
+        path = self._inline / name
+        if not path.exists():
+            self._inline.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return Item(key="", source=f"data URL {name}", path=str(path))
 
     def _number(self, item: Item) -> int:
         place = (item.path or item.source, item.cell)

@@ -8,6 +8,7 @@ depend on decodes them.
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +18,15 @@ from pathlib import Path
 
 from seedcli.data.images.endings import IMAGE_ENDINGS
 from seedcli.data.images.items import Item
+from seedcli.data.images.tars import DAMAGES, open_tar, read_pictures
 from seedcli.data.published_sets.records import Cell, holds_pictures
+from seedcli.data.text_files import load_json, printable
 from seedcli.errors import DataError
 
 VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".gif")
+# base64 has no character that JSON must escape, so that its text can be found without parsing
+_BASE64 = re.compile(rb'"([^"\\]+)"\s*:\s*"(?:data:image/[a-z]+;base64,)?([A-Za-z0-9+/=]{16,})"')
+_FRAMES = 4  # of a video whose set says no number
 _ID_COLUMNS = ("id", "key", "image_id", "file_name", "name", "__index_level_0__")
 
 
@@ -43,20 +49,48 @@ class Frames:
     number: int
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """A picture within a file: a member of a tar, or base64 in a JSON map."""
+
+    path: str
+    offset: int
+    size: int
+    base64: bool = False
+
+    def to_text(self) -> str:
+        """As one word, for `Item.cell`."""
+        return f"@{self.offset}+{self.size}{'base64' * self.base64}"
+
+
 Reference = Named | Frames | Cell
 
 
+def name_of(reference: Reference) -> str:
+    """What a reference is called, wherever its files lie: a picture's or video's name, or its row
+    in a table.
+    """
+    if isinstance(reference, Cell):
+        place = "" if reference.element is None else f"-{reference.element}"
+        return f"{Path(reference.path).name}[{reference.row}{place}]"
+    return reference.names[0]
+
+
+def _file(path: str) -> Item:
+    return Item(key="", source=printable(path), path=path)
+
+
 class PictureFinder:
-    """Looks pictures up in folders, and in parquet files with a column of
-    names and one of pictures.
+    """Looks pictures up in folders, in tars, in parquet files with a column of names and one of
+    pictures, and in JSON maps of names to base64 (MIMIC-IT).
 
     A name is tried as a path below each folder; where that fails, by its last part anywhere below
     them: folders are then listed once, about 100 bytes of memory a file. An address (`https://...`)
-    is looked for in what img2dataset wrote (its output format `files`: parquet files with `url` and
-    `key` beside a folder for each).
+    is looked for in what img2dataset wrote: parquet files with `url` and `key` beside a folder for
+    each (its output format `files`), or tars (`webdataset`).
 
     Args:
-        places: Folders and parquet files.
+        places: Folders, tars, parquet files and JSON maps.
         frames: Frames of each video, instead of what its set says.
 
     Raises:
@@ -90,7 +124,7 @@ class PictureFinder:
                     )
                 ]
             case Named(names):
-                return [self._picture(names)]
+                return self._folder_of_frames(names) or [self._picture(names)]
             case Frames(names, number):
                 return self._video(names, self._frames or number)
 
@@ -100,10 +134,10 @@ class PictureFinder:
                 for folder in self._folders:
                     path = os.path.join(folder, spelled)
                     if os.path.isfile(path):
-                        return Item(key="", source=path, path=path)
+                        return _file(path)
         for name in names:
             if name in self._cells:
-                return self.find(self._cells[name])[0]
+                return self._within(name, self._cells[name])
             for known in (self._addresses, self._files):
                 for spelled in _spellings(
                     name if known is self._addresses else os.path.basename(name)
@@ -116,8 +150,27 @@ class PictureFinder:
                             problem=f"there are several: {paths[0]}, {paths[1]}",
                         )
                     if paths:
-                        return Item(key="", source=paths[0], path=paths[0])
+                        return _file(paths[0])
+        for name in names:
+            for spelled in _spellings(name):
+                for called in (spelled, os.path.basename(spelled)):
+                    if called in self._members:
+                        return self._within(called, self._members[called])
         return Item(key="", source=names[0], problem=f"no such file below {self._shown}")
+
+    def _within(self, name: str, place: Cell | Stretch) -> Item:
+        if isinstance(place, Cell):
+            return self.find(place)[0]
+        return Item(key="", source=f"{place.path}[{name}]", path=place.path, cell=place.to_text())
+
+    def _folder_of_frames(self, names: tuple[str, ...]) -> list[Item]:
+        """A name of one's own may stand for a video: a folder of its frames."""
+        for name in names:
+            for folder in self._folders:
+                path = os.path.join(folder, name)
+                if name and os.path.isdir(path) and (frames := _sorted_frames(path)):
+                    return [_file(one) for one in middle_frames(frames, self._frames or _FRAMES)]
+        return []
 
     def _video(self, names: tuple[str, ...], number: int) -> list[Item]:
         stems = [stem for name in names for stem in (name, _without_ending(name))]
@@ -127,10 +180,7 @@ class PictureFinder:
                 *self._subfolders.get(os.path.basename(stem), ()),
             ):
                 if os.path.isdir(path) and (frames := _sorted_frames(path)):
-                    return [
-                        Item(key="", source=frame, path=frame)
-                        for frame in middle_frames(frames, number)
-                    ]
+                    return [_file(frame) for frame in middle_frames(frames, number)]
         for stem in stems:
             for ending in ("", *VIDEO_ENDINGS):
                 for path in self._files.get(os.path.basename(stem) + ending, ()):
@@ -198,9 +248,25 @@ class PictureFinder:
         return found
 
     @cached_property
-    def _cells(self) -> dict[str, Cell]:
-        """Name -> place in a table of pictures."""
-        return {name: cell for path in self._tables for name, cell in _read_cells(path)}
+    def _cells(self) -> dict[str, Cell | Stretch]:
+        """Name -> place in a table or map of pictures."""
+        found: dict[str, Cell | Stretch] = {}
+        for path in self._tables:
+            if path.suffix == ".json":
+                found.update(_read_map(path))
+            elif not _is_tar(path.name):
+                found.update(_read_cells(path))
+        return found
+
+    @cached_property
+    def _members(self) -> dict[str, Stretch]:
+        """Name or address -> place in a tar."""
+        found: dict[str, Stretch] = {}
+        below = [path for name, paths in self._files.items() if _is_tar(name) for path in paths]
+        for path in (*(str(one) for one in self._tables if _is_tar(one.name)), *below):
+            for name, stretch in _read_members(path):
+                found.setdefault(name, stretch)
+        return found
 
 
 def _read_cells(path: Path) -> Iterator[tuple[str, Cell]]:
@@ -227,6 +293,41 @@ def _read_cells(path: Path) -> Iterator[tuple[str, Cell]]:
             f"--images {path}: is no readable parquet file ({error})",
             remedy="Name a folder of pictures instead.",
         ) from error
+
+
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar")
+
+
+def _read_members(path: str) -> Iterator[tuple[str, Stretch]]:
+    """Pictures of an uncompressed tar by name, and by the address that their JSON names."""
+    try:
+        with open_tar(path, stream=False) as tar, open(path, "rb") as file:
+            for one in read_pictures(tar, lambda info: (info.offset_data, info.size)):
+                if one.image is None:
+                    continue
+                stretch = Stretch(path, *one.image.content)
+                yield os.path.basename(one.image.name), stretch
+                if one.facts:
+                    offset, size = one.facts.content
+                    file.seek(offset)
+                    facts = load_json(file.read(size))
+                    if isinstance(facts, dict) and isinstance(facts.get("url"), str):
+                        yield facts["url"], stretch
+    except DAMAGES as error:
+        raise DataError(
+            f"--images {path}: cannot be read ({error})", remedy="Uncompressed tars are expected."
+        ) from error
+
+
+def _read_map(path: Path) -> Iterator[tuple[str, Stretch]]:
+    """JSON map of names to base64 -> where each text lies; the file, often gigabytes, is not
+    loaded.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        for found in _BASE64.finditer(whole):
+            start, stop = found.span(2)
+            yield found[1].decode(), Stretch(str(path), start, stop - start, base64=True)
 
 
 def middle_frames(frames: Sequence[str], number: int) -> list[str]:

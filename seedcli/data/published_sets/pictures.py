@@ -1,48 +1,98 @@
-"""Records of captions, edits, differences, stories and pages -> samples with segments. One function
-a layout, see `data.set_formats`.
+"""Records of captions, edits, differences, stories and pages -> samples with segments; captions
+for measuring too. One function a layout, see `data.published_sets.formats`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from seedcli.data.documents.documents import Sample
-from seedcli.data.published_sets.picture_finder import Frames, Named
+from seedcli.data.published_sets.picture_finder import Frames, Named, Reference
 from seedcli.data.published_sets.questions import SHORT_VIDEO_FRAMES
-from seedcli.data.published_sets.records import Record
+from seedcli.data.published_sets.records import Cell, Record
+from seedcli.data.text_files import load_json
 
 _KARPATHY_TRAINING = ("train", "restval")
 
 
-def read_coco_caption(record: Record) -> Iterable[Sample]:
-    """COCO: one of the five captions of a picture, a document each."""
-    return [
-        Sample(
-            "",
-            (Named((record["file_name"],)), record["caption"].strip()),
-            meta={"id": record["id"]},
-        )
-    ]
+@dataclass(frozen=True)
+class Captioned:
+    """A picture with captions of a set.
 
-
-def read_karpathy(record: Record) -> Iterable[Sample]:
-    """Karpathy's division of COCO or Flickr30K: the captions of its training part, so that its
-    test part stays unseen.
+    Attributes:
+        picture: Where it is.
+        captions: As written; one or several of those that it has.
+        split: Karpathy's part that it is of, or None.
+        dataset: What the file calls itself, e.g. `coco`.
+        meta: What the set calls each caption.
     """
-    if record["split"] not in _KARPATHY_TRAINING:
-        return []
-    name = Named(
-        tuple(
-            posixpath.join(folder, record["filename"])
-            for folder in (record.get("filepath") or "", "")
-        )
+
+    picture: Reference
+    captions: tuple[str, ...]
+    split: str | None = None
+    dataset: str | None = None
+    meta: tuple[dict[str, Any], ...] = ()
+
+    def as_samples(self) -> list[Sample]:
+        """What training reads, a document a caption; none where the picture is not of the training
+        part, so that the test part stays unseen.
+        """
+        if self.split not in (None, *_KARPATHY_TRAINING):
+            return []
+        metas = self.meta or ({},) * len(self.captions)
+        return [
+            Sample("", (self.picture, caption.strip()), meta=meta)
+            for caption, meta in zip(self.captions, metas, strict=True)
+        ]
+
+
+def read_captions(record: Record) -> Iterable[Captioned]:
+    """COCO's annotations, Karpathy's division of COCO or Flickr30K, lists of `image` and
+    `caption`, and tables of the hub: a picture by name or in the table, with one caption
+    or several (`caption`, `sentences`, `raw`, `text`).
+    """
+    said = next(
+        record[name]
+        for name in ("sentences", "caption", "captions", "raw", "comment", "text", "answer")
+        if record.get(name) is not None
     )
-    return [
-        Sample("", (name, one["raw"].strip()), meta={"sentid": one.get("sentid")})
-        for one in record["sentences"]
-    ]
+    if isinstance(said, str) and said.lstrip().startswith("["):  # a list in a cell of a CSV
+        with contextlib.suppress(ValueError):
+            said = load_json(said)
+    if isinstance(said, dict):
+        said = [said]
+    said = [said] if isinstance(said, str) else list(said)
+    texts = tuple(str(one["raw"] if isinstance(one, dict) else one) for one in said)
+    numbers = [one.get("sentid") if isinstance(one, dict) else None for one in said]
+    metas = (
+        tuple({"sentid": number} for number in numbers)
+        if any(number is not None for number in numbers)
+        else ({"id": record["id"]},) * len(texts)
+        if record.get("id") is not None
+        else ()
+    )
+    return [Captioned(_captioned(record), texts, record.get("split"), record.get("dataset"), metas)]
+
+
+def _captioned(record: Record) -> Reference:
+    """The picture of a caption: in its table, or by name, with and without the folder."""
+    image = record.get("image")
+    if isinstance(image, Cell):
+        return image
+    if isinstance(image, list):
+        return image[0]
+    name = next(
+        str(one)
+        for one in (record.get("filename"), record.get("file_name"), image,
+                    record.get("image_name"), record.get("filepath"))
+        if one is not None
+    )  # fmt: skip
+    folder = record.get("filepath") if record.get("filename") else None
+    return Named(tuple(dict.fromkeys((posixpath.join(folder or "", name), name))))
 
 
 def read_journeydb(record: Record) -> Iterable[Sample]:
@@ -146,6 +196,16 @@ def read_difference(record: Record) -> Iterable[Sample]:
             (*pictures, record["instruction"].strip(), record["answer"].strip()),
             meta={"id": record.get("id")},
         )
+    ]
+
+
+def read_cauldron(record: Record) -> Iterable[Sample]:
+    """The Cauldron's shape (CGD and others): pictures in the table, turns of user and assistant;
+    a document a turn, with all its pictures.
+    """
+    return [
+        Sample("", (*record["images"], turn["user"].strip(), turn["assistant"].strip()))
+        for turn in record["texts"]
     ]
 
 

@@ -9,22 +9,22 @@ is a `Cell`, and bytes come when its turn comes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
-import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from seedcli.data.images.tables import arrow_kind
+from seedcli.data.text_files import load_json, open_text
 from seedcli.errors import DataError
-from seedcli.files import parse_json
 
 Record = dict[str, Any]
-ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet")
+ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".token", ".parquet")
 _PACKED = (".gz", ".zip")
 
 
@@ -106,12 +106,17 @@ def _rows(path: Path) -> Iterator[Any]:
                 yield from _read_table(path)
             case ".json":
                 yield from _read_json(path)
-            case ".jsonl":
+            case ".jsonl" | ".ndjson":
                 with _text(path) as file:
                     yield from _lines(file, path)
             case ".csv" | ".tsv":
                 with _text(path) as file:
-                    yield from csv.DictReader(file, delimiter="\t" if ending == ".tsv" else ",")
+                    yield from _cells(file, "\t" if ending == ".tsv" else ",")
+            case ".token":  # Flickr30K: NAME#NUMBER, a tab, the caption
+                with _text(path) as file:
+                    for line in file:
+                        name, _, text = line.rstrip("\r\n").partition("\t")
+                        yield {"file_name": name.partition("#")[0], "caption": text}
             case ".txt":
                 with _text(path) as file:
                     for line in file:
@@ -129,25 +134,35 @@ def _rows(path: Path) -> Iterator[Any]:
         ) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _text(path: Path) -> Iterator[IO[str]]:
     """A text file, also the first member of a zip, or gzipped."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as packed:
-            yield io.TextIOWrapper(packed, encoding="utf-8")
-    elif path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            yield file
+            yield open_text(packed, newline="")
     else:
-        with open(path, encoding="utf-8", newline="") as file:
-            yield file
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            yield open_text(file, newline="")
+
+
+def _cells(file: IO[str], delimiter: str) -> Iterator[Record]:
+    """Rows of a table of text; Flickr30K's own `results.csv` has bars between its columns."""
+    rows = csv.reader(file, delimiter=delimiter)
+    header = next(rows, [])
+    if len(header) == 1 and "|" in header[0]:
+        header = header[0].split("|")
+        rows = (line.rstrip("\r\n").split("|", len(header) - 1) for line in file)  # type: ignore
+    for row in rows:
+        if row:
+            names = zip(header, row, strict=False)
+            yield {name.strip(): value.strip() for name, value in names}
 
 
 def _lines(file: Iterable[str], path: Path) -> Iterator[Any]:
     for number, line in enumerate(file, start=1):
         if line.strip():
             try:
-                yield json.loads(line)
+                yield load_json(line)
             except ValueError as error:
                 raise DataError(
                     f"{path}, line {number}: is no JSON ({error})",
@@ -159,13 +174,13 @@ def _read_json(path: Path) -> Iterator[Any]:
     with _text(path) as file:
         text = file.read()
     try:
-        whole = json.loads(text)
+        whole = load_json(text)
     except ValueError as error:
         if not text.lstrip().startswith("{") or "Extra data" not in str(error):
             raise DataError(
                 f"{path}: is no JSON ({error})", remedy="Fetch the file again."
             ) from None
-        yield from _lines(text.splitlines(), path)  # JSON lines under another name
+        yield from _lines(text.split("\n"), path)  # JSON lines under another name
         return
     yield from unwrap(whole, path.parent)
 
@@ -184,9 +199,13 @@ def unwrap(whole: Any, folder: Path) -> Iterator[Any]:
         return
     if not isinstance(whole, dict):
         return
-    shared = {
-        name: whole[name] for name in ("data_subtype", "split") if isinstance(whole.get(name), str)
+    shared: Record = {
+        name: whole[name]
+        for name in ("data_subtype", "split", "dataset")
+        if isinstance(whole.get(name), str)
     }
+    if isinstance(whole.get("question_type"), dict):  # SEED-Bench: numbers of its dimensions
+        shared["question_types"] = {number: name for name, number in whole["question_type"].items()}
     data = whole.get("data")
     if isinstance(data, dict) and "dialogs" in data:  # VisDial: texts are numbers into two lists
         for dialog in data["dialogs"]:
@@ -210,7 +229,7 @@ def unwrap(whole: Any, folder: Path) -> Iterator[Any]:
     elif isinstance(whole.get("annotations"), list):
         yield from _annotations(whole, shared)
     elif isinstance(whole.get("images"), list):
-        yield from whole["images"]
+        yield from (shared | row if isinstance(row, dict) else row for row in whole["images"])
     else:
         yield from _by_id(whole)
 
@@ -227,17 +246,23 @@ def _annotations(whole: Mapping[str, Any], shared: Record) -> Iterator[Any]:
                 "parts": sorted(parts, key=lambda part: int(part["worker_arranged_photo_order"])),
             }
         return
-    names = {
-        image["id"]: image["file_name"]
-        for image in whole.get("images") or ()
-        if "file_name" in image
-    }
-    yield from (
-        shared
-        | row
-        | ({"file_name": names[row["image_id"]]} if row.get("image_id") in names else {})
-        for row in rows
-    )
+    if whole.get("images"):
+        yield from (shared | row for row in _coco(whole))
+    else:
+        yield from (shared | row for row in rows)
+
+
+def _coco(whole: Mapping[str, Any]) -> Iterator[Record]:
+    """COCO's layout -> its annotations by picture, each with the picture's `file_name`."""
+    from pycocotools.coco import COCO
+
+    coco = COCO()
+    coco.dataset = whole
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    for number in sorted(coco.imgToAnns):
+        name = coco.imgs.get(number, {}).get("file_name")
+        yield from (row | ({"file_name": name} if name else {}) for row in coco.imgToAnns[number])
 
 
 def _by_id(rows: Mapping[str, Any]) -> Iterator[Record]:
@@ -256,7 +281,7 @@ def _is_seeds(row: Any) -> bool:
 
 def _with_prompt(name: str, seeds: list[Any], folder: Path) -> Record:
     try:
-        prompt = parse_json((folder / name / "prompt.json").read_bytes())
+        prompt = load_json((folder / name / "prompt.json").read_bytes())
     except (OSError, ValueError):
         prompt = {}
     return {"folder": name, "seeds": seeds, "prompt": prompt}
@@ -302,12 +327,4 @@ def holds_pictures(kind: Any) -> bool:
     """Whether an Arrow type is that of pictures as `datasets` stores them, bare
     bytes, or a list of such.
     """
-    from pyarrow import types
-
-    if types.is_list(kind) or types.is_large_list(kind):
-        return types.is_struct(kind.value_type) and holds_pictures(kind.value_type)
-    return (
-        types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or (types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
-    )
+    return arrow_kind(kind) in ("image", "binary", "list of image", "list of binary")

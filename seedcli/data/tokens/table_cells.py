@@ -18,7 +18,8 @@ class CellReader:
     about the order of their table.
 
     A cell's text is `row/place/column`; the place in a list is empty where the column holds none.
-    Text in a cell is base64.
+    Text in a cell is base64. `@offset+size` is a stretch of any file (a member of a tar), with
+    `base64` after it one of text (a value of a JSON map).
     """
 
     def __init__(self) -> None:
@@ -33,11 +34,14 @@ class CellReader:
             return item
         from pyarrow import ArrowException
 
-        row, place, column = item.cell.split("/", 2)
         try:
-            value = self._value(item.path, int(row), column)
-            value = value[int(place)] if place else value
-            value = value["bytes"] if isinstance(value, dict) else value
+            if item.cell.startswith("@"):
+                value = _stretch(item.path, item.cell)
+            else:
+                row, place, column = item.cell.split("/", 2)
+                value = self._value(item.path, int(row), column)
+                value = value[int(place)] if place else value
+                value = value["bytes"] if isinstance(value, dict) else value
             data = base64.b64decode(value) if isinstance(value, str) else value
         except (ArrowException, OSError, LookupError, TypeError, ValueError) as error:
             return dataclasses.replace(item, problem=f"cannot be read from its table ({error})")
@@ -59,6 +63,14 @@ class CellReader:
         if len(self._held) > _HELD:
             self._held.pop(next(iter(self._held)))
         return values[row - (ends[group - 1] if group else 0)].as_py()
+
+
+def _stretch(path: str, cell: str) -> bytes | str:
+    offset, _, size = cell.removeprefix("@").removesuffix("base64").partition("+")
+    with open(path, "rb") as file:
+        file.seek(int(offset))
+        found = file.read(int(size))
+    return found.decode("ascii") if cell.endswith("base64") else found
 
 
 def _group_ends(path: str) -> list[int]:

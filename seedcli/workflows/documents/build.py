@@ -88,6 +88,11 @@ class BuildRequest:
         return self.output / ".seed"
 
     @property
+    def inline(self) -> Path:
+        """Where pictures lie meanwhile that rows carry in themselves."""
+        return self.workspace / "inline"
+
+    @property
     def errors_path(self) -> Path:
         """The file that names every document that failed, and every picture
         that one goes without.
@@ -189,6 +194,7 @@ def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSumma
     for name in ("documents.jsonl", "pictures.jsonl", "known.parquet"):
         (request.workspace / name).unlink(missing_ok=True)
     shutil.rmtree(request.pictures().output, ignore_errors=True)
+    shutil.rmtree(request.inline, ignore_errors=True)
     headers = [read_header(request.output / f"{shard.name}.parquet") for shard in job.shards]
     rows = sum(header.count for header in headers)
     failed = sum(shard.num_items for shard in job.shards) - rows
@@ -288,7 +294,8 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
     job = open_job(request.workspace)
     if job is None:
         facts = describe(locate(request.model, reporter=reporter))
-        listing, codes = _listing(request, facts), _known_codes(request, facts)
+        listing = _listing(request, facts, request.inline)
+        codes = _known_codes(request, facts)
         with reporter.progress("list documents") as progress:
 
             def counted() -> Iterator[dict[str, Any]]:
@@ -310,14 +317,18 @@ def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
     return job
 
 
-def _listing(request: BuildRequest, facts: ModelFacts) -> DocumentListing:
+def _listing(
+    request: BuildRequest, facts: ModelFacts, inline: Path | None = None
+) -> DocumentListing:
     config = facts.config
     places = request.images or tuple(dict.fromkeys(Path(one).parent for one in request.inputs))
     finder = PictureFinder(
         [place for place in places if request.images or place.is_dir()], request.frames
     )
     sizes = {"num_queries": config.qformer.num_queries, "num_codes": config.codebook.num_codes}
-    return DocumentListing(set_format(request.format), finder, name=request.name, **sizes)
+    return DocumentListing(
+        set_format(request.format), finder, name=request.name, inline=inline, **sizes
+    )
 
 
 def _known_codes(request: BuildRequest, facts: ModelFacts) -> KnownCodes | None:

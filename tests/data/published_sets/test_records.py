@@ -74,7 +74,7 @@ def test_what_is_no_object_is_kept_as_nothing(tmp_path):
     [
         ("a.jsonl", b'{"a": 1}\n{"a"', "a.jsonl, line 2: is no JSON"),
         ("a.json", b"[1,", "a.json: is no JSON"),
-        ("a.csv", b"\xff\xfe", "a.csv: cannot be read"),
+        ("a.csv", b"a\xff", "a.csv: cannot be read"),
         ("a.parquet", b"PAR", "a.parquet: is no readable parquet file"),
         ("a.jsonl.gz", b"plain", "a.jsonl.gz: cannot be read"),
         ("a.jsonl.zip", b"plain", "a.jsonl.zip: cannot be read"),

@@ -4,6 +4,7 @@ training sees; failures; resuming.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -87,7 +88,9 @@ def test_from_published_files_to_ids(
     name, tmp_path, ask, codes_of, text_tokenizer, tiny_tokenizer_folder
 ):
     case = PUBLISHED[name]
-    summary = run(ask(case.format, case.write(tmp_path)))
+    inputs = case.write(tmp_path)
+    maps = tuple(tmp_path / name for name in case.extra if "/" not in name)
+    summary = run(ask(case.format, inputs, images=(tmp_path / "images", *maps)))
     assert (summary.rows, summary.failed) == (len(case.documents), 0)
     assert verify([tmp_path / "out"])["problems"] == []
 
@@ -467,3 +470,19 @@ def test_conversations_that_nothing_can_be_learned_from_are_named(tmp_path, ask)
         "words hold <img>, which only pictures may have",
         "a system message that is not the first",
     ]
+
+
+def test_pictures_as_data_urls(tmp_path, ask, codes_of):
+    """OpenAI's parts: each picture once, and nothing is left of them beside the shards."""
+    url = "data:image/png;base64," + base64.b64encode(png("a.png")).decode()
+    part = {"type": "image_url", "image_url": {"url": url}}
+    asked = {"role": "user", "content": [part, {"type": "text", "text": "What?"}]}
+    talk = {"messages": [asked, {"role": "assistant", "content": "a dog"}]}
+    write_file(tmp_path / "x.jsonl", [talk, talk])
+    request = ask("messages", [str(tmp_path / "x.jsonl")], images=())
+    assert plan(request)["pictures_to_tokenize"] == 1
+    summary = run(request)
+    assert (summary.rows, summary.failed, summary.pictures) == (2, 0, 1)
+    rows = list(open_shards([tmp_path / "out"]))
+    assert rows[0].messages[0].segments == (codes_of("a.png"), "What?")
+    assert not request.inline.exists()
