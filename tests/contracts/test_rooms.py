@@ -52,7 +52,7 @@ OWNERS = {
     "peft": {"models/language/lora.py"},
     "pyarrow": {"data/", "benchmarks/retrieval_sets.py"},
     "pycocoevalcap": {"benchmarks/caption.py"},
-    "pycocotools": {"benchmarks/retrieval_sets.py"},
+    "pycocotools": {"benchmarks/retrieval_sets.py", "data/published_sets/records.py"},
     "pydantic": {"recipe/read.py", "recipe/tokenizer.py", "recipe/language.py"},
     "ray": {"engine/ray_cluster.py"},
     "rich": {"console.py"},
