@@ -129,9 +129,24 @@ class RunSection(Strict):
     log_every_steps: int = comfort(20, "updates between lines of metrics.jsonl", ge=1)
     checkpoint_every_steps: int = comfort(500, "updates between checkpoints", ge=1)
     keep_checkpoints: int = comfort(2, "newest checkpoints to keep", ge=1)
+    examine_every_steps: int = comfort(
+        0,
+        "updates between examinations of what is held out, a multiple of log_every_steps: figures, "
+        "and a sheet of pictures in sheets/; 0: after the last update alone",
+        ge=0,
+    )
     loader_workers: int = comfort(
         0, "processes a rank that read and augment ahead; 0: in the training process", ge=0
     )
+
+    @model_validator(mode="after")
+    def _is_logged(self) -> RunSection:
+        if self.examine_every_steps % self.log_every_steps:
+            raise ValueError(
+                f"examine_every_steps = {self.examine_every_steps}, expected a multiple of "
+                f"log_every_steps = {self.log_every_steps}"
+            )
+        return self
 
 
 class AugmentationSection(Strict):
@@ -143,12 +158,56 @@ class AugmentationSection(Strict):
     brightness: float = setting("largest relative change of brightness and of contrast", ge=0, lt=1)
 
 
-class EmojiDataSection(Strict):
-    """The bundled emoji set as training data."""
+Cell = str | int | float | bool
 
-    split: Literal["train"] = setting("split of the bundled set; no other may be trained on")
+
+class PicturesSection(Strict):
+    """Pictures with their words: where they are, and which columns hold what."""
+
+    path: str = setting(
+        "`emoji` (comes with the package), or yours: folder, glob, .tar, .parquet, a set that "
+        "`datasets` saved, or a hub id OWNER/NAME"
+    )
+    split: str = comfort("", "split of `emoji` or of a hub set")
+    where: dict[str, Cell] = comfort({}, "rows whose columns have these values; empty: all rows")
+    image_column: str = comfort("", "column that holds the picture; empty: found by type and name")
+    caption_column: str = comfort(
+        "",
+        "column that holds the caption or a list of them; empty: found by name. In a folder "
+        "NAME.txt holds it, else the words of file and folder names",
+    )
+    tags_column: str = comfort("", "column of further words: a list, or parted by commas")
+    group_column: str = comfort(
+        "", "pictures with one value here show one thing; empty: each is its own"
+    )
+
+
+class PictureDataSection(PicturesSection):
+    """Pictures to train on, held in memory at one size, and their random views."""
+
     image_size_px: int = setting("side of the square, pixels", ge=16)
     augmentation: AugmentationSection
+
+
+class ValidationSection(Strict):
+    """Pictures that no update sees; figures and a sheet of 24 of them go to the run folder. Either
+    a share of the training data, or pictures of their own: columns are those of the data.
+    """
+
+    share: float = comfort(
+        0.0, "of the groups, chosen by their names alone: all stages hold out the same", ge=0, lt=1
+    )
+    path: str = comfort("", "where they are; empty: where the training data are")
+    split: str = comfort("", "split of `emoji` or of a hub set")
+    where: dict[str, Cell] = comfort({}, "rows whose columns have these values")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> ValidationSection:
+        if bool(self.share) == bool(self.path or self.split or self.where):
+            raise ValueError(
+                "expected either a share, e.g. 0.05, or pictures of their own: path, split, where"
+            )
+        return self
 
 
 class ClipSection(Strict):
@@ -167,7 +226,7 @@ class ClipSection(Strict):
     )
     max_text_tokens: int = setting("longest caption, tokens", ge=4)
     painter_width: int = setting(
-        "channels of the head that paints the picture from the embedding; a multiple of 32",
+        "channels of the head that paints latents from the embedding; a multiple of 32",
         ge=32,
         multiple_of=32,
     )
@@ -177,14 +236,18 @@ class TargetLossSection(Strict):
     """Weights of the target's losses."""
 
     contrastive_weight: float = setting(
-        "CLIP's symmetric cross entropy; pictures of one emoji count as each other's match", ge=0
+        "CLIP's symmetric cross entropy; pictures of one caption count as each other's match", ge=0
     )
     painting_weight: float = setting(
-        "squared error of the 32 px picture painted from the un-normalised image embedding", ge=0
+        "squared error of the autoencoder's latents, of deviation 1, painted from the embedding",
+        ge=0,
     )
     embedding_noise: float = setting(
         "deviation of the noise on the embedding before painting, in units of its own deviation",
         ge=0,
+    )
+    decorrelation_weight: float = setting(
+        "mean over dimensions of the squared correlations with all others", ge=0
     )
 
 
@@ -195,19 +258,18 @@ class TargetRecipe(Recipe):
 
     stage: Literal["target"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
-    data: EmojiDataSection
+    autoencoder: str = setting(
+        "whose latents the embedding must tell: folder of the finished stage `autoencoder`, or "
+        "`seed-nano` (bundled)"
+    )
+    views: int = setting("augmented views of each picture, encoded once before training", ge=1)
+    data: PictureDataSection
+    validation: ValidationSection | None = comfort(None, "what is held out; none: nothing")
     model: ClipSection
     losses: TargetLossSection
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
     run: RunSection = comfort(RunSection(), "what is written, and when")
-
-
-class JudgeDataSection(Strict):
-    """The bundled emoji set, all splits: a judge measures and is no part of the model."""
-
-    image_size_px: int = setting("side of the square, pixels", ge=32, multiple_of=32)
-    augmentation: AugmentationSection
 
 
 class JudgeSection(Strict):
@@ -229,7 +291,8 @@ class JudgeRecipe(Recipe):
 
     stage: Literal["judge"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
-    data: JudgeDataSection
+    data: PictureDataSection
+    validation: ValidationSection | None = comfort(None, "what is held out; none: nothing")
     model: JudgeSection
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
@@ -278,7 +341,8 @@ class AutoencoderRecipe(Recipe):
 
     stage: Literal["autoencoder"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
-    data: EmojiDataSection
+    data: PictureDataSection
+    validation: ValidationSection | None = comfort(None, "what is held out; none: nothing")
     crops: CropSection
     model: AutoencoderSection
     losses: AutoencoderLossSection
@@ -306,7 +370,9 @@ class UnetSection(Strict):
 class DiffusionSection(Strict):
     """Noise, prediction and guidance."""
 
-    prediction: Literal["v_prediction", "epsilon"] = setting("what the UNet predicts")
+    prediction: Literal["v_prediction", "epsilon"] = setting(
+        "what the UNet predicts; a pipeline that is trained on goes on with its own"
+    )
     dropped_condition: float = setting(
         "share of samples with zeroed class labels; without it guidance means nothing", ge=0, lt=1
     )
@@ -319,50 +385,96 @@ class DiffusionSection(Strict):
     average_decay: float = setting(
         "decay of the moving average of the weights, which is what is saved", ge=0, lt=1
     )
-    views: int = setting("augmented views of each picture, encoded once before training", ge=1)
+    gradient_checkpointing: bool = comfort(
+        False, "compute activations twice, so that a large UNet fits the device"
+    )
+
+
+class FeaturesSection(Strict):
+    """What the frozen networks make of pictures is computed once, or streamed."""
+
+    source: Literal["cache", "stream"] = setting(
+        "cache: a fixed number of augmented views is computed before training; stream: every step "
+        "computes its own"
+    )
+    views: int = setting(
+        "augmented views of each picture in the cache; unused when streaming", ge=1
+    )
+    batch_size: int = comfort(
+        64, "pictures a forward pass of the frozen networks while the cache is written", ge=1
+    )
+
+
+class CodesSection(Strict):
+    """Generation embeddings that a tokenizer makes of its own codes."""
+
+    tokenizer: str = setting("whose codes: a preset or the folder of the finished stage `codebook`")
+    true_share: float = setting(
+        "share of samples that read the target's embedding all the same", ge=0, lt=1
+    )
 
 
 class UnclipRecipe(Recipe):
-    """The image decoder: a diffusers stable-unCLIP pipeline with small parts."""
+    """The image decoder: a diffusers stable-unCLIP pipeline, from scratch or trained on."""
 
     command: ClassVar[str] = "train-tokenizer"
 
     stage: Literal["unclip"] = setting("what is trained")
     seed: int = setting("of weights, batches, views and noise", ge=0)
-    target: str = setting("folder of the finished stage `target`")
-    autoencoder: str = setting("folder of the finished stage `autoencoder`")
-    data: EmojiDataSection
-    model: UnetSection
+    start: str = setting(
+        "`scratch`; or what is trained on: a pipeline's folder (of a finished stage `unclip`), or "
+        "the decoder of a preset (`seed-2`: the published one; `seed-nano`)"
+    )
+    target: str = setting(
+        "folder of the finished stage `target`; `pipeline`: the image encoder of `start`"
+    )
+    autoencoder: str = setting(
+        "folder of the finished stage `autoencoder`, or `seed-nano`; `pipeline`: that of `start`"
+    )
+    condition: Literal["target", "codes"] = setting(
+        "which embeddings it learns to draw: those of the target, or those that codes give"
+    )
+    codes: CodesSection | None = comfort(None, 'with condition = "codes": which codes')
+    data: PictureDataSection
+    validation: ValidationSection | None = comfort(None, "what is held out; none: nothing")
+    features: FeaturesSection
+    model: UnetSection | None = comfort(None, 'with start = "scratch": shape of the UNet')
     diffusion: DiffusionSection
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
     run: RunSection = comfort(RunSection(), "what is written, and when")
 
+    @model_validator(mode="after")
+    def _parts_fit(self) -> UnclipRecipe:
+        if (self.start == "scratch") != (self.model is not None):
+            raise ValueError(
+                f"start = {self.start!r} with{'' if self.model else 'out'} a section [model]: a "
+                'UNet has a shape of its own with start = "scratch", and only then'
+            )
+        if (self.condition == "codes") != (self.codes is not None):
+            raise ValueError(
+                f"condition = {self.condition!r} with{'' if self.codes else 'out'} a section "
+                '[codes]: expected with condition = "codes", and only then'
+            )
+        if self.start == "scratch" and "pipeline" in (self.target, self.autoencoder):
+            raise ValueError('"pipeline" names parts of `start`, which is "scratch"')
+        return self
 
-class PairSourceSection(Strict):
+
+class PairSourceSection(PicturesSection):
     """One source of image-text pairs."""
 
-    kind: Literal["emoji", "table", "tar"] = setting(
-        "emoji: the bundled set; table: whatever `datasets` reads (parquet, JSON lines, image "
-        "folder, hub id); tar: webdataset shards"
+    kind: Literal["pictures", "table", "tar"] = setting(
+        "pictures: whatever `[data]` of the other stages takes, listed in memory; for millions of "
+        "rows, table: whatever `datasets` reads (parquet, JSON lines, image folder, hub id), and "
+        "tar: webdataset shards like cc3m/{00000..00331}.tar"
     )
     weight: float = setting("share of samples, relative to the other sources", gt=0)
-    path: str = setting(
-        "file, folder, hub id or tar pattern like cc3m/{00000..00331}.tar; for emoji the split, "
-        "which is `train`"
-    )
-    split: str = comfort("train", "split of a table that has several")
-    image_column: str = comfort(
-        "image", "column of a table that holds the picture: a path or encoded bytes"
-    )
-    caption_column: str = comfort(
-        "caption", "column of a table that holds the caption, or a list of captions"
-    )
     caption_key: str = comfort(
-        "txt", "what holds a tar's captions: txt, json (its usual fields), or a field of the JSON"
+        "txt", "what holds a tar's caption: txt, json (a usual field of it), or a field by name"
     )
     by_picture: bool = comfort(
-        False, "emoji only: a row is a picture, not an emoji with all its pictures"
+        False, "pictures only: a row is a picture, not a group with all its pictures"
     )
 
 
@@ -384,7 +496,7 @@ class TokenizerModelSection(Strict):
         "holds a tokenizer"
     )
     vocab: str = setting(
-        "`train`: learn a WordPiece vocabulary from the emoji's train split; `bert`: "
+        "`train`: learn a WordPiece vocabulary from the training captions; `bert`: "
         "bert-base-uncased's; or a file"
     )
     train_vision: bool = setting("train the ViT too; published: no")
@@ -419,24 +531,14 @@ class CausalQFormerRecipe(Recipe):
     stage: Literal["causal-qformer"] = setting("what is trained")
     seed: int = setting("of weights, batches and views", ge=0)
     data: PairDataSection
+    validation: ValidationSection | None = comfort(
+        None, "what is held out of sources of kind `pictures`; none: nothing"
+    )
     model: TokenizerModelSection
     losses: CausalQFormerLossSection
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
     run: RunSection = comfort(RunSection(), "what is written, and when")
-
-
-class FeaturesSection(Strict):
-    """The frozen half of stage II is computed once, or streamed."""
-
-    source: Literal["cache", "stream"] = setting(
-        "cache: a fixed number of augmented views is computed before training; stream: every step "
-        "computes its own"
-    )
-    views: int = setting("augmented views of each pair in the cache; unused when streaming", ge=1)
-    batch_size: int = comfort(
-        64, "pictures a forward pass of the frozen half while the cache is written", ge=1
-    )
 
 
 class CodebookLearningSection(Strict):
@@ -502,6 +604,9 @@ class CodebookRecipe(Recipe):
         "or `seed-nano` (bundled)"
     )
     data: PairDataSection
+    validation: ValidationSection | None = comfort(
+        None, "what is held out of sources of kind `pictures`; none: nothing"
+    )
     features: FeaturesSection
     codebook: CodebookLearningSection
     losses: CodebookLossSection

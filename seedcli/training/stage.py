@@ -39,6 +39,11 @@ class Stage(Protocol):
     def after_step(self, step: int) -> dict[str, float]:
         """Moving averages, revival, health figures for the log; may raise NumericalError."""
 
+    def examine(self, step: int, sheet: Path) -> dict[str, float]:
+        """How the stage does on what no update saw: figures for the log, and, from stages that
+        draw, a sheet of pictures in the file. Called now and then, on the first rank alone.
+        """
+
     def save(self, folder: Path) -> None:
         """Writes the finished part in its final format."""
 
@@ -87,7 +92,13 @@ def train_stage(
     )
     stage.model.to(accelerator.device)
     training = StageTraining(
-        stage, optimization, seed=seed, rank=accelerator.process_index, share=share, run=run
+        stage,
+        optimization,
+        seed=seed,
+        rank=accelerator.process_index,
+        share=share,
+        run=run,
+        sheets=folder / "sheets",
     )
     result = train(
         training,
@@ -128,12 +139,15 @@ class StageTraining:
         rank: int,
         share: int,
         run: RunSection,
+        sheets: Path,
     ):
         self.title = f"stage {stage.name}"
         self.module = _StageLosses(stage, share)
         self.optimizer = build_stage_optimizer(stage.model, optimization)
         self._stage, self._steps, self._workers = stage, optimization.steps, run.loader_workers
         self._data = _Steps(stage, seed, rank)
+        self._examines = rank == 0
+        self._every, self._sheets = run.examine_every_steps, sheets
 
     def updates(self, step: int) -> Iterator[list[dict[str, Tensor]]]:
         """See `loop.Training`."""
@@ -160,8 +174,12 @@ class StageTraining:
         return {"images_per_s": round(sums["images"] / elapsed_s, 2)}
 
     def after_update(self, step: int) -> Figures:
-        """The stage's own."""
-        return self._stage.after_step(step)
+        """The stage's own, and every now and then what an examination says."""
+        figures = self._stage.after_step(step)
+        due = step == self._steps or (self._every and step % self._every == 0)
+        if self._examines and due:
+            figures |= self._stage.examine(step, self._sheets / f"step-{step:08d}.png")
+        return figures
 
     def position(self) -> dict[str, Any]:
         """Nothing: a batch is a function of its number."""

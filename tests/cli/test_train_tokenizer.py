@@ -19,6 +19,9 @@ SMALL = [
     "model.vision_depth=1",
     "model.text_width=32",
     "model.text_depth=1",
+    "data.split=unseen",
+    "data.where={vendor='google'}",
+    "views=1",
     "model.vocab_size=600",
 ]
 SMALL += [
@@ -47,7 +50,9 @@ def test_unknown_key_is_exit_2_and_suggests():
 
 
 def test_missing_part_is_exit_3_and_says_how_to_make_it(tmp_path):
-    done = _run("nano-unclip", f"autoencoder={tmp_path}", "-o", str(tmp_path / "run"))
+    done = _run(
+        "nano-unclip", "target=seed-nano", f"autoencoder={tmp_path}", "-o", str(tmp_path / "run")
+    )
     assert done.returncode == 3
     assert "nano-autoencoder" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from seedcli.data.emoji import train_texts
-from seedcli.data.mixtures.pairs import EmojiPairs, Mixture
+from seedcli.data.images.captioned import read_pictures
+from seedcli.data.mixtures.pairs import Mixture, PicturePairs
 from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.visual.model import SeedModel
-from seedcli.recipe.tokenizer import CausalQFormerLossSection
+from seedcli.recipe.tokenizer import CausalQFormerLossSection, PicturesSection
 from seedcli.training.initialize import initialize_tokenizer, train_wordpiece
 from seedcli.training.stages.causal_qformer import CausalQFormerStage
 
@@ -43,7 +44,9 @@ def test_three_steps_of_stage1():
         tile_weight=8.0,
     )
     captions = CaptionTokenizer(train_wordpiece(train_texts(), vocab_size=SMALL.qformer.vocab_size))
-    pairs = Mixture([(EmojiPairs("train"), 1.0)], seed=7, preprocess=SMALL.preprocess.training)
+    pictures = read_pictures(PicturesSection(path="emoji", split="train"))
+    preprocess = SMALL.preprocess.training
+    pairs = Mixture([(PicturePairs(pictures), 1.0)], seed=7, preprocess=preprocess)
     torch.manual_seed(7)
     stage = CausalQFormerStage(
         tokenizer,

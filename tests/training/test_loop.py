@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
-from seedcli.recipe.tokenizer import OptimizationSection
+from seedcli.recipe.tokenizer import OptimizationSection, RunSection
 from seedcli.training.checkpoints import changing_state, newest_checkpoint
 from seedcli.training.optimizer import build_stage_optimizer, learning_rate_at
 from seedcli.training.run_folder import plot_metrics, read_metrics
-from tests.training.tiny_stage import OPTIMIZATION, TinyStage, train_tiny
+from tests.training.tiny_stage import OPTIMIZATION, RUN, TinyStage, train_tiny
 
 
 def _weights(folder):
@@ -177,3 +177,17 @@ def test_learning_rate_follows_the_step():
 def test_metrics_lines_are_json(whole_run):
     for line in (whole_run / "metrics.jsonl").read_text().splitlines():
         assert json.loads(line)["step"] >= 1
+
+
+def test_what_is_held_out_is_examined_now_and_then_and_at_the_end(tmp_path):
+    stage = TinyStage()
+    train_tiny(tmp_path, stage, run=RUN.model_copy(update={"examine_every_steps": 4}))
+    assert stage.examined == ["step-00000004.png", "step-00000006.png"]
+    assert [line.get("held_out") for line in read_metrics(tmp_path)] == [
+        None, None, None, 0.4, None, 0.6,
+    ]  # fmt: skip
+
+
+def test_an_examination_that_no_line_of_the_log_would_tell_is_refused():
+    with pytest.raises(ValueError, match="expected a multiple of log_every_steps = 20"):
+        RunSection(examine_every_steps=30)

@@ -53,6 +53,7 @@ class TinyStage:
             {"teacher": teacher, "student": student, "average": MovingAverage(student, 0.9)}
         )
         self.ranks, self.at_step = ranks, at_step or {}
+        self.examined: list[str] = []
 
     def batch(self, step: int) -> dict[str, Tensor]:
         self.at_step.get(step, lambda: None)()
@@ -65,6 +66,10 @@ class TinyStage:
         wanted = self.model["teacher"](batch["inputs"])
         loss = (self.model["student"](batch["inputs"]) - wanted).square().mean()
         return {"loss": loss, "wanted": wanted.mean().detach()}
+
+    def examine(self, step: int, sheet: Path) -> dict[str, float]:
+        self.examined.append(sheet.name)
+        return {"held_out": step / 10}
 
     def after_step(self, step: int) -> dict[str, float]:
         self.model["average"].update(self.model["student"], step)
@@ -81,6 +86,7 @@ def train_tiny(
     *,
     parallel: ParallelSection | None = None,
     resume: bool = False,
+    run: RunSection = RUN,
 ):
     """`train_stage` on the tiny stage."""
     return train_stage(
@@ -88,7 +94,7 @@ def train_tiny(
         seed=5,
         optimization=OPTIMIZATION,
         parallel=parallel or ParallelSection(device="cpu"),
-        run=RUN,
+        run=run,
         folder=folder,
         resume=resume,
     )

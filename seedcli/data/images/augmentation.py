@@ -19,8 +19,8 @@ from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.visual.config import PreprocessConfig
 
 
-def read_squares(images: Sequence[bytes], image_size_px: int) -> Tensor:
-    """Image files' bytes -> uint8 [N,3,S,S], squashed to the square."""
+def read_squares(images: Sequence[bytes | str], image_size_px: int) -> Tensor:
+    """Image files or their bytes -> uint8 [N,3,S,S], squashed to the square."""
     preprocess = build_preprocess(
         PreprocessConfig(image_size_px=image_size_px, geometry="squash", interpolation="bilinear")
     )
@@ -37,12 +37,21 @@ def random_views(squares: Tensor, config: PreprocessConfig) -> Tensor:
     Raises:
         ValueError: The geometry is not `random-affine`.
     """
+    return apply_views(squares, draw_views(len(squares), config))
+
+
+def draw_views(count: int, config: PreprocessConfig) -> Tensor:
+    """What `count` random views do to their pictures [count,8]: the 2 x 3 matrix from output to
+    input positions, row by row, brightness, and contrast.
+
+    Raises:
+        ValueError: The geometry is not `random-affine`.
+    """
     if config.geometry != "random-affine" or config.horizontal_flip:
         raise ValueError(
             f"random_views makes random-affine views without flips, not {config.geometry}, flip "
             f"{config.horizontal_flip}"
         )
-    count = squares.shape[0]
     angle = torch.empty(count).uniform_(-config.rotation_deg, config.rotation_deg) * (math.pi / 180)
     scale = torch.empty(count).uniform_(*config.scale)
     # affine_grid's coordinates span -1..1
@@ -51,21 +60,28 @@ def random_views(squares: Tensor, config: PreprocessConfig) -> Tensor:
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     turn = torch.stack([torch.stack([cos, sin], 1), torch.stack([-sin, cos], 1)], 1)
     matrix = torch.cat([turn, -(turn @ shift[:, :, None])], 2)
-    ink = 1 - squares.float() / 255  # white is 0, so that grid_sample's zero padding is white
-    grid = F.affine_grid(matrix, list(squares.shape), align_corners=False)
-    views = 1 - F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    light = torch.ones(count, 2)
     if config.brightness > 0:
         low, high = 1 - config.brightness, 1 + config.brightness
-        views = (views * torch.empty(count, 1, 1, 1).uniform_(low, high)).clamp(0, 1)
-        grey = (
-            (views * views.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1))
-            .sum(1, keepdim=True)
-            .mean((2, 3), keepdim=True)
-        )
-        views = (grey + (views - grey) * torch.empty(count, 1, 1, 1).uniform_(low, high)).clamp(
-            0, 1
-        )
-    return views
+        light = torch.stack([torch.empty(count).uniform_(low, high) for _ in range(2)], 1)
+    return torch.cat([matrix.flatten(1), light], 1)
+
+
+def apply_views(squares: Tensor, views: Tensor) -> Tensor:
+    """uint8 [B,3,S,S] and what `draw_views` gave [B,8] -> float32 [B,3,S,S] in 0..1, on white."""
+    matrix, brightness, contrast = views[:, :6].view(-1, 2, 3), views[:, 6], views[:, 7]
+    ink = 1 - squares.float() / 255  # white is 0, so that grid_sample's zero padding is white
+    grid = F.affine_grid(matrix, list(squares.shape), align_corners=False)
+    moved = 1 - F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if (views[:, 6:] == 1).all():
+        return moved
+    lit = (moved * brightness.view(-1, 1, 1, 1)).clamp(0, 1)
+    grey = (
+        (lit * lit.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1))
+        .sum(1, keepdim=True)
+        .mean((2, 3), keepdim=True)
+    )
+    return (grey + (lit - grey) * contrast.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def normalize_views(views: Tensor, config: PreprocessConfig) -> Tensor:

@@ -45,7 +45,19 @@ def read_table(container: Container, columns: Columns, skip: int) -> Iterator[It
     Raises:
         DataError: It cannot be opened, or has no image column, or not the one that was named.
     """
-    table = _open(container)
+    return _read_table(_open(container), container, columns, skip)
+
+
+def read_opened(loaded: Any, container: Container, columns: Columns) -> Iterator[Item]:
+    """A table that `datasets` has opened -> its images; keys and sources are the container's.
+
+    Raises:
+        DataError: As `read_table`.
+    """
+    return _read_table(_opened(loaded, container), container, columns, 0)
+
+
+def _read_table(table: _Table, container: Container, columns: Columns, skip: int) -> Iterator[Item]:
     image, text, wanted = _pick_columns(container.path, _kinds(container.path, table), columns)
     listed = arrow_kind(table.schema.field(image).type).startswith("list of ")
     return _read(container, table, image, text, wanted, skip, listed)
@@ -135,7 +147,10 @@ def _open_dataset(container: Container) -> _Table:
     if isinstance(loaded, datasets.DatasetDict):
         splits = ", ".join(str(Path(path) / split) for split in loaded)
         raise DataError(f"{path}: holds several splits", remedy=f"Name those you want: {splits}")
+    return _opened(loaded, container)
 
+
+def _opened(loaded: Any, container: Container) -> _Table:
     def batches(wanted: list[str], start: int) -> Iterator[tuple[int, Any]]:
         stop = len(loaded) if container.stop is None else container.stop
         rows = loaded.select(range(container.start + start, stop)).select_columns(wanted)

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.images.augmentation import normalize_views, random_views
+from seedcli.data.images.captioned import TrainingPicture
 from seedcli.data.images.images import ImageError, build_preprocess, open_image
 from seedcli.data.images.tars import (
     DAMAGES,
@@ -60,20 +60,17 @@ class PairSource(Protocol):
         """Row `index`; `rng` draws among several captions or pictures of the row."""
 
 
-class EmojiPairs:
-    """The bundled emoji, a row an emoji or a row a picture.
+class PicturePairs:
+    """Pictures with words that were listed beforehand, a row a group of them or a row a picture.
 
-    By emoji, a contrastive batch smaller than the set never holds two pictures of one emoji, which
+    By group, a contrastive batch smaller than the set never holds two pictures of one thing, which
     would be false negatives of each other.
     """
 
-    def __init__(self, split: str, *, by_picture: bool = False):
-        pictures = read_emoji(split)
-        groups: dict[str, list[EmojiPicture]] = {}
+    def __init__(self, pictures: Sequence[TrainingPicture], *, by_picture: bool = False):
+        groups: dict[str, list[TrainingPicture]] = {}
         for picture in pictures:
-            groups.setdefault(picture.key if by_picture else picture.base_hexcode, []).append(
-                picture
-            )
+            groups.setdefault(picture.key if by_picture else picture.group, []).append(picture)
         self._rows = list(groups.values())
 
     def __len__(self) -> int:

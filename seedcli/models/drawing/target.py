@@ -31,34 +31,38 @@ from seedcli.models.weights.tensors import UNREADABLE, reason
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-class Painter(nn.Module):
-    """Image embedding [B,G] -> picture [B,3,32,32] in 0..1; keeps appearance in the embedding
-    while the CLIP trains.
+class LatentPainter(nn.Module):
+    """Image embedding [B,G] -> latents [B,C,s,s]; keeps appearance in the embedding while the CLIP
+    trains. Starts at 4 x 4 and doubles, so s is 4 times a power of two.
     """
 
-    def __init__(self, embedding_dim: int, width: int):
+    def __init__(self, embedding_dim: int, width: int, latent_shape: tuple[int, int, int]):
         super().__init__()
+        channels, size, _ = latent_shape
+        doublings = (size // 4).bit_length() - 1
+        if size != 4 << max(doublings, 0):
+            raise ValueError(f"latents are {size} x {size}; expected 4 times a power of two")
         self.width = width
         self.seed = nn.Linear(embedding_dim, width * 4 * 4)
+        widths = [max(width >> index, 32) for index in range(doublings + 1)]
         self.grow = nn.ModuleList(
             nn.Sequential(
-                nn.GroupNorm(8, width_in), nn.SiLU(), nn.Conv2d(width_in, width_out, 3, padding=1)
+                nn.GroupNorm(8, width_in),
+                nn.SiLU(),
+                nn.Conv2d(width_in, width_out, 3, padding=1),
+                nn.GroupNorm(8, width_out),
+                nn.SiLU(),
+                nn.Conv2d(width_out, width_out, 3, padding=1),
             )
-            for width_in, width_out in (
-                (width, width),
-                (width, width // 2),
-                (width // 2, width // 4),
-            )
+            for width_in, width_out in zip([width, *widths], widths, strict=False)
         )
-        self.out = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(width // 4, 12, 3, padding=1), nn.PixelShuffle(2)
-        )
+        self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(widths[-1], channels, 3, padding=1))
 
     def forward(self, embedding: Tensor) -> Tensor:
         x = self.seed(embedding).view(-1, self.width, 4, 4)
         for index, block in enumerate(self.grow):
             x = block(x if index == 0 else F.interpolate(x, scale_factor=2.0))
-        return self.out(x).sigmoid()
+        return self.out(x)
 
 
 def train_bpe(texts: list[str], *, vocab_size: int, max_tokens: int) -> CLIPTokenizer:
@@ -138,6 +142,23 @@ def target_embedding(clip: CLIPModel | CLIPVisionModelWithProjection, pixels: Te
     (spec: stage II, L_img).
     """
     return clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
+
+
+@torch.no_grad()
+def fold_standardization(clip: CLIPModel, mean: Tensor, deviation: Tensor) -> None:
+    """Changes a CLIP so that its image embedding becomes (embedding - W mean) / deviation, and it
+    stays a plain CLIP.
+
+    The projection W has no bias, so the mean is taken off before it, from the bias of the norm that
+    precedes it.
+
+    Args:
+        clip: Changed in place.
+        mean: Mean pooled output of the vision tower [V], what the projection reads.
+        deviation: Of the embedding [G].
+    """
+    clip.vision_model.post_layernorm.bias -= mean
+    clip.visual_projection.weight /= deviation[:, None]
 
 
 def load_target(folder: Path) -> CLIPVisionModelWithProjection:

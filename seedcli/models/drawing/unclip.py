@@ -169,6 +169,13 @@ class UnclipDecoder:
         return processor.numpy_to_pil(processor.pt_to_numpy(images))
 
 
+def as_decoder(pipeline: StableUnCLIPImg2ImgPipeline, prompt_embedding: Tensor) -> UnclipDecoder:
+    """A pipeline in training -> a decoder over the same UNet, autoencoder and normalizer."""
+    left_out = {"text_encoder", "tokenizer", "image_encoder", "feature_extractor"}
+    parts = {name: None if name in left_out else part for name, part in pipeline.components.items()}
+    return UnclipDecoder(NegativeUnclipPipeline(**parts), prompt_embedding)
+
+
 def load_decoder(
     folder: str | Path,
     *,

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    SchedulerMixin,
+    UNet2DConditionModel,
+)
 from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import (
     StableUnCLIPImg2ImgPipeline,
 )
@@ -23,9 +29,10 @@ from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 from seedcli.errors import DataError
-from seedcli.models.drawing.target import load_target
+from seedcli.models.drawing.target import load_quietly, load_target
 from seedcli.models.drawing.unclip import quiet_libraries
 
+PROMPT_TOKENS = 4  # the prompt is always empty; more padding would only cost attention
 NUM_NOISE_LEVELS = 1000  # of the embedding and of the picture, as in Stable Diffusion 2.1 unCLIP
 
 
@@ -120,10 +127,30 @@ def load_autoencoder(folder: Path) -> AutoencoderKL:
     return autoencoder.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
+def latent_shape(autoencoder: AutoencoderKL, image_size_px: int) -> tuple[int, int, int]:
+    """Channels and sides of the latents of a square picture: (C,s,s)."""
+    config = autoencoder.config
+    side = image_size_px >> (len(config.block_out_channels) - 1)
+    return config.latent_channels, side, side
+
+
 @torch.no_grad()
 def encode_latents(autoencoder: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Pictures [B,3,S,S] in -1..1 -> the mean of their latents [B,C,s,s], before scaling."""
-    return autoencoder.encode(pictures).latent_dist.mean
+    """Pictures [B,3,S,S] in -1..1 -> the mean of their latents [B,C,s,s], before scaling, fp32.
+
+    Computed in bfloat16: five times as fast on a CPU that has it (with channels last, 693 against
+    133 pictures a second and core), at an error of 0.7 % of the latents' deviation, at most 4 %.
+    """
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pictures.device.type, dtype=torch.bfloat16):
+        return autoencoder.encode(pictures).latent_dist.mean.float()
+
+
+@torch.no_grad()
+def decode_latents(autoencoder: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Scaled latents [B,C,s,s], of deviation 1 -> pictures [B,3,S,S] in 0..1."""
+    pictures = autoencoder.decode(latents / autoencoder.config.scaling_factor).sample
+    return (pictures / 2 + 0.5).clamp(0, 1)
 
 
 def build_unet(
@@ -254,31 +281,71 @@ def empty_prompt_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -
     return text_encoder(text["input_ids"])[0]
 
 
-def save_pipeline(
-    folder: Path,
-    *,
-    target: Path,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
-    normalizer: StableUnCLIPImageNormalizer,
-    unet: UNet2DConditionModel,
-    autoencoder: AutoencoderKL,
-    prediction: Literal["v_prediction", "epsilon"],
-) -> None:
-    """Writes the whole decoder in fp16, as
-    `StableUnCLIPImg2ImgPipeline.from_pretrained` reads it.
+def build_pipeline(
+    *, target: Path, autoencoder: Path, prediction: Literal["v_prediction", "epsilon"]
+) -> StableUnCLIPImg2ImgPipeline:
+    """Folders of a trained target and autoencoder -> a pipeline that lacks its UNet and its
+    normalizer; fp32, everything frozen.
+
+    Raises:
+        DataError: A folder holds no such thing.
+    """
+    vae, image_encoder = load_autoencoder(autoencoder), load_target(target)
+    if not (target / "tokenizer.json").is_file():
+        raise DataError(
+            f"{target} holds an image encoder alone, expected text tower and tokenizer beside it",
+            remedy="a pipeline from scratch needs the folder of a finished stage `target`",
+        )
+    return StableUnCLIPImg2ImgPipeline(
+        image_encoder=image_encoder,
+        feature_extractor=CLIPImageProcessor.from_pretrained(target, local_files_only=True),
+        image_normalizer=None,
+        image_noising_scheduler=build_embedding_noiser(),
+        tokenizer=CLIPTokenizer.from_pretrained(
+            target, local_files_only=True, model_max_length=PROMPT_TOKENS
+        ),
+        text_encoder=load_quietly(CLIPTextModel, target).eval(),
+        unet=None,
+        scheduler=build_scheduler(prediction),
+        vae=vae,
+    )
+
+
+def load_pipeline(folder: Path) -> StableUnCLIPImg2ImgPipeline:
+    """Folder of a stable-unCLIP pipeline -> its parts in fp32, from local safetensors; its image
+    encoder is None where the folder has none.
+
+    Raises:
+        DataError: It is incomplete, or another kind of pipeline.
+    """
+    absent = {} if (folder / "image_encoder").is_dir() else {"image_encoder": None}
+    half = bool(list((folder / "unet").glob("*.fp16.safetensors")))
+    try:
+        with quiet_libraries():
+            return StableUnCLIPImg2ImgPipeline.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                variant="fp16" if half else None,
+                **absent,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise DataError(
+            f"the pipeline in {folder} cannot be trained on: {error}",
+            remedy="it must be whole, as diffusers saves it",
+        ) from error
+
+
+def build_training_scheduler(scheduler: SchedulerMixin) -> DDPMScheduler:
+    """The noise schedule of any scheduler, with what training asks of it."""
+    return DDPMScheduler.from_config(scheduler.config)
+
+
+def save_pipeline(pipeline: StableUnCLIPImg2ImgPipeline, folder: Path) -> None:
+    """Writes the whole decoder in fp16, as `StableUnCLIPImg2ImgPipeline.from_pretrained` reads
+    it; the pipeline itself is then in fp16.
     """
     with quiet_libraries():
-        pipeline = StableUnCLIPImg2ImgPipeline(
-            feature_extractor=CLIPImageProcessor.from_pretrained(target, local_files_only=True),
-            image_encoder=load_target(target),
-            image_normalizer=normalizer,
-            image_noising_scheduler=build_embedding_noiser(),
-            tokenizer=tokenizer,
-            text_encoder=text_encoder,
-            unet=unet,
-            scheduler=build_scheduler(prediction),
-            vae=autoencoder,
-        )
         pipeline.to(torch.float16)
         pipeline.save_pretrained(folder)

@@ -189,6 +189,24 @@ def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
     )
 
 
+def find_autoencoder(autoencoder: str, *, reporter: Reporter | None = None) -> Path:
+    """Folder of the autoencoder whose latents are drawn: `seed-nano` (bundled), a folder of its
+    own, or one of a stable-unCLIP pipeline.
+
+    Raises:
+        DataError: No such folder.
+    """
+    if Path(autoencoder).is_dir():
+        inside = Path(autoencoder) / "vae"
+        return inside if inside.is_dir() else Path(autoencoder)
+    if autoencoder == DEFAULT_MODEL:
+        return find_decoder(locate(autoencoder), reporter=reporter) / "vae"
+    raise DataError(
+        f"no autoencoder at {autoencoder}",
+        remedy=f"name the folder of a trained one (stage `autoencoder`), or {DEFAULT_MODEL}",
+    )
+
+
 def check_decoder(folder: Path, generation_dim: int) -> None:
     """Refuses, by its configuration files alone, a pipeline that does not draw embeddings as wide
     as the generation embedding.

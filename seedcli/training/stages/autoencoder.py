@@ -13,23 +13,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seedcli.data.emoji import read_emoji
-from seedcli.data.images.augmentation import epoch_indices, random_views, read_squares
+from seedcli.console import Reporter
+from seedcli.data.images.augmentation import epoch_indices, random_views
+from seedcli.data.images.captioned import open_pictures, read_training_pictures
 from seedcli.models.drawing.unclip_parts import build_autoencoder, encode_latents
 from seedcli.recipe.tokenizer import (
     AutoencoderLossSection,
     AutoencoderSection,
     CropSection,
-    EmojiDataSection,
+    PictureDataSection,
+    ValidationSection,
 )
 from seedcli.training.ranks import Ranks
-from seedcli.training.stages.emoji_batches import view_config
+from seedcli.training.stages.picture_batches import view_config
+from seedcli.training.stages.sheets import spread_rows, write_sheet
 
+NUM_EXAMINED = 256
 NUM_SCALING_PICTURES = 1024  # enough for two digits of the latents' deviation
 
 
 class AutoencoderStage:
-    """Pictures of the train split -> diffusers' AutoencoderKL."""
+    """Pictures -> diffusers' AutoencoderKL."""
 
     name = "autoencoder"
 
@@ -37,12 +41,14 @@ class AutoencoderStage:
         self,
         *,
         seed: int,
-        data: EmojiDataSection,
+        data: PictureDataSection,
+        validation: ValidationSection | None,
         crops: CropSection,
         model: AutoencoderSection,
         losses: AutoencoderLossSection,
         batch_size: int,
         ranks: Ranks = Ranks(),
+        reporter: Reporter | None = None,
     ):
         self.weights, self.crops, self.seed, self.batch_size, self.ranks = (
             losses,
@@ -51,8 +57,10 @@ class AutoencoderStage:
             batch_size,
             ranks,
         )
-        self.squares = read_squares(
-            [picture.image for picture in read_emoji(data.split)], data.image_size_px
+        pictures, held_out = read_training_pictures(data, validation, words=False)
+        self.squares = open_pictures(pictures, data.image_size_px, reporter)[1]
+        self.held_out = (
+            open_pictures(held_out, data.image_size_px, reporter)[1] if held_out else None
         )
         self.views = view_config(data.augmentation, data.image_size_px)
         torch.manual_seed(seed)
@@ -101,16 +109,34 @@ class AutoencoderStage:
         """Nothing to do between updates."""
         return {}
 
+    @torch.no_grad()
+    def examine(self, step: int, sheet: Path) -> dict[str, float]:
+        """Squared error on pictures that were not trained on, in -1..1; and a sheet of them above
+        what is rebuilt of them.
+        """
+        if self.held_out is None:
+            return {}
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        pictures = self.held_out[spread_rows(len(self.held_out), NUM_EXAMINED)] / 127.5 - 1
+        rebuilt = torch.cat(
+            [
+                self.model.decode(self.model.encode(part.to(device)).latent_dist.mean).sample.cpu()
+                for part in pictures.split(64)
+            ]
+        )
+        shown = spread_rows(len(pictures))
+        write_sheet(sheet, [(row[shown] / 2 + 0.5).clamp(0, 1) for row in (pictures, rebuilt)])
+        return {"held_out_mse": F.mse_loss(rebuilt, pictures).item()}
+
     def save(self, folder: Path) -> None:
         """An AutoencoderKL as diffusers saves it; its scaling factor makes
         the latents' deviation 1.
         """
-        self.model.eval()
+        self.model.eval().cpu()
+        chosen = self.squares[:: max(1, len(self.squares) // NUM_SCALING_PICTURES)]
         latents = [
-            encode_latents(self.model, chunk.float() / 127.5 - 1)
-            for chunk in self.squares[:: max(1, len(self.squares) // NUM_SCALING_PICTURES)].split(
-                64
-            )
+            encode_latents(self.model, chunk.float() / 127.5 - 1) for chunk in chosen.split(64)
         ]
         self.model.register_to_config(scaling_factor=1 / torch.cat(latents).std().item())
         self.model.save_pretrained(folder)

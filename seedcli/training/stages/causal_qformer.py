@@ -135,5 +135,9 @@ class CausalQFormerStage:
     def after_step(self, step: int) -> dict[str, float]:
         return self._spread
 
+    def examine(self, step: int, sheet: Path) -> dict[str, float]:
+        """Nothing is held out; `after_step` tells the stage's health."""
+        return {}
+
     def save(self, folder: Path) -> None:
         self._save(self.model.tokenizer, folder)

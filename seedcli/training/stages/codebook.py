@@ -245,6 +245,10 @@ class CodebookStage:
             torch.distributed.all_reduce(values)
         return values
 
+    def examine(self, step: int, sheet: Path) -> dict[str, float]:
+        """Nothing is held out; `after_step` tells the stage's health."""
+        return {}
+
     def save(self, folder: Path) -> None:
         if self._learning.rule == "ema":
             self.model.tokenizer.codebook.embedding.data.copy_(

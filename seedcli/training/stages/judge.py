@@ -1,8 +1,8 @@
 """Stage `judge`: the small open_clip model that scores the pictures of `seed-nano`.
 
 It measures and takes no part in the model: nothing is trained towards it and no command but
-`seed eval` reads it. So it learns from all splits; a judge that had never seen the test emoji could
-not tell whether a picture shows them.
+`seed eval` reads it. So the bundled one learns from all splits; a judge that had never seen the
+test emoji could not tell whether a picture shows them.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seedcli.data.emoji import all_texts, read_emoji
-from seedcli.data.images.augmentation import normalize_views
+from seedcli.console import Reporter
+from seedcli.data.images.augmentation import normalize_views, random_views
+from seedcli.data.images.captioned import caption_texts, open_pictures, read_training_pictures
 from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
 from seedcli.models.drawing.target import train_bpe
-from seedcli.recipe.tokenizer import JudgeDataSection, JudgeSection
+from seedcli.recipe.tokenizer import JudgeSection, PictureDataSection, ValidationSection
 from seedcli.training.ranks import Ranks
-from seedcli.training.stages.emoji_batches import (
+from seedcli.training.stages.picture_batches import (
     MAX_LOGIT_SCALE,
-    EmojiBatches,
+    CaptionedBatches,
     concept_contrast,
     view_config,
 )
 
 
 class JudgeStage:
-    """Pictures and captions of all splits -> an open_clip model, trained with CLIP's loss alone."""
+    """Pictures and captions -> an open_clip model, trained with CLIP's loss alone."""
 
     name = "judge"
 
@@ -36,22 +37,24 @@ class JudgeStage:
         self,
         *,
         seed: int,
-        data: JudgeDataSection,
+        data: PictureDataSection,
+        validation: ValidationSection | None,
         model: JudgeSection,
         batch_size: int,
         ranks: Ranks = Ranks(),
+        reporter: Reporter | None = None,
     ):
+        pictures, held_out = read_training_pictures(data, validation)
+        pictures, self.squares = open_pictures(pictures, data.image_size_px, reporter)
+        self.held_out = open_pictures(held_out, data.image_size_px, reporter) if held_out else None
         self.tokenizer = train_bpe(
-            all_texts(), vocab_size=model.vocab_size, max_tokens=model.max_text_tokens
+            caption_texts(pictures),
+            vocab_size=model.vocab_size,
+            max_tokens=model.max_text_tokens,
         )
         self.views = view_config(data.augmentation, data.image_size_px)
-        self._batches = EmojiBatches(
-            read_emoji(None),
-            self.tokenizer,
-            self.views,
-            seed=seed,
-            batch_size=batch_size,
-            ranks=ranks,
+        self._batches = CaptionedBatches(
+            pictures, self.tokenizer, seed=seed, batch_size=batch_size, ranks=ranks
         )
         self.config = judge_config(
             self.tokenizer,
@@ -67,12 +70,14 @@ class JudgeStage:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Views [B,3,S,S] in 0..1, text ids [B,T], concept numbers [B] (equal where two
-        pictures show one emoji).
+        pictures are described alike).
         """
         batch = self._batches.batch(step)
         missing = self.tokenizer.model_max_length - batch["text_ids"].shape[1]
-        return batch | {
-            "text_ids": F.pad(batch["text_ids"], (0, missing), value=self.tokenizer.pad_token_id)
+        return {
+            "views": random_views(self.squares[batch["rows"]], self.views),
+            "text_ids": F.pad(batch["text_ids"], (0, missing), value=self.tokenizer.pad_token_id),
+            "concepts": batch["concepts"],
         }
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -94,6 +99,40 @@ class JudgeStage:
     def after_step(self, step: int) -> dict[str, float]:
         """The learned temperature."""
         return {"logit_scale": self.model.logit_scale.exp().item()}
+
+    @torch.no_grad()
+    def examine(self, step: int, sheet: Path) -> dict[str, float]:
+        """Share of held-out pictures whose nearest caption, of all that are held out, is theirs;
+        a judge draws nothing, so there is no sheet.
+        """
+        if self.held_out is None:
+            return {}
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        pictures, squares = self.held_out
+        texts = sorted({picture.captions[0] for picture in pictures})
+        ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")[
+            "input_ids"
+        ]
+        captions = torch.cat(
+            [self.model.encode_text(part.to(device), normalize=True) for part in ids.split(256)]
+        )
+        nearest = torch.cat(
+            [
+                (
+                    self.model.encode_image(
+                        normalize_views(part.to(device) / 255, self.views), normalize=True
+                    )
+                    @ captions.T
+                ).argmax(1)
+                for part in squares.split(256)
+            ]
+        )
+        right = [
+            texts[row] == picture.captions[0]
+            for row, picture in zip(nearest.tolist(), pictures, strict=True)
+        ]
+        return {"held_out_match": sum(right) / len(right)}
 
     def save(self, folder: Path) -> None:
         """A folder that open_clip reads as `local-dir:FOLDER`."""

@@ -9,7 +9,15 @@ from seedcli.console import Reporter
 from seedcli.errors import RecipeError
 from seedcli.files import publish_text
 from seedcli.models.visual.config import PreprocessConfig
-from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe, PairDataSection, Recipe
+from seedcli.recipe.tokenizer import (
+    CausalQFormerRecipe,
+    CodebookRecipe,
+    PairDataSection,
+    PairSourceSection,
+    Recipe,
+    UnclipRecipe,
+    ValidationSection,
+)
 from seedcli.training.run_folder import alone, open_run_folder, plot_metrics
 
 if TYPE_CHECKING:
@@ -62,6 +70,8 @@ def run(
         open_run_folder(output, recipe, resume=resume)
     if recipe.stage == "codebook":
         stage.prepare()
+    if recipe.stage in ("target", "unclip"):
+        stage.prepare(output / "views.safetensors")
     try:
         result = train_stage(
             stage,
@@ -93,15 +103,20 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
     """
     match recipe.stage:
         case "target":
+            from seedcli.models.weights.load import find_autoencoder
             from seedcli.training.stages.target import TargetStage
 
             return TargetStage(
                 seed=recipe.seed,
+                autoencoder=find_autoencoder(recipe.autoencoder, reporter=reporter),
+                views=recipe.views,
                 data=recipe.data,
+                validation=recipe.validation,
                 model=recipe.model,
                 losses=recipe.losses,
                 batch_size=recipe.optimization.batch_size,
                 ranks=ranks,
+                reporter=reporter,
             )
         case "judge":
             from seedcli.training.stages.judge import JudgeStage
@@ -109,9 +124,11 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
             return JudgeStage(
                 seed=recipe.seed,
                 data=recipe.data,
+                validation=recipe.validation,
                 model=recipe.model,
                 batch_size=recipe.optimization.batch_size,
                 ranks=ranks,
+                reporter=reporter,
             )
         case "causal-qformer":
             return _build_causal_qformer(recipe, ranks, reporter)
@@ -123,30 +140,103 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
             return AutoencoderStage(
                 seed=recipe.seed,
                 data=recipe.data,
+                validation=recipe.validation,
                 crops=recipe.crops,
                 model=recipe.model,
                 losses=recipe.losses,
                 batch_size=recipe.optimization.batch_size,
                 ranks=ranks,
-            )
-        case "unclip":
-            from seedcli.training.stages.unclip import UnclipStage
-
-            return UnclipStage(
-                seed=recipe.seed,
-                target=Path(recipe.target),
-                autoencoder=Path(recipe.autoencoder),
-                data=recipe.data,
-                model=recipe.model,
-                diffusion=recipe.diffusion,
-                batch_size=recipe.optimization.batch_size,
-                ranks=ranks,
                 reporter=reporter,
             )
+        case "unclip":
+            return _build_unclip(recipe, ranks, reporter)
         case _:
             raise RecipeError(
                 f"stage {recipe.stage!r} is not trained by `seed train-tokenizer`",
                 remedy="see seed recipes ls",
+            )
+
+
+def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
+    from seedcli.models.device import pick_device
+    from seedcli.models.drawing.target import load_target
+    from seedcli.models.drawing.unclip_parts import (
+        build_pipeline,
+        load_autoencoder,
+        load_pipeline,
+    )
+    from seedcli.models.weights.digest import weights_digest
+    from seedcli.models.weights.load import (
+        find_autoencoder,
+        find_decoder,
+        find_target,
+        load_seed_model,
+    )
+    from seedcli.models.weights.locate import locate
+    from seedcli.training.stages.unclip import UnclipStage
+
+    folders = {}
+    if recipe.target != "pipeline":
+        folders["target"] = find_target(recipe.target, reporter=reporter)
+    if recipe.autoencoder != "pipeline":
+        folders["autoencoder"] = find_autoencoder(recipe.autoencoder, reporter=reporter)
+    if recipe.start == "scratch":
+        pipeline = build_pipeline(**folders, prediction=recipe.diffusion.prediction)
+    else:
+        start = Path(recipe.start)
+        if not start.is_dir():
+            start = find_decoder(locate(recipe.start, reporter=reporter), reporter=reporter)
+        pipeline = load_pipeline(start)
+        if "target" in folders:
+            pipeline.register_modules(image_encoder=load_target(folders["target"]))
+        if "autoencoder" in folders:
+            pipeline.register_modules(vae=load_autoencoder(folders["autoencoder"]))
+        folders["start"] = start
+    tokenizer = (
+        load_seed_model(locate(recipe.codes.tokenizer, reporter=reporter), reporter=reporter)
+        if recipe.codes
+        else None
+    )
+    _check_widths(pipeline, tokenizer)
+    made_by = [weights_digest(folder) for folder in folders.values()]
+    return UnclipStage(
+        seed=recipe.seed,
+        pipeline=pipeline,
+        tokenizer=tokenizer,
+        true_share=recipe.codes.true_share if recipe.codes else 1.0,
+        data=recipe.data,
+        validation=recipe.validation,
+        features=recipe.features,
+        model=recipe.model,
+        diffusion=recipe.diffusion,
+        batch_size=recipe.optimization.batch_size,
+        made_by=" ".join([*made_by, tokenizer.fingerprint if tokenizer else ""]),
+        ranks=ranks,
+        device=pick_device(recipe.parallel.device),
+        reporter=reporter,
+    )
+
+
+def _check_widths(pipeline: Any, tokenizer: Any) -> None:
+    """Refuses parts that do not speak of one embedding."""
+    if pipeline.image_encoder is None:
+        raise RecipeError(
+            'target = "pipeline", and the pipeline has no image encoder',
+            remedy='target = "clip-h", or the folder of a target',
+        )
+    width = pipeline.image_encoder.config.projection_dim
+    found = {}
+    if tokenizer is not None:
+        found["the tokenizer's generation embedding"] = tokenizer.config.generation.generation_dim
+    if pipeline.unet is not None:
+        found["the pipeline's UNet"] = (
+            pipeline.unet.config.projection_class_embeddings_input_dim // 2
+        )
+    for name, other in found.items():
+        if other != width:
+            raise RecipeError(
+                f"the target has embeddings of width {width}, {name} has {other}",
+                remedy="train decoder and tokenizer towards one target",
             )
 
 
@@ -174,10 +264,8 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
     )
     match model.vocab:
         case "train":
-            from seedcli.data.emoji import train_texts
-
             captions = CaptionTokenizer(
-                train_wordpiece(train_texts(), vocab_size=config.qformer.vocab_size)
+                train_wordpiece(_captions(recipe), vocab_size=config.qformer.vocab_size)
             )
         case "bert":
             from seedcli.models.weights.load import find_vocab
@@ -213,7 +301,12 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
 
     return CausalQFormerStage(
         tokenizer,
-        pairs=build_mixture(recipe.data, seed=recipe.seed, preprocess=config.preprocess.training),
+        pairs=build_mixture(
+            recipe.data,
+            recipe.validation,
+            seed=recipe.seed,
+            preprocess=config.preprocess.training,
+        ),
         captions=captions,
         loss=recipe.losses,
         train_vision=model.train_vision,
@@ -268,7 +361,9 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
         with torch.autocast(place.type, dtype=autocast, enabled=autocast is not None):
             return tokenizer.causal_embeddings(pixels), target_embedding(target, pixels)
 
-    pairs = build_mixture(recipe.data, seed=recipe.seed, preprocess=config.preprocess.training)
+    pairs = build_mixture(
+        recipe.data, recipe.validation, seed=recipe.seed, preprocess=config.preprocess.training
+    )
     if recipe.features.source == "cache":
         features = CachedFeatures(
             frozen,
@@ -317,33 +412,61 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
     )
 
 
-def build_mixture(data: PairDataSection, *, seed: int, preprocess: PreprocessConfig) -> Any:
+def _captions(recipe: CausalQFormerRecipe) -> list[str]:
+    """What a vocabulary is learned from: the training captions of the listed pictures.
+
+    Raises:
+        RecipeError: No source is listed.
+    """
+    from seedcli.data.images.captioned import caption_texts, read_training_pictures
+
+    listed = [source for source in recipe.data.sources if source.kind == "pictures"]
+    if not listed:
+        raise RecipeError(
+            'model.vocab = "train" reads the captions of sources of kind "pictures"; there is none',
+            remedy='model.vocab = "bert", or the path of a vocabulary',
+        )
+    return sorted(
+        {
+            text
+            for source in listed
+            for text in caption_texts(read_training_pictures(source, recipe.validation)[0])
+        }
+    )
+
+
+def build_mixture(
+    data: PairDataSection,
+    validation: ValidationSection | None,
+    *,
+    seed: int,
+    preprocess: PreprocessConfig,
+) -> Any:
     """The recipe's weighted sources as one sequence of augmented pairs.
 
     Raises:
         DataError: A source cannot be read.
-        RecipeError: Emoji of another split than `train`.
     """
-    from seedcli.data.mixtures.pairs import EmojiPairs, Mixture, TablePairs, TarPairs
+    from seedcli.data.mixtures.pairs import Mixture
 
-    sources = []
-    for source in data.sources:
-        match source.kind:
-            case "emoji":
-                if source.path != "train":
-                    raise RecipeError(
-                        f"data.sources: the emoji split {source.path!r} is not for training",
-                        remedy='path = "train"',
-                    )
-                pairs = EmojiPairs("train", by_picture=source.by_picture)
-            case "table":
-                pairs = TablePairs(
-                    source.path,
-                    split=source.split,
-                    image_column=source.image_column,
-                    caption_column=source.caption_column,
-                )
-            case "tar":
-                pairs = TarPairs(source.path, caption_key=source.caption_key)
-        sources.append((pairs, source.weight))
+    sources = [(_open_pairs(source, validation), source.weight) for source in data.sources]
     return Mixture(sources, seed=seed, preprocess=preprocess)
+
+
+def _open_pairs(source: PairSourceSection, validation: ValidationSection | None) -> Any:
+    from seedcli.data.images.captioned import read_training_pictures
+    from seedcli.data.mixtures.pairs import PicturePairs, TablePairs, TarPairs
+
+    match source.kind:
+        case "pictures":
+            pictures, _ = read_training_pictures(source, validation)
+            return PicturePairs(pictures, by_picture=source.by_picture)
+        case "table":
+            return TablePairs(
+                source.path,
+                split=source.split or "train",
+                image_column=source.image_column or "image",
+                caption_column=source.caption_column or "caption",
+            )
+        case "tar":
+            return TarPairs(source.path, caption_key=source.caption_key)

@@ -17,12 +17,14 @@ import pytest
 import torch
 from PIL import Image
 
+from seedcli.data.images.captioned import read_pictures
 from seedcli.data.images.inputs import read_items
 from seedcli.data.images.items import Container
-from seedcli.data.mixtures.pairs import EmojiPairs, Mixture, Pair, TablePairs, TarPairs
+from seedcli.data.mixtures.pairs import Mixture, Pair, PicturePairs, TablePairs, TarPairs
 from seedcli.data.sample_order import shuffled_index
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PRESETS
+from seedcli.recipe.tokenizer import PicturesSection
 
 TRAINING = PRESETS["seed-nano"].preprocess.training
 
@@ -88,7 +90,7 @@ def test_ranks_share_one_sequence():
 @pytest.mark.parametrize("geometry", ["random-affine", "random-resized-crop"])
 def test_a_batch_is_a_pure_function_and_leaves_the_generator_alone(geometry):
     mixture = Mixture(
-        [(EmojiPairs("train"), 1.0)],
+        [(PicturePairs(read_pictures(PicturesSection(path="emoji", split="train"))), 1.0)],
         seed=5,
         preprocess=replace(TRAINING, geometry=geometry, crop_area=(0.5, 1.0)),
     )
@@ -123,8 +125,9 @@ def test_an_empty_source_is_refused():
 
 
 def test_emoji_by_emoji_never_repeat_within_a_pass():
-    pairs = EmojiPairs("train")
-    assert len(pairs) == 1548 and len(EmojiPairs("train", by_picture=True)) == 16866
+    pictures = read_pictures(PicturesSection(path="emoji", split="train"))
+    pairs = PicturePairs(pictures)
+    assert len(pairs) == 1548 and len(PicturePairs(pictures, by_picture=True)) == 16866
 
 
 def write_tar(path, rows, suffix):

@@ -1,5 +1,5 @@
-"""What the two small CLIPs of `seed-nano`, the target and the judge, train on: batches of emoji
-with captions, and the contrast of both.
+"""What the two small CLIPs, the target and the judge, train on: batches of pictures with captions,
+and the contrast of both.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from seedcli.data.emoji import EmojiPicture
-from seedcli.data.images.augmentation import random_views, read_squares
+from seedcli.data.images.captioned import TrainingPicture
 from seedcli.models.visual.config import PreprocessConfig
 from seedcli.recipe.tokenizer import AugmentationSection
 from seedcli.training.gather import gather_rows
@@ -24,50 +23,49 @@ from seedcli.training.ranks import Ranks
 MAX_LOGIT_SCALE = math.log(100)  # CLIP's own bound; openai/CLIP paper, section 2.5
 
 
-class EmojiBatches:
-    """Pictures -> batches of augmented views with captions; batch `step` is a pure function of
-    (seed, step) and the loop's generators.
+class CaptionedBatches:
+    """Pictures with words -> batches of rows, captions and concepts; batch `step` is a pure
+    function of (seed, step) and the loop's generators.
+
+    Attributes:
+        pictures: As they were given.
+        chances: How often each is drawn, relative [N]. Groups may differ in size (couples among
+            emoji have up to 75 pictures, most emoji three); with the root of the size none drowns
+            the others, and its pictures still count.
+        concepts: Numbers [N], equal for pictures that are described alike.
     """
 
     def __init__(
         self,
-        pictures: Sequence[EmojiPicture],
+        pictures: Sequence[TrainingPicture],
         tokenizer: CLIPTokenizer,
-        views: PreprocessConfig,
         *,
         seed: int,
         batch_size: int,
         ranks: Ranks,
     ):
-        self.pictures, self.tokenizer, self.views = pictures, tokenizer, views
+        self.pictures, self.tokenizer = pictures, tokenizer
         self.seed, self.batch_size, self.ranks = seed, batch_size, ranks
-        self.squares = read_squares([picture.image for picture in pictures], views.image_size_px)
-        # Couples have up to 75 pictures, most emoji three; with the root of the count none drowns
-        # the others, and skin tones still count.
-        bases = Counter(picture.base_hexcode for picture in pictures)
-        self.chances = (
-            torch.tensor([bases[picture.base_hexcode] for picture in pictures]).double().rsqrt()
-        )
-        names = {
-            hexcode: index
-            for index, hexcode in enumerate(sorted({picture.hexcode for picture in pictures}))
-        }
-        self.concepts = torch.tensor([names[picture.hexcode] for picture in pictures])
+        sizes = Counter(picture.group for picture in pictures)
+        self.chances = torch.tensor([sizes[picture.group] for picture in pictures]).double().rsqrt()
+        concepts = [picture.concept for picture in pictures]
+        numbers = {concept: index for index, concept in enumerate(sorted(set(concepts)))}
+        self.concepts = torch.tensor([numbers[concept] for concept in concepts])
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """Views [B,3,S,S] in 0..1, text ids and mask [B,T], concept numbers [B] (equal where two
-        pictures show one emoji).
-        """
+        """This rank's rows [B], text ids and mask [B,T], concept numbers [B]."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        rows = torch.multinomial(self.chances, self.batch_size, generator=generator)[
-            self.ranks.rows(self.batch_size)
-        ]
+        rows = torch.multinomial(
+            self.chances,
+            self.batch_size,
+            replacement=len(self.chances) < self.batch_size,
+            generator=generator,
+        )[self.ranks.rows(self.batch_size)]
         rng = random.Random(random.getrandbits(64))
         captions = [self.pictures[row].sample_caption(rng) for row in rows.tolist()]
         text = self.tokenizer(captions, padding="longest", truncation=True, return_tensors="pt")
-        views = random_views(self.squares[rows], self.views)
         return {
-            "views": views,
+            "rows": rows,
             "text_ids": text["input_ids"],
             "text_mask": text["attention_mask"],
             "concepts": self.concepts[rows],
