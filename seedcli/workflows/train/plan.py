@@ -27,6 +27,7 @@ from seedcli.models.language.cost import (
     shape_from_config,
     training_flops,
 )
+from seedcli.models.weights.locate_llm import find_llm_here
 from seedcli.recipe.language import (
     DocumentDataSection,
     InstructRecipe,
@@ -223,7 +224,7 @@ def _pretrain_phases(recipe: PretrainRecipe) -> tuple[list[_Planned], str]:
 def _instruct_phases(recipe: InstructRecipe) -> tuple[list[_Planned], str]:
     from seedcli.models.weights.llm_description import FACTS_FILE, read_llm_facts
 
-    folder = _folder_of(recipe.start)
+    folder = find_llm_here(recipe.start)
     known = folder is not None and (folder / FACTS_FILE).is_file()
     num_queries = read_llm_facts(folder).num_queries if known and folder else 32
     shape = _shape_of(recipe.start)
@@ -245,23 +246,10 @@ def _adapter(section: Any) -> Adapter:
 
 def _visual_codes(tokenizer: str) -> tuple[int, int]:
     """Codebook size and codes of a picture of a visual tokenizer, from its preset or its folder."""
-    from seedcli.models.visual.config import PRESETS
-    from seedcli.models.weights.description import read_model_facts
+    from seedcli.models.weights.locate import locate
 
-    config = PRESETS[tokenizer] if tokenizer in PRESETS else read_model_facts(Path(tokenizer))[0]
+    config = locate(tokenizer).config
     return config.codebook.num_codes, config.qformer.num_queries
-
-
-def _folder_of(start: str) -> Path | None:
-    """Folder of a language model on this disk: as named, or downloaded before."""
-    from seedcli.models.weights.download import find_local
-    from seedcli.models.weights.published import ROLES
-
-    path = Path(start).expanduser()
-    if path.is_dir():
-        return path
-    found = find_local(ROLES[start]) if start in ROLES else None
-    return found[1] if found else None
 
 
 def _shape_of(start: str) -> LlamaShape:
@@ -271,7 +259,7 @@ def _shape_of(start: str) -> LlamaShape:
     Raises:
         DataError: None of them.
     """
-    folder = _folder_of(start)
+    folder = find_llm_here(start)
     if folder and (folder / "config.json").is_file():
         try:
             return shape_from_config(parse_json((folder / "config.json").read_bytes()))
@@ -300,7 +288,7 @@ def _text_tokenizer(
     """The text tokenizer with codes where it lies on this disk; the number of
     codes changes no length.
     """
-    folder = _folder_of(start)
+    folder = find_llm_here(start)
     if folder is None or not any(
         (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")
     ):

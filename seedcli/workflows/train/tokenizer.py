@@ -321,19 +321,16 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
 
     from seedcli.models.device import pick_device
     from seedcli.models.drawing.target import load_target, target_embedding
-    from seedcli.models.weights.load import find_target, load_seed_model
+    from seedcli.models.weights.load import find_target, find_vocab, load_seed_model
     from seedcli.models.weights.locate import locate
     from seedcli.models.weights.tensors import save_tokenizer_folder
     from seedcli.training.stages.codebook import CodebookStage
     from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 
     device = pick_device(recipe.parallel.device)
-    tokenizer = load_seed_model(
-        locate(recipe.tokenizer, reporter=reporter),
-        device=device,
-        text_branch=True,
-        reporter=reporter,
-    )
+    files = locate(recipe.tokenizer, reporter=reporter)
+    vocab = find_vocab(files, reporter=reporter)  # the finished folder takes it
+    tokenizer = load_seed_model(files, device=device, text_branch=True, reporter=reporter)
     # Trained parameters must not alias the memory-mapped file they came from.
     tokenizer.load_state_dict(
         {name: tensor.float().clone() for name, tensor in tokenizer.state_dict().items()},
@@ -397,7 +394,7 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
             folder,
             name=recipe.name or config.name,
             trained=facts,
-            vocab=Path(recipe.tokenizer) / "vocab.txt",
+            vocab=vocab,
         )
 
     return CodebookStage(

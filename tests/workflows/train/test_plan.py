@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 
 from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
 from seedcli.errors import DataError, UsageError
+from seedcli.models.weights.locate import BUNDLED_NANO
 from seedcli.recipe.read import load_recipe
 from seedcli.workflows.train.plan import run
 
@@ -191,3 +192,12 @@ def test_people_read_a_table(vicuna: dict) -> None:
         "Published: SEED-LLaMA 8B, pretraining, 64 x A100-40G x 144 h: 9,216 device hours." in text
     )
     assert "369,512,448" in text and "too much" in text and "94.37 G" in text
+
+
+def test_a_preset_is_planned_as_it_is_trained() -> None:
+    """`seed instruct` takes it; its config.json lies on this disk."""
+    recipe = load_recipe("nano-instruct", ["start=seed-nano"])
+    plan = run(recipe, gpus="cpu:2")
+    config = json.loads((BUNDLED_NANO / "llm" / "config.json").read_text(encoding="utf-8"))
+    assert plan["model"]["hidden_size"] == config["hidden_size"]
+    assert plan["model"]["vocab_size"] == config["vocab_size"]
