@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from seedcli.errors import NumericalError as NumericalError
     from seedcli.errors import SeedError as SeedError
     from seedcli.errors import UsageError as UsageError
+    from seedcli.recipe.read import load_recipe as load_recipe
     from seedcli.workflows.chat.conversation import SeedChat as SeedChat
+    from seedcli.workflows.library import evaluate as evaluate
+    from seedcli.workflows.library import open_tokens as open_tokens
+    from seedcli.workflows.library import plan as plan
+    from seedcli.workflows.library import train as train
     from seedcli.workflows.pictures import SeedTokenizer as SeedTokenizer
 
 __version__ = "0.1.0"
@@ -22,6 +27,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "SeedTokenizer": "seedcli.workflows.pictures",
     "SeedChat": "seedcli.workflows.chat.conversation",
+    "open_tokens": "seedcli.workflows.library",
+    "load_recipe": "seedcli.recipe.read",
+    "train": "seedcli.workflows.library",
+    "evaluate": "seedcli.workflows.library",
+    "plan": "seedcli.workflows.library",
     "SeedError": "seedcli.errors",
     "UsageError": "seedcli.errors",
     "DataError": "seedcli.errors",

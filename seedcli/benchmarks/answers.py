@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 AnswerCut = Literal["phrase", "line", "whole"]
+# How answers of the two benchmarks are written where nothing else is said.
+CAPTION_DECODING = {"num_beams": 5, "max_new_tokens": 120}
+VQA_DECODING = {"num_beams": 1, "max_new_tokens": 16}
 
 
 def first_line(text: str) -> str:

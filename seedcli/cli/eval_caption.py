@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from seedcli.benchmarks.answers import CAPTION_DECODING
 from seedcli.cli.chat import ChatModelOption, QuantizeOption, TokenizerOption
 from seedcli.cli.eval_ask_options import (
     AskTemplateOption,
@@ -49,11 +50,11 @@ def caption(
     shots_split: Annotated[
         str, typer.Option("--shots-split", help="The split that they come from.")
     ] = "train",
-    beams: BeamsOption = 5,
+    beams: BeamsOption = CAPTION_DECODING["num_beams"],
     temperature: TemperatureOption = 0.0,
     top_k: TopKOption = None,
     top_p: TopPOption = 1.0,
-    max_new_tokens: MaxTokensOption = 120,
+    max_new_tokens: MaxTokensOption = CAPTION_DECODING["max_new_tokens"],
     cut: CutOption = "phrase",
     words: Annotated[
         Literal["words", "ptb", "none"],

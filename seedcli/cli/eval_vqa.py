@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from seedcli.benchmarks.answers import VQA_DECODING
 from seedcli.cli.chat import ChatModelOption, QuantizeOption, TokenizerOption
 from seedcli.cli.eval_ask_options import (
     AskTemplateOption,
@@ -72,11 +73,11 @@ def vqa(
             show_default=False,
         ),
     ] = None,
-    beams: BeamsOption = 1,
+    beams: BeamsOption = VQA_DECODING["num_beams"],
     temperature: TemperatureOption = 0.0,
     top_k: TopKOption = None,
     top_p: TopPOption = 1.0,
-    max_new_tokens: MaxTokensOption = 16,
+    max_new_tokens: MaxTokensOption = VQA_DECODING["max_new_tokens"],
     cut: CutOption = "phrase",
     images: Annotated[
         Path | None,

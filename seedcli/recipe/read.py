@@ -72,13 +72,17 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def load_recipe(
-    name: str | Path, overrides: Sequence[str] = (), *, command: str | None = None
+    name: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    command: str | None = None,
 ) -> Recipe:
     """Read, merge and validate a recipe.
 
     Args:
         name: Path or shipped name.
-        overrides: `dotted.key=value` in TOML's value syntax; a bare word is a string.
+        overrides: `dotted.key=value` in TOML's value syntax, a bare word is a string; or values
+            by dotted key.
         command: The subcommand that asks, e.g. "train-tokenizer"; a recipe of
             another command is refused.
 
@@ -89,7 +93,7 @@ def load_recipe(
 
     path = find_recipe(name)
     layers = _Layers.read(path)
-    layers.override(overrides)
+    layers.override(_as_lines(overrides) if isinstance(overrides, Mapping) else overrides)
     kind = _stage_of(layers, path, STAGES, command)
     recipe = _validate(kind, layers, path)
     recipe._name = path.stem
@@ -272,6 +276,21 @@ class _Layers:
             if loc[:length] in self.places:
                 return self.places[loc[:length]]
         return None
+
+
+def _as_lines(overrides: Mapping[str, Any]) -> list[str]:
+    """Values by dotted key -> the same in TOML's syntax."""
+    import tomlkit
+
+    lines, faults = [], []
+    for key, value in overrides.items():
+        try:
+            lines.append(f"{key}={tomlkit.item(value).as_string()}")
+        except ValueError:
+            faults.append(f"{key} = {value!r}: a {type(value).__name__} has no place in a recipe")
+    if faults:
+        raise RecipeError("\n".join(faults), remedy="values are those of TOML, paths are strings")
+    return lines
 
 
 def _parse_value(raw: str) -> Any:

@@ -39,6 +39,7 @@ from seedcli.errors import DataError
 from seedcli.files import published
 
 if TYPE_CHECKING:
+    import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -274,6 +275,23 @@ class TokenShards:
     def __iter__(self) -> Iterator[Any]:
         for path in self.paths:
             yield from read_rows(path)
+
+    def dataset(self) -> datasets.Dataset:
+        """The rows as a `datasets.Dataset` over the columns as they lie in memory: nothing is
+        copied into its cache. 64 bytes of codes a picture, and its words.
+
+        Raises:
+            DataError: A shard is damaged.
+        """
+        import datasets
+        import pyarrow as pa
+
+        tables = []
+        for path in self.paths:
+            with _opened(path) as file, damage_named(path):
+                tables.append(file.read(use_threads=False))
+        table = pa.concat_tables(tables).replace_schema_metadata(None)
+        return datasets.Dataset(datasets.table.InMemoryTable(table))
 
 
 def open_shards(

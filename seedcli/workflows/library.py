@@ -1,0 +1,253 @@
+"""The library's functions: the same workflows that commands run, with progress told to a function
+and results as objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from seedcli.benchmarks.answers import CAPTION_DECODING, VQA_DECODING
+from seedcli.console import LibraryReporter, OnProgress
+from seedcli.data.tokens.shards import TokenShards, open_shards
+from seedcli.errors import UsageError
+from seedcli.recipe.read import load_recipe
+from seedcli.workflows.train import plan as planning
+
+if TYPE_CHECKING:
+    from seedcli.recipe.tokenizer import Recipe
+
+Benchmark = Literal["retrieval", "caption", "vqa", "clip-similarity"]
+_PATHS = ("images", "data_root", "output")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """What a training left behind.
+
+    Attributes:
+        folder: The run folder: resolved recipe, `metrics.jsonl`, checkpoints.
+        model: Folder of the result, which `from_pretrained` takes.
+        losses: The last ones, by name; of the last phase where there are several.
+        result: All that the command would print.
+    """
+
+    folder: Path
+    model: Path
+    losses: dict[str, float]
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a benchmark measured.
+
+    Attributes:
+        benchmark: As `seed eval` calls it.
+        metrics: By name, in the unit that the benchmark states.
+        intervals: 95 % bootstrap interval of each metric.
+        folder: Answers and pictures, a line a sample.
+        result: The whole envelope, as the command prints it.
+    """
+
+    benchmark: str
+    metrics: dict[str, Any]
+    intervals: dict[str, Any]
+    folder: Path
+    result: dict[str, Any]
+
+
+def open_tokens(
+    inputs: str | Path | Iterable[str | Path], *, fingerprint: str | None = None
+) -> TokenShards:
+    """Token shards, or folders of them -> rows as a stream: `key`, `codes` (uint16 [Q]), `text`,
+    `source`, `meta`; of documents `segments` or `messages` in place of codes and text.
+
+    Args:
+        inputs: One or many, all of one tokenizer.
+        fingerprint: Of the tokenizer that the codes are for; None takes any.
+
+    Raises:
+        DataError: There is no shard, a file is none, or its codes are of another tokenizer.
+    """
+    single = isinstance(inputs, (str, Path))
+    return open_shards([inputs] if single else inputs, fingerprint=fingerprint)
+
+
+def train(
+    recipe: Recipe | str | Path,
+    output: str | Path | None = None,
+    *,
+    resume: bool = False,
+    progress: bool | OnProgress = False,
+) -> TrainingRun:
+    """Trains what a recipe says, in this process, as `seed train-tokenizer`, `seed pretrain` or
+    `seed instruct` do; where torchrun started this process, as one of its ranks.
+
+    Args:
+        recipe: As `load_recipe` gives it, or its name or path.
+        output: The run folder; None: `runs/NAME`.
+        resume: Continue the folder's run.
+        progress: As for `SeedTokenizer.from_pretrained`.
+
+    Raises:
+        RecipeError: The recipe is none.
+        DataError: Data or weights are missing or do not fit.
+        Interrupted: Ctrl-C during a training; `resume` continues it.
+        NumericalError: A loss is not finite, or the codebook collapsed.
+    """
+    loaded = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
+    folder = Path("runs") / str(loaded.name) if output is None else Path(output)
+    name = loaded.command.removeprefix("train-")
+    workflow = importlib.import_module(f"seedcli.workflows.train.{name}")
+    with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed writes log lines to stdout
+        result = workflow.run(
+            loaded,
+            folder,
+            resume=resume,
+            resume_command="train(..., resume=True)",
+            reporter=LibraryReporter(progress),
+        )
+    phases = result.get("phases", {})
+    losses = list(phases.values())[-1]["losses"] if phases else result["losses"]
+    return TrainingRun(folder=folder, model=Path(result["model"]), losses=losses, result=result)
+
+
+def evaluate(
+    benchmark: Benchmark, *, progress: bool | OnProgress = False, **options: Any
+) -> Evaluation:
+    """Measures a model, as `seed eval BENCHMARK` does; what was measured before is not measured
+    again.
+
+    Args:
+        benchmark: `retrieval`, `caption`, `vqa` or `clip-similarity`.
+        progress: As for `SeedTokenizer.from_pretrained`.
+        **options: `model`, `dataset`, `split`, `limit`, `output`, `device` and whatever else the
+            benchmark takes: the fields of `AskSettings` (caption, vqa), `SimilaritySettings` and
+            `CaptionSettings` (clip-similarity), the arguments of `run_retrieval`, `run_caption`
+            and `run_vqa`.
+
+    Raises:
+        UsageError: No such benchmark, option, set, split or model.
+        DataError: Data or weights are missing or refused.
+    """
+    options = {
+        name: Path(value).expanduser() if name in _PATHS and value is not None else value
+        for name, value in options.items()
+    }
+    reporter = LibraryReporter(progress)
+    match benchmark:
+        case "retrieval":
+            from seedcli.workflows.evaluate.retrieval import run_retrieval
+
+            _refuse_unknown(benchmark, options, _arguments(run_retrieval))
+            result = run_retrieval(**options, reporter=reporter)
+        case "caption" | "vqa":
+            from seedcli.workflows.evaluate.asking import AskSettings
+            from seedcli.workflows.evaluate.caption import run_caption
+            from seedcli.workflows.evaluate.vqa import run_vqa
+
+            run, decoding = (
+                (run_caption, CAPTION_DECODING)
+                if benchmark == "caption"
+                else (run_vqa, VQA_DECODING)
+            )
+            asked = _fields(AskSettings)
+            _refuse_unknown(benchmark, options, (_arguments(run) | asked) - {"ask"})
+            ask, others = _parted(decoding | options, asked)
+            result = run(ask=AskSettings(**ask), **others, reporter=reporter)
+        case "clip-similarity":
+            from seedcli.models.language.generate import SamplingSettings
+            from seedcli.workflows.evaluate.caption_codes import CaptionSettings
+            from seedcli.workflows.evaluate.clip_similarity import (
+                SimilaritySettings,
+                run_clip_similarity,
+            )
+
+            sampled = _fields(SamplingSettings) - {"seed"}
+            asked, drawn = _fields(CaptionSettings), _fields(SimilaritySettings)
+            _refuse_unknown(
+                benchmark, options, (sampled | asked | drawn) - {"sampling", "captions"}
+            )
+            sampling, others = _parted(options, sampled)
+            captions, others = _parted(others, asked)
+            settings = SimilaritySettings(
+                captions=CaptionSettings(**captions, sampling=sampling), **others
+            )
+            result = run_clip_similarity(settings, reporter=reporter)
+        case _:
+            raise UsageError(
+                f"no benchmark is called {benchmark!r}",
+                remedy=f"one of {', '.join(get_args(Benchmark))}; the others are commands: "
+                "seed eval --help",
+            )
+    result = json.loads(json.dumps(result, default=str))  # as the command prints it
+    return Evaluation(
+        benchmark=benchmark,
+        metrics=result.get("metrics", {}),
+        intervals=result.get("intervals", {}),
+        folder=Path(result["folder"]),
+        result=result,
+    )
+
+
+def plan(
+    recipe: Recipe | str | Path,
+    *,
+    gpus: str = "a100-40g:8",
+    utilisation: float = planning.UTILISATION,
+    progress: bool | OnProgress = False,
+) -> dict[str, Any]:
+    """Recipe of `seed pretrain` or `seed instruct` -> parameters, memory, tokens and hours, as
+    `seed plan` prints them; loads no weights.
+
+    Args:
+        recipe: As `load_recipe` gives it, or its name or path.
+        gpus: Kind and number of devices, such as `h100-80g:8`.
+        utilisation: Share of the devices' peak that the arithmetic gets; an assumption.
+        progress: As for `SeedTokenizer.from_pretrained`.
+
+    Raises:
+        UsageError: An unknown device, a share that is none, or a recipe of another command.
+        DataError: Nobody knows the model's shape without its `config.json`.
+    """
+    loaded = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
+    return planning.run(
+        loaded, gpus=gpus, utilisation=utilisation, reporter=LibraryReporter(progress)
+    )
+
+
+def _fields(settings: type) -> set[str]:
+    return {each.name for each in dataclasses.fields(settings)}
+
+
+def _arguments(run: Any) -> set[str]:
+    return set(inspect.signature(run).parameters) - {"reporter"}
+
+
+def _parted(options: Mapping[str, Any], names: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options -> those of these names, and the others."""
+    return (
+        {name: value for name, value in options.items() if name in names},
+        {name: value for name, value in options.items() if name not in names},
+    )
+
+
+def _refuse_unknown(benchmark: str, options: Mapping[str, Any], known: set[str]) -> None:
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            guess = f"; did you mean {near[0]!r}?" if near else ""
+            raise UsageError(
+                f"{benchmark} has no option {name!r}{guess}",
+                remedy=f"one of {', '.join(sorted(known))}",
+            )
