@@ -5,8 +5,8 @@
 # make docs    the pages of docs/ as a site in build/site; broken links fail
 # make nano-tables   everything that the README says of seed-nano, measured into runs/eval/nano; what is there is not measured again
 #
-# The first of them builds .venv. The pinned torch is what the tests ran with; on Linux it is the CUDA build. For the CPU build, a tenth of the size:
-#   make demo TORCH="torch==2.14.1 torchvision==0.29.1 --index-url https://download.pytorch.org/whl/cpu"
+# The first of them builds .venv. On Linux without an NVIDIA GPU torch is the CPU build, if PyTorch's own index answers, else the pinned one of
+# the package index (6.5 GB against under 2). Another choice:  make demo TORCH="torch==2.14.1 torchvision==0.29.1"
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -15,7 +15,8 @@ SHELL := bash
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
-TORCH ?= torch==2.14.1 torchvision==0.29.1
+PINNED_TORCH := torch==2.14.1 torchvision==0.29.1
+TORCH ?=
 PICTURE ?= examples/face.png
 NANO_RESULTS ?= runs/eval/nano
 VENV := .venv
@@ -25,16 +26,31 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 $(VENV)/installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python of 3.11 or newer found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	@echo "1/3 a virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "2/3 torch, minutes at the first time"
+	@torch="$(TORCH)"; test -n "$$torch" || torch=$$($(PYTHON) tools/torch_build.py $(PINNED_TORCH)); \
+	$(BIN)/python -m pip install $$torch || { test "$$torch" != "$(PINNED_TORCH)" && test -z "$(TORCH)" \
+		&& echo "torch: that build cannot be had; the pinned one of the package index" >&2 \
+		&& $(BIN)/python -m pip install $(PINNED_TORCH); }
+	@echo "3/3 seed and what it stands on"
+	@$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $@
 
 demo: export HF_HUB_OFFLINE := 1
 demo: $(VENV)/installed
-	$(BIN)/seed tokenize $(PICTURE) | tee demo.jsonl | $(BIN)/seed detokenize -o demo.png
-	@echo "$(PICTURE) became the 32 codes in demo.jsonl, and these became the picture demo.png:"
+	$(BIN)/seed tokenize $(PICTURE) > demo.jsonl
 	@cat demo.jsonl
+	$(BIN)/seed detokenize demo.jsonl -o demo.png
+	@$(BIN)/python -m tools.side_by_side $(PICTURE) demo.png demo-before-after.png
+	@echo
+	@echo "$(PICTURE) became the 32 codes in demo.jsonl, and these alone became demo.png."
+	@echo "Before and after, side by side: demo-before-after.png"
+	@echo
+	@echo "Next, type:"
+	@echo "  . $(BIN)/activate"
+	@echo "  seed chat"
+	@echo "  seed tokenize YOUR.png | seed detokenize -o again.png"
 
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed

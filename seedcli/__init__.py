@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seedcli.workflows.library import train as train
     from seedcli.workflows.pictures import SeedTokenizer as SeedTokenizer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "SeedTokenizer": "seedcli.workflows.pictures",

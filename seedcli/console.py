@@ -75,6 +75,7 @@ class Console(Reporter):
         self.quiet = False
         self.debug = False
         self._results: TextIO | None = None
+        self._bars: _Bars | None = None
 
     def configure(
         self, *, json: bool | None = None, quiet: bool | None = None, debug: bool | None = None
@@ -123,7 +124,7 @@ class Console(Reporter):
         if self.results_are_json:
             self.text(json_text(obj, default=str))
         else:
-            with stdout_named(self.stdout):
+            with self._bars_aside(), stdout_named(self.stdout):
                 self._rich(self.stdout).print(
                     human(obj) if human else _listing(obj),
                     highlight=False,
@@ -141,9 +142,15 @@ class Console(Reporter):
         """Give a piece of a result that is still growing, or what a terminal shows as a
         picture; no newline is added.
         """
-        with stdout_named(self.stdout):
+        with self._bars_aside(), stdout_named(self.stdout):
             self.stdout.write(text)
             self.stdout.flush()
+
+    def _bars_aside(self) -> contextlib.AbstractContextManager[None]:
+        """Takes the bars from a terminal while a result is written to it."""
+        if self._bars is None or not self.stdout.isatty():
+            return contextlib.nullcontext()
+        return self._bars.aside()
 
     def note(self, text: str) -> None:
         if not self.quiet:
@@ -168,8 +175,11 @@ class Console(Reporter):
         if self.quiet:
             yield Progress(description, total)
         elif sys.stderr.isatty():
-            with _BarProgress(description, total, self._rich(sys.stderr)) as bar:
-                yield bar
+            with contextlib.ExitStack() as stack:
+                if self._bars is None:
+                    self._bars = stack.enter_context(_Bars(self._rich(sys.stderr)))
+                    stack.callback(setattr, self, "_bars", None)
+                yield stack.enter_context(_BarProgress(description, total, self._bars))
         else:
             lines = _LineProgress(description, total, self._say)
             yield lines
@@ -218,7 +228,10 @@ class LibraryReporter(Reporter):
         if self._progress is True:
             from rich.console import Console as RichConsole
 
-            with _BarProgress(description, total, RichConsole(file=sys.stderr)) as bar:
+            with (
+                _Bars(RichConsole(file=sys.stderr)) as bars,
+                _BarProgress(description, total, bars) as bar,
+            ):
                 yield bar
         elif callable(self._progress):
             yield _CallbackProgress(description, total, self._progress)
@@ -269,10 +282,12 @@ class _LineProgress(Progress):
         )
 
 
-class _BarProgress(Progress):
-    """A bar that rewrites itself, for terminals."""
+class _Bars:
+    """The bars of a terminal, each on a line that rewrites itself. What is said meanwhile, by us,
+    by `warnings` or by a logger of a library, appears above them.
+    """
 
-    def __init__(self, description: str, total: int | None, console: RichConsole):
+    def __init__(self, console: RichConsole):
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -282,7 +297,6 @@ class _BarProgress(Progress):
         )
         from rich.progress import Progress as RichProgress
 
-        super().__init__(description, total)
         columns = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -291,15 +305,59 @@ class _BarProgress(Progress):
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         ]
-        self._bar = RichProgress(*columns, console=console, redirect_stdout=False)
-        self._task = self._bar.add_task(description, total=total, figures="")
+        self.rich = RichProgress(*columns, console=console, redirect_stdout=False)
+        self._loggers: list[tuple[logging.StreamHandler, TextIO]] = []
 
-    def __enter__(self) -> _BarProgress:
-        self._bar.start()
+    def __enter__(self) -> _Bars:
+        before = sys.stderr
+        self.rich.start()
+        for handler in _stream_handlers():
+            # a logger keeps the stderr that it found when it was set up
+            if handler.stream in (before, sys.__stderr__) and sys.stderr is not before:
+                self._loggers.append((handler, handler.setStream(sys.stderr)))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._bar.stop()
+        self.rich.stop()
+        for handler, stream in self._loggers:
+            handler.setStream(stream)
+        self._loggers = []
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Takes the bars away while something else is written to the same terminal."""
+        self.rich.live.transient = True
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.rich.live.transient = False
+            self.__enter__()
+
+
+def _stream_handlers() -> Iterator[logging.StreamHandler]:
+    """Handlers of all loggers that write to a stream (and not to a file)."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):  # placeholders have none
+            if type(handler) is logging.StreamHandler:
+                yield handler
+
+
+class _BarProgress(Progress):
+    """One of the bars; one that ends before another does leaves no line."""
+
+    def __init__(self, description: str, total: int | None, bars: _Bars):
+        super().__init__(description, total)
+        self._bar = bars.rich
+        self._task = self._bar.add_task(description, total=total, figures="")
+
+    def __enter__(self) -> _BarProgress:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if len(self._bar.tasks) > 1:
+            self._bar.remove_task(self._task)
 
     def advance(self, n: int = 1, **figures: Any) -> None:
         super().advance(n, **figures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -153,3 +154,45 @@ def test_reporter_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
         progress.advance(2, loss=1.0)
     assert (progress.done, progress.figures) == (2, {"loss": 1.0})
     assert capfd.readouterr() == ("", "")
+
+
+def screen(shown: str, width: int = 100) -> list[str]:
+    """Lines that a terminal shows after these characters; colours are left out."""
+    lines, row, column = [""], 0, 0
+    for code, key, char in re.findall(r"\x1b\[([?\d;]*)([A-Za-z])|(.|\n)", shown):
+        if key == "A":
+            row = max(0, row - int(code or 1))
+        elif key == "K":
+            lines[row] = "" if code == "2" else lines[row][:column]
+        elif char == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif char == "\r":
+            column = 0
+        elif char:
+            lines[row] = lines[row][:column].ljust(column) + char + lines[row][column + 1 :]
+            column += 1
+    return [line.rstrip() for line in lines]
+
+
+def test_nothing_is_glued_to_the_bars() -> None:
+    shown = run_on_a_terminal(
+        "import logging, sys, time, warnings\n"
+        "logging.getLogger('library').addHandler(logging.StreamHandler(sys.stderr))\n"
+        "from seedcli.console import console\n"
+        "with console.results_only(), console.progress('outer', 2) as outer:\n"
+        "    for number in range(2):\n"
+        "        with console.progress('inner', 1) as inner:\n"
+        "            inner.advance()\n"
+        "            time.sleep(0.3)\n"
+        "        outer.advance()\n"
+        "        console.result({}, human=lambda _: f'result {number}')\n"
+        "        logging.getLogger('library').warning('of a library %d', number)\n"
+        "        console.stream(f'streamed {number}\\n')\n"
+    )
+    lines = [line for line in screen(shown) if line]
+    wanted = [
+        f"{word} {number}" for number in (0, 1) for word in ("result", "of a library", "streamed")
+    ]
+    assert lines[:-1] == wanted
+    assert lines[-1].startswith("outer") and "2/2" in lines[-1]

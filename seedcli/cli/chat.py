@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seedcli.cli.options import DeviceOption, DtypeOption
+from seedcli.cli.terminal import ShowHow, ShowOption, read_line, shown_by
 from seedcli.console import console
 from seedcli.errors import SeedError, UsageError
 
@@ -91,10 +92,6 @@ PicturesOption = Annotated[
 CodesOption = Annotated[
     bool,
     typer.Option("--codes", help="Leave the images of answers as codes; needs no picture decoder."),
-]
-ShowOption = Annotated[
-    Literal["auto", "kitty", "iterm", "sixel", "no"],
-    typer.Option("--show", help="How the terminal is given pictures; auto looks at it."),
 ]
 SeedOfChat = Annotated[
     int | None,
@@ -358,7 +355,7 @@ class _Talk:
         draw: The next answer must hold an image.
     """
 
-    def __init__(self, conversation: SeedChat, show: str, *, constrained: bool):
+    def __init__(self, conversation: SeedChat, show: ShowHow, *, constrained: bool):
         self._conversation, self._show, self._constrained = conversation, show, constrained
         self.draw = False
         self._column = 0
@@ -367,8 +364,6 @@ class _Talk:
         """Turns and commands from the terminal, until /quit or the end of input; what goes wrong
         ends a turn, not the conversation.
         """
-        from seedcli.cli.terminal import read_line
-
         console.note("/help lists the commands, /quit leaves")
         while True:
             try:
@@ -475,14 +470,11 @@ class _Talk:
         if path is None:
             console.stream(" ".join(map(str, codes)) + "\n")
             return
-        if self._show == "auto":
-            from seedcli.cli.terminal import picture_protocol
-
-            self._show = picture_protocol() or "no"
-        if self._show != "no":
+        self._show = protocol = shown_by(self._show) or "no"
+        if protocol != "no":
             from seedcli.data.images.terminal import terminal_picture
 
-            console.stream(terminal_picture(path, self._show))
+            console.stream(terminal_picture(path, protocol))
         console.stream(f"{path}\n")
 
 

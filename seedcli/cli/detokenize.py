@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +15,13 @@ from seedcli.cli.options import (
     ModelOption,
     SeedOption,
 )
+from seedcli.cli.terminal import ShowOption, shown_by
 from seedcli.console import console
+
+if TYPE_CHECKING:
+    from seedcli.data.images.terminal import PictureProtocol
+
+SHOWN = 4  # pictures that a terminal shows of one call; the others are only named
 
 
 def detokenize(
@@ -87,6 +93,7 @@ def detokenize(
         bool, typer.Option("--resume", help="Keep the pictures that this command has drawn before.")
     ] = False,
     force: ForceOption = False,
+    show: ShowOption = "auto",
     dry_run: DryRunOption = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -137,7 +144,10 @@ def detokenize(
     if dry_run:
         console.result(planned.summary())
         return
-    for result in draw(planned, device=device, dtype=dtype, reporter=console):
+    people = not console.results_are_json
+    for number, result in enumerate(draw(planned, device=device, dtype=dtype, reporter=console)):
+        if people and number < SHOWN and (protocol := shown_by(show)):
+            console.stream(_before_and_after(result, protocol))
         console.result(
             result,
             human=lambda result: (
@@ -145,3 +155,18 @@ def detokenize(
                 + ("  (kept)" if "kept" in result else "")
             ),
         )
+
+
+def _before_and_after(result: dict[str, Any], protocol: "PictureProtocol") -> str:
+    """A drawn picture for a terminal, beside the one that its codes were made of where it is still
+    there.
+    """
+    from seedcli.data.images.images import ImageError
+    from seedcli.data.images.terminal import side_by_side, terminal_image
+
+    source, drawn = result["source"], result["output"]
+    try:
+        pictures = side_by_side([drawn] if source is None else [source, drawn])
+    except ImageError:  # the source is gone, or a row of a table
+        pictures = side_by_side([drawn])
+    return terminal_image(pictures, protocol)

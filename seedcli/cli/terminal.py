@@ -6,17 +6,36 @@ import contextlib
 import os
 import sys
 import time
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from seedcli.data.images.terminal import PictureProtocol
+
+ShowHow = Literal["auto", "kitty", "iterm", "sixel", "blocks", "no"]
+ShowOption = Annotated[
+    ShowHow,
+    typer.Option(
+        "--show",
+        help="How a terminal shows pictures: in its own protocol, or in blocks of colour; auto "
+        "looks at it.",
+    ),
+]
 
 ANSWER_WITHIN_S = 0.2
 
 
-def picture_protocol() -> str | None:
-    """`kitty`, `iterm`, `sixel`, or None: by what the terminal says of itself, sixel by asking it
-    (primary device attributes).
+def picture_protocol() -> PictureProtocol | None:
+    """How pictures are shown: `kitty`, `iterm` or `sixel` by what the terminal says of itself
+    (sixel by asking it for its primary device attributes), else `blocks` of colour. None for
+    terminals without 24-bit colour.
     """
     name, program = os.environ.get("TERM", ""), os.environ.get("TERM_PROGRAM", "")
+    if name in ("", "dumb", "linux") or (program == "Apple_Terminal" and not _says_true_color()):
+        return None
     if "TMUX" in os.environ or name.startswith(("screen", "tmux")):
-        return None  # multiplexers swallow pictures
+        return "blocks"  # multiplexers swallow pictures
     if (
         "KITTY_WINDOW_ID" in os.environ
         or name in ("xterm-kitty", "xterm-ghostty")
@@ -25,7 +44,16 @@ def picture_protocol() -> str | None:
         return "kitty"
     if program in ("iTerm.app", "WezTerm", "mintty") or os.environ.get("LC_TERMINAL") == "iTerm2":
         return "iterm"
-    return "sixel" if "4" in _device_attributes() else None
+    return "sixel" if "4" in _device_attributes() else "blocks"
+
+
+def shown_by(wanted: ShowHow) -> PictureProtocol | None:
+    """What `--show` says -> protocol; None where nothing is shown."""
+    return picture_protocol() if wanted == "auto" else None if wanted == "no" else wanted
+
+
+def _says_true_color() -> bool:
+    return os.environ.get("COLORTERM") in ("truecolor", "24bit")
 
 
 def _device_attributes() -> list[str]:

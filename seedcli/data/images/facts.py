@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedcli.data.images.images import save_image
-
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -60,6 +58,8 @@ def save_picture(image: Image.Image, path: Path, facts: dict[str, Any], *, made_
         DataError: The ending is no image type that can be written, or the folder cannot be
             written to.
     """
+    from seedcli.data.images.images import save_image  # loads numpy, which a dry run does without
+
     save_image(image, path, text={PNG_KEY: json.dumps(facts), "Software": made_by})
 
 

@@ -1,4 +1,4 @@
-"""Pictures on terminals: decoded again by readers of the three protocols."""
+"""Pictures on terminals: decoded again by readers of the protocols."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedcli.data.images.terminal import SHOWN_PX, terminal_picture
+from seedcli.data.images.images import ImageError
+from seedcli.data.images.terminal import (
+    COLUMN_PX,
+    GAP_PX,
+    SHOWN_PX,
+    side_by_side,
+    terminal_picture,
+)
 
 
 @pytest.fixture
@@ -85,3 +92,27 @@ def test_sixel(picture) -> None:
         if not run:
             repeat = 1
     assert np.abs(shown(Image.fromarray(canvas[:height])) - EXPECTED).max() <= 3
+
+
+def test_half_blocks(picture) -> None:
+    rows = [
+        re.findall(r"\x1b\[38;2;(\d+);(\d+);(\d+);48;2;(\d+);(\d+);(\d+)m▀", line)
+        for line in terminal_picture(picture, "blocks").removesuffix("\x1b[0m\n").split("\x1b[0m\n")
+    ]
+    cells = np.array(rows).astype(np.uint8)  # an upper and a lower pixel each
+    columns = SHOWN_PX // COLUMN_PX
+    assert cells.shape == (columns // 4, columns, 6)
+    pixels = cells.reshape(columns // 4, columns, 2, 3).swapaxes(1, 2).reshape(-1, columns, 3)
+    large = Image.fromarray(pixels).resize((SHOWN_PX, SHOWN_PX // 2), Image.Resampling.NEAREST)
+    assert (shown(large) == EXPECTED).all()
+
+
+def test_pictures_side_by_side(picture, tmp_path) -> None:
+    Image.new("RGBA", (10, 10), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    row = side_by_side([picture, tmp_path / "clear.png"], height_px=60)
+    assert row.size == (120 + GAP_PX + 60, 60) and row.mode == "RGB"
+    assert row.getpixel((90, 15)) == (255, 0, 0)
+    assert row.getpixel((125, 30)) == row.getpixel((190, 30)) == (255, 255, 255)
+    (tmp_path / "words.png").write_text("no picture")
+    with pytest.raises(ImageError, match="words.png"):
+        side_by_side([picture, tmp_path / "words.png"])
