@@ -44,11 +44,12 @@ class CaptionScores:
         metrics: Of all together, times 100 as tables print them: `cider`, `bleu_1` to `bleu_4`,
             `rouge_l`. CIDEr may exceed 100.
         cider: Of each caption [N], same scale; its mean is the metric. It weighs words by how rare
-            they are in all N captions' references, so it is a figure of the whole set.
+            they are in all N captions' references, so it is a figure of the whole set; of a single
+            picture there is none, and it is empty.
         rouge_l: Of each caption [N], same scale.
     """
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     cider: list[float]
     rouge_l: list[float]
 
@@ -85,7 +86,10 @@ def score_captions(
     said = {number: [caption] for number, caption in enumerate(captions)}
     known = {number: list(texts) for number, texts in enumerate(references)}
     said, known = _tokenize(said, tokenisation), _tokenize(known, tokenisation)
-    cider, each_cider = Cider().compute_score(known, said)
+    cider: float | None = None
+    each_cider: Sequence[float] = []
+    if len(captions) > 1:  # of one picture every word is in every reference, and weighs nothing
+        cider, each_cider = Cider().compute_score(known, said)
     bleu, _ = Bleu(4).compute_score(known, said, verbose=0)
     rouge, each_rouge = Rouge().compute_score(known, said)
     metrics = (
@@ -94,7 +98,7 @@ def score_captions(
         | {"rouge_l": rouge}
     )
     return CaptionScores(
-        {name: 100.0 * float(value) for name, value in metrics.items()},
+        {name: value and 100.0 * float(value) for name, value in metrics.items()},
         [100.0 * float(value) for value in each_cider],
         [100.0 * float(value) for value in each_rouge],
     )

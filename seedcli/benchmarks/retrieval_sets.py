@@ -7,39 +7,29 @@ files are named (a script is never run).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import random
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from seedcli.benchmarks.image_refs import ImageRef, find_images
 from seedcli.console import Reporter
 from seedcli.data.emoji import EmojiPicture, read_emoji
-from seedcli.data.mixtures.pairs import PairSource, TablePairs, TarPairs
+from seedcli.data.mixtures.pairs import TarPairs
+from seedcli.data.published_sets.formats import set_format
+from seedcli.data.published_sets.picture_finder import Reference
+from seedcli.data.published_sets.pictures import Captioned
+from seedcli.data.published_sets.records import read_records
 from seedcli.errors import DataError, UsageError
-from seedcli.files import parse_json
 
 MAIN_EMOJI_VENDOR = "google"
-
-
-@dataclass(frozen=True)
-class ImageRef:
-    """A picture to be read later.
-
-    Attributes:
-        name: What errors call it.
-        stamp: Changes when the picture does; part of the key of cached embeddings.
-        read: Gives encoded bytes or a path.
-    """
-
-    name: str
-    stamp: str
-    read: Callable[[], bytes | str | Path]
+# COCO's own files, of which published figures are not; a file of one's own in their layout has
+# another name
+_COCO_FILE = re.compile(r"captions_(train|val)20\d\d")
 
 
 @dataclass(frozen=True)
@@ -124,7 +114,11 @@ class NamedSet:
 NAMED_SETS = {
     "flickr30k": NamedSet(
         published={"test": (1_000, 5_000)},
-        files=("flickr30k/dataset_flickr30k.json", "flickr30k/flickr30k_test.json"),
+        files=(
+            "flickr30k/dataset_flickr30k.json",
+            "flickr30k/flickr30k_test.json",
+            "flickr30k/flickr_annotations_30k.csv",
+        ),
         image_folders=(
             "flickr30k/images",
             "flickr30k/flickr30k-images",
@@ -175,7 +169,7 @@ def load_retrieval_set(
 
     Args:
         dataset: `emoji`, `flickr30k`, `coco`, or the path of a Karpathy-style JSON, of a list of
-            `{"image", "caption"}` as BLIP has it, or of COCO's own `captions_*.json`.
+            `{"image", "caption"}` as BLIP has it, of COCO's own `captions_*.json`, or of a table.
         split: Default: `unseen` for emoji, else `test`; COCO's own files have none.
         images: Folder of a file's pictures.
         data_root: Where named sets lie.
@@ -191,13 +185,13 @@ def load_retrieval_set(
     if dataset in NAMED_SETS:
         found = _find_named(dataset, split or "test", images, data_root, reporter or Reporter())
     elif Path(dataset).is_file():
-        found = read_caption_file(
-            Path(dataset), split, [images] if images else _folders_beside(Path(dataset))
-        )
+        places = [images] if images else _folders_beside(Path(dataset))
+        found = read_caption_file([Path(dataset)], split, places)
     else:
         raise UsageError(
             f"no retrieval set or file is called {dataset!r}",
-            remedy=f"--dataset takes emoji, {', '.join(NAMED_SETS)}, or a JSON file of captions",
+            remedy=f"--dataset takes emoji, {', '.join(NAMED_SETS)}, or a file of captions "
+            "(JSON, JSON Lines, CSV, parquet)",
         )
     _check_published(found, allow_split)
     return found
@@ -297,139 +291,69 @@ def read_emoji_set(split: str) -> RetrievalSet:
 
 
 def read_caption_file(
-    path: Path, split: str | None, folders: Iterable[Path], name: str | None = None
+    paths: Sequence[Path], split: str | None, folders: Sequence[Path], name: str | None = None
 ) -> RetrievalSet:
-    """JSON of captions + folders that may hold the pictures -> set; the three layouts are
-    told apart by their keys.
+    """File of captions, in any layout that `seed tokens build coco-captions` reads, and places
+    that may hold the pictures -> set. Captions of one picture belong together, however many rows
+    they stand in.
+
+    Args:
+        paths: The file, or the tables of one split.
+        split: Karpathy's part; `test` by default, where the file has parts.
+        folders: Where pictures are looked for; those in a table are taken from it.
+        name: Of the set, where the file is a named one's.
 
     Raises:
         UsageError: The file has no such split.
         DataError: It is damaged, of no known layout, or pictures are missing.
     """
-    try:
-        content = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from None
-    try:
-        if isinstance(content, list):
-            rows, split, known = _read_blip(content), split or "test", None
-        elif isinstance(content, dict) and "annotations" in content:
-            rows, split, known = *_read_coco(path, split), "coco"
-        elif isinstance(content, dict) and "images" in content:
-            rows, split, known = (
-                _read_karpathy(content, path, split or "test"),
-                split or "test",
-                content.get("dataset"),
-            )
-        else:
-            raise KeyError("neither a list, nor `images`")
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise DataError(
-            f"{path} has none of the known layouts of caption files "
-            f"({type(error).__name__}: {error})",
-            remedy='{"images": [{"filename", "split", "sentences": [{"raw"}]}]}, [{"image", '
-            '"caption"}], or COCO\'s captions_*.json',
-        ) from None
-    found = _find_images([names for names, _ in rows], list(folders), path)
-    captions = [(caption, number) for number, (_, texts) in enumerate(rows) for caption in texts]
-    refs = [
-        ImageRef(
-            str(file),
-            f"{file}:{file.stat().st_size}:{file.stat().st_mtime_ns}",
-            lambda file=file: file,
+    source = paths[0]
+    rows = list(_captioned(paths))
+    counts = Counter(row.split for row in rows if row.split)
+    own = source.stem.removeprefix("captions_") if source.stem.startswith("captions_") else None
+    if split is not None and own is not None and not counts and split != own:
+        raise UsageError(
+            f"{source} has no splits, so no {split!r}",
+            remedy=f"leave --split out; its images are called {own}",
         )
-        for file in found
-    ]
-    name = name or (known if known in NAMED_SETS else path.stem)
+    split = split or own or "test"
+    if counts and split not in counts:
+        has = ", ".join(f"{part} ({count:,})" for part, count in counts.items())
+        raise UsageError(f"{source} has no split {split!r}; it has {has}", remedy="--split SPLIT")
+    captions: dict[Reference, list[str]] = {}
+    first: dict[str, Reference] = {}
+    for row in rows:
+        if row.split in (None, split):
+            reference = first.setdefault(row.group, row.picture)
+            captions.setdefault(reference, []).extend(row.captions)
+    found = find_images(captions, folders, source=str(source))
+    known = next((row.dataset for row in rows if row.dataset in NAMED_SETS), None)
+    if _COCO_FILE.fullmatch(source.stem):
+        known = "coco"
     return RetrievalSet(
-        name,
+        name or known or source.stem,
         split,
-        tuple(refs),
-        tuple(text for text, _ in captions),
-        tuple(number for _, number in captions),
+        tuple(found[reference][0] for reference in captions),
+        tuple(text for texts in captions.values() for text in texts),
+        tuple(number for number, texts in enumerate(captions.values()) for _ in texts),
     )
 
 
-Rows = list[tuple[list[str], list[str]]]  # per picture: relative paths it may have, captions
-
-
-def _read_karpathy(content: dict[str, Any], path: Path, split: str) -> Rows:
-    counts = Counter(item.get("split", split) for item in content["images"])
-    if split not in counts:
-        has = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
-        raise UsageError(
-            f"{path} has no split {split!r}; it has {has or 'no images'}", remedy="--split SPLIT"
-        )
-    return [
-        (
-            [
-                f"{item['filepath']}/{item['filename']}"
-                if item.get("filepath")
-                else item["filename"],
-                item["filename"],
-            ],
-            [s["raw"] for s in item["sentences"]],
-        )
-        for item in content["images"]
-        if item.get("split", split) == split
-    ]
-
-
-def _read_blip(content: list[dict[str, Any]]) -> Rows:
-    return [
-        (
-            [item["image"], Path(item["image"]).name],
-            [item["caption"]] if isinstance(item["caption"], str) else list(item["caption"]),
-        )
-        for item in content
-    ]
-
-
-def _read_coco(path: Path, split: str | None) -> tuple[Rows, str]:
-    from pycocotools.coco import COCO
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO(str(path))
-    own = path.stem.removeprefix("captions_")
-    if split not in (None, own):
-        raise UsageError(
-            f"{path} has no splits, so no {split!r}",
-            remedy=f"leave --split out; its images are called {own}",
-        )
-    rows = []
-    for number in sorted(coco.imgs):
-        name = coco.imgs[number]["file_name"]
-        texts = [
-            annotation["caption"] for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[number]))
-        ]
-        rows.append(([name, f"{own}/{name}"], texts))
-    return rows, own
+def _captioned(paths: Sequence[Path]) -> Iterator[Captioned]:
+    for found in read_records(paths):
+        try:
+            parsed = set_format("coco-captions").parse(found.record or {})
+        except DataError as error:
+            raise DataError(
+                f"{found.path}, record {found.number}: {error.message}",
+                remedy='{"images": [{"filename", "split", "sentences": [{"raw"}]}]}, [{"image", '
+                '"caption"}], COCO\'s captions_*.json, or a table with such columns',
+            ) from None
+        yield from (one for one in parsed if isinstance(one, Captioned))
 
 
 def _folders_beside(path: Path) -> list[Path]:
     return [path.parent, path.parent / "images", path.parent.parent, path.parent.parent / "images"]
-
-
-def _find_images(names: list[list[str]], folders: list[Path], source: Path) -> list[Path]:
-    found, missing = [], []
-    for choices in names:
-        file = next(
-            (folder / name for folder in folders for name in choices if (folder / name).is_file()),
-            None,
-        )
-        if file is None:
-            missing.append(choices[0])
-        else:
-            found.append(file)
-    if missing:
-        raise DataError(
-            f"{len(missing):,} of {len(names):,} pictures of {source} are missing, first "
-            f"{missing[0]}; looked in {', '.join(map(str, folders))}",
-            remedy="--images DIR says where they lie",
-        )
-    if not found:
-        raise DataError(f"{source} names no pictures")
-    return found
 
 
 def _find_named(
@@ -442,18 +366,11 @@ def _find_named(
                 folders = (
                     [images] if images else [data_root / folder for folder in named.image_folders]
                 )
-                return read_caption_file(file, split, folders, dataset)
+                return read_caption_file([file], split, folders, dataset)
             tried.append(f"{file}: no such file")
         tars = data_root / dataset / split
         if any(tars.glob("*.tar")):
-            return _read_pairs(
-                dataset,
-                split,
-                [
-                    (TarPairs(str(tar), caption_key="txt"), tar, None)
-                    for tar in _sorted(tars.glob("*.tar"))
-                ],
-            )
+            return _read_tars(dataset, split, _sorted(tars.glob("*.tar")))
         tried.append(f"{tars}/*.tar: no such files")
     else:
         tried.append("no --data-root was given")
@@ -489,37 +406,27 @@ def _read_hub(hub: HubSet, dataset: str, split: str, reporter: Reporter) -> Retr
     if not files:
         raise DataError(f"holds no {hub.pattern}")
     if hub.pattern.endswith(".tar"):
-        return _read_pairs(
-            dataset, split, [(TarPairs(str(file), caption_key="txt"), file, None) for file in files]
-        )
-    import pyarrow.parquet as pq
-
-    tables = [
-        TablePairs(str(file), split="train", image_column="image", caption_column="text")
-        for file in files
-    ]
-    texts = [pq.read_table(file, columns=["text"])["text"].to_pylist() for file in files]
-    return _read_pairs(dataset, split, list(zip(tables, files, texts, strict=True)))
+        return _read_tars(dataset, split, files)
+    return read_caption_file(files, split, [], dataset)
 
 
-def _read_pairs(
-    dataset: str, split: str, parts: list[tuple[PairSource, Path, list[list[str]] | None]]
-) -> RetrievalSet:
-    """Sources with their files, and their captions where these do not come as lines of one text."""
-    # the sources of a retrieval set have nothing to draw; the interface of training wants it
+def _read_tars(dataset: str, split: str, tars: Sequence[Path]) -> RetrievalSet:
+    """Webdataset tars of pictures and captions, one a line."""
+    # a retrieval set has nothing to draw; the interface of training wants it
     rng = random.Random(0)
     refs: list[ImageRef] = []
     captions: list[str] = []
     txt2img: list[int] = []
-    for source, file, texts in parts:
-        stamp = f"{file.name}:{file.stat().st_size}"
+    for tar in tars:
+        source = TarPairs(str(tar), caption_key="txt")
+        stamp = f"{tar.name}:{tar.stat().st_size}"
         for row in range(len(source)):
-            lines = texts[row] if texts is not None else source.captions(row)
+            lines = source.captions(row)
             captions += lines
             txt2img += [len(refs)] * len(lines)
             refs.append(
                 ImageRef(
-                    f"{file}[{row}]",
+                    f"{tar}[{row}]",
                     f"{stamp}:{row}",
                     lambda source=source, row=row: source.read(row, rng).image,
                 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 # The tables are those of the VQA challenge's evaluation (GT-Vision-Lab/VQA, vqaEval.py), as
@@ -91,10 +91,28 @@ def compared_answers(answers: Sequence[str]) -> list[str]:
     )
 
 
-def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
+def stem_words(text: str) -> str:
+    """Words -> their stems by Porter's rules: `racing cars` -> `race car`.
+
+    OK-VQA's `answer` stands for all words of one stem (Marino et al. 2019, section 3), but need not
+    be the stem itself, so that both sides are stemmed.
+    """
+    from snowballstemmer import stemmer
+
+    return " ".join(stemmer("porter").stemWords(text.lower().split()))
+
+
+def vqa_accuracy(
+    prediction: str, answers: Sequence[str], *, then: Callable[[str], str] = str
+) -> float:
     """A raw prediction and the annotators' raw answers to its question -> accuracy, 0..1.
 
     The mean, over leaving each annotator out, of min(1, matches among the others / 3).
+
+    Args:
+        prediction: What a model said.
+        answers: Of the annotators.
+        then: A further step that both sides take after the normalisation.
 
     Raises:
         ValueError: No answers.
@@ -103,8 +121,8 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """
     if not answers:
         raise ValueError("a question without answers cannot be scored")
-    said = normalize_prediction(prediction)
-    right = [answer == said for answer in compared_answers(answers)]
+    said = then(normalize_prediction(prediction))
+    right = [then(answer) == said for answer in compared_answers(answers)]
     matches = sum(right)
     return sum(min(1.0, (matches - own) / 3) for own in right) / len(right)
 

@@ -1,4 +1,4 @@
-"""Answers to questions -> scores. Pure functions: rows of `vqa_files` and what was answered
+"""Answers to questions -> scores. Pure functions: questions of published sets and what was answered
 in, shares (0..1) out.
 """
 
@@ -9,22 +9,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
-from seedcli.benchmarks.vqa import exact_match, pick_choice, vqa_accuracy
-from seedcli.benchmarks.vqa_files import QuestionRow
+from seedcli.benchmarks.vqa import exact_match, pick_choice, stem_words, vqa_accuracy
+from seedcli.data.published_sets.questions import Question
 
 ChoiceScore = Literal["mean", "sum"]
 
 
-def score_answer(row: QuestionRow, answer: str) -> float | None:
+def score_answer(row: Question, answer: str) -> float | None:
     """Question and the words that were answered -> 0..1; None where the set keeps its answers.
 
     VQA accuracy with the answers of several annotators, else whether it is the one right answer,
-    after the official normalisation.
+    after the official normalisation; of word stems on both sides where the set has stems.
     """
     if not row.answers:
         return None
     return (
-        vqa_accuracy(answer, row.answers)
+        vqa_accuracy(answer, row.answers, then=stem_words if row.stemmed else str)
         if row.scoring == "vqa"
         else exact_match(answer, row.answers[0])
     )
@@ -39,7 +39,7 @@ def chosen(line: Mapping[str, Any], by: ChoiceScore) -> int:
 
 
 def score_line(
-    row: QuestionRow, line: Mapping[str, Any], *, cut: AnswerCut, by: ChoiceScore
+    row: Question, line: Mapping[str, Any], *, cut: AnswerCut, by: ChoiceScore
 ) -> float | None:
     """Question and its line of `samples.jsonl` -> score: of the choice that was likeliest, or of
     the words, cut as `cut` says.
@@ -49,7 +49,7 @@ def score_line(
     return score_answer(row, cut_answer(line["answer"], cut))
 
 
-def majority_scores(rows: Sequence[QuestionRow], *, by_choice: bool) -> list[float | None]:
+def majority_scores(rows: Sequence[Question], *, by_choice: bool) -> list[float | None]:
     """Questions -> score of always giving the answer of its kind that is most often right, or with
     choices the place that most often is.
 

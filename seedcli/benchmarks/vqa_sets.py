@@ -1,5 +1,5 @@
 """Question sets by name or file -> questions with their pictures: VQAv2, OK-VQA, VizWiz,
-SEED-Bench, three video sets, the bundled emoji.
+SEED-Bench, three video sets, the bundled emoji, and every layout that `seed tokens build` reads.
 
 Named sets are files that their publishers hand out behind forms and licences, so they are read
 from `--data-root` only.
@@ -7,31 +7,23 @@ from `--data-root` only.
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import hashlib
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from seedcli.benchmarks.retrieval_sets import ImageRef
-from seedcli.benchmarks.vqa_files import (
-    QuestionRow,
-    number_repeated,
-    read_nextqa,
-    read_question_list,
-    read_seed_bench,
-    read_video_qa,
-    read_vizwiz,
-    read_vqa,
-)
+from seedcli.benchmarks.image_refs import ImageRef, find_images
 from seedcli.data.emoji_questions import read_questions
+from seedcli.data.published_sets import questions as readers
+from seedcli.data.published_sets.formats import set_format
+from seedcli.data.published_sets.picture_finder import Named
+from seedcli.data.published_sets.questions import Question, numbered
+from seedcli.data.published_sets.records import Record, read_records
 from seedcli.errors import DataError, UsageError
 
-Read = Callable[[Sequence[Any]], list[QuestionRow]]  # contents of a split's files -> rows
-_FRAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+Read = Callable[[Record], Iterable[Question]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +38,7 @@ class VisualQuestion:
             picture, the video, the emoji.
     """
 
-    row: QuestionRow
+    row: Question
     pictures: tuple[ImageRef, ...]
     group: str
 
@@ -90,14 +82,17 @@ class SplitFiles:
         files: Paths under the data root that must all exist; each a choice, the
             first that exists is taken.
         pictures: Folders under the data root where pictures, or folders of frames, may lie.
-        read: Contents of the files -> rows.
+        read: Record -> questions.
         sizes: Official numbers of questions; more than one where a name stands for two files.
+        tables: Patterns of parquet files that hold questions and pictures, as the hub has them;
+            looked for where `files` are not there.
     """
 
     files: tuple[tuple[str, ...], ...]
     pictures: tuple[str, ...]
     read: Read
     sizes: tuple[int, ...]
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,58 +104,52 @@ class NamedQuestions:
         published: The split that published figures are of; None where they do not say.
         splits: By name.
         num_frames: Frames that stand for a video; None for pictures.
-        frame_folders: How a video's folder of frames may be called, `{}` where its id stands.
     """
 
     default: str
     published: str | None
     splits: Mapping[str, SplitFiles]
     num_frames: int | None = None
-    frame_folders: tuple[str, ...] = ("{}",)
 
 
 def _vqa_split(
-    root: str, part: str, questions: str, annotations: str | None, size: int
+    root: str, part: str, names: Sequence[str], size: int, table: str, read: Read
 ) -> SplitFiles:
-    names = [questions] if annotations is None else [questions, annotations]
     return SplitFiles(
         files=tuple((f"{root}/{name}", f"{root}/annotations/{name}") for name in names),
         pictures=(f"{root}/{part}", f"coco/{part}", f"coco/images/{part}", "coco/images"),
-        read=lambda contents: read_vqa(
-            contents[0],
-            contents[1] if len(contents) > 1 else None,
-            picture=f"COCO_{part}_{{:012d}}.jpg",
-        ),
+        read=lambda record: read(record | {"data_subtype": part}),
         sizes=(size,),
+        tables=_tables(root, table),
     )
+
+
+def _tables(root: str, split: str) -> tuple[str, ...]:
+    return (f"{root}/{split}-*.parquet", f"{root}/data/{split}-*.parquet")
 
 
 def _video_split(root: str, split: str, size: int) -> SplitFiles:
-    return SplitFiles(
-        ((f"{root}/{split}_qa.json",),),
-        (f"{root}/frames",),
-        lambda contents: read_video_qa(contents[0]),
-        (size,),
-    )
+    files = ((f"{root}/{split}_qa.json",),)
+    return SplitFiles(files, (f"{root}/frames",), readers.read_msrvtt_qa, (size,))
 
 
 def _nextqa_split(split: str, *sizes: int) -> SplitFiles:
-    return SplitFiles(
-        ((f"nextqa/{split}.csv",),),
-        ("nextqa/frames",),
-        lambda contents: read_nextqa(contents[0]),
-        sizes,
-    )
+    return SplitFiles(((f"nextqa/{split}.csv",),), ("nextqa/frames",), readers.read_nextqa, sizes)
 
 
 def _vizwiz_split(split: str, size: int) -> SplitFiles:
     files = ((f"vizwiz/Annotations/{split}.json", f"vizwiz/{split}.json"),)
-    return SplitFiles(
-        files, (f"vizwiz/{split}",), lambda contents: read_vizwiz(contents[0]), (size,)
-    )
+    tables = _tables("vizwiz", split)
+    return SplitFiles(files, (f"vizwiz/{split}",), readers.read_question, (size,), tables)
 
 
-_V2 = "v2_OpenEndedQuestions_mscoco_{}_questions.json"
+def _read_okvqa(record: Record) -> list[Question]:
+    """OK-VQA is scored by word stems, whether the file has stems or, as tables do, words."""
+    return [dataclasses.replace(one, stemmed=True) for one in readers.read_vqa(record)]
+
+
+_V2 = "v2_OpenEnded_mscoco_{}_questions.json"
+_V2_NOTES = "v2_mscoco_{}_annotations.json"
 # Numbers of questions: pages of the publishers (visualqa.org, okvqa.allenai.org, vizwiz.org; Li et
 # al. 2023, table 2; Xu et al. 2017; Xiao et al. 2021). NExT-QA has multiple-choice and open
 # questions in files of one name. Frames: AILab-CVC/SEED@93b3cf4, torchdata_eval.py.
@@ -169,22 +158,20 @@ NAMED_QUESTIONS = {
         default="val",
         published="test-dev",
         splits={
-            "train": _vqa_split(
+            split: _vqa_split(
                 "vqav2",
-                "train2014",
-                _V2.format("train2014"),
-                "v2_mscoco_train2014_annotations.json",
-                443_757,
-            ),
-            "val": _vqa_split(
-                "vqav2",
-                "val2014",
-                _V2.format("val2014"),
-                "v2_mscoco_val2014_annotations.json",
-                214_354,
-            ),
-            "test-dev": _vqa_split("vqav2", "test2015", _V2.format("test-dev2015"), None, 107_394),
-            "test": _vqa_split("vqav2", "test2015", _V2.format("test2015"), None, 447_793),
+                part,
+                [name.format(named) for name in (_V2, _V2_NOTES)[: 1 if "test" in split else 2]],
+                size,
+                table,
+                readers.read_vqa,
+            )
+            for split, part, named, size, table in (
+                ("train", "train2014", "train2014", 443_757, "train"),
+                ("val", "val2014", "val2014", 214_354, "validation"),
+                ("test-dev", "test2015", "test-dev2015", 107_394, "testdev"),
+                ("test", "test2015", "test2015", 447_793, "test"),
+            )
         },
     ),
     "okvqa": NamedQuestions(
@@ -194,9 +181,13 @@ NAMED_QUESTIONS = {
             split: _vqa_split(
                 "okvqa",
                 f"{split}2014",
-                f"OpenEnded_mscoco_{split}2014_questions.json",
-                f"mscoco_{split}2014_annotations.json",
+                [
+                    f"OpenEnded_mscoco_{split}2014_questions.json",
+                    f"mscoco_{split}2014_annotations.json",
+                ],
                 size,
+                f"{split}2014",
+                _read_okvqa,
             )
             for split, size in (("train", 9_009), ("val", 5_046))
         },
@@ -216,7 +207,7 @@ NAMED_QUESTIONS = {
             "image": SplitFiles(
                 (("seed-bench/SEED-Bench.json",),),
                 ("seed-bench/SEED-Bench-image",),
-                lambda contents: read_seed_bench(contents[0]),
+                readers.read_seed_bench,
                 (14_233,),
             )
         },
@@ -229,7 +220,6 @@ NAMED_QUESTIONS = {
             for split, size in (("train", 30_933), ("val", 6_415), ("test", 13_157))
         },
         num_frames=4,
-        frame_folders=("{}", "vid{}"),
     ),
     "msrvtt": NamedQuestions(
         default="test",
@@ -239,7 +229,6 @@ NAMED_QUESTIONS = {
             for split, size in (("train", 158_581), ("val", 12_278), ("test", 72_821))
         },
         num_frames=4,
-        frame_folders=("{}", "video{}"),
     ),
     "nextqa": NamedQuestions(
         default="test",
@@ -267,8 +256,8 @@ def load_question_set(
     """Name or file -> questions and their pictures, all of which are there.
 
     Args:
-        dataset: `emoji`, a name of `NAMED_QUESTIONS`, or a JSON or JSON Lines file as
-            `read_question_list` describes it.
+        dataset: `emoji`, a name of `NAMED_QUESTIONS`, or a file of a published layout as
+            `seed tokens build` reads it, or as `read_question` describes it.
         split: Default: `unseen` for emoji, else the set's; files have none.
         images: Folder of the pictures, in place of where the set has them; for files beside theirs.
         data_root: Where named sets lie.
@@ -298,7 +287,7 @@ def load_question_set(
             else [(data_root or Path()) / folder for folder in named.splits[split].pictures]
         )
         frames = None if named.num_frames is None else num_frames or named.num_frames
-        questions = _with_pictures(rows[:limit], folders, named.frame_folders, frames)
+        questions = _with_pictures(rows[:limit], folders, frames, dataset)
         published = (
             None
             if named.published is None
@@ -309,27 +298,16 @@ def load_question_set(
     if not path.is_file():
         raise UsageError(
             f"no question set or file is called {dataset!r}",
-            remedy=f"--dataset takes emoji, {', '.join(NAMED_QUESTIONS)}, or a JSON "
-            "file of questions",
+            remedy=f"--dataset takes emoji, {', '.join(NAMED_QUESTIONS)}, or a file of questions "
+            "(JSON, JSON Lines, parquet)",
         )
     if split is not None:
         raise UsageError(f"{path} has no splits, so no {split!r}", remedy="leave --split out")
-    rows = _parse(path, lambda contents: read_question_list(contents[0]), [path])
+    rows = _gather(path, (one for found in _parse(path) for one in found))
     frames = num_frames or 4
-    questions = _with_pictures(
-        rows[:limit], [images] if images else [path.parent, path.parent / "images"], ("{}",), frames
-    )
+    places = [images] if images else [path.parent, path.parent / "images"]
+    questions = _with_pictures(rows[:limit], places, frames, str(path))
     return QuestionSet(path.stem, "all", questions, None, _digest(rows), frames)
-
-
-def pick_frames(files: Sequence[Path], num_frames: int) -> list[Path]:
-    """Frames of a video in order -> the middle one of each of `num_frames` equal stretches; a frame
-    stands twice where there are fewer.
-
-    Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/src/data/torchdata_eval.py, which seeks one frame
-    earlier, by mistake as it seems.
-    """
-    return [files[(2 * place + 1) * len(files) // (2 * num_frames)] for place in range(num_frames)]
 
 
 def _emoji_questions(split: str, limit: int | None) -> QuestionSet:
@@ -341,9 +319,9 @@ def _emoji_questions(split: str, limit: int | None) -> QuestionSet:
             hashlib.sha256(picture.image).hexdigest(),
             lambda image=picture.image: image,
         )
-        row = QuestionRow(
+        row = Question(
             f"{one.kind}/{picture.key}",
-            picture.key,
+            (Named((picture.key,)),),
             one.question,
             (one.answer,),
             one.kind,
@@ -358,13 +336,18 @@ def _emoji_questions(split: str, limit: int | None) -> QuestionSet:
     )
 
 
-def _digest(rows: Sequence[QuestionRow]) -> str:
-    return hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()[:16]
+def _digest(rows: Sequence[Question]) -> str:
+    """Of what is asked and what is right; not of where pictures lie."""
+    said = (
+        (row.key, row.picture, row.question, row.answers, row.kind, row.choices, row.stemmed)
+        for row in rows
+    )
+    return hashlib.sha256("\n".join(map(repr, said)).encode()).hexdigest()[:16]
 
 
 def _read_named(
     dataset: str, split: str, data_root: Path | None, images: Path | None, allow_split: bool
-) -> tuple[list[QuestionRow], bool]:
+) -> tuple[list[Question], bool]:
     """Rows of a named split, and whether there are as many as there should be."""
     named = NAMED_QUESTIONS[dataset].splits[split]
     lay_out = f"DIR/{' and DIR/'.join(names[0] for names in named.files)}, " + (
@@ -388,10 +371,21 @@ def _read_named(
         else:
             paths.append(path)
     if tried:
+        tables = next((found for one in named.tables if (found := sorted(data_root.glob(one)))), [])
+        tried += [f"{data_root / one}: no such files" for one in named.tables]
+        if not tables:
+            raise DataError(
+                f"split {split} of {dataset} was not found:\n  " + "\n  ".join(tried),
+                remedy=remedy,
+            )
+        paths = tables
+    rows = _gather(paths[0], _read_questions(paths, named.read))
+    without = sum(not row.answers for row in rows)
+    if len(named.files) > 1 and without:
         raise DataError(
-            f"split {split} of {dataset} was not found:\n  " + "\n  ".join(tried), remedy=remedy
+            f"{paths[-1]}: no answers to {without:,} of {len(rows):,} questions of {paths[0]}",
+            remedy="use questions and annotations of one split",
         )
-    rows = _parse(paths[0], named.read, paths)
     official = len(rows) in named.sizes
     if not official and not allow_split:
         raise DataError(
@@ -403,82 +397,57 @@ def _read_named(
     return rows, official
 
 
-def _parse(path: Path, read: Read, paths: Sequence[Path]) -> list[QuestionRow]:
-    try:
-        rows = number_repeated(read([_read_content(each) for each in paths]))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise DataError(
-            f"{', '.join(map(str, paths))}: no questions as expected "
-            f"({type(error).__name__}: {error})",
-            remedy='a file of your own is a list of {"image", "question", "answer"}; seed '
-            "eval vqa --help",
-        ) from None
+def _read_questions(paths: Sequence[Path], read: Read) -> Iterator[Question]:
+    for found in read_records(paths):
+        try:
+            if found.record is None:
+                raise TypeError("it is no object")
+            yield from read(found.record)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise DataError(
+                f"{found.path}, record {found.number}: no question as expected "
+                f"({type(error).__name__}: {error})",
+                remedy="use the published files",
+            ) from None
+
+
+def _parse(path: Path) -> Iterator[list[Question]]:
+    """Records of a file -> their questions, in whichever layout of questions they are."""
+    for found in read_records([path]):
+        problems = []
+        for name in ("vqa", "video-qa"):
+            try:
+                parsed: list[Any] = set_format(name).parse(found.record or {})
+                break
+            except DataError as error:
+                problems.append(error.message)
+        else:
+            raise DataError(
+                f"{path}, record {found.number}: no question as expected ({problems[0]})",
+                remedy='a file of your own is a list of {"image", "question", "answer"}; seed '
+                "eval vqa --help",
+            )
+        yield [one for one in parsed if isinstance(one, Question)]
+
+
+def _gather(path: Path, found: Iterable[Question]) -> list[Question]:
+    rows = numbered(found)
     if not rows:
         raise DataError(f"{path} holds no questions")
     return rows
 
 
-def _read_content(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines()))
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    return json.loads(text)
-
-
 def _with_pictures(
-    rows: Sequence[QuestionRow],
-    folders: Sequence[Path],
-    names: Sequence[str],
-    num_frames: int | None,
+    rows: Sequence[Question], places: Sequence[Path], num_frames: int | None, source: str
 ) -> dict[str, VisualQuestion]:
     """Rows -> questions; a picture that is a folder is a video, of which
     some frames stand for it.
     """
-    found: dict[str, tuple[ImageRef, ...]] = {}
-    missing: list[str] = []
-    wanted = dict.fromkeys(picture for row in rows for picture in (row.picture, *row.more_pictures))
-    for picture in wanted:
-        choices = [folder / name.format(picture) for folder in folders for name in names]
-        path = next(
-            (choice for choice in choices if choice.is_file() or (num_frames and choice.is_dir())),
-            None,
-        )
-        files = [] if path is None else [path] if path.is_file() else _frames(path, num_frames or 1)
-        if not files:
-            missing.append(str(path or choices[0]))
-        found[picture] = tuple(_ref(file) for file in files)
-    if missing:
-        what = (
-            "videos have no frames" if num_frames and names != ("{}",) else "pictures are missing"
-        )
-        raise DataError(
-            f"{len(missing):,} of {len(wanted):,} {what}, first {missing[0]}; looked in "
-            f"{', '.join(map(str, folders))}",
-            remedy="--images DIR says where they lie"
-            + ("; a video is a folder of its frames, which sort by number" if num_frames else ""),
-        )
+    wanted = (picture for row in rows for picture in row.pictures)
+    found = find_images(wanted, places, source=source, num_frames=num_frames)
     return {
         row.key: VisualQuestion(
-            row,
-            tuple(ref for picture in (row.picture, *row.more_pictures) for ref in found[picture]),
-            row.picture,
+            row, tuple(ref for picture in row.pictures for ref in found[picture]), row.picture
         )
         for row in rows
     }
-
-
-def _frames(folder: Path, num_frames: int) -> list[Path]:
-    files = [file for file in folder.iterdir() if file.suffix.lower() in _FRAMES]
-    files.sort(
-        key=lambda file: ([int(number) for number in re.findall(r"\d+", file.stem)], file.name)
-    )
-    return pick_frames(files, num_frames) if files else []
-
-
-def _ref(file: Path) -> ImageRef:
-    stat = file.stat()
-    return ImageRef(str(file), f"{file}:{stat.st_size}:{stat.st_mtime_ns}", lambda: file)

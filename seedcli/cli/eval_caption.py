@@ -126,6 +126,9 @@ def caption(
 def _show_caption(result: dict[str, Any]) -> str:
     lines = [show_result(result)]
     for name, part in result.get("subsets", {}).items():
-        figures = ", ".join(f"{metric} {value:.1f}" for metric, value in part["metrics"].items())
+        figures = ", ".join(
+            f"{metric} {'none' if value is None else f'{value:.1f}'}"
+            for metric, value in part["metrics"].items()
+        )
         lines.append(f"{name} ({part['num_images']}): {figures}")
     return "\n".join(lines)

@@ -57,3 +57,10 @@ def test_ptb_without_java_is_refused(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(Exception, match="no java"):
         score_captions(["a dog"], [["a dog"]], tokenisation="ptb")
+
+
+def test_cider_of_a_single_picture_is_none():
+    """It weighs words by how rare they are among pictures."""
+    scores = score_captions(["a dog"], [["a dog", "the dog"]])
+    assert scores.metrics["cider"] is None and scores.cider == []
+    assert scores.metrics["rouge_l"] == 100.0

@@ -16,6 +16,7 @@ from PIL import Image
 from seedcli.benchmarks.retrieval_sets import NAMED_SETS, is_published_split, load_retrieval_set
 from seedcli.data.images.images import open_image
 from seedcli.errors import DataError, UsageError
+from tests.published_sets import write_file
 
 
 def encoded(colour: int) -> bytes:
@@ -114,22 +115,57 @@ def test_cocos_own_file_is_not_the_published_split(tmp_path, pictures):
         load_retrieval_set(path, images=pictures, split="test", allow_split=True)
 
 
+def test_ones_own_pictures_in_cocos_layout_need_not_have_cocos_size(tmp_path, pictures):
+    content = {
+        "images": [{"id": 7, "file_name": "1.png"}, {"id": 5, "file_name": "2.png"}],
+        "annotations": [{"id": n, "image_id": 7 - n, "caption": str(n)} for n in (0, 2)],
+    }
+    found = load_retrieval_set(str(write(tmp_path / "instances.json", content)), images=pictures)
+    assert (found.name, colours(found), is_published_split(found)) == ("instances", [20, 10], None)
+
+
+def test_captions_of_a_picture_belong_together_whatever_rows_they_stand_in(tmp_path, pictures):
+    rows = [{"image": f"{n % 3}.png", "caption": f"{n % 3} {n // 3}"} for n in range(9)]
+    grouped = [{"image": f"{n}.png", "caption": [f"{n} {k}" for k in range(3)]} for n in range(3)]
+    flat, lists, lines = (
+        load_retrieval_set(str(path), images=pictures)
+        for path in (
+            write(tmp_path / "flat.json", rows),
+            write(tmp_path / "lists.json", grouped),
+            write_file(tmp_path / "flat.jsonl", rows) or tmp_path / "flat.jsonl",
+        )
+    )
+    assert colours(flat) == colours(lists) == colours(lines) == [0, 10, 20]
+    assert sorted(flat.captions) == sorted(lists.captions)
+    assert flat.captions == lists.captions and flat.txt2img == lists.txt2img == lines.txt2img
+
+
+def test_flickr30ks_tables(tmp_path, pictures):
+    table = 'raw,split,filename\n"[""x"", ""y""]",test,1.png\n"[""z""]",train,2.png\n'
+    (tmp_path / "flickr_annotations_30k.csv").write_text(table)
+    found = load_retrieval_set(str(tmp_path / "flickr_annotations_30k.csv"), images=pictures)
+    assert (found.captions, colours(found), found.split) == (("x", "y"), [10], "test")
+    own = "image_name| comment_number| comment\n1.png| 0| x\n1.png| 1| y\n2.png| 0| z\n"
+    (tmp_path / "results.csv").write_text("\ufeff" + own)
+    found = load_retrieval_set(str(tmp_path / "results.csv"), images=pictures)
+    assert (found.captions, found.txt2img) == (("x", "y", "z"), (0, 0, 1))
+    (tmp_path / "r.token").write_text("1.png#0\tx\n1.png#1\ty\n2.png#0\tz\n")
+    assert load_retrieval_set(str(tmp_path / "r.token"), images=pictures).txt2img == (0, 0, 1)
+
+
 def test_a_file_that_says_it_is_coco_must_have_cocos_size(tmp_path, pictures):
     with pytest.raises(DataError, match="split test of coco has 2 images and 4 captions"):
         load_retrieval_set(str(write(tmp_path / "mine.json", karpathy("coco"))), images=pictures)
 
 
 def test_published_size_is_accepted(tmp_path, pictures):
-    item = {
-        "filename": "1.png",
-        "filepath": "val2014",
-        "split": "test",
-        "sentences": [{"raw": str(n)} for n in range(5)],
-    }
-    found = load_retrieval_set(
-        str(write(tmp_path / "full.json", {"dataset": "flickr30k", "images": [item] * 1000})),
-        images=pictures,
-    )
+    items = []
+    for number in range(1000):
+        (pictures / f"n{number}.png").write_bytes(b"")
+        sentences = [{"raw": str(n)} for n in range(5)]
+        items.append({"filename": f"n{number}.png", "split": "test", "sentences": sentences})
+    content = {"dataset": "flickr30k", "images": items}
+    found = load_retrieval_set(str(write(tmp_path / "full.json", content)), images=pictures)
     assert is_published_split(found) is True
 
 

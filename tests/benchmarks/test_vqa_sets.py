@@ -5,12 +5,16 @@ import dataclasses
 import json
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seedcli.benchmarks.vqa_sets import NAMED_QUESTIONS, load_question_set, pick_frames
+from seedcli.benchmarks.vqa_score import score_answer
+from seedcli.benchmarks.vqa_sets import NAMED_QUESTIONS, load_question_set
 from seedcli.errors import DataError, UsageError
-from tests.benchmarks.test_vqa_files import SEED_BENCH, VQA_ANNOTATIONS, VQA_QUESTIONS
+from tests.data.published_sets.test_questions import SEED_BENCH, VQA_ANNOTATIONS, VQA_QUESTIONS
+from tests.published_sets import png
 
 
 def draw(path):
@@ -27,12 +31,8 @@ def root(tmp_path):
     ):
         for number in (262148, 9):
             draw(vqa / part / name.format(number))
-    (vqa / "v2_OpenEndedQuestions_mscoco_val2014_questions.json").write_text(
-        json.dumps(VQA_QUESTIONS)
-    )
-    (vqa / "v2_OpenEndedQuestions_mscoco_test-dev2015_questions.json").write_text(
-        json.dumps(VQA_QUESTIONS)
-    )
+    (vqa / "v2_OpenEnded_mscoco_val2014_questions.json").write_text(json.dumps(VQA_QUESTIONS))
+    (vqa / "v2_OpenEnded_mscoco_test-dev2015_questions.json").write_text(json.dumps(VQA_QUESTIONS))
     (vqa / "annotations").mkdir()
     (vqa / "annotations" / "v2_mscoco_val2014_annotations.json").write_text(
         json.dumps(VQA_ANNOTATIONS)
@@ -89,6 +89,15 @@ def test_limit_asks_for_the_first_pictures_only_and_is_the_same_set(root):
     assert some.digest == load_question_set("vqav2", data_root=root, allow_split=True).digest
 
 
+def test_questions_without_their_annotations(root):
+    notes = VQA_ANNOTATIONS | {"annotations": VQA_ANNOTATIONS["annotations"][:1]}
+    (root / "vqav2" / "annotations" / "v2_mscoco_val2014_annotations.json").write_text(
+        json.dumps(notes)
+    )
+    with pytest.raises(DataError, match="no answers to 1 of 2 questions"):
+        load_question_set("vqav2", data_root=root, allow_split=True)
+
+
 def test_a_test_split_has_pictures_of_its_own_and_no_answers(root):
     found = load_question_set("vqav2", split="test-dev", data_root=root, allow_split=True)
     (first, _) = found.questions.values()
@@ -115,7 +124,7 @@ def test_frames_of_a_video(root):
     assert [ref.name.rpartition("/")[2] for ref in two.pictures] == ["2.jpg", "7.jpg"]
 
 
-def test_frames_sort_by_number_and_short_videos_repeat(root):
+def test_frames_sort_by_number(root):
     write_videos(root, num_frames=12)
     (question,) = load_question_set(
         "msvd", data_root=root, allow_split=True, num_frames=12
@@ -123,7 +132,6 @@ def test_frames_sort_by_number_and_short_videos_repeat(root):
     assert [ref.name.rpartition("/")[2] for ref in question.pictures] == [
         f"{number}.jpg" for number in range(12)
     ]
-    assert pick_frames(["a", "b"], 4) == ["a", "a", "b", "b"]
 
 
 def test_a_video_without_frames(root):
@@ -179,7 +187,7 @@ def test_nextqa_is_a_table(root):
         "no, one",
         ("two",),
     )
-    assert len(question.pictures) == found.num_frames == 8
+    assert found.num_frames == 8 and len(question.pictures) == 1  # all that there are
 
 
 @pytest.mark.parametrize("dataset", NAMED_QUESTIONS)
@@ -204,15 +212,62 @@ def test_a_file_of_our_own(tmp_path):
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
     found = load_question_set(str(path))
     assert (found.name, found.split, found.published_split) == ("mine", "all", None)
-    assert [len(one.pictures) for one in found.questions.values()] == [1, 4]
+    assert [len(one.pictures) for one in found.questions.values()] == [1, 1]
+
+
+def test_question_files_of_every_published_layout(tmp_path):
+    """What `seed tokens build` reads, `seed eval vqa` reads: tables with pictures too, a byte order
+    mark, and U+2028, which ends no line.
+    """
+    table = pa.table(
+        {
+            "question_id": ["7", "8"],
+            "image": [{"bytes": png("a"), "path": None}, {"bytes": png("b"), "path": None}],
+            "question": ["Two\u2028lines?", "What?"],
+            "answers": [["disc", "disc", "coin"], ["cut \ufffd"]],
+            "category": ["other", "yes"],
+        }
+    )
+    pq.write_table(table, tmp_path / "val-0.parquet")
+    found = load_question_set(str(tmp_path / "val-0.parquet"))
+    assert [(one.row.key, one.row.kind, one.row.scoring) for one in found.questions.values()] == [
+        ("7", "other", "vqa"),
+        ("8", "yes", "exact"),
+    ]
+    assert [ref.read() for one in found.questions.values() for ref in one.pictures] == [
+        png("a"),
+        png("b"),
+    ]
+    draw(tmp_path / "2354786.jpg")
+    gqa = {"0293": {"question": "Two\u2028lines?", "imageId": "2354786", "answer": "yes \ud83d"}}
+    (tmp_path / "gqa.json").write_text("\ufeff" + json.dumps(gqa))
+    (question,) = load_question_set(str(tmp_path / "gqa.json")).questions.values()
+    assert (question.row.key, question.row.answers) == ("0293", ("yes \ufffd",))
+
+
+def test_a_named_set_as_tables(tmp_path):
+    """As the hub has it; OK-VQA is scored by stems all the same."""
+    columns = {
+        "question_id": ["1"],
+        "question": ["What?"],
+        "answers": [["racing"] * 4 + ["cars"]],
+    }
+    (tmp_path / "okvqa" / "data").mkdir(parents=True)
+    table = pa.table(columns | {"image": [{"bytes": png("a"), "path": None}]})
+    pq.write_table(table, tmp_path / "okvqa" / "data" / "val2014-00000-of-00002.parquet")
+    found = load_question_set("okvqa", data_root=tmp_path, allow_split=True)
+    (question,) = found.questions.values()
+    assert question.row.stemmed and score_answer(question.row, "the race") == 1.0
+    assert question.pictures[0].read() == png("a")
 
 
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        ("{}", "no questions"),
+        ("{}", "holds no questions"),
         ("[]", "holds no questions"),
-        ("[1", "no questions"),
+        ("[1", "is no JSON"),
+        ("[1]", "no question as expected"),
         ('[{"question": "?"}]', "images"),
     ],
 )

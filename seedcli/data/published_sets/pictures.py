@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seedcli.data.documents.documents import Sample
-from seedcli.data.published_sets.picture_finder import Frames, Named, Reference
+from seedcli.data.published_sets.picture_finder import Frames, Named, Reference, name_of
 from seedcli.data.published_sets.questions import SHORT_VIDEO_FRAMES
 from seedcli.data.published_sets.records import Cell, Record
 from seedcli.data.text_files import load_json
@@ -27,12 +27,14 @@ class Captioned:
         picture: Where it is.
         captions: As written; one or several of those that it has.
         split: Karpathy's part that it is of, or None.
+        group: What captions of one picture share, also where each has a row of its own.
         dataset: What the file calls itself, e.g. `coco`.
         meta: What the set calls each caption.
     """
 
     picture: Reference
     captions: tuple[str, ...]
+    group: str
     split: str | None = None
     dataset: str | None = None
     meta: tuple[dict[str, Any], ...] = ()
@@ -57,7 +59,7 @@ def read_captions(record: Record) -> Iterable[Captioned]:
     """
     said = next(
         record[name]
-        for name in ("sentences", "caption", "captions", "raw", "comment", "text", "answer")
+        for name in ("sentences", "caption", "raw", "comment", "text")
         if record.get(name) is not None
     )
     if isinstance(said, str) and said.lstrip().startswith("["):  # a list in a cell of a CSV
@@ -75,7 +77,12 @@ def read_captions(record: Record) -> Iterable[Captioned]:
         if record.get("id") is not None
         else ()
     )
-    return [Captioned(_captioned(record), texts, record.get("split"), record.get("dataset"), metas)]
+    picture = _captioned(record)
+    names = ("filename", "file_name", "cocoid", "image_id", "img_id", "imgid")
+    group = next((str(record[name]) for name in names if record.get(name) is not None), None)
+    if not isinstance(picture, Cell) or group is None:
+        group = name_of(picture)
+    return [Captioned(picture, texts, group, record.get("split"), record.get("dataset"), metas)]
 
 
 def _captioned(record: Record) -> Reference:

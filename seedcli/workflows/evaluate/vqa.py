@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
-from seedcli.benchmarks.vqa_files import QuestionRow
 from seedcli.benchmarks.vqa_score import ChoiceScore, majority_scores, score_line
 from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_question_set
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
+from seedcli.data.published_sets.questions import Question
 from seedcli.errors import UsageError
 from seedcli.files import json_text, publish_text
 from seedcli.models.language.likelihood import choice_log_likelihoods
@@ -185,7 +185,7 @@ def _percent(shares: Sequence[float | None]) -> float | None:
 def _write_submission(
     path: Path,
     found: QuestionSet,
-    rows: Sequence[QuestionRow],
+    rows: Sequence[Question],
     lines: Sequence[Mapping[str, Any]],
     cut: AnswerCut,
 ) -> None:

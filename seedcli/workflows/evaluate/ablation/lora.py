@@ -229,7 +229,8 @@ def _scores(
                 for name in ("text_loss", "image_loss")
             },
             "clip_i": {sample: similarity[line["key"]] for sample, line in drawn[side].items()},
-            "cider": {(key,): score for key, score in zip(lines, captions.cider, strict=True)},
+            # a single picture has no CIDEr
+            "cider": {(key,): score for key, score in zip(lines, captions.cider, strict=False)},
         }
     scores = {
         f"{side}_{name}": each for side, metrics in parts.items() for name, each in metrics.items()

@@ -1,0 +1,89 @@
+"""Pictures that benchmarks show: found where training finds them, read when their turn comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedcli.data.images.items import Item
+from seedcli.data.published_sets.picture_finder import Frames, PictureFinder, Reference
+from seedcli.data.tokens.table_cells import CellReader
+from seedcli.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """A picture to be read later.
+
+    Attributes:
+        name: What errors call it.
+        stamp: Changes when the picture does; part of the key of cached embeddings.
+        read: Gives encoded bytes or a path.
+    """
+
+    name: str
+    stamp: str
+    read: Callable[[], bytes | str | Path]
+
+
+def find_images(
+    references: Iterable[Reference],
+    places: Sequence[Path],
+    *,
+    source: str,
+    num_frames: int | None = None,
+) -> dict[Reference, tuple[ImageRef, ...]]:
+    """Pictures and videos of a set -> one picture each, or a video's frames.
+
+    Args:
+        references: As the readers of published sets give them.
+        places: Folders, tars and tables where they may lie; those that do not exist are left out.
+        source: The set, for messages.
+        num_frames: Of a video, instead of what its set says.
+
+    Raises:
+        DataError: Some are missing.
+    """
+    wanted = list(dict.fromkeys(references))
+    finder = PictureFinder([place for place in places if place.exists()], num_frames)
+    cells = CellReader()
+    found: dict[Reference, tuple[ImageRef, ...]] = {}
+    missing: list[str] = []
+    for reference in wanted:
+        items = finder.find(reference)
+        lost = next((item for item in items if item.problem is not None), None)
+        if lost is not None:
+            reason = "" if lost.problem.startswith("no ") else f" ({lost.problem})"
+            missing.append(f"{lost.source}{reason}")
+        else:
+            found[reference] = tuple(_ref(item, cells) for item in items)
+    if missing:
+        videos = isinstance(wanted[0], Frames)
+        what = "videos have no frames" if videos else "pictures are missing"
+        raise DataError(
+            f"{len(missing):,} of {len(wanted):,} {what} of {source}, first {missing[0]}; looked "
+            f"in {', '.join(map(str, places))}",
+            remedy="--images DIR says where they lie"
+            + ("; a video is a folder of its frames, which sort by number" if videos else ""),
+        )
+    if not wanted:
+        raise DataError(f"{source} names no pictures")
+    return found
+
+
+def _ref(item: Item, cells: CellReader) -> ImageRef:
+    path = str(item.path)
+    facts = os.stat(path)
+    stamp = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
+    if item.cell is None:
+        return ImageRef(path, stamp, lambda: Path(path))
+
+    def read() -> bytes:
+        filled = cells.read(item)
+        if filled.data is None:
+            raise DataError(f"{item.source}: {filled.problem}")
+        return filled.data
+
+    return ImageRef(item.source, f"{stamp}:{item.cell}", read)
