@@ -54,6 +54,8 @@ def pick_device(device: str) -> torch.device:
         )
     try:
         picked = torch.device(device)
+        if picked.type == "mps" and not torch.backends.mps.is_available():
+            raise RuntimeError("this machine has no GPU of Apple's, or PyTorch here cannot use it")
         torch.empty(0, device=picked)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.distributed
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
+
+from seedcli.training.readers import read_ahead
 
 LaneStates = Mapping[int, dict[str, Any]]
 
@@ -72,14 +74,14 @@ class PackedBatches(IterableDataset):
         self._positions: dict[int, dict[str, Any]] = dict(enumerate(state)) if state else {}
         self._start = dict(self._positions) or None
 
-    def loader(self, *, workers: int, pin_memory: bool) -> DataLoader:
-        """A loader with at most `workers` processes that read ahead; each serves whole
-        micro-batches, so their number divides them.
+    def read_ahead(self, *, workers: int, pin_memory: bool) -> Iterator[dict[str, Any]]:
+        """Micro-batches from at most `workers` processes that read ahead; each serves whole ones,
+        so their number divides them.
         """
         processes = max(
             (count for count in range(1, workers + 1) if self.accumulation % count == 0), default=0
         )
-        return DataLoader(self, batch_size=None, num_workers=processes, pin_memory=pin_memory)
+        return read_ahead(self, workers=processes, pin_memory=pin_memory)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()

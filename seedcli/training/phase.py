@@ -217,8 +217,8 @@ class PhaseTraining:
     def updates(self, step: int) -> Iterator[list[dict[str, Any]]]:
         """See `loop.Training`; moves the position."""
         # Not prepared by Accelerate, which would deal the rows out once more.
-        stream = iter(
-            self._batches.loader(workers=self._workers, pin_memory=torch.cuda.is_available())
+        stream = self._batches.read_ahead(
+            workers=self._workers, pin_memory=torch.cuda.is_available()
         )
         while True:
             update = [next(stream) for _ in range(self._batches.accumulation)]

@@ -16,6 +16,7 @@ from seedcli.training.accelerator import begin_training, build_accelerator
 from seedcli.training.loop import Figures, train
 from seedcli.training.optimizer import build_stage_optimizer
 from seedcli.training.process import seed_step
+from seedcli.training.readers import read_ahead
 
 
 class Stage(Protocol):
@@ -151,14 +152,12 @@ class StageTraining:
 
     def updates(self, step: int) -> Iterator[list[dict[str, Tensor]]]:
         """See `loop.Training`."""
-        loader = torch.utils.data.DataLoader(
+        for batch in read_ahead(
             self._data,
-            batch_size=None,
-            sampler=range(step, self._steps),
-            num_workers=self._workers,
+            steps=range(step, self._steps),
+            workers=self._workers,
             pin_memory=torch.cuda.is_available(),
-        )
-        for batch in loader:
+        ):
             yield [batch]
 
     def losses(self, sums: Figures) -> Figures:

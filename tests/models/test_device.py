@@ -7,6 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from seedcli.errors import UsageError
+from seedcli.models.device import pick_device
 
 PROGRAM = """
 import resource, sys
@@ -34,3 +38,9 @@ def test_large_blocks_are_not_faulted_in_again():
         for mode in ("keep", "give")
     ]
     assert faults[0] < 100 < faults[1]
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has it")
+def test_apples_gpu_on_another_machine_is_refused_in_words():
+    with pytest.raises(UsageError, match="--device mps: this machine has no GPU of Apple's"):
+        pick_device("mps")

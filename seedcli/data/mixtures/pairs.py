@@ -38,7 +38,7 @@ from seedcli.data.sample_order import SampleOrder, derived_seed
 from seedcli.data.tables import cached_index, open_table
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PreprocessConfig
-from seedcli.models.weights.cache import cache_folder
+from seedcli.models.weights.cache import writable_cache
 
 _ATTEMPTS = 20
 
@@ -136,7 +136,7 @@ class TarPairs:
     """
 
     def __init__(self, pattern: str, *, caption_key: str, cache: Path | None = None):
-        cache = cache or cache_folder()
+        cache = cache or writable_cache()
         self._tars = [Path(path) for path in braceexpand.braceexpand(pattern)]
         self._caption_key = caption_key
         with ThreadPoolExecutor() as pool:

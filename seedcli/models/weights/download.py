@@ -9,6 +9,7 @@ On the path: before everything else, and only when something is not on the disk 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ from seedcli.models.weights.published import ROLES, Role, Source
 from seedcli.models.weights.transfer import NoBar, check_hash, head, transfer
 
 Check = Callable[[Path], None]
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
 
 
 def fetch(role: Role, *, reporter: Reporter, check: Check | None = None) -> Path:
@@ -343,6 +345,12 @@ def as_data_error(error: Exception, source: Source) -> DataError:
         return DataError(
             f"the hub has no repository {source.repo}, or a private one{status}",
             remedy="look at its spelling; hf auth login opens private ones",
+        )
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return DataError(
+            f"{error.filename or constants.HF_HUB_CACHE} cannot be written: "
+            f"{(error.strerror or str(error)).lower()}",
+            remedy="HF_HOME=FOLDER moves the cache of downloaded weights",
         )
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return DataError(f"HTTP {error.response.status_code}")

@@ -175,8 +175,9 @@ class PhasedRun:
         others read what it cached.
         """
         from seedcli.data.mixtures.documents import open_source
-        from seedcli.models.weights.cache import cache_folder
+        from seedcli.models.weights.cache import writable_cache
 
+        cache = writable_cache(self.folder / "cache")
         codes_of = visual and self._codes_of(visual)
 
         def open_all() -> list[DocumentSource]:
@@ -187,7 +188,7 @@ class PhasedRun:
                     num_queries=visual.num_queries if visual else 0,
                     num_codes=visual.num_codes if visual else 0,
                     fingerprint=(visual.fingerprint or "") if visual else "",
-                    cache=cache_folder(),
+                    cache=cache,
                 )
                 for section in data.sources
             ]
