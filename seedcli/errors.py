@@ -2,6 +2,8 @@
 the next thing to type.
 """
 
+import importlib.util
+
 
 class SeedError(Exception):
     """Base of every error that is shown as one message instead of a traceback.
@@ -57,3 +59,16 @@ class Interrupted(SeedError):
     """Ctrl-C or SIGTERM; the message says how to continue."""
 
     exit_code = 130
+
+
+def require_package(package: str, *, extra: str, needed_by: str) -> None:
+    """Checks that a package of one of our extras is installed, before anything is loaded.
+
+    Raises:
+        UsageError: It is not; tells the line to type.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(
+            f"{needed_by} needs the package {package}, which is not installed",
+            remedy=f"pip install 'seedcli[{extra}]'",
+        )

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from seedcli.errors import DataError
+from seedcli.errors import DataError, require_package
 
 CaptionTokenisation = Literal["words", "ptb", "none"]
 _WORD = re.compile(
@@ -132,12 +132,14 @@ def _tokenize(
             return _tokenize_ptb(texts)
 
 
-def check_tokenisation(tokenisation: CaptionTokenisation) -> None:
+def check_scorer(tokenisation: CaptionTokenisation) -> None:
     """Says before hours of captioning what would be missing after them.
 
     Raises:
+        UsageError: pycocoevalcap is not installed.
         DataError: `ptb` where there is no Java.
     """
+    require_package("pycocoevalcap", extra="eval", needed_by="scoring captions")
     if tokenisation == "ptb" and shutil.which("java") is None:
         raise DataError(
             "the PTB tokenizer is a Java program, and this machine has no java",
@@ -146,7 +148,7 @@ def check_tokenisation(tokenisation: CaptionTokenisation) -> None:
 
 
 def _tokenize_ptb(texts: Mapping[int, list[str]]) -> dict[int, list[str]]:
-    check_tokenisation("ptb")
+    check_scorer("ptb")
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     return PTBTokenizer().tokenize(

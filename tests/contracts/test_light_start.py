@@ -26,7 +26,7 @@ HEAVY = [
     "datasets",
     "open_clip",
 ]
-HEAVY += ["pyarrow", "timm", "matplotlib", "webdataset", "pycocotools", "huggingface_hub"]
+HEAVY += ["pyarrow", "matplotlib", "pycocotools", "huggingface_hub"]
 TORCH_FREE = [
     "errors.py",
     "console.py",

@@ -58,7 +58,6 @@ OWNERS = {
     "rich": {"console.py"},
     "safetensors": {"models/", "training/"},
     "sentencepiece": {"models/language/text_tokenizer.py"},
-    "timm": set(),
     "snowballstemmer": {"benchmarks/vqa.py"},
     "tokenizers": {
         "models/visual/captions.py",
@@ -83,7 +82,6 @@ OWNERS = {
         "training/stages/target.py",
     },
     "typer": {"cli/"},
-    "webdataset": set(),
 }
 
 FORBIDDEN = {

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedcli.errors import NumericalError, RecipeError
+from seedcli.errors import NumericalError, RecipeError, require_package
 from seedcli.models.visual.codebook import codebook_loss, commitment_loss, straight_through
 from seedcli.models.visual.model import SeedModel
 from seedcli.recipe.tokenizer import CodebookLearningSection, CodebookLossSection
@@ -69,6 +68,8 @@ class CodebookStage:
         save: Callable[[SeedModel, Path], None],
         ranks: Ranks = Ranks(),
     ):
+        if learning.start == "k-means":
+            require_package("sklearn", extra="train", needed_by='codebook.start "k-means"')
         self.model = _StageModel(tokenizer)
         self._features, self._learning, self._weights = features, learning, losses
         self._batch_size, self._save, self._ranks = batch_size, save, ranks
@@ -106,6 +107,8 @@ class CodebookStage:
 
     @torch.no_grad()
     def _start_from_centres(self) -> None:
+        from sklearn.cluster import KMeans
+
         codebook, found, step = self.model.tokenizer.codebook, [], 0
         while sum(len(part) for part in found) < self._learning.start_vectors:
             batch = self._features.batch(

@@ -9,7 +9,6 @@ what they are shown lies in a folder that goes when the server ends.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import socket
 import tempfile
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedcli.errors import UsageError
+from seedcli.errors import UsageError, require_package
 
 if TYPE_CHECKING:
     from seedcli.workflows.chat.conversation import SeedChat
@@ -41,11 +40,7 @@ def require_gradio() -> None:
     Raises:
         UsageError: gradio is not installed.
     """
-    if importlib.util.find_spec("gradio") is None:
-        raise UsageError(
-            "--web needs the package gradio, which is not installed",
-            remedy="pip install 'seedcli[web]'",
-        )
+    require_package("gradio", extra="web", needed_by="--web")
 
 
 def require_port(port: int) -> None:

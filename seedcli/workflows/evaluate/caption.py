@@ -14,7 +14,7 @@ import torch
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
 from seedcli.benchmarks.caption import (
     CaptionTokenisation,
-    check_tokenisation,
+    check_scorer,
     score_captions,
     words_of,
 )
@@ -81,7 +81,7 @@ def run_caption(
         DataError: Data or weights are missing or refused.
     """
     reporter, ask = reporter or Reporter(), ask or AskSettings()
-    check_tokenisation(words)
+    check_scorer(words)
     load = {"images": images, "data_root": data_root, "reporter": reporter}
     found = load_caption_set(dataset, split=split, allow_split=allow_split, **load)  # type: ignore[arg-type]
     examples = (

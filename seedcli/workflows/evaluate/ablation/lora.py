@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.benchmarks.ablation import paired_differences, score_groups
-from seedcli.benchmarks.caption import score_captions
+from seedcli.benchmarks.caption import check_scorer, score_captions
 from seedcli.benchmarks.retrieval_sets import is_published_split
 from seedcli.console import Reporter
 from seedcli.errors import UsageError
@@ -62,6 +62,7 @@ def run_lora(
         Interrupted: Ctrl-C; what is answered is kept.
     """
     reporter = reporter or Reporter()
+    check_scorer("words")
     sampling = settings.choice()
     if sampling.num_beams > 1:
         raise UsageError(

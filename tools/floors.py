@@ -1,0 +1,25 @@
+"""The lower bounds of pyproject.toml as pins, for the run that proves them (`make test-lowest`).
+
+`python tools/floors.py > floors.txt`, then `pip install -c floors.txt '.[dev]'`. Pins stand where
+pip reads them as constraints, so a bound that no other package can live with fails the installation.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+
+def floors() -> list[str]:
+    """`name==bound` for each requirement of the package, of `eval` and of `train`."""
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["eval"], *extras["train"]]
+    found = (re.match(r"([\w.-]+)>=([\w.]+)", each) for each in wanted)
+    return sorted({f"{match[1]}=={match[2]}" for match in found if match})
+
+
+if __name__ == "__main__":
+    print("\n".join(floors()))  # noqa: T201 - the result
