@@ -1,6 +1,9 @@
 # make demo    a picture -> 32 codes -> a picture, offline, with the bundled model
 # make test    all tests; those of `seed chat --web` where gradio is installed: make test-web installs it (gradio 6 takes Pillow back to 12)
-# make check   linter and formatter, changes nothing;   make fix lets them change
+# make test-fast   those of the parts, in under a minute;   make test-all   with every extra, Java and a browser: there a skip is a failure
+# make test-lowest   the fast ones, and a training, with the lower bounds of pyproject.toml in a venv of its own (6 GB)
+# make check   linter, formatter and types, changes nothing;   make fix lets them change
+# make lock    requirements.lock anew: the versions that tests run with, which all targets but test-lowest install
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
 # make docs    the pages of docs/ as a site in build/site; broken links fail
 # make nano-tables   everything that the README says of seed-nano, measured into runs/eval/nano; what is there is not measured again
@@ -11,7 +14,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-web check fix bench docs nano-tables
+.PHONY: demo test test-fast test-all test-lowest test-web check fix lock bench docs nano-tables
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -24,7 +27,7 @@ BIN := $(VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python of 3.11 or newer found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "1/3 a virtual environment in $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,7 +37,7 @@ $(VENV)/installed: pyproject.toml
 		&& echo "torch: that build cannot be had; the pinned one of the package index" >&2 \
 		&& $(BIN)/python -m pip install $(PINNED_TORCH); }
 	@echo "3/3 seed and what it stands on"
-	@$(BIN)/python -m pip install --editable '.[dev]'
+	@$(BIN)/python -m pip install --constraint requirements.lock --editable '.[dev]'
 	@touch $@
 
 demo: export HF_HUB_OFFLINE := 1
@@ -56,6 +59,27 @@ test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
+FAST := tests/contracts tests/recipe tests/benchmarks tests/parity tests/golden tests/test_*.py
+
+test-fast: export OMP_NUM_THREADS := 1
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow and not bench" $(FAST)
+
+test-all: export OMP_NUM_THREADS := 1
+test-all: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,ray,web]'
+	@command -v java && command -v chromium || { echo "install Java and Chromium first: apt-get install default-jre-headless chromium" >&2; exit 1; }
+	$(BIN)/python -m pytest --no-skips
+
+LOWEST := .venv-lowest/bin/python
+
+test-lowest: export OMP_NUM_THREADS := 1
+test-lowest:
+	test -x $(LOWEST) || $(PYTHON) -m venv .venv-lowest
+	$(PYTHON) tools/floors.py > .venv-lowest/floors.txt
+	$(LOWEST) -m pip install --quiet --constraint .venv-lowest/floors.txt --editable '.[dev]'
+	$(LOWEST) -m pytest -m "not slow and not bench" $(FAST) tests/training/test_phase.py tests/training/test_loop.py tests/workflows/train/test_instruct.py
+
 test-web: export OMP_NUM_THREADS := 1
 test-web: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,web]'
@@ -68,6 +92,12 @@ check: $(VENV)/installed
 fix: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet uv
+	echo '$(PINNED_TORCH)' | tr ' ' '\n' > $(VENV)/torch.txt
+	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 --constraint $(VENV)/torch.txt \
+		--extra dev --extra docs --extra ray pyproject.toml --output-file requirements.lock
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pytest -s -m bench

@@ -1,7 +1,7 @@
 """The lower bounds of pyproject.toml as pins, for the run that proves them (`make test-lowest`).
 
-`python tools/floors.py > floors.txt`, then `pip install -c floors.txt '.[dev]'`. Pins stand where
-pip reads them as constraints, so a bound that no other package can live with fails the installation.
+`python tools/floors.py > floors.txt`, then `pip install -c floors.txt '.[dev]'`: pip reads the pins
+as constraints, so a bound that another package cannot live with fails the installation.
 """
 
 from __future__ import annotations

@@ -1,0 +1,56 @@
+"""What pyproject.toml asks for: nothing that nobody imports, nothing less, and a lock file that
+keeps to it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.contracts.source_tree import ROOT, imports
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+TOOLS = ("dev", "docs")  # extras that the package itself does not import
+THROUGH = {"starlette"}  # comes with gradio, whose server it is
+
+
+def requirements(lines: list[str]) -> dict[str, Requirement]:
+    found = [Requirement(line) for line in lines]
+    return {canonicalize_name(each.name): each for each in found}
+
+
+def imported() -> set[str]:
+    """Distributions of all that the package imports, by their canonical names."""
+    known = packages_distributions()
+    tops = {each.top for each in imports() if not each.types_only}
+    return {
+        canonicalize_name(name)
+        for top in tops - set(sys.stdlib_module_names) - {"seedcli"}
+        for name in known.get(top, [top])
+    }
+
+
+def test_every_requirement_is_imported_and_every_import_is_required() -> None:
+    extras = [line for name, lines in EXTRAS.items() if name not in TOOLS for line in lines]
+    wanted = set(requirements([*PROJECT["dependencies"], *extras]))
+    assert wanted - imported() == set(), "nothing imports it"
+    assert imported() - wanted - THROUGH == set(), "pyproject.toml does not ask for it"
+
+
+def test_the_lock_file_pins_every_requirement_within_its_bounds() -> None:
+    """`make lock` writes it."""
+    pins = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines()]
+    versions = {canonicalize_name(each.name): str(each.specifier)[2:] for each in pins}
+    lines = [line for name in EXTRAS if name != "web" for line in EXTRAS[name]]
+    faults = [
+        f"{name} {versions.get(name)}, expected {each.specifier}"
+        for name, each in requirements([*PROJECT["dependencies"], *lines]).items()
+        if name != "seedcli"
+        and not (name in versions and each.specifier.contains(versions[name], prereleases=True))
+    ]
+    assert faults == [], "make lock"
