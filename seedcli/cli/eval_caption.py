@@ -26,6 +26,7 @@ from seedcli.cli.eval_options import (
     SamplesFolderOption,
     SplitOption,
     show_result,
+    tell_failed,
 )
 from seedcli.cli.options import DeviceOption, DtypeOption, SeedOption
 from seedcli.console import console
@@ -121,6 +122,7 @@ def caption(
         reporter=console,
     )
     console.result(result, human=_show_caption)
+    tell_failed(result, "images")
 
 
 def _show_caption(result: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from seedcli.errors import PartialFailure
+
 DatasetOption = Annotated[
     str,
     typer.Option(
@@ -55,6 +57,19 @@ FirstOption = Annotated[
 SampleBatchOption = Annotated[
     int, typer.Option("--batch-size", "-b", min=1, help="Samples that are answered together.")
 ]
+
+
+def tell_failed(result: dict[str, Any], what: str) -> None:
+    """Ends the command with exit code 4 where some samples could not be asked.
+
+    Raises:
+        PartialFailure: There are such.
+    """
+    if result["num_failed"]:
+        raise PartialFailure(
+            f"{result['num_failed']} of {result[f'num_{what}']} {what} could not be asked, and "
+            f"count as wrong; {result['folder']}/samples.jsonl says why (failed)"
+        )
 
 
 def show_result(result: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from seedcli.cli.eval_options import (
     SampleBatchOption,
     SamplesFolderOption,
     show_result,
+    tell_failed,
 )
 from seedcli.cli.options import DeviceOption, DtypeOption, SeedOption
 from seedcli.console import console
@@ -151,6 +152,7 @@ def vqa(
         reporter=console,
     )
     console.result(result, human=_show_vqa)
+    tell_failed(result, "questions")
 
 
 def _show_vqa(result: dict[str, Any]) -> str:

@@ -236,3 +236,17 @@ def test_the_published_split_is_checked(tiny_llm_folder, caption_file, tmp_path)
         app, [*arguments, "--allow-split", "--max-new-tokens", "4", "--beams", "1", "--json"]
     )
     assert json.loads(allowed.stdout)["published_split"] is False
+
+
+def test_a_picture_that_is_none_is_one_failed_sample(run, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [{"image": f"{number}.png", "caption": "a dog"} for number in range(3)]
+    for number in (0, 2):
+        pixels = rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    result = run(dataset=str(tmp_path / "list.json"), ask={"max_new_tokens": 4})
+    assert (result["num_failed"], result["num_images"]) == (1, 3)
+    (failed,) = [line for line in lines_of(tmp_path / "run") if "failed" in line]
+    assert (failed["key"], failed["answer"]) == ("000001", "") and "1.png" in failed["failed"]

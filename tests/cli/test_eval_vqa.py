@@ -255,3 +255,30 @@ def test_likelihood_needs_choices(run, tmp_path):
     path.write_text(json.dumps([{"image": "0.png", "question": "?", "answer": "a"}]))
     with pytest.raises(UsageError, match="no choices"):
         run(dataset=str(path), by="likelihood")
+
+
+@pytest.mark.parametrize("by", ["generation", "likelihood"])
+def test_a_question_that_cannot_be_asked_is_one_failed_sample(
+    tiny_llm_folder, question_file, tmp_path, by
+):
+    """Words that would pass for a picture, no room in the context, a picture that is none; the
+    others are answered, and the exit code says that some failed.
+    """
+    (question_file.parent / "broken.png").write_bytes(b"no picture")
+    good = {"question": "How many?", "answer": "12", "choices": ["12", "birds"], "image": "0.png"}
+    rows = [good, good | {"question": "see <img>"}, good | {"question": "why " * 5000},
+            good | {"image": "broken.png"}, good]  # fmt: skip
+    path = question_file.with_name("some.json")
+    path.write_text(json.dumps(rows))
+    arguments = ["eval", "vqa", "--model", str(tiny_llm_folder), "--dataset", str(path), "--json",
+                 "--by", by, "-o", str(tmp_path / "run"), "--max-new-tokens", "4"]  # fmt: skip
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 4, outcome.stderr
+    assert json.loads(outcome.stdout)["num_failed"] == 3
+    lines = {line["key"]: line.get("failed", "") for line in lines_of(tmp_path / "run")}
+    assert list(lines) == [f"{number:06d}" for number in range(5)]
+    assert lines["000000"] == lines["000004"] == ""
+    assert "words hold image tokens" in lines["000001"]
+    assert "tokens" in lines["000002"] and "context" in lines["000002"]
+    assert "broken.png" in lines["000003"]
+    assert all(f"{key}: " in outcome.stderr for key, reason in lines.items() if reason)

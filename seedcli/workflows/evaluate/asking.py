@@ -7,18 +7,19 @@ published figures hard to repeat.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from seedcli.benchmarks.retrieval_sets import ImageRef
+from seedcli.benchmarks.image_refs import ImageRef
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Codes, Message, Piece, Segment
 from seedcli.data.documents.sequences import encode_prompt, encode_segments
-from seedcli.errors import UsageError
+from seedcli.errors import DataError, SeedError, UsageError
 from seedcli.models.language.generate import (
     Quantization,
     SamplingSettings,
@@ -35,6 +36,7 @@ from seedcli.workflows.evaluate.samples import sample_seed
 
 PLAIN = "plain"
 AskTemplate = Literal["vicuna", "llama-2", "own", "plain"]
+Sample = TypeVar("Sample")
 _MOST_PICTURES = 32  # in one pass of the visual tokenizer
 
 
@@ -133,6 +135,7 @@ class AskedModel:
         self.name = self._facts.name
         self.template: AskTemplate = settings.template or self._facts.template or PLAIN
         self._codes: dict[str, Codes] = {}
+        self._has_answered = False
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -217,6 +220,53 @@ class AskedModel:
             messages.append(Message("user", (*pictures, text)))
             document = conversation_template(self.template, llm.text_tokenizer).prompt(messages)
         return encode_prompt(document, llm.text_tokenizer, llm.vocabulary)
+
+    def ask_each(
+        self,
+        batch: Mapping[str, Sample],
+        pictures: Callable[[Sample], Sequence[ImageRef]],
+        ask: Callable[[str, Sample], list[int]],
+        answer: Callable[[dict[str, list[int]]], list[dict[str, Any]]],
+    ) -> list[dict[str, Any]]:
+        """Samples by key -> their lines. One that cannot be asked (a picture that is none, words
+        that hold image tokens, no room in the context) is a line of its own, `failed` saying why,
+        with an empty answer; the others are answered.
+
+        Args:
+            batch: What is asked about.
+            pictures: A sample's; those of the batch are encoded together.
+            ask: Key and sample -> prompt ids.
+            answer: Prompts by key -> a line for each.
+
+        Raises:
+            DataError, UsageError: Not one sample of several can be asked: it is no sample's fault.
+        """
+        with contextlib.suppress(DataError):
+            self.read([picture for one in batch.values() for picture in pictures(one)])
+        prompts: dict[str, list[int]] = {}
+        failed: dict[str, SeedError] = {}
+        for key, sample in batch.items():
+            try:
+                prompts[key] = self._with_room(ask(key, sample))
+            except (DataError, UsageError) as error:
+                failed[key] = error
+        if failed and not prompts and len(batch) > 1 and not self._has_answered:
+            raise next(iter(failed.values()))
+        lines = dict(zip(prompts, answer(prompts), strict=True)) if prompts else {}
+        self._has_answered |= bool(lines)
+        for key, error in failed.items():
+            self._reporter.warn(f"{key}: {error.message}")
+            lines[key] = {"answer": "", "ended": True, "pictures": 0, "failed": error.message}
+        return [lines[key] for key in batch]
+
+    def _with_room(self, prompt: list[int]) -> list[int]:
+        most = self.llm.max_positions
+        if len(prompt) >= most:
+            raise UsageError(
+                f"the prompt has {len(prompt)} tokens, and the model's context of {most} no room "
+                "for an answer"
+            )
+        return prompt
 
     def write(self, prompts: Sequence[Sequence[int]], keys: Sequence[str]) -> list[dict[str, Any]]:
         """Prompts and keys of their samples -> `answer`, its words; `ended`, False where it ran out

@@ -150,6 +150,7 @@ def run_caption(
             **scores,
             scoring={"cut": cut, "words": words},
             num_unended=sum(not line["ended"] for line in lines.values()),
+            num_failed=sum("failed" in line for line in lines.values()),
             num_empty=sum(not cut_answer(line["answer"], cut) for line in lines.values()),
             published_split=None
             if found.published_split is None
@@ -223,16 +224,22 @@ class _Describer:
         self._name_ids: list[list[int]] = []
 
     def answer(self, batch: dict[str, CaptionedPicture]) -> list[dict[str, Any]]:
-        codes = self._model.read([one.picture for one in batch.values()])
-        prompts = [
-            self._model.prompt([each], self._prompt, self._draw_examples(key, one))
-            for (key, one), each in zip(batch.items(), codes, strict=True)
-        ]
-        lines = self._model.write(prompts, list(batch))
-        if self._names:
-            for line, prompt, one in zip(lines, prompts, batch.values(), strict=True):
-                line |= self._rank_names(prompt, one)
-        return lines
+        def ask(key: str, one: CaptionedPicture) -> list[int]:
+            return self._model.prompt(
+                self._model.read([one.picture]), self._prompt, self._draw_examples(key, one)
+            )
+
+        def answered(prompts: dict[str, list[int]]) -> list[dict[str, Any]]:
+            lines = self._model.write(list(prompts.values()), list(prompts))
+            if self._names:
+                for line, (key, prompt) in zip(lines, prompts.items(), strict=True):
+                    line |= self._rank_names(prompt, batch[key])
+            return lines
+
+        lines = self._model.ask_each(batch, lambda one: (one.picture,), ask, answered)
+        # what could not be asked knows no name
+        last = {"name_rank": len(self._names), "likeliest_name": None} if self._names else {}
+        return [last | line if "failed" in line else line for line in lines]
 
     def _draw_examples(self, key: str, picture: CaptionedPicture) -> list[Example]:
         if not self._pool:

@@ -51,7 +51,8 @@ def run_vqa(
     `majority` is the score of always giving the answer of the question's kind that is most often
     right (with choices: the place that most often is), which takes no look at the pictures; with
     choices `chance` is that of guessing. A split whose answers are kept by an evaluation server has
-    no accuracy; `submission.json` in the run's folder is what the server takes.
+    no accuracy; `submission.json` in the run's folder is what the server takes. A question that
+    cannot be asked counts as answered wrong, and its line says why (`num_failed`).
 
     Args:
         dataset, split, images, data_root, num_frames, allow_split: See `load_question_set`.
@@ -129,6 +130,7 @@ def run_vqa(
         if by == "generation":
             more["num_unended"] = sum(not line["ended"] for line in lines)
             more["num_empty"] = sum(not cut_answer(line["answer"], cut) for line in lines)
+        more["num_failed"] = sum("failed" in line for line in lines)
         if all(score is None for score in scores):
             _write_submission(run.folder / SUBMISSION_FILE, found, rows, lines, cut)
             more["submission"] = str(run.folder / SUBMISSION_FILE)
@@ -210,20 +212,26 @@ class _Answerer:
         self._model, self._prompt, self._by = model, prompt, by
 
     def answer(self, batch: dict[str, VisualQuestion]) -> list[dict[str, Any]]:
-        codes = iter(self._model.read([ref for one in batch.values() for ref in one.pictures]))
-        prompts = [
-            self._model.prompt(
-                [next(codes) for _ in one.pictures],
-                self._prompt.replace(QUESTION, one.row.question.strip()),
-            )
-            for one in batch.values()
-        ]
-        if self._by == "generation":
-            return self._model.write(prompts, list(batch))
-        return [
-            self._compare(prompt, one.row.choices)
-            for prompt, one in zip(prompts, batch.values(), strict=True)
-        ]
+        def answered(prompts: dict[str, list[int]]) -> list[dict[str, Any]]:
+            if self._by == "generation":
+                return self._model.write(list(prompts.values()), list(prompts))
+            return [
+                self._compare(prompt, batch[key].row.choices) for key, prompt in prompts.items()
+            ]
+
+        return self._model.ask_each(batch, lambda one: one.pictures, self._ask, answered)
+
+    def _ask(self, key: str, one: VisualQuestion) -> list[int]:
+        asked = self._prompt.replace(QUESTION, one.row.question.strip())
+        prompt = self._model.prompt(self._model.read(one.pictures), asked)
+        if self._by == "likelihood":
+            longest = max(map(len, self._model.encode_answers(one.row.choices, ended=False)))
+            if len(prompt) + longest > self._model.llm.max_positions:
+                raise UsageError(
+                    f"prompt and answer have {len(prompt) + longest} tokens, the model's context "
+                    f"has {self._model.llm.max_positions}"
+                )
+        return prompt
 
     def _compare(self, prompt: Sequence[int], choices: Sequence[str]) -> dict[str, Any]:
         ids = self._model.encode_answers(choices, ended=False)
