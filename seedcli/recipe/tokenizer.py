@@ -178,7 +178,8 @@ class PicturesSection(Strict):
     )
     tags_column: str = comfort("", "column of further words: a list, or parted by commas")
     group_column: str = comfort(
-        "", "pictures with one value here show one thing; empty: each is its own"
+        "",
+        "pictures with one value here show one thing; empty: those that are described alike do",
     )
 
 

@@ -50,8 +50,8 @@ class TrainingPicture:
         image: Path or undecoded bytes.
         captions: What it shows; empty where nothing says so.
         tags: Further words for the same.
-        group: Pictures of one group show one thing; it is held out as a whole. A picture of no
-            group is its own.
+        group: Pictures of one group show one thing; it is held out as a whole. Where no column
+            says so, pictures that are described alike are a group.
     """
 
     key: str
@@ -63,7 +63,7 @@ class TrainingPicture:
     @property
     def concept(self) -> str:
         """Equal for pictures that are described alike."""
-        return "\n".join(self.captions) if self.captions else self.key
+        return concept_of(self.captions) or self.key
 
     def sample_caption(self, rng: random.Random) -> str:
         """Draws a training caption: four in ten a caption, four a caption and a random choice of
@@ -78,6 +78,11 @@ class TrainingPicture:
             return caption
         tags = ", ".join(rng.sample(self.tags, rng.randint(1, min(MAX_TAGS, len(self.tags)))))
         return f"{caption}: {tags}" if draw < 0.8 else f"{tags}: {caption}"
+
+
+def concept_of(captions: tuple[str, ...]) -> str:
+    """Captions -> what tells them from others; empty without captions."""
+    return "\n".join(captions)
 
 
 def read_pictures(data: PicturesSection, *, words: bool = True) -> list[TrainingPicture]:
@@ -113,7 +118,11 @@ def read_pictures(data: PicturesSection, *, words: bool = True) -> list[Training
                 remedy="name the column with data.caption_column; beside a picture NAME.png "
                 "of a folder, NAME.txt says what it shows",
             )
-        group = str(meta[data.group_column]) if data.group_column in meta else item.key
+        group = (
+            str(meta[data.group_column])
+            if data.group_column in meta
+            else concept_of(captions) or item.key
+        )
         pictures.append(TrainingPicture(item.key, image, captions, tags, group))
     if not pictures:
         what = ", ".join(f"{name} = {value!r}" for name, value in data.where.items())
@@ -162,6 +171,33 @@ def is_held_out(group: str, share: float) -> bool:
     """
     digest = hashlib.sha256(group.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
+def as_retrieval_set(pictures: Sequence[TrainingPicture]) -> dict[str, Any]:
+    """Pictures that are files -> Karpathy's JSON, split `test`, which `seed eval retrieval` reads;
+    a picture without tags has one caption, else a second one with its tags.
+    """
+    return {
+        "images": [
+            {
+                "filename": str(Path(picture.image).resolve()),
+                "split": "test",
+                "sentences": [
+                    {"raw": text}
+                    for caption in picture.captions
+                    for text in (
+                        caption,
+                        *(
+                            [f"{caption}: {', '.join(picture.tags[:MAX_TAGS])}"]
+                            * bool(picture.tags)
+                        ),
+                    )
+                ],
+            }
+            for picture in pictures
+            if isinstance(picture.image, str)
+        ]
+    }
 
 
 def caption_texts(pictures: Sequence[TrainingPicture]) -> list[str]:

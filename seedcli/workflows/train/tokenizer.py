@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
 from seedcli.errors import RecipeError
-from seedcli.files import publish_text
+from seedcli.files import publish_json, publish_text
 from seedcli.models.visual.config import PreprocessConfig
 from seedcli.recipe.tokenizer import (
     CausalQFormerRecipe,
@@ -68,6 +68,8 @@ def run(
         return size | {"dry_run": True, "output": str(output)}
     if ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
+        if recipe.validation is not None and recipe.validation.share:
+            _write_held_out(recipe, output)
     if recipe.stage == "codebook":
         stage.prepare()
     if recipe.stage in ("target", "unclip"):
@@ -215,6 +217,24 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
         device=pick_device(recipe.parallel.device),
         reporter=reporter,
     )
+
+
+def _write_held_out(recipe: Recipe, output: Path) -> None:
+    """What a share holds out is chosen by the run, so the run says what it was: `held_out.json`,
+    for `seed eval retrieval`, of the pictures that are files.
+    """
+    from seedcli.data.images.captioned import as_retrieval_set, read_training_pictures
+
+    sources = recipe.data.sources if isinstance(recipe.data, PairDataSection) else [recipe.data]
+    listed = [one for one in sources if not hasattr(one, "kind") or one.kind == "pictures"]
+    held_out = [
+        picture
+        for source in listed
+        for picture in read_training_pictures(source, recipe.validation, words=False)[1]
+    ]
+    found = as_retrieval_set(held_out)
+    if found["images"]:
+        publish_json(output / "held_out.json", found)
 
 
 def _check_widths(pipeline: Any, tokenizer: Any) -> None:
