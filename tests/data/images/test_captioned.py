@@ -182,3 +182,24 @@ def test_a_saved_set_is_taken(tmp_path):
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / "saved"))
     (found,) = read_pictures(PicturesSection(path=str(tmp_path / "saved")))
     assert found.captions == ("a red square",) and json.dumps(found.key)
+
+
+def test_what_a_share_holds_out_is_a_retrieval_set(folder, tmp_path):
+    from seedcli.benchmarks.retrieval_sets import load_retrieval_set
+    from seedcli.data.images.captioned import as_retrieval_set
+    from seedcli.files import publish_json
+
+    pictures = read_pictures(PicturesSection(path=str(folder)))
+    publish_json(tmp_path / "held_out.json", as_retrieval_set(pictures))
+    found = load_retrieval_set(str(tmp_path / "held_out.json"))
+    assert found.captions == (
+        "a grey goose", "red duck", "red duck: birds, animals", "hand saw", "hand saw: tools",
+    )  # fmt: skip
+    assert found.txt2img == (0, 1, 1, 2, 2)
+
+
+def test_pictures_that_are_described_alike_are_held_out_together(tmp_path):
+    for name in ("red_duck_01.png", "red_duck_02.png", "goose.png"):
+        (tmp_path / name).write_bytes(png("red"))
+    goose, duck, other = read_pictures(PicturesSection(path=str(tmp_path)))
+    assert duck.group == other.group != goose.group
