@@ -55,6 +55,9 @@ def paper(
         Path | None,
         typer.Option("--data-root", metavar="DIR", help="Where named sets lie, for --run."),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every number, those without a result too.")
+    ] = False,
 ) -> None:
     """Every published number beside ours: 95 % interval, and a verdict where both were measured
     alike; else why not, or what to type.
@@ -82,7 +85,7 @@ def paper(
         data_root=data_root,
         reporter=console,
     )
-    console.result(card, human=_show_card)
+    console.result(card, human=lambda card: show_card(card, everything=everything))
     if card["failed"]:
         named = "".join(f"\n  {one['command']}: {one['reason']}" for one in card["failed"])
         raise PartialFailure(
@@ -91,13 +94,18 @@ def paper(
         )
 
 
-def _show_card(card: dict[str, Any]) -> str:
+def show_card(card: dict[str, Any], *, everything: bool) -> str:
+    """The scorecard for people: tables of what has a result, then in a few lines what has none and
+    what to type for it; `everything` puts that into the tables.
+    """
     from seedcli.benchmarks.scorecard import ScoreRow, by_table
     from seedcli.workflows.evaluate.scorecard_page import HEAD, card_lines, legend
 
     rows = [ScoreRow(**row) for row in card["rows"]]
     counts = ", ".join(f"{number} {verdict}" for verdict, number in card["verdicts"].items())
     lines = [f"{card['num_results']} results in {card['results']}; numbers: {counts}"]
+    absent = [] if everything else [row for row in rows if row.verdict == "not run"]
+    rows = [row for row in rows if row not in absent]
     for title, part in by_table(rows).items():
         shown = card_lines(part)
         widths = [
@@ -108,7 +116,38 @@ def _show_card(card: dict[str, Any]) -> str:
         for line in shown:
             why = [*line.reasons, *([line.command] if line.command else [])]
             lines += [_padded(line.cells, widths), *(f"    {text}" for text in why)]
-    return "\n".join([*lines, "", *legend(rows), *card["files"]])
+    if absent:
+        lines += ["", *_without_result(absent)]
+    return "\n".join([*lines, "", *legend(rows), *card["files"]]).rstrip()
+
+
+def _without_result(rows: list[Any]) -> list[str]:
+    """What is not measured, a line for each model: whether it could be here, or what it takes."""
+    models: dict[str, list[Any]] = {}
+    for row in rows:
+        if row.command is not None:
+            named = row.command.partition("--model ")[2].split()
+            models.setdefault(named[0] if named else row.model, []).append(row)
+    lines = ["Not measured yet; --all lists every number, --run measures what is here:"]
+    for model, mine in sorted(models.items(), key=lambda item: any(row.reasons for row in item[1])):
+        reasons = [reason for row in mine for reason in row.reasons]
+        pulls = [each.rpartition(": ")[2] for each in reasons if "seed models pull" in each]
+        needs = pulls[:1]
+        if any("--data-root" in row.command for row in mine):
+            needs.append("--data-root DIR")
+        if needs:
+            typed = f"needs {' and '.join(needs)}"
+        elif reasons:
+            typed = f"needs {reasons[0]}"
+        elif "--model" in mine[0].command:
+            typed = f"seed eval paper --model {model} --run"
+        else:
+            typed = mine[0].command
+        sets = ", ".join(dict.fromkeys(row.dataset for row in mine))
+        lines.append(f"  {model} on {sets}: {len(mine)} numbers; {typed}")
+    if others := sum(row.command is None for row in rows):
+        lines.append(f"  {others} numbers of other systems, or of models never published")
+    return lines
 
 
 def _padded(cells: tuple[str, ...], widths: list[int]) -> str:

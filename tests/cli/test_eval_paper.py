@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seedcli.benchmarks.paper_numbers import read_paper_numbers
-from seedcli.cli.eval_paper import _show_card
+from seedcli.cli.eval_paper import show_card
 from seedcli.cli.main import app
 from seedcli.console import Reporter
 from seedcli.models.weights.load import describe
@@ -163,7 +163,8 @@ def test_page_and_plot(results, tmp_path):
 
 
 def test_what_a_person_sees(results):
-    shown = _show_card(card_of("--results", results)).splitlines()
+    card = card_of("--results", results)
+    shown = show_card(card, everything=False).splitlines()
     assert shown[0].startswith(f"4 results in {results}; numbers: ")
     place = next(number for number, line in enumerate(shown) if line.startswith("cider"))
     assert (
@@ -175,6 +176,19 @@ def test_what_a_person_sees(results):
         line.startswith("assumed, since it was not published: SEED-LLaMA-I 8B, cider: prompt")
         for line in shown
     )
+
+    assert not any(line.endswith("not run") for line in shown)
+    waits = "  seed-llama-8b-sft on coco, flickr30k, vqav2, vizwiz, seed-bench, msvd, msrvtt: "
+    (told,) = [line for line in shown if line.startswith(waits)]
+    assert told.endswith("needs seed models pull seed-llama-8b-sft and --data-root DIR")
+    every = show_card(card, everything=True).splitlines()
+    assert sum(line.endswith("not run") for line in every) > 20
+
+
+def test_it_opens_with_what_to_type_where_nothing_was_measured(tmp_path):
+    shown = show_card(card_of(), everything=False).splitlines()
+    assert len(shown) < 15
+    assert any("seed eval paper --model seed-nano --run" in line for line in shown)
 
 
 def test_only_a_model_or_a_set(results):

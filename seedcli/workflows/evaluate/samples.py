@@ -258,9 +258,9 @@ class SampleRun:
             **num,
             "model": model,
             "fingerprint": fingerprint,
-            "metrics": dict(metrics),
-            "intervals": dict(intervals),
-            **more,
+            "metrics": as_printed(metrics),
+            "intervals": as_printed(intervals),
+            **as_printed(more),
             "settings": {
                 name: value
                 for name, value in self.settings.items()
@@ -274,6 +274,21 @@ class SampleRun:
         }
         publish_json(self.folder / RESULT_FILE, result)
         return result
+
+
+def as_printed(figures: Any) -> Any:
+    """Figures of any nesting -> the same in eight digits: what is behind them is how binary
+    fractions are written, 55.00000000000001.
+    """
+    match figures:
+        case float():
+            return float(f"{figures:.8g}")
+        case Mapping():
+            return {name: as_printed(value) for name, value in figures.items()}
+        case list() | tuple():
+            return [as_printed(value) for value in figures]
+        case _:
+            return figures
 
 
 def _digest(settings: Mapping[str, Any]) -> str:

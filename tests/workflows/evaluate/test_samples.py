@@ -17,6 +17,7 @@ from seedcli.errors import DataError, Interrupted, NumericalError
 from seedcli.models.weights.digest import weights_digest
 from seedcli.workflows.evaluate.samples import (
     EVAL_RUNS,
+    as_printed,
     first,
     mean_metrics,
     open_samples,
@@ -283,3 +284,12 @@ def test_a_model_is_known_by_its_bytes(tmp_path):
     content[-1] = 1
     (tmp_path / "b" / "model.safetensors").write_bytes(content)
     assert weights_digest(tmp_path / "a") != weights_digest(tmp_path / "b")
+
+
+def test_figures_are_written_as_they_are_meant():
+    figures = {"a": 100 * 0.55, "b": [99.94118, None, 3], "c": {"d": (1e-7 / 3, "x", True)}}
+    assert as_printed(figures) == {
+        "a": 55.0,
+        "b": [99.94118, None, 3],
+        "c": {"d": [3.3333333e-8, "x", True]},
+    }
