@@ -105,6 +105,17 @@ def open_tar(path: str, *, stream: bool) -> tarfile.TarFile:
     return tarfile.open(path, "r|*" if stream else "r:", errors="backslashreplace")
 
 
+def place_of(info: tarfile.TarInfo) -> tuple[int, int]:
+    """Member of an uncompressed tar -> where it lies: offset and size in bytes.
+
+    Raises:
+        tarfile.TarError: It is sparse, so that it does not lie in one piece.
+    """
+    if info.issparse():
+        raise tarfile.TarError(f"{info.name} is sparse")
+    return info.offset_data, info.size
+
+
 def caption_of(member: Member, data: bytes, words: str | None = None) -> str | list[str] | None:
     """Member that holds a caption -> the caption, or several of them.
 
@@ -134,7 +145,7 @@ def _samples(
     for info in tar:
         folder, _, name = info.name.rpartition("/")
         stem, _, ending = name.partition(".")
-        if not info.isfile() or info.issparse() or not stem or not ending:
+        if not info.isfile() or not stem or not ending:
             continue
         own, member = (
             f"{folder}/{stem}" if folder else stem,

@@ -32,6 +32,7 @@ from seedcli.data.images.tars import (
     TarPicture,
     caption_of,
     open_tar,
+    place_of,
     read_pictures,
 )
 from seedcli.data.sample_order import SampleOrder, derived_seed
@@ -215,9 +216,7 @@ def _index(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:
     bare: dict[str, int] = {}
     try:
         with open_tar(str(path), stream=False) as tar:
-            for one in read_pictures(
-                tar, lambda info: (info.offset_data, info.size), words=caption_key
-            ):
+            for one in read_pictures(tar, place_of, words=caption_key):
                 if one.image is None and one.words and one.sample in bare:
                     place = bare.pop(one.sample)
                     found[place] = found[place]._replace(words=one.words)

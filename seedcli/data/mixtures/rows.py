@@ -8,7 +8,6 @@ import io
 import pickle
 import random
 import re
-import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from seedcli.data.documents.columns import DocumentRow
 from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.rows import sample_of_row
+from seedcli.data.images.tars import DAMAGES, open_tar, place_of
 from seedcli.data.sample_order import BLOCKS_AT_ONCE
 from seedcli.data.tables import cached_index, open_table
 from seedcli.data.text_files import load_json
@@ -301,14 +301,14 @@ def _index_lines(path: Path) -> list[tuple[int, ...]]:
 
 def _index_rows(path: Path) -> list[tuple[int, ...]]:
     try:
-        with tarfile.open(path, "r:") as tar:
+        with open_tar(str(path), stream=False) as tar:
             return [
-                (member.offset_data, member.size, _ROW_MEMBERS[suffix], 0)
+                (*place_of(member), _ROW_MEMBERS[suffix], 0)
                 for member in tar
                 if member.isfile()
                 and (suffix := member.name.rpartition(".")[2].lower()) in _ROW_MEMBERS
             ]
-    except (OSError, tarfile.TarError) as error:
+    except DAMAGES as error:
         raise DataError(
             f"training source {path} cannot be read: {error}",
             remedy="uncompressed webdataset tars are expected",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from seedcli.data.images.endings import IMAGE_ENDINGS
 from seedcli.data.images.items import Item
-from seedcli.data.images.tars import DAMAGES, open_tar, read_pictures
+from seedcli.data.images.tars import DAMAGES, open_tar, place_of, read_pictures
 from seedcli.data.published_sets.records import Cell, holds_pictures
 from seedcli.data.text_files import load_json, printable
 from seedcli.errors import DataError
@@ -303,7 +303,7 @@ def _read_members(path: str) -> Iterator[tuple[str, Stretch]]:
     """Pictures of an uncompressed tar by name, and by the address that their JSON names."""
     try:
         with open_tar(path, stream=False) as tar, open(path, "rb") as file:
-            for one in read_pictures(tar, lambda info: (info.offset_data, info.size)):
+            for one in read_pictures(tar, place_of):
                 if one.image is None:
                     continue
                 stretch = Stretch(path, *one.image.content)

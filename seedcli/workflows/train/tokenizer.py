@@ -326,6 +326,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
             recipe.validation,
             seed=recipe.seed,
             preprocess=config.preprocess.training,
+            reporter=reporter,
         ),
         captions=captions,
         loss=recipe.losses,
@@ -379,7 +380,11 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
             return tokenizer.causal_embeddings(pixels), target_embedding(target, pixels)
 
     pairs = build_mixture(
-        recipe.data, recipe.validation, seed=recipe.seed, preprocess=config.preprocess.training
+        recipe.data,
+        recipe.validation,
+        seed=recipe.seed,
+        preprocess=config.preprocess.training,
+        reporter=reporter,
     )
     if recipe.features.source == "cache":
         features = CachedFeatures(
@@ -458,19 +463,25 @@ def build_mixture(
     *,
     seed: int,
     preprocess: PreprocessConfig,
+    reporter: Reporter,
 ) -> Any:
-    """The recipe's weighted sources as one sequence of augmented pairs.
+    """The recipe's weighted sources as one sequence of augmented pairs; the reporter hears what of
+    them is left out.
 
     Raises:
         DataError: A source cannot be read.
     """
     from seedcli.data.mixtures.pairs import Mixture
 
-    sources = [(_open_pairs(source, validation), source.weight) for source in data.sources]
+    sources = [
+        (_open_pairs(source, validation, reporter), source.weight) for source in data.sources
+    ]
     return Mixture(sources, seed=seed, preprocess=preprocess)
 
 
-def _open_pairs(source: PairSourceSection, validation: ValidationSection | None) -> Any:
+def _open_pairs(
+    source: PairSourceSection, validation: ValidationSection | None, reporter: Reporter
+) -> Any:
     from seedcli.data.images.captioned import read_training_pictures
     from seedcli.data.mixtures.pairs import PicturePairs, TablePairs, TarPairs
 
@@ -486,4 +497,8 @@ def _open_pairs(source: PairSourceSection, validation: ValidationSection | None)
                 caption_column=source.caption_column or "caption",
             )
         case "tar":
-            return TarPairs(source.path, caption_key=source.caption_key)
+            pairs = TarPairs(source.path, caption_key=source.caption_key)
+            for reason, number in pairs.left_out.items():
+                left = f"{number:,} left out beside {len(pairs):,} rows"
+                reporter.note(f"{source.path}: {left}, {reason}")
+            return pairs

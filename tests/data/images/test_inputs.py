@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from seedcli.data.images.inputs import (
     list_inputs,
     read_items,
 )
+from seedcli.data.images.tars import open_tar, place_of, read_pictures
 from seedcli.data.tokens.shards import ShardHeader, write_shard
 from seedcli.errors import DataError, UsageError
 
@@ -406,6 +408,21 @@ def test_words_of_a_tar_may_be_named(tmp_path):
     assert [text(name) for name in (None, "txt", "json", "top_caption", "all", "no")] == [
         "IMG_1.JPG", "IMG_1.JPG", "a dog", "a dog", "a", None,
     ]  # fmt: skip
+
+
+def test_a_sparse_member_is_read_whole_or_named(tmp_path):
+    """It lies in pieces: reading from front to back puts them together, an index cannot."""
+    (tmp_path / "0.png").write_bytes(png())
+    with open(tmp_path / "1.png", "wb") as file:
+        file.write(png(1))
+        file.truncate(1 << 20)
+    command = ["tar", "-cSf", "t.tar", "0.png", "1.png"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    good, sparse = read_items(Container("tar", str(tmp_path / "t.tar")))
+    assert good.data == png() and sparse.data == png(1) + bytes((1 << 20) - len(png(1)))
+    with open_tar(str(tmp_path / "t.tar"), stream=False) as tar:
+        with pytest.raises(tarfile.TarError, match="1.png is sparse"):
+            list(read_pictures(tar, place_of))
 
 
 def test_words_apart_from_their_picture_are_named(tmp_path):
