@@ -285,6 +285,15 @@ class JudgeSection(Strict):
     max_text_tokens: int = setting("longest caption, tokens", ge=4)
 
 
+class BlurSection(Strict):
+    """Pictures blurred beyond recognition, whose caption says so; else a judge finds a blob of the
+    right colours similar to everything that has them.
+    """
+
+    share: float = setting("share of the pictures of a batch", ge=0, lt=1)
+    sides_px: tuple[int, int] = setting("smallest and largest side that they are reduced to")
+
+
 class JudgeRecipe(Recipe):
     """The small open_clip model that scores nano's pictures."""
 
@@ -294,6 +303,7 @@ class JudgeRecipe(Recipe):
     seed: int = setting("of weights, batches and views", ge=0)
     data: PictureDataSection
     validation: ValidationSection | None = comfort(None, "what is held out; none: nothing")
+    blur: BlurSection
     model: JudgeSection
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")

@@ -18,7 +18,12 @@ from seedcli.data.images.augmentation import normalize_views, random_views
 from seedcli.data.images.captioned import caption_texts, open_pictures, read_training_pictures
 from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
 from seedcli.models.drawing.target import train_bpe
-from seedcli.recipe.tokenizer import JudgeSection, PictureDataSection, ValidationSection
+from seedcli.recipe.tokenizer import (
+    BlurSection,
+    JudgeSection,
+    PictureDataSection,
+    ValidationSection,
+)
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.picture_batches import (
     MAX_LOGIT_SCALE,
@@ -26,6 +31,8 @@ from seedcli.training.stages.picture_batches import (
     concept_contrast,
     view_config,
 )
+
+BLURRED = "a blurred picture"
 
 
 class JudgeStage:
@@ -39,6 +46,7 @@ class JudgeStage:
         seed: int,
         data: PictureDataSection,
         validation: ValidationSection | None,
+        blur: BlurSection,
         model: JudgeSection,
         batch_size: int,
         ranks: Ranks = Ranks(),
@@ -48,14 +56,19 @@ class JudgeStage:
         pictures, self.squares = open_pictures(pictures, data.image_size_px, reporter)
         self.held_out = open_pictures(held_out, data.image_size_px, reporter) if held_out else None
         self.tokenizer = train_bpe(
-            caption_texts(pictures),
+            [*caption_texts(pictures), BLURRED],
             vocab_size=model.vocab_size,
             max_tokens=model.max_text_tokens,
         )
+        self.blur = blur
         self.views = view_config(data.augmentation, data.image_size_px)
         self._batches = CaptionedBatches(
             pictures, self.tokenizer, seed=seed, batch_size=batch_size, ranks=ranks
         )
+        self._sides = (blur.sides_px[0], blur.sides_px[1] + 1)
+        self._blurred_ids = self.tokenizer(
+            BLURRED, padding="max_length", truncation=True, return_tensors="pt"
+        )["input_ids"]
         self.config = judge_config(
             self.tokenizer,
             embedding_dim=model.embedding_dim,
@@ -70,15 +83,18 @@ class JudgeStage:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Views [B,3,S,S] in 0..1, text ids [B,T], concept numbers [B] (equal where two
-        pictures are described alike).
+        pictures are described alike, -1 for blurred ones).
         """
         batch = self._batches.batch(step)
         missing = self.tokenizer.model_max_length - batch["text_ids"].shape[1]
-        return {
-            "views": random_views(self.squares[batch["rows"]], self.views),
-            "text_ids": F.pad(batch["text_ids"], (0, missing), value=self.tokenizer.pad_token_id),
-            "concepts": batch["concepts"],
-        }
+        views = random_views(self.squares[batch["rows"]], self.views)
+        ids = F.pad(batch["text_ids"], (0, missing), value=self.tokenizer.pad_token_id)
+        blurred = torch.rand(len(views)) < self.blur.share
+        for row in blurred.nonzero().flatten().tolist():
+            views[row] = blur_view(views[row], int(torch.randint(*self._sides, ())))
+        ids[blurred] = self._blurred_ids
+        concepts = batch["concepts"].masked_fill(blurred, -1)
+        return {"views": views, "text_ids": ids, "concepts": concepts}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """CLIP's symmetric cross entropy; `match` is the share of pictures whose nearest
@@ -137,3 +153,9 @@ class JudgeStage:
     def save(self, folder: Path) -> None:
         """A folder that open_clip reads as `local-dir:FOLDER`."""
         save_judge(self.model, self.config, self.tokenizer, folder)
+
+
+def blur_view(view: Tensor, side_px: int) -> Tensor:
+    """View [3,S,S] -> what is left of it at a side of a few pixels, smoothly enlarged again."""
+    small = F.interpolate(view[None], side_px, mode="area")
+    return F.interpolate(small, view.shape[-1], mode="bicubic")[0].clamp(0, 1)

@@ -127,6 +127,7 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
                 seed=recipe.seed,
                 data=recipe.data,
                 validation=recipe.validation,
+                blur=recipe.blur,
                 model=recipe.model,
                 batch_size=recipe.optimization.batch_size,
                 ranks=ranks,

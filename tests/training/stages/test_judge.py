@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from seedcli.console import Reporter
 from seedcli.data.emoji import read_emoji
 from seedcli.data.images.images import open_image
 from seedcli.errors import DataError
 from seedcli.models.drawing.judge import _wants_quick_gelu, load_judge
 from seedcli.recipe.read import load_recipe
-from seedcli.workflows.train.tokenizer import run
+from seedcli.training.ranks import Ranks
+from seedcli.workflows.train.tokenizer import build_stage, run
 
 TINY = [
     "optimization.steps=2",
@@ -21,6 +23,7 @@ TINY = [
     "model.text_depth=1",
     "model.embedding_dim=16",
     "model.vocab_size=600",
+    "data.split=unseen",
 ]
 
 
@@ -35,6 +38,22 @@ def test_a_trained_judge_scores_pictures_and_words(tmp_path):
     assert images.shape == (5, 16) and texts.shape == (2, 16)
     torch.testing.assert_close(images.norm(dim=1), torch.ones(5))
     torch.testing.assert_close(images, judge.image_features(pictures), atol=1e-5, rtol=0)
+
+
+def test_blurred_pictures_are_one_concept_of_their_own(tmp_path):
+    changes = [*TINY, "blur.share=0.5", "optimization.batch_size=32"]
+    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), tmp_path, Reporter())
+    torch.manual_seed(0)
+    batch = stage.batch(0)
+    blurred = batch["concepts"] == -1
+    assert 8 < int(blurred.sum()) < 24
+    said = {
+        stage.tokenizer.decode(ids, skip_special_tokens=True) for ids in batch["text_ids"][blurred]
+    }
+    assert {text.strip() for text in said} == {"a blurred picture"}
+    edges = (batch["views"][..., 1:] - batch["views"][..., :-1]).abs().amax((1, 2, 3))
+    # measured: 0.19 at most, 0.44 at least
+    assert edges[blurred].max() < edges[~blurred].min()
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "no-such-model/openai"])
