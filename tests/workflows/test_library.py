@@ -16,16 +16,11 @@ from seedcli.cli.main import app
 from seedcli.errors import DataError, RecipeError, UsageError
 
 SMALL = {
-    "model.vision_width": 32,
-    "model.vision_depth": 1,
-    "model.text_width": 32,
-    "model.text_depth": 1,
-    "model.vocab_size": 600,
-    "model.embedding_dim": 32,
-    "model.painter_width": 32,
     "optimization.batch_size": 8,
     "optimization.steps": 2,
+    "optimization.warmup_steps": 1,
     "run.log_every_steps": 1,
+    "run.loader_workers": 0,
 }
 
 
@@ -65,24 +60,24 @@ def test_tokens_are_a_stream_and_a_dataset(shards, tiny_tokenizer_folder) -> Non
 
 
 def test_overrides_are_values_or_lines() -> None:
-    values = load_recipe("nano-target", SMALL | {"run.log_every_steps": 3})
+    values = load_recipe("nano-judge", SMALL | {"run.log_every_steps": 3})
     lines = load_recipe(
-        "nano-target",
+        "nano-judge",
         [f"{key}={value}" for key, value in SMALL.items()] + ["run.log_every_steps=3"],
     )
     assert values == lines and values.optimization.steps == 2
-    scale = load_recipe("nano-target", {"data.augmentation.scale": [0.5, 1.5]})
+    scale = load_recipe("nano-judge", {"data.augmentation.scale": [0.5, 1.5]})
     assert tuple(scale.data.augmentation.scale) == (0.5, 1.5)
     with pytest.raises(RecipeError, match="did you mean 'learning_rate'"):
-        load_recipe("nano-target", {"optimization.learning_rat": 1e-3})
+        load_recipe("nano-judge", {"optimization.learning_rat": 1e-3})
     with pytest.raises(RecipeError, match=r"stage = None: a NoneType has no place in a recipe"):
-        load_recipe("nano-target", {"stage": None})
+        load_recipe("nano-judge", {"stage": None})
 
 
 def test_training_leaves_a_folder_a_model_and_losses(tmp_path, capfd) -> None:
     told = []
     run = train(
-        load_recipe("nano-target", SMALL),
+        load_recipe("nano-judge", SMALL),
         tmp_path / "run",
         progress=lambda *heard: told.append(heard),
     )
@@ -95,7 +90,7 @@ def test_training_leaves_a_folder_a_model_and_losses(tmp_path, capfd) -> None:
     assert told and told[-1][1:] == (2, 2)
     assert capfd.readouterr().out == ""
     with pytest.raises(UsageError, match="already holds a run"):
-        train(load_recipe("nano-target", SMALL), tmp_path / "run")
+        train(load_recipe("nano-judge", SMALL), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -151,4 +146,4 @@ def test_a_plan_is_what_the_command_prints() -> None:
     recipe = load_recipe("nano-instruct", {"lora.optimization.steps": 7})
     assert json.loads(json.dumps(plan(recipe, gpus="cpu:2"))) == printed
     with pytest.raises(UsageError, match="only seed pretrain and seed instruct can be planned"):
-        plan("nano-target")
+        plan("nano-judge")
