@@ -253,7 +253,13 @@ class PictureFinder:
         found: dict[str, Cell | Stretch] = {}
         for path in self._tables:
             if path.suffix == ".json":
-                found.update(_read_map(path))
+                pictures = dict(_read_map(path))
+                if not pictures:
+                    raise DataError(
+                        f"--images {path}: no map of names to pictures in base64",
+                        remedy="Name a folder of pictures instead.",
+                    )
+                found.update(pictures)
             elif not _is_tar(path.name):
                 found.update(_read_cells(path))
         return found
@@ -324,6 +330,8 @@ def _read_map(path: Path) -> Iterator[tuple[str, Stretch]]:
     """JSON map of names to base64 -> where each text lies; the file, often gigabytes, is not
     loaded.
     """
+    if not path.stat().st_size:
+        return
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
         for found in _BASE64.finditer(whole):
             start, stop = found.span(2)

@@ -14,7 +14,7 @@ from seedcli.data.published_sets.picture_finder import Frames, Named, PictureFin
 from seedcli.data.published_sets.records import Cell
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
-from tests.published_sets import cells, png, write_file, write_picture
+from tests.published_sets import cells, png, tar, write_file, write_picture
 
 
 def paths(finder: PictureFinder, reference) -> list[str | None]:
@@ -116,3 +116,20 @@ def test_cells_that_cannot_be_read_are_problems(tmp_path):
     ]
     assert reasons[0] == "is empty in its table"
     assert all(reason.startswith("cannot be read from its table") for reason in reasons[1:])
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"a": "no picture"}'])
+def test_a_json_file_without_pictures_is_refused(tmp_path, content):
+    (tmp_path / "map.json").write_text(content)
+    with pytest.raises(DataError, match="no map of names to pictures"):
+        PictureFinder([tmp_path / "map.json"]).find(Named(("a",)))
+
+
+def test_pictures_in_tars_are_found_by_name(tmp_path):
+    (tmp_path / "x.tar").write_bytes(tar(a__jpg=png("a.jpg"), b__jpg=png("b.jpg")))
+    for place in (tmp_path, tmp_path / "x.tar"):
+        (item,) = PictureFinder([place]).find(Named(("sub/b.jpg",)))
+        assert CellReader().read(item).data == png("b.jpg")
+    (tmp_path / "x.tar").write_bytes(b"no tar" * 100)
+    with pytest.raises(DataError, match="x.tar: cannot be read"):
+        PictureFinder([tmp_path]).find(Named(("b.jpg",)))
