@@ -88,6 +88,7 @@ test-web: $(VENV)/installed
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 fix: $(VENV)/installed
 	$(BIN)/ruff check --fix .

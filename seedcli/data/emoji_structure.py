@@ -92,7 +92,8 @@ def name_picture(picture: EmojiPicture) -> str:
         return f"keycap {rest}"
     if head in ("family", "kiss", "couple with heart") or len(picture.skin_tones) > 1:
         return picture.label
-    with_words, before, after = [], "", ""
+    with_words: list[str] = []
+    before, after = "", ""
     for part in rest.split(", "):
         if part.endswith(" skin tone"):
             with_words.insert(0, part.removesuffix(" tone"))

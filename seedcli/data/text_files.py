@@ -26,15 +26,15 @@ def decode_text(data: bytes) -> str:
     return data.decode(_encoding(data[:2]), "replace")
 
 
-def open_text(file: IO[bytes], *, newline: str | None = "\n") -> IO[str]:
+def open_text(file: IO[bytes] | io.BufferedIOBase, *, newline: str | None = "\n") -> IO[str]:
     """Binary file -> its text, strictly; lines end at `\\n` only, not at U+2028.
 
     Args:
         file: At its beginning, and able to peek (`open(..., "rb")` is).
         newline: As `open` has it; "" for CSV.
     """
-    file = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[arg-type]
-    return io.TextIOWrapper(file, encoding=_encoding(file.peek(2)[:2]), newline=newline)
+    peeking: Any = file if hasattr(file, "peek") else io.BufferedReader(file)
+    return io.TextIOWrapper(peeking, encoding=_encoding(peeking.peek(2)[:2]), newline=newline)
 
 
 def _encoding(start: bytes) -> str:

@@ -102,9 +102,9 @@ def _write_checkpoint(
         (partial / "progress.json").write_text(
             json.dumps({"step": step, "world": accelerator.num_processes} | position) + "\n"
         )
-        for file in partial.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as handle:
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with open(path, "rb") as handle:
                     os.fsync(handle.fileno())
 
 

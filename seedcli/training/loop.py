@@ -70,7 +70,7 @@ class Training(Protocol):
     def pace(self, sums: Figures, elapsed_s: float) -> Figures:
         """Figures of the updates since the last line of the log -> what it says of their speed."""
 
-    def after_update(self, step: int) -> Figures:
+    def after_update(self, step: int) -> dict[str, Any]:
         """What is done after each update; health figures for the log. May raise NumericalError."""
 
     def position(self) -> dict[str, Any]:
@@ -258,7 +258,8 @@ class _Log:
     """Sums figures between lines of `metrics.jsonl`, which the main process writes."""
 
     def __init__(self, training: Training, folder: Path, step: int, accelerator: Accelerator):
-        self._training, self._sums = training, {}
+        self._training = training
+        self._sums: Figures = {}
         self._metrics = (
             MetricsLog(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
         )
@@ -274,7 +275,7 @@ class _Log:
         step: int,
         optimization: OptimizationSection | TokenOptimizationSection,
         norm: Tensor | float | None,
-        health: Figures,
+        health: dict[str, Any],
     ) -> None:
         """One line for the updates since the last one."""
         now = time.perf_counter()

@@ -17,7 +17,7 @@ from seedcli.data.sample_order import derived_seed
 try:
     import resource
 except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+    resource = None
 
 
 @contextmanager

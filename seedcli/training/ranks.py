@@ -60,7 +60,7 @@ def end_rank(code: int = 0) -> NoReturn:
     rank in ten), and a finished run would count as killed.
     """
     # tells idle pools to end and waits for threads that write, as Python does first of all
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

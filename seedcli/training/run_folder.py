@@ -56,7 +56,8 @@ FREE_TO_CHANGE = re.compile(
 
 
 _held: dict[Path, AbstractContextManager] = {}
-_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def alone(run: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

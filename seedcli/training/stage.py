@@ -37,7 +37,7 @@ class Stage(Protocol):
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss` (scalar, differentiable) and named parts, each a detached scalar."""
 
-    def after_step(self, step: int) -> dict[str, float]:
+    def after_step(self, step: int) -> dict[str, Any]:
         """Moving averages, revival, health figures for the log; may raise NumericalError."""
 
     def examine(self, step: int, sheet: Path) -> dict[str, float]:
@@ -172,7 +172,7 @@ class StageTraining:
         """Images a second, all ranks together."""
         return {"images_per_s": round(sums["images"] / elapsed_s, 2)}
 
-    def after_update(self, step: int) -> Figures:
+    def after_update(self, step: int) -> dict[str, Any]:
         """The stage's own, and every now and then what an examination says."""
         figures = self._stage.after_step(step)
         due = step == self._steps or (self._every and step % self._every == 0)

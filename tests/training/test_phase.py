@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_last_good_checkpo
     ) as failed:
         train_tiny(tmp_path, model=model, row_source=rows_that(break_it, at=5))
     assert failed.value.exit_code == 5
-    assert "learning_rate" in failed.value.remedy
+    assert "it goes on at step-00000003" in failed.value.remedy
     assert newest_checkpoint(tmp_path / "checkpoints").name == "step-00000003"
 
 

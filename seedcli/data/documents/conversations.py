@@ -206,7 +206,8 @@ class OwnTemplate:
         # A SentencePiece vocabulary puts the space before each piece itself: one of the template's
         # own would be a second.
         supplies_space = self.text_tokenizer.tokenize("a")[0].startswith("▁")
-        parts, written = [], ""
+        parts: list[tuple[str, bool]] = []
+        written = ""
         for until, asked in cuts:
             text = self._write(rows[:until], asked)
             if not text.startswith(written):

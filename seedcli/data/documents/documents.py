@@ -31,7 +31,7 @@ class Sample:
     """
 
     key: str
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[Any, ...] = ()  # or pictures that are files still
     messages: tuple[Message, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
 

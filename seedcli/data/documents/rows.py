@@ -142,9 +142,11 @@ class _RowReader:
             ), ()
         question, answer = str(row.get("question") or ""), self._one(row.get("answer"))
         if _QUESTION.search(question) and _ANSWER.search(answer):
-            turns = [_QUESTION.split(question)[1:], _ANSWER.split(answer)[1:]]
-            said = [text.strip() for pair in zip(*turns, strict=False) for text in pair]
-            return (*images, question, answer), _alternate(images, said)
+            asked, answers = _QUESTION.split(question)[1:], _ANSWER.split(answer)[1:]
+            both = zip(asked, answers, strict=False)
+            return (*images, question, answer), _alternate(
+                images, [text.strip() for turn in both for text in turn]
+            )
         if question or answer:
             return (*images, *(text for text in (question, answer) if text)), ()
         return (*images, *self._words(self.text_column)), ()

@@ -71,7 +71,7 @@ def read_picture_facts(path: Path) -> dict[str, Any] | None:
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            facts = json.loads(image.text[PNG_KEY])
+            facts = json.loads(image.text[PNG_KEY])  # type: ignore[attr-defined]
     except (OSError, UnidentifiedImageError, KeyError, ValueError, SyntaxError):
         return None
     return facts if isinstance(facts, dict) else None

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from braceexpand import UnbalancedBracesError, braceexpand
+from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
 
 from seedcli.data.images.endings import IMAGE_ENDINGS, TAR_ENDINGS
 from seedcli.data.images.items import Columns, Container, Item, without_ending

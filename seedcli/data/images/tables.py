@@ -119,7 +119,8 @@ def _open_parquet(container: Container) -> _Table:
         raise DataError(f"{path}: is no readable parquet file ({error})") from error
 
     def batches(wanted: list[str], start: int) -> Iterator[tuple[int, Any]]:
-        groups, row = [], 0
+        groups: list[int] = []
+        row = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if not groups and row + rows <= start:

@@ -126,7 +126,7 @@ def caption_of(member: Member, data: bytes, words: str | None = None) -> str | l
         return decode_text(data).strip()
     values = load_json(data)
     names = TEXT_COLUMNS if words in (None, "json") else (words,)
-    found = (values.get(name) for name in names) if isinstance(values, dict) else iter(())
+    found = [values.get(name) for name in names] if isinstance(values, dict) else []
     return next((one for one in found if _is_text(one)), None)
 
 

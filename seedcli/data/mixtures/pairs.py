@@ -206,7 +206,7 @@ class TarPairs:
             return image, None
 
 
-def _index(path: Path, caption_key: str) -> list[tuple[int, int, int, int]]:
+def _index(path: Path, caption_key: str) -> list[tuple[int, ...]]:
     """Tar -> (image offset, size, caption offset, size) of every picture, in the tar's order;
     sizes of -1 where it has no words, or words no picture. The offset of JSON is negative.
 

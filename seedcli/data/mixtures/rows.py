@@ -290,7 +290,8 @@ def _as_object(data: bytes, where: str) -> dict[str, Any]:
 
 def _index_lines(path: Path) -> list[tuple[int, ...]]:
     """JSON lines -> (offset, size, whether it may name a picture, 0) of each."""
-    found, offset = [], 0
+    found: list[tuple[int, ...]] = []
+    offset = 0
     with open(path, "rb") as file:
         for line in file:
             if line.strip():

@@ -197,8 +197,15 @@ def freeze_documents(
         def close() -> None:
             nonlocal start, count, digest
             if count:
-                planned = {"start": start, "num_items": count, "digest": digest.hexdigest()}
-                shards.append(PlannedShard(f"{name}-{len(shards):06d}", "documents", **planned))
+                shards.append(
+                    PlannedShard(
+                        f"{name}-{len(shards):06d}",
+                        "documents",
+                        start=start,
+                        num_items=count,
+                        digest=digest.hexdigest(),
+                    )
+                )
                 start, count, digest = file.tell(), 0, hashlib.sha256()
 
         for line in lines:

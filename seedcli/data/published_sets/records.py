@@ -195,7 +195,9 @@ def unwrap(whole: Any, folder: Path) -> Iterator[Any]:
             pair beside its pictures.
     """
     if isinstance(whole, list):
-        yield from (_with_prompt(*row, folder) if _is_seeds(row) else row for row in whole)
+        yield from (
+            _with_prompt(row[0], row[1], folder) if _is_seeds(row) else row for row in whole
+        )
         return
     if not isinstance(whole, dict):
         return

@@ -111,9 +111,9 @@ class TokenJob:
         if shard.kind == "files":
             return self._listed(shard, skip)
         columns = Columns(self.settings.get("image_column"), self.settings.get("text_column"))
-        items = read_items(
-            Container(shard.kind, shard.path, shard.start, shard.stop, shard.key), columns, skip
-        )
+        kind: Any = shard.kind  # `documents` have no items
+        container = Container(kind, shard.path, shard.start, shard.stop, shard.key)
+        items = read_items(container, columns, skip)
         if shard.num_items is None:
             return items
         return (item for _, item in zip(range(shard.num_items - skip), items, strict=False))

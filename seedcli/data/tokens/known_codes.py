@@ -29,7 +29,7 @@ class KnownCodes:
 
     def __init__(self, places: Sequence[Path]):
         self._places = ", ".join(map(str, places))
-        self._shards = open_shards(places, content=("images",))
+        self._shards = open_shards(places, content=["images"])
         self.header = self._shards.header
         for path in self._shards.paths:
             self.refuse_other(read_header(path), name=str(path))

@@ -156,16 +156,17 @@ def _faults(header: ShardHeader) -> Iterator[str]:
         "micro_batch": list,
     }
     for name, kind in kinds.items():
-        value = getattr(header, name)
+        value: Any = getattr(header, name)
         if type(value) is not kind:
             yield f"{name} is {value!r:.40}, expected {kind.__name__}"
         elif kind is int:
-            least, most = {
+            bounds: dict[str, tuple[int, int]] = {
                 "num_queries": (1, MAX_QUERIES),
                 "num_codes": (1, MAX_CODES),
                 "count": (0, 1 << 62),
-            }[name]
-            if not least <= value <= most:
+            }
+            least, most = bounds[name]
+            if isinstance(value, int) and not least <= value <= most:
                 yield f"{name} is {value}, expected {least} to {most}"
     if type(header.micro_batch) is list and any(type(one) is not int for one in header.micro_batch):
         yield f"micro_batch is {header.micro_batch!r:.40}, expected integers"

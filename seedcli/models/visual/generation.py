@@ -29,9 +29,8 @@ class DecoderBlock(nn.Module):
         self.mlp = Mlp(width, 4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.output(
-            attend(*self.qkv(self.attention_norm(x)).chunk(3, dim=-1), self.num_heads)
-        )
+        query, key, value = self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
+        x = x + self.output(attend(query, key, value, self.num_heads))
         return x + self.mlp(self.mlp_norm(x))
 
 

@@ -115,7 +115,8 @@ def names_a_path(model: str) -> bool:
 
 
 def _locate_folder(folder: Path, model: str) -> ModelFiles:
-    config, stated = PRESETS["seed-2"], {}
+    config = PRESETS["seed-2"]
+    stated: dict[str, Any] = {}
     if described := (folder / "seed_tokenizer.json").is_file():
         config, stated = read_model_facts(folder)
     if described and (folder / "model.safetensors").is_file():

@@ -246,4 +246,4 @@ def save_tokenizer_folder(
         shutil.copyfile(vocab, folder / VOCAB_FILE)
     if decoder is not None and decoder.resolve() != (folder / DECODER_FOLDER).resolve():
         shutil.copytree(decoder, folder / DECODER_FOLDER, dirs_exist_ok=True)
-    return facts["fingerprint"]
+    return str(facts["fingerprint"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ class CausalQFormerStage:
         causal_embeddings = tokenizer.qformer(tokenizer.vision_norm(features))
         image_features = tokenizer.image_features(causal_embeddings)
         text_features = tokenizer.text_features(batch["text_ids"], batch["text_mask"])
-        settings = {
+        settings: dict[str, Any] = {
             "ranks": self._ranks,
             "label_smoothing": weights.label_smoothing,
             "gather_gradient": weights.gather_gradient,

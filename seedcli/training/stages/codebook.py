@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed
@@ -109,7 +110,8 @@ class CodebookStage:
     def _start_from_centres(self) -> None:
         from sklearn.cluster import KMeans
 
-        codebook, found, step = self.model.tokenizer.codebook, [], 0
+        codebook, step = self.model.tokenizer.codebook, 0
+        found: list[Tensor] = []
         while sum(len(part) for part in found) < self._learning.start_vectors:
             batch = self._features.batch(
                 step, batch_size=self._batch_size, rows=slice(0, self._batch_size)
@@ -190,7 +192,7 @@ class CodebookStage:
         )
 
     @torch.no_grad()
-    def after_step(self, step: int) -> dict[str, float]:
+    def after_step(self, step: int) -> dict[str, Any]:
         code_inputs, codes = self._last
         codebook, model = self.model.tokenizer.codebook, self.model
         num_codes = codebook.config.num_codes
@@ -220,7 +222,7 @@ class CodebookStage:
             model.ema_sum[dead] = chosen * even_use
         model.ema_size.clamp_min_(1e-5)
 
-    def _health(self, step: int) -> dict[str, float]:
+    def _health(self, step: int) -> dict[str, Any]:
         histogram = self.model.histogram
         entropy_Q = _entropy(histogram)
         perplexity = float(_entropy(histogram.sum(0)).exp())

@@ -12,6 +12,7 @@ would hide the rest.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +97,7 @@ class TargetStage:
             pictures, self.tokenizer, seed=seed, batch_size=batch_size, ranks=ranks
         )
         self.autoencoder = load_autoencoder(autoencoder)
-        self._views = {
+        self._views: dict[str, Any] = {
             "count": views,
             "seed": seed,
             "made_by": weights_digest(autoencoder),
