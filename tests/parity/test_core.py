@@ -2,7 +2,8 @@
 data/README.md for their origin).
 
 Measured worst case: activations 2.1e-5 (perturbed causal embeddings), so 1e-4 has
-room; codes are equal.
+room; codes are equal, or, with the kernels of a CPU without AVX-512, one of 192 is the
+other of two that lie equally near.
 """
 
 from __future__ import annotations
@@ -31,6 +32,30 @@ def arrays(tiny_arrays):
 
 def close(ours: torch.Tensor, official: torch.Tensor, *, atol: float = ATOL) -> None:
     torch.testing.assert_close(ours, official, atol=atol, rtol=0)
+
+
+def same_codes(tokenizer: SeedModel, pixels: torch.Tensor, official: torch.Tensor) -> None:
+    """Equal codes, but for near-ties: the official code is as near as ours within the tolerance of
+    distances themselves.
+    """
+    ours = tokenizer.encode(pixels)
+    distances = tokenizer.codebook.distances(
+        tokenizer.code_inputs(tokenizer.causal_embeddings(pixels))
+    ).view(*ours.shape, -1)
+    further = (
+        distances.gather(-1, official[..., None]) - distances.gather(-1, ours[..., None])
+    ).abs()[..., 0]
+    assert (further[ours != official] <= 2 * ATOL).all()
+    assert (ours != official).float().mean() <= 0.01
+
+
+@torch.no_grad()
+def test_only_near_ties_count_as_the_same(tokenizer, arrays):
+    codes = arrays["out.codes"].clone()
+    same_codes(tokenizer, arrays["in.pixels"], codes)
+    codes[0, 0] = (codes[0, 0] + 1) % 64
+    with pytest.raises(AssertionError):
+        same_codes(tokenizer, arrays["in.pixels"], codes)
 
 
 @torch.no_grad()
@@ -70,8 +95,8 @@ def test_codebook_arrows(tokenizer, arrays):
     torch.testing.assert_close(
         tokenizer.codebook.distances(arrays["out.z"]), arrays["out.distances"], atol=ATOL, rtol=1e-5
     )
-    assert torch.equal(tokenizer.codes(code_inputs), arrays["out.codes"])
-    assert torch.equal(tokenizer.encode(arrays["in.pixels"]), arrays["out.codes"])
+    assert torch.equal(tokenizer.codes(arrays["out.z"]), arrays["out.codes"])
+    same_codes(tokenizer, arrays["in.pixels"], arrays["out.codes"])
     close(tokenizer.codebook.code_vectors(arrays["out.codes"]), arrays["out.quantized"], atol=0)
 
 
@@ -136,7 +161,7 @@ def test_perturbed_query(tiny_tokenizer_folder, arrays):
     after = tokenizer.causal_embeddings(arrays["in.pixels"])
     assert torch.equal(after[:, :20], before[:, :20])
     close(after, arrays["perturbed.causal_embeddings"])
-    assert torch.equal(tokenizer.encode(arrays["in.pixels"]), arrays["perturbed.codes"])
+    same_codes(tokenizer, arrays["in.pixels"], arrays["perturbed.codes"])
     close(tokenizer.decode(arrays["perturbed.codes"]), arrays["perturbed.generation_embedding"])
 
 
