@@ -18,6 +18,7 @@ from seedcli.errors import DataError
 from seedcli.models.drawing.judge import load_judge
 from seedcli.models.drawing.target import load_target
 from seedcli.models.drawing.unclip import load_decoder
+from seedcli.models.drawing.unclip_parts import load_pipeline
 from seedcli.models.language.generate import load_language_model
 from seedcli.models.language.seed_llama import load_causal_model
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
@@ -174,6 +175,8 @@ def test_pipeline_by_its_index(tiny_decoder_folder, tmp_path, mark, entries):
     change(folder / "model_index.json", **entries)
     with pytest.raises(DataError, match="evil|AutoModel"):
         load_decoder(folder, generation_dim=G)
+    with pytest.raises(DataError, match="evil|AutoModel"):
+        load_pipeline(folder)
     assert not mark.exists()
 
 

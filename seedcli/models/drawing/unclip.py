@@ -25,7 +25,7 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError, NumericalError
-from seedcli.models.weights.load import check_decoder
+from seedcli.models.weights.load import check_decoder, refuse_other_parts
 from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
@@ -200,17 +200,11 @@ def load_decoder(
     for part in sorted(folder.iterdir()):
         if part.is_dir() and part.name != "image_encoder":  # which is not loaded
             check_sizes(part)
-    safe = sorted((folder / "unet").glob("*.safetensors"))
-    weights = safe or sorted((folder / "unet").glob("*.bin"))
-    only_half = bool(weights) and all(".fp16." in path.name for path in weights)
     options: dict[str, Any] = {
-        "local_files_only": True,
-        "trust_remote_code": False,
-        "use_safetensors": bool(safe) or not weights,
+        **reading_options(folder),
         "dtype": dtype,
         "image_encoder": None,
         "feature_extractor": None,
-        "variant": "fp16" if only_half else None,
     }
     try:
         with quiet_libraries():
@@ -236,6 +230,25 @@ def load_decoder(
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.vae.to(memory_format=torch.channels_last)
     return UnclipDecoder(pipeline, prompt_embedding.detach().to(device))
+
+
+def reading_options(folder: Path) -> dict[str, Any]:
+    """How `from_pretrained` reads a folder: what lies there, tensors alone, and safetensors
+    where there are any.
+
+    Raises:
+        DataError: Its index names parts that a stable-unCLIP pipeline does not have.
+    """
+    refuse_other_parts(folder / "model_index.json")
+    safe = sorted((folder / "unet").glob("*.safetensors"))
+    weights = safe or sorted((folder / "unet").glob("*.bin"))
+    only_half = bool(weights) and all(".fp16." in path.name for path in weights)
+    return {
+        "local_files_only": True,
+        "trust_remote_code": False,
+        "use_safetensors": bool(safe) or not weights,
+        "variant": "fp16" if only_half else None,
+    }
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 from seedcli.errors import DataError
 from seedcli.models.drawing.target import load_quietly, load_target
-from seedcli.models.drawing.unclip import quiet_libraries
+from seedcli.models.drawing.unclip import quiet_libraries, reading_options
+from seedcli.models.weights.tensors import UNREADABLE, reason
 
 PROMPT_TOKENS = 4  # the prompt is always empty; more padding would only cost attention
 NUM_NOISE_LEVELS = 1000  # of the embedding and of the picture, as in Stable Diffusion 2.1 unCLIP
@@ -312,27 +313,22 @@ def build_pipeline(
 
 
 def load_pipeline(folder: Path) -> StableUnCLIPImg2ImgPipeline:
-    """Folder of a stable-unCLIP pipeline -> its parts in fp32, from local safetensors; its image
-    encoder is None where the folder has none.
+    """Folder of a stable-unCLIP pipeline -> its parts in fp32; its image encoder is None where the
+    folder has none, as the published one has here.
 
     Raises:
         DataError: It is incomplete, or another kind of pipeline.
     """
     absent = {} if (folder / "image_encoder").is_dir() else {"image_encoder": None}
-    half = bool(list((folder / "unet").glob("*.fp16.safetensors")))
+    options = reading_options(folder)
     try:
         with quiet_libraries():
             return StableUnCLIPImg2ImgPipeline.from_pretrained(
-                str(folder),
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=torch.float32,
-                variant="fp16" if half else None,
-                **absent,
+                str(folder), dtype=torch.float32, **options, **absent
             )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise DataError(
-            f"the pipeline in {folder} cannot be trained on: {error}",
+            f"the pipeline in {folder} cannot be trained on: {reason(error)}",
             remedy="it must be whole, as diffusers saves it",
         ) from error
 

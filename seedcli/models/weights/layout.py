@@ -33,15 +33,15 @@ RELEASED_FILES = (
     ("seed_quantizer.pt", "seed_quantizer.safetensors"),
 )
 
-# Parts of a stable-unCLIP pipeline and the name of their weights. Its image encoder (2.5 GB) and
-# feature extractor are not among them: the generation embedding stands in for what they make.
+# Parts of a stable-unCLIP pipeline and the name of their weights. Its image encoder (2.5 GB) is not
+# among them: the generation embedding stands in for what it makes.
 _WEIGHTED = {
     "unet": ("diffusion_pytorch_model", "diffusion_pytorch_model"),
     "vae": ("diffusion_pytorch_model", "diffusion_pytorch_model"),
     "text_encoder": ("model", "pytorch_model"),
     "image_normalizer": ("diffusion_pytorch_model", "diffusion_pytorch_model"),
 }
-_WEIGHTLESS = ("tokenizer", "scheduler", "image_noising_scheduler")
+_WEIGHTLESS = ("tokenizer", "scheduler", "image_noising_scheduler", "feature_extractor")
 
 
 def choose_files(role: Role, source: Source, names: Iterable[str]) -> tuple[str, list[str]]:

@@ -233,7 +233,7 @@ def check_decoder(folder: Path, generation_dim: int) -> None:
         raise DataError(
             f"{folder} holds a diffusers {kind}, expected a StableUnCLIPImg2ImgPipeline"
         )
-    _refuse_other_parts(folder / "model_index.json")
+    refuse_other_parts(folder / "model_index.json")
     if (width, input_dim) != (generation_dim, 2 * generation_dim):
         raise DataError(
             f"the decoder in {folder} takes embeddings of width {width} (UNet input {input_dim}), "
@@ -260,7 +260,7 @@ _PARTS = {
 }
 
 
-def _refuse_other_parts(index: Path) -> None:
+def refuse_other_parts(index: Path) -> None:
     """Refuses a pipeline whose index names classes that a stable-unCLIP pipeline does not have: by
     them a folder could have its own Python files run.
 
@@ -270,7 +270,7 @@ def _refuse_other_parts(index: Path) -> None:
     other = {
         name: part
         for name, part in parse_json(index.read_bytes()).items()
-        if not name.startswith("_")
+        if (not name.startswith("_") or (name == "_class_name" and not isinstance(part, str)))
         and part not in (None, [None, None])
         and not (
             isinstance(part, list)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from seedcli.errors import DataError, NumericalError
 from seedcli.models.drawing.unclip import UnclipDecoder, load_decoder
+from seedcli.models.drawing.unclip_parts import load_pipeline
 from seedcli.models.weights.layout import choose_files
 from seedcli.models.weights.load import check_decoder
 from seedcli.models.weights.published import UNCLIP
@@ -92,6 +93,9 @@ def test_files_as_they_are_fetched_draw_the_same(
             torch.save(tensors, folder / name)
         else:
             save_file(tensors, folder / name, metadata={"format": "pt"})
+    whole = load_pipeline(folder)  # for training on it
+    assert whole.image_encoder is None
+    assert whole.feature_extractor is not None
     drawn = load_decoder(folder, generation_dim=G).decode_images(
         _embeddings(1), steps=2, guidance=1.0, seed=7
     )
