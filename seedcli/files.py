@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.errors import DataError, NoSpaceError, NumericalError
+from seedcli.storage import is_url, uploaded
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What is left of the number where a library passes on words only: safetensors' "os error 28", and
@@ -29,7 +30,8 @@ def published(path: Path, *, rivals: bool = False) -> Iterator[Path]:
     """Gives the place to write a file or a folder to, `NAME.partial`; on leaving, it is synced and
     appears as `path`, in place of what was there. After any exception, Ctrl-C too, it is removed.
 
-    Only a process that is killed outright leaves its partial, which the next one replaces.
+    Only a process that is killed outright leaves its partial, which the next one replaces. An
+    address is written to when the file is complete.
 
     Args:
         path: Its folder is made where there is none.
@@ -38,6 +40,10 @@ def published(path: Path, *, rivals: bool = False) -> Iterator[Path]:
     Raises:
         NoSpaceError: The disk is full.
     """
+    if is_url(path):
+        with uploaded(path) as partial:
+            yield partial
+        return
     name = f"{path.name}.{os.getpid()}.partial" if rivals else f"{path.name}.partial"
     partial = path.with_name(name)
     with space_named(path):

@@ -32,16 +32,26 @@ InputsArgument = Annotated[
     typer.Argument(
         metavar="INPUT...",
         help="Images, folders, globs, - for paths on stdin, .tar shards with {000..127} ranges, "
-        "parquet, or a folder saved by datasets.",
+        "parquet, or a folder saved by datasets; addresses (s3://, gs://, hf://, https://) too.",
     ),
 ]
 OutputOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
         metavar="OUT",
-        help="A .jsonl or .parquet file (.txt for token text), or a folder of token shards.",
+        help="A .jsonl or .parquet file (.txt for token text), or a folder of token shards; an "
+        "address (s3://, gs://, hf://) does as well.",
+    ),
+]
+WorkOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--work",
+        metavar="DIR",
+        help="Folder on this machine for what is computed of open shards; by default with the "
+        "output.",
     ),
 ]
 FormatOption = Annotated[
@@ -119,6 +129,7 @@ def tokenize(
     ray_address: RayAddressOption = None,
     actors: ActorsOption = None,
     part: PartOption = None,
+    work: WorkOption = None,
     limit: LimitOption = None,
     shard_size: ShardSizeOption = 10_000,
     image_column: ImageColumnOption = None,
@@ -138,12 +149,14 @@ def tokenize(
       seed tokenize 'laion/{00000..00127}.tar' -o tokens/ --resume
     """
     from seedcli.data.images.inputs import Columns
+    from seedcli.storage import as_place
     from seedcli.workflows.tokenize.request import TokenizeRequest
     from seedcli.workflows.tokenize.run import plan, run, stream
 
     request = TokenizeRequest(
         inputs=tuple(inputs or ()),
-        output=output,
+        output=None if output is None else as_place(output),
+        work=work,
         output_format=output_format,
         model=model,
         device=device,

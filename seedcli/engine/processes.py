@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
-from multiprocessing.util import Finalize
 from typing import Any, Literal
 
 from seedcli.console import Reporter
@@ -23,6 +22,7 @@ from seedcli.data.images.loader import end_with_parent
 from seedcli.engine.engines import TRIES, OpenWorker, P, Place, Report, cores
 
 _HEAR_EVERY_S = 0.1  # how late the bar may be
+_CLOSING_S = 10.0  # for a worker to close
 
 
 class Processes:
@@ -130,8 +130,12 @@ class _Desk:
     def end(self, *, at_once: bool = False) -> None:
         if self._pool is None:
             return
-        # Python 3.14 has terminate_workers() for this
-        for process in list((self._pool._processes or {}).values()) if at_once else ():
+        if not at_once:
+            with contextlib.suppress(BrokenProcessPool, TimeoutError):
+                self._pool.submit(_close).result(timeout=_CLOSING_S)
+        # It has nothing left to do; clients of buckets leave threads that would hold it up.
+        # Python 3.14 has terminate_workers() for this.
+        for process in list((self._pool._processes or {}).values()):
             process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._ears.close()
@@ -142,6 +146,7 @@ _place: Place
 _open_worker: OpenWorker[Any]
 _mouth: Connection
 _worker: Callable[[Any], Iterable[Any]] | None = None
+_stack = contextlib.ExitStack()
 
 
 def _start(place: Place, open_worker: OpenWorker[Any], mouth: Connection) -> None:
@@ -156,11 +161,13 @@ def _compute(part: Any) -> None:
     """Opens the worker when its first part comes: what a pool's initializer raises is lost."""
     global _worker
     if _worker is None:
-        stack = contextlib.ExitStack()
-        _worker = stack.enter_context(_open_worker(_place, Reporter()))
-        Finalize(None, stack.close, exitpriority=10)
+        _worker = _stack.enter_context(_open_worker(_place, Reporter()))
     for said in _worker(part):
         _mouth.send(said)
+
+
+def _close() -> None:
+    _stack.close()
 
 
 def _num_gpus(device: str) -> int:

@@ -15,7 +15,7 @@ from tests.contracts.source_tree import ROOT, imports
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-TOOLS = ("dev", "docs")  # extras that the package itself does not import
+TOOLS = ("dev", "docs", "s3")  # extras that the package itself does not import
 THROUGH = {"starlette"}  # comes with gradio, whose server it is
 
 

@@ -21,7 +21,7 @@ def write_pictures(folder: Path, number: int) -> None:
         picture.save(folder / f"{index:02d}.png")
 
 
-def ask_for(model: Path, **options) -> TokenizeRequest:
+def ask_for(model: Path | str, **options) -> TokenizeRequest:
     """Of `pictures`, in passes of 2 and shards of 5."""
     settings = {
         "inputs": ("pictures",),

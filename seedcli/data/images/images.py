@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from seedcli.errors import DataError
 from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
+from seedcli.storage import is_url, read_whole
 
 if TYPE_CHECKING:
     import torch
@@ -87,10 +88,15 @@ def open_image(source: str | Path | bytes, handling: ImageHandling = "seed") -> 
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if isinstance(source, bytes):
                 return _decode(BytesIO(source), len(source), handling)
+            if is_url(source):
+                data = read_whole(str(source))
+                return _decode(BytesIO(data), len(data), handling)
             with open(source, "rb") as file:
                 return _decode(file, os.fstat(file.fileno()).st_size, handling)
     except ImageError as error:
         raise ImageError(error.reason, name) from None
+    except DataError as error:  # an address that cannot be read
+        raise ImageError(error.message.removeprefix(f"{name}: "), name) from error
     except OSError as error:
         # the file system's word; a decoder's OSError carries no errno
         if error.errno is not None and name is not None:

@@ -16,7 +16,7 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ from seedcli.data.images.tables import count_table, is_index, read_table
 from seedcli.data.images.tars import DAMAGES, TarPicture, caption_of, open_tar, read_pictures
 from seedcli.data.text_files import load_json, printable
 from seedcli.errors import DataError, UsageError
+from seedcli.storage import exists, expand_glob, find_below, is_folder, is_url
 
 MAX_MEMBER_BYTES = 1 << 28  # of one file inside a tar; it is held in memory
 
@@ -49,6 +50,7 @@ def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[It
             "no INPUT",
             remedy="Name image files, folders, .tar or .parquet files, or - for paths on stdin.",
         )
+    _refuse_addresses_of_pictures(inputs)
     missing: list[str] = []
     matches = [_expand(argument, missing) for argument in inputs]
     if missing:
@@ -63,7 +65,7 @@ def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[It
         os.path.basename(os.path.abspath(path))
         for found in matches
         for path in found
-        if path != "-" and os.path.isdir(path)
+        if path != "-" and is_folder(path)
     ]
     ambiguous = {name for name in folders if folders.count(name) > 1}
     return _list_paths(matches, stdin, ambiguous)
@@ -100,7 +102,8 @@ def _entries(
                 for number, line in enumerate(stdin):
                     name = line.rstrip("\r\n")
                     name = name.removeprefix("\ufeff") if number == 0 else name
-                    if name and not os.path.exists(name):
+                    _refuse_addresses_of_pictures([name, name])
+                    if name and not exists(name):
                         shown = printable(name)
                         yield Item(key=_posix(shown), source=shown, problem="no such file")
                     elif name:
@@ -113,7 +116,7 @@ def _expand(argument: str, missing: list[str]) -> list[str]:
     """One argument -> existing paths; what does not exist is added to `missing`. A name that
     exists is taken literally.
     """
-    if argument == "-" or os.path.exists(argument):
+    if argument == "-" or (not is_url(argument) and os.path.exists(argument)):
         return [argument]
     try:
         names = list(braceexpand(argument)) if "{" in argument else [argument]
@@ -125,8 +128,8 @@ def _expand(argument: str, missing: list[str]) -> list[str]:
     for name in names:
         paths = (
             [name]
-            if os.path.exists(name)
-            else sorted(glob.glob(name, recursive=True))
+            if not (is_url(name) and glob.has_magic(name)) and exists(name)
+            else expand_glob(name)
             if glob.has_magic(name)
             else []
         )
@@ -137,16 +140,18 @@ def _expand(argument: str, missing: list[str]) -> list[str]:
 
 
 def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container]:
-    if os.path.isdir(path):
+    if is_folder(path):
         if any(
-            os.path.isfile(os.path.join(path, name)) for name in ("state.json", "dataset_dict.json")
+            exists(f"{path.rstrip('/')}/{name}") for name in ("state.json", "dataset_dict.json")
         ):
             yield Container("dataset", path)
             return
         name = os.path.basename(os.path.abspath(path))
         prefix = _posix(path).rstrip("/") if name in ambiguous else name
         empty = True
-        for found in _walk(path, "", prefix, set()):
+        for found in (
+            _list_objects(path, prefix) if is_url(path) else _walk(path, "", prefix, set())
+        ):
             empty = False
             yield found
         if empty:
@@ -197,27 +202,61 @@ def _walk(
         if names[name] == "folder":
             yield from _walk(root, below, prefix, seen)
             continue
-        path = os.path.join(folder, name)
-        stem, _, ending = name.rpartition(".")
-        if container := _as_container(path):
-            beside = (stem, *(f"{stem}{one}" for one in TAR_ENDINGS))
-            if container.kind == "parquet" and any(map(names.get, beside)) and is_index(path):
-                continue
-            place = printable(f"{key}/{without_ending(name)}")
-            yield dataclasses.replace(container, key=place, found=True)
-        elif ending.lower() in IMAGE_ENDINGS:
-            caption = (
-                os.path.join(folder, f"{stem}.txt") if names.get(f"{stem}.txt") == "file" else None
+        # a pipe would be waited for, for ever
+        problem = None if names[name] == "file" else "is no regular file"
+        yield from _list_file(os.path.join(folder, name), f"{key}/{name}", names, problem)
+
+
+def _list_file(
+    path: str, key: str, beside: Mapping[str, str], problem: str | None = None
+) -> Iterator[Item | Container]:
+    """A file of a folder -> what it is, if anything; `beside` are the names in its folder."""
+    name = key.rpartition("/")[2]
+    stem, _, ending = name.rpartition(".")
+    if container := _as_container(path):
+        packed = (stem, *(f"{stem}{one}" for one in TAR_ENDINGS))
+        if container.kind == "parquet" and any(map(beside.get, packed)) and is_index(path):
+            return
+        yield dataclasses.replace(container, key=printable(without_ending(key)), found=True)
+    elif ending.lower() in IMAGE_ENDINGS:
+        caption = f"{stem}.txt"
+        yield Item(
+            key=printable(key),
+            source=printable(path),
+            path=path,
+            text_path=path.removesuffix(name) + caption if beside.get(caption) == "file" else None,
+            problem=problem,
+        )
+
+
+def _list_objects(url: str, prefix: str) -> Iterator[Item | Container]:
+    """Images and containers below an address, in the order of `_walk`."""
+    names = find_below(url)
+    in_folder: dict[str, dict[str, str]] = {}
+    for name in names:
+        in_folder.setdefault(name.rpartition("/")[0], {})[name.rpartition("/")[2]] = "file"
+    for name in names:
+        if not any(part.startswith(".") for part in name.split("/")):
+            yield from _list_file(
+                f"{url.rstrip('/')}/{name}", f"{prefix}/{name}", in_folder[name.rpartition("/")[0]]
             )
-            # a pipe would be waited for, for ever
-            problem = None if names[name] == "file" else "is no regular file"
-            yield Item(
-                key=printable(f"{key}/{name}"),
-                source=printable(path),
-                path=path,
-                text_path=caption,
-                problem=problem,
-            )
+
+
+def _refuse_addresses_of_pictures(paths: list[str]) -> None:
+    """One picture behind https is read; to fetch many, with retries, robots.txt and all, is
+    img2dataset's work.
+    """
+    pictures = [
+        path
+        for path in paths
+        if path.lower().startswith(("http://", "https://")) and not _as_container(path)
+    ]
+    if len(pictures) > 1:
+        raise UsageError(
+            f"{pictures[0]}: a list of addresses of pictures",
+            remedy="img2dataset --url_list FILE --output_format webdataset fetches them; "
+            "its tars are an input.",
+        )
 
 
 def _kind_of(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
@@ -228,7 +267,7 @@ def _kind_of(entry: os.DirEntry[str]) -> Literal["folder", "file", "other"]:
 
 
 def _posix(path: str) -> str:
-    return Path(path).as_posix()
+    return path if is_url(path) else Path(path).as_posix()
 
 
 def expand(entries: Iterable[Item | Container], columns: Columns = Columns()) -> Iterator[Item]:

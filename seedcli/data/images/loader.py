@@ -23,7 +23,9 @@ import numpy as np
 from seedcli.data.images.images import ImageError, ImageHandling, build_preprocess, open_image
 from seedcli.data.images.items import Item
 from seedcli.data.text_files import decode_text
+from seedcli.errors import DataError
 from seedcli.models.visual.config import PreprocessConfig
+from seedcli.storage import open_to_read
 
 _CRASHED = "the decoder crashed on it"
 
@@ -66,7 +68,7 @@ class ImageLoader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        self._stop(at_once=kind is not None)
+        self._stop()
 
     def start(self) -> None:
         """Starts the workers, so that they come up while a model loads."""
@@ -142,13 +144,13 @@ class ImageLoader:
             workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
         )
 
-    def _stop(self, *, at_once: bool = False) -> None:
+    def _stop(self) -> None:
         if self._pool is None:
             return
-        # a worker may hang on a dead file server; Python 3.14 has terminate_workers() for this
-        if at_once:
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
+        # a worker may hang on a dead file server, or on threads of a bucket's client, and has
+        # nothing to lose. Python 3.14 has terminate_workers() for this.
+        for process in list((self._pool._processes or {}).values()):
+            process.terminate()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool = None
 
@@ -199,7 +201,7 @@ def decode_chunk(
 
 def _read_text(path: str) -> str | None:
     try:
-        with open(path, "rb") as file:
+        with open_to_read(path) as file:
             return decode_text(file.read(1 << 20)).strip()
-    except OSError:
+    except (OSError, DataError):
         return None

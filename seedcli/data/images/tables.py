@@ -18,6 +18,7 @@ from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.images.tars import TEXT_COLUMNS
 from seedcli.data.text_files import printable
 from seedcli.errors import DataError
+from seedcli.storage import is_url, open_to_read
 
 # looked for in this order; the second line may hold paths only
 IMAGE_COLUMNS = (
@@ -83,8 +84,9 @@ def is_index(path: str) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        return set(pq.read_schema(path).names) >= _INDEX_COLUMNS
-    except (pa.ArrowException, OSError):
+        source = open_to_read(path) if is_url(path) else path
+        return set(pq.read_schema(source).names) >= _INDEX_COLUMNS
+    except (pa.ArrowException, OSError, DataError):
         return False
 
 
@@ -114,7 +116,7 @@ def _open_parquet(container: Container) -> _Table:
 
     path = container.path
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(open_to_read(path) if is_url(path) else path)
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: is no readable parquet file ({error})") from error
 
@@ -205,7 +207,14 @@ def _pick_columns(
             if candidates
             else f"no image column among {', '.join(kinds)}"
         )
-        raise DataError(f"{path}: {found}", remedy="Name one with --image-column.")
+        addresses = {"url", "urls", "image_url"} & {name.lower() for name in kinds}
+        raise DataError(
+            f"{path}: {found}",
+            remedy="img2dataset fetches pictures by their addresses; its tars and tables are "
+            "inputs."
+            if addresses
+            else "Name one with --image-column.",
+        )
     if kinds[image] == "other":
         raise DataError(
             f"{path}: column {image!r} holds neither images nor paths",
@@ -242,7 +251,7 @@ def _read(
                         passed -= 1
                     else:
                         yield item
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, DataError) as error:
         yield Item(
             key=f"{container.prefix}/{row:08d}",
             source=printable(container.path),
@@ -303,6 +312,8 @@ def _content(container: Container, cell: Any) -> dict[str, Any]:
         return {"problem": "row without an image"}
     if "://" in path:
         return {"problem": f"is an address: {path}; img2dataset fetches pictures"}
+    if is_url(container.path):
+        return {"path": f"{container.path.rpartition('/')[0]}/{path}"}
     # what was written on Windows keeps its drive, everything else lies beside the table
     beside = path if os.path.isabs(path) else str(Path(container.path).parent / PurePosixPath(path))
     return {"path": beside}

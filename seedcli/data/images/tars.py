@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 from seedcli.data.images.endings import IMAGE_ENDINGS
 from seedcli.data.text_files import decode_text, load_json
+from seedcli.errors import DataError
+from seedcli.storage import is_url, open_to_read
 
 # Fields of a sample's JSON, and columns of a table, that hold the words; looked for in this order.
 # `top_caption` is LAION-COCO's own: its `caption` and .txt are the alternative text of the page.
@@ -26,6 +28,7 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 DAMAGES = (
     tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError,
+    DataError,  # an address that can be read no further
 )  # fmt: skip
 
 
@@ -102,7 +105,10 @@ def open_tar(path: str, *, stream: bool) -> tarfile.TarFile:
         One of `DAMAGES`.
     """
     # names in an old encoding stay text that can be written
-    return tarfile.open(path, "r|*" if stream else "r:", errors="backslashreplace")
+    mode = "r|*" if stream else "r:"
+    if is_url(path):
+        return tarfile.open(fileobj=open_to_read(path), mode=mode, errors="backslashreplace")
+    return tarfile.open(path, mode, errors="backslashreplace")
 
 
 def place_of(info: tarfile.TarInfo) -> tuple[int, int]:

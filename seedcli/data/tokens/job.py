@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
-import os
 import shutil
-import socket
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +30,9 @@ from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.tokens.shards import TokenRow
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
-from seedcli.files import json_text, parse_json, publish_json, published
+from seedcli.files import json_text, parse_json, published
 from seedcli.journal import Journal
+from seedcli.storage import is_url, open_to_read, publish_first
 
 _END = "end"
 
@@ -120,7 +121,7 @@ class TokenJob:
 
     def _listed(self, shard: PlannedShard, skip: int) -> Iterator[Item]:
         cells = CellReader()
-        with open(self.folder / self.items_file, "rb") as file:
+        with open_to_read(self.folder / self.items_file) as file:
             file.seek(shard.start)
             for number in range(shard.num_items):
                 line = file.readline()
@@ -133,10 +134,6 @@ class TokenJob:
             file.seek(shard.start)
             for _ in range(shard.num_items):
                 yield json.loads(file.readline())
-
-    def journal_path(self, shard: PlannedShard) -> Path:
-        """Where a shard's journal is or would be."""
-        return self.folder / f"{shard.name}.journal"
 
     def write_errors(self, shard_name: str, failed: Iterable[tuple[int, Outcome]]) -> None:
         """Replaces the list of a shard's failures: pairs of position in the shard and outcome."""
@@ -160,8 +157,7 @@ class TokenJob:
         """The failures of one finished shard, by position."""
         path = self.folder / f"{shard_name}.errors.jsonl"
         if path.is_file():
-            with open(path, encoding="utf-8") as file:
-                yield from map(json.loads, file)
+            yield from map(json.loads, path.read_bytes().splitlines())
 
     def errors(self) -> Iterator[dict[str, Any]]:
         """Every failure of finished shards, in the order of the inputs."""
@@ -182,12 +178,10 @@ class TokenJob:
 
     def publish_errors(self, path: Path) -> None:
         """Writes all failures to one file, or removes it when there are none."""
-        gathered = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}")
-        number = write_lines(gathered, map(json_text, self.errors()))
-        if number:
-            os.replace(gathered, path)
+        errors = self.errors()
+        if first := next(errors, None):
+            write_lines(path, map(json_text, itertools.chain([first], errors)), rivals=True)
         else:
-            gathered.unlink()
             path.unlink(missing_ok=True)
 
     def num_failed(self, shards: Iterable[PlannedShard]) -> int:
@@ -199,10 +193,10 @@ class TokenJob:
         )
 
 
-def write_lines(path: Path, lines: Iterable[str]) -> int:
+def write_lines(path: Path, lines: Iterable[str], *, rivals: bool = False) -> int:
     """Lines -> a text file that appears whole or not at all; returns their number."""
     number = 0
-    with published(path) as partial, open(partial, "w", encoding="utf-8") as file:
+    with published(path, rivals=rivals) as partial, open(partial, "w", encoding="utf-8") as file:
         for line in lines:
             file.write(line + "\n")
             number += 1
@@ -231,14 +225,17 @@ def freeze_job(
         DataError: The inputs hold no image.
     """
     columns = Columns(settings.get("image_column"), settings.get("text_column"))
-    listed = folder / f"items.{socket.gethostname()}-{os.getpid()}"
-    with published(listed) as partial, open(partial, "w", encoding="utf-8") as listing:
-        shards = list(_plan(entries, columns, listing, shard_size, limit))
+    # named by its content, so that tasks that list the same at one time write the same
+    with tempfile.TemporaryDirectory(prefix="seed-") as place:
+        listed = Path(place) / "items.jsonl"
+        with open(listed, "w", encoding="utf-8") as listing:
+            shards = list(_plan(entries, columns, listing, shard_size, limit))
         if not shards:
             raise DataError("the inputs hold no image", remedy="Check the paths.")
-    with open(listed, "rb") as file:
-        items = f"items-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.jsonl"
-    os.replace(listed, folder / items)
+        with open(listed, "rb") as file:
+            items = f"items-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.jsonl"
+        with published(folder / items, rivals=True) as partial:
+            shutil.copyfile(listed, partial)
     return write_job(folder, settings, _with_unique_names(shards), items)
 
 
@@ -248,25 +245,16 @@ def write_job(
     """Settings and plan -> the manifest, which says that the listing is complete. Where several
     tasks list the same inputs at one time, the first one's stands, and is returned.
     """
-    own = folder / f"manifest.{socket.gethostname()}-{os.getpid()}"
-    publish_json(
-        own,
-        {
-            "settings": settings,
-            "items": items,
-            "shards": [dataclasses.asdict(shard) for shard in shards],
-        },
-    )
-    path = folder / "manifest.json"
-    try:
-        os.link(own, path)  # unlike a rename, it does not replace
-    except FileExistsError:
-        return open_job(folder)
-    except OSError:  # a file system without links
-        os.replace(own, path)
-    finally:
-        own.unlink(missing_ok=True)
-    return TokenJob(folder, settings, shards, items)
+    manifest = {
+        "settings": settings,
+        "items": items,
+        "shards": [dataclasses.asdict(shard) for shard in shards],
+    }
+    if not is_url(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if publish_first(folder / "manifest.json", json_text(manifest, indent=2).encode() + b"\n"):
+        return TokenJob(folder, settings, shards, items)
+    return open_job(folder)
 
 
 def _plan(

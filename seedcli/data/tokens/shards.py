@@ -37,6 +37,7 @@ from seedcli.data.tokens.shard_schema import (
 )
 from seedcli.errors import DataError
 from seedcli.files import published
+from seedcli.storage import as_place, is_url, open_to_read, refusals_named
 
 if TYPE_CHECKING:
     import datasets
@@ -75,7 +76,7 @@ def write_shard(
     """
     import pyarrow.parquet as pq
 
-    path = Path(path)
+    path = as_place(path)
     if path.exists() and not overwrite:
         raise DataError(
             f"{path}: exists already, and finished shards are never rewritten",
@@ -153,10 +154,11 @@ def find_shards(path: str | Path) -> list[Path]:
     Raises:
         DataError: There is none.
     """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    found = sorted(path.glob("*.parquet"))
+    path = as_place(path)
+    with refusals_named(path):
+        if path.is_file():
+            return [path]
+        found = sorted(path.glob("*.parquet"))
     if not found:
         state = "no token shard in this folder" if path.is_dir() else "no such file or folder"
         raise DataError(
@@ -180,7 +182,7 @@ def _opened(path: str | Path) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(open_to_read(path) if is_url(path) else path)
     # a damaged footer may ask for any amount of memory
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: is no readable parquet file ({error})") from error

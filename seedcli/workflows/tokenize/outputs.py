@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from seedcli.data.tokens.job import Outcome, TokenJob, read_journal, write_lines
 from seedcli.data.tokens.shards import ShardHeader, write_shard
+from seedcli.workflows.tokenize.request import TokenizeRequest
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class TokenizeSummary:
 
 
 def write_file(
-    job: TokenJob, path: Path, header: ShardHeader, as_line: Callable[[Outcome], str]
+    request: TokenizeRequest, job: TokenJob, header: ShardHeader, as_line: Callable[[Outcome], str]
 ) -> int:
     """Journals -> one file, parquet or a text line an image; returns how many images it holds."""
+    path = request.output
 
     def outcomes() -> Iterator[Outcome]:
         for shard in job.shards:
-            yield from read_journal(job.journal_path(shard))
+            yield from read_journal(request.journal_path(shard))
 
     done = (one for one in outcomes() if one.reason is None)
     if path.suffix != ".parquet":

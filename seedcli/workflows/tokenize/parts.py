@@ -135,7 +135,8 @@ class Fill:
         if path is not None and path.exists():
             return
         encoder = desk.encoder(self.micro_batch, job.num_items)
-        with ShardJournal(job.journal_path(shard)) as journal:
+        desk.request.work_folder.mkdir(parents=True, exist_ok=True)
+        with ShardJournal(desk.request.journal_path(shard)) as journal:
             if journal.num_batches:
                 yield Found(journal.num_done + journal.num_failed)
             if not journal.ended:

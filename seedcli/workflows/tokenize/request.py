@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,8 @@ from seedcli.data.tokens.job import PlannedShard, remove_job
 from seedcli.engine.engines import EngineChoice, Place, cores
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import Numerics
+from seedcli.models.weights.cache import cache_folder
+from seedcli.storage import is_url, refusals_named
 
 FEW_IMAGES = 16  # up to here decoding in this process is over before workers are up
 MAX_WORKERS = 8
@@ -39,6 +43,9 @@ class TokenizeRequest:
         resume: Continue what was interrupted.
         retry_failed: Compute only what failed before.
         force: Start an interrupted single file anew.
+        work: Folder on this machine (and, on others, of the same name there) for what is computed
+            of open shards; by default it lies with the output, or in the cache where the output
+            is an address.
         engine: Where shards are computed, and which of them; for a folder of shards.
     """
 
@@ -58,6 +65,7 @@ class TokenizeRequest:
     resume: bool = False
     retry_failed: bool = False
     force: bool = False
+    work: Path | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
 
     @property
@@ -67,12 +75,27 @@ class TokenizeRequest:
 
     @property
     def workspace(self) -> Path:
-        """Where the state of the run is kept."""
-        return (
-            self.output / ".seed"
-            if self.writes_shards
-            else self.output.with_name(self.output.name + ".unfinished")
-        )
+        """Where the state of the run is kept: with a folder of shards, so that others find it; a
+        single file's beside it, or on this machine where that is an address.
+        """
+        if self.writes_shards:
+            return self.output / ".seed"
+        if self.work is not None or is_url(self.output):
+            return self.work_folder
+        return self.output.with_name(self.output.name + ".unfinished")
+
+    @property
+    def work_folder(self) -> Path:
+        """Where journals are kept, always on the machine that computes."""
+        if self.work is None and not is_url(self.output):
+            return self.workspace
+        place = str(self.output) if is_url(self.output) else os.path.abspath(self.output)
+        digest = hashlib.sha256(place.encode()).hexdigest()[:16]
+        return (self.work or cache_folder() / "work") / f"{self.output.name}-{digest}"
+
+    def journal_path(self, shard: PlannedShard) -> Path:
+        """Where a shard's journal is or would be."""
+        return self.work_folder / f"{shard.name}.journal"
 
     @property
     def errors_path(self) -> Path:
@@ -168,6 +191,15 @@ def check_place(
     """What can be refused before a model is loaded; returns the listing of
     the inputs, not begun.
     """
+    with refusals_named(request.output):
+        return _check_place(request, stdin, entries)
+
+
+def _check_place(
+    request: TokenizeRequest,
+    stdin: Iterable[str],
+    entries: Iterable[Item | Container] | None,
+) -> Iterator[Item | Container]:
     manifest = request.workspace / "manifest.json"
     # tasks that share out a folder find the manifest of the first of them
     joins = request.resume or request.retry_failed or not request.engine.part.is_whole

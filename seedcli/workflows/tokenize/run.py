@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import glob
 import itertools
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,14 @@ from seedcli.data.images.inputs import (
     expand,
     list_inputs,
 )
-from seedcli.data.tokens.job import Outcome, TokenJob, freeze_job, open_job, remove_job
+from seedcli.data.tokens.job import (
+    Outcome,
+    PlannedShard,
+    TokenJob,
+    freeze_job,
+    open_job,
+    remove_job,
+)
 from seedcli.data.tokens.shards import ShardHeader, read_header
 from seedcli.engine.engines import Workers
 from seedcli.engine.hold import hold, refuse_held
@@ -40,6 +47,7 @@ from seedcli.files import json_text
 from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
+from seedcli.storage import is_url, refusals_named
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.outputs import TokenizeSummary, write_file
 from seedcli.workflows.tokenize.parts import (
@@ -145,24 +153,22 @@ def run(
         request.engine, open_desk, device=request.device, reporter=reporter
     ) as workers:
         header: ShardHeader = ask(workers, Describe())
-        request.workspace.mkdir(parents=True, exist_ok=True)
-        with _held(request):
+        request.work_folder.mkdir(parents=True, exist_ok=True)
+        with refusals_named(request.output), _held(request):
             job = _open_job(request, entries, header)
             computed = _compute(request, job, workers, reporter)
             job.publish_errors(request.errors_path)
             own = request.engine.part.of(job.shards)
             failed, shards = job.num_failed(own), []
             if request.writes_shards:
-                shards = [
-                    path
-                    for shard in own
-                    for path in sorted(request.output.glob(f"{glob.escape(shard.name)}*.parquet"))
-                ]
+                there = _shards_there(request)
+                names = [name for shard in own for name in there.get(shard.name, ())]
+                shards = [request.output / name for name in names]
                 images = sum(read_header(path).count for path in shards)
             else:
                 images = _write_file(request, job, header)
-    if not request.writes_shards:
-        remove_job(request.workspace)
+    if not request.writes_shards or is_url(request.output):
+        remove_job(request.work_folder)
     return TokenizeSummary(
         output=str(request.output),
         images=images,
@@ -180,7 +186,7 @@ def run(
 @contextlib.contextmanager
 def _held(request: TokenizeRequest) -> Iterator[None]:
     """Holds the output: tasks with parts of their own beside each other, everything else alone."""
-    part, folder, what = request.engine.part, request.workspace, str(request.output)
+    part, folder, what = request.engine.part, request.work_folder, str(request.output)
     name = "whole" if part.is_whole else f"part-{part.index}-of-{part.count}"
     with hold(folder, name=name, what=what):
         refuse_held(folder, "part-*" if part.is_whole else "whole", what=what)
@@ -198,19 +204,19 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
         else min(request.batch_size, num_items)
     )
     finished, parts = [], list[Part]()
+    there = _shards_there(request) if request.writes_shards else {}
     for shard in request.engine.part.of(job.shards):
-        path = request.shard_path(shard)
-        if path is None or not path.exists():
+        if shard.name not in there:
             parts.append(Fill(shard, micro_batch))
         elif request.retry_failed:
             parts.append(Retry(shard, micro_batch))
         else:
-            finished.append(path)
+            finished.append(shard)
     counts = [shard.num_items for shard in request.engine.part.of(job.shards)]
     total = None if None in counts else sum(counts)
     computed: Counter[str] = Counter()
     with reporter.progress("tokenize", total) as progress:
-        progress.resume(sum(read_header(path).made_from["num_items"] for path in finished))
+        progress.resume(sum(_num_items(request, shard) for shard in finished))
         for report in workers.run(parts):
             shard, path = report.part.shard, request.shard_path(report.part.shard)
             if report.state == "lost":
@@ -224,6 +230,22 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
             elif report.state == "running":
                 computed[report.worker] += _hear(report.said, progress, reporter)
     return computed.total()
+
+
+def _shards_there(request: TokenizeRequest) -> dict[str, list[str]]:
+    """Name of a finished shard -> its files: itself, and what second tries recovered of it; by one
+    look at the folder, since a look for each file takes long in a bucket.
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(path.name for path in request.output.glob("*.parquet")):
+        found.setdefault(re.sub(r"(\.retry-\d+)?\.parquet$", "", name), []).append(name)
+    return found
+
+
+def _num_items(request: TokenizeRequest, shard: PlannedShard) -> int:
+    if shard.num_items is not None:
+        return shard.num_items
+    return read_header(request.shard_path(shard)).made_from["num_items"]
 
 
 def _hear(said: Found | Passed, progress: Progress, reporter: Reporter) -> int:
@@ -243,7 +265,7 @@ def _write_file(request: TokenizeRequest, job: TokenJob, header: ShardHeader) ->
             return format_span(outcome.codes)
         return json_text(as_record(outcome, header.tokenizer, header.fingerprint))
 
-    return write_file(job, request.output, header, as_line)
+    return write_file(request, job, header, as_line)
 
 
 def _open_job(

@@ -77,6 +77,8 @@ def test_no_manifest_before_the_listing_is_complete(tmp_path):
     assert open_job(tmp_path / "w") is None
     with pytest.raises(DataError, match="no image"):
         freeze_job(tmp_path / "w", [], {}, shard_size=10)
+    assert not (tmp_path / "w").exists()
+    (tmp_path / "w").mkdir()
     (tmp_path / "w" / "manifest.json").write_text("{")
     with pytest.raises(DataError, match="cannot be read"):
         open_job(tmp_path / "w")

@@ -1,0 +1,260 @@
+"""Paths and addresses alike: what is read and written may lie in a bucket, on the hub, or behind
+https. fsspec knows how; nothing of it is loaded for what lies on this machine.
+
+`as_place` makes a path of either kind, with the methods of pathlib. An object appears whole when
+its upload ends, so what is published there is written here first. Torch-free, below every room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import io
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from seedcli.errors import DataError, UsageError
+
+T = TypeVar("T")
+
+TRIES = 4  # of a read that fails in between; what a client retries by itself comes on top
+_PAUSE_S = 0.5  # before the second try, then twice as long each time
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_LOCAL = re.compile("^(file|local)://")
+# What clients call it when nobody may look, by the words of their errors' names.
+_REFUSED = re.compile("Credential|Permission|AccessDenied|Forbidden|Gated|Unauthorized")
+_REMEDIES = {
+    "s3": "Say who you are by AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a "
+    "server of your own by AWS_ENDPOINT_URL; a public bucket by "
+    "FSSPEC_S3='{\"anon\": true}'.",
+    "gs": "gcloud auth application-default login; or GOOGLE_APPLICATION_CREDENTIALS=FILE",
+    "hf": "hf auth login; and accept the conditions on the data set's page if it has any",
+}
+
+
+def is_url(place: object) -> bool:
+    """Whether a path names something that is not on this machine."""
+    text = str(place)
+    return bool(_URL.match(text)) and not _LOCAL.match(text)
+
+
+def as_place(place: str | os.PathLike[str]) -> Path:
+    """Path or address -> an object with pathlib's methods; one that is such already stays.
+
+    Raises:
+        UsageError: A kind of address that nobody here knows, or whose client is not installed.
+    """
+    if not isinstance(place, str):
+        return place
+    if not is_url(place):
+        return Path(_LOCAL.sub("", place))
+    from upath import UPath
+
+    try:
+        # a listing that is kept would not show what other processes have written since
+        found = UPath(place, use_listings_cache=False)
+        _ = found.fs
+    except (ValueError, ImportError) as error:
+        raise UsageError(
+            f"{place}: {error}",
+            remedy="pip install s3fs for s3://, gcsfs for gs://, adlfs for az://",
+        ) from error
+    return found
+
+
+@contextlib.contextmanager
+def refusals_named(place: object) -> Iterator[None]:
+    """An address that cannot be reached, or that asks for credentials, ends as a DataError.
+
+    Raises:
+        DataError: In place of the client's own error; a file that is not there stays
+            FileNotFoundError.
+    """
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError):
+        raise
+    except Exception as error:
+        if not is_url(place) or isinstance(error, (DataError, UsageError)):
+            raise
+        raise _named(place, error) from error
+
+
+def _named(place: object, error: Exception) -> DataError:
+    kind = str(place).partition("://")[0].lower()
+    words = " ".join(str(error).split()) or type(error).__name__
+    if _REFUSED.search(type(error).__name__) or isinstance(error, PermissionError):
+        remedy = _REMEDIES.get("s3" if kind == "s3a" else kind)
+        return DataError(f"{place}: access is refused ({words})", remedy=remedy)
+    return DataError(
+        f"{place}: cannot be reached ({words})", remedy="Check the address and the network."
+    )
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file, a folder or an object."""
+    if not is_url(path):
+        return os.path.exists(path)
+    with refusals_named(path):
+        return as_place(path).exists()
+
+
+def is_folder(path: str) -> bool:
+    """Whether it is a folder, or the first part of names of objects."""
+    if not is_url(path):
+        return os.path.isdir(path)
+    if path.lower().startswith(("http://", "https://")):
+        return False
+    with refusals_named(path):
+        return as_place(path).is_dir()
+
+
+def expand_glob(pattern: str) -> list[str]:
+    """Paths or addresses that a pattern matches, sorted."""
+    if not is_url(pattern):
+        return sorted(glob.glob(pattern, recursive=True))
+    with refusals_named(pattern):
+        fs = as_place(pattern).fs
+        return sorted(fs.unstrip_protocol(found) for found in fs.glob(pattern))
+
+
+def find_below(folder: str) -> list[str]:
+    """Names of all objects below an address, relative to it, in the order in which a walk through
+    folders meets them.
+    """
+    with refusals_named(folder):
+        place = as_place(folder)
+        start = place.fs.unstrip_protocol(place.path).rstrip("/") + "/"
+        names = (place.fs.unstrip_protocol(one) for one in place.fs.find(place.path))
+        return sorted((one.removeprefix(start) for one in names), key=lambda one: one.split("/"))
+
+
+def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
+    """Path or address -> its bytes; an object is read piece by piece, as it is needed, and a read
+    that fails is tried again.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        DataError: Access is refused, or nobody answers.
+    """
+    if not is_url(path):
+        return open(path, "rb")
+    return io.BufferedReader(_Remote(str(path)), 1 << 20)
+
+
+def read_whole(path: str) -> bytes:
+    """Address -> all its bytes.
+
+    Raises:
+        FileNotFoundError, DataError: As `open_to_read`.
+    """
+    return _persistently(path, as_place(path).read_bytes)
+
+
+def publish_first(path: Path, data: bytes) -> bool:
+    """Writes a file whole where there is none; False where there is one, which stays: of several
+    that write it at one time, one does.
+    """
+    if is_url(path):
+        with refusals_named(path):
+            try:
+                path.fs.pipe_file(path.path, data, mode="create")
+            except FileExistsError:
+                return False
+            return True
+    own = path.with_name(f"{path.name}.{unique_ending()}")
+    with open(own, "wb") as file:
+        file.write(data)
+        os.fsync(file.fileno())
+    try:
+        os.link(own, path)  # unlike a rename, it does not replace
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        os.replace(own, path)
+    finally:
+        own.unlink(missing_ok=True)
+    return True
+
+
+@contextlib.contextmanager
+def uploaded(path: Path) -> Iterator[Path]:
+    """Gives a place on this machine to write a file to; on leaving, it appears at the address."""
+    with tempfile.TemporaryDirectory(prefix="seed-") as folder:
+        partial = Path(folder) / path.name
+        yield partial
+        with refusals_named(path):
+            _persistently(path, lambda: path.fs.put_file(str(partial), path.path))
+
+
+def unique_ending() -> str:
+    """What tells this process's files from those of others on any machine."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class _Remote(io.RawIOBase):
+    """An object as a file that is read; after a failure it is opened again where it stood."""
+
+    def __init__(self, path: str):
+        self._path, self._place = path, 0
+        self._file: Any = None
+        _persistently(path, self._opened)
+
+    def _opened(self) -> Any:
+        if self._file is None:
+            self._file = as_place(self._path).open("rb")
+            if self._place:
+                self._file.seek(self._place)
+        return self._file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = self._opened().seek(offset, whence)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        def read() -> bytes:
+            try:
+                return self._opened().read(len(buffer))
+            except Exception:
+                self._file = None
+                raise
+
+        data = _persistently(self._path, read)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(Exception):
+                self._file.close()
+        super().close()
+
+
+def _persistently(path: object, act: Callable[[], T]) -> T:
+    for number in range(1, TRIES + 1):
+        try:
+            return act()
+        except (FileNotFoundError, IsADirectoryError):
+            raise
+        except Exception as error:
+            named = _named(path, error)
+            if number == TRIES or "access is refused" in named.message:
+                raise named from error
+            time.sleep(_PAUSE_S * 2 ** (number - 1))
+    raise AssertionError
