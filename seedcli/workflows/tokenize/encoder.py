@@ -15,6 +15,7 @@ from seedcli.data.images.loader import ImageLoader
 from seedcli.data.tokens.job import Outcome
 from seedcli.data.tokens.shards import ShardHeader
 from seedcli.workflows.pictures import SeedTokenizer
+from seedcli.workflows.tokenize.stages import StageClock
 
 _T = TypeVar("_T")
 
@@ -29,6 +30,7 @@ class Encoder:
 
     def __init__(self, tokenizer: SeedTokenizer, loader: ImageLoader, micro_batch: int):
         self.tokenizer, self.loader, self.micro_batch = tokenizer, loader, micro_batch
+        self.clock = StageClock()
 
     @classmethod
     @contextlib.contextmanager
@@ -41,12 +43,13 @@ class Encoder:
 
     def encode(self, items: Iterable[Item]) -> Iterator[list[Outcome]]:
         """Items -> a list of outcomes for each pass, in order."""
-        for decoded in self.loader.batches(in_chunks(items, self.micro_batch)):
-            codes = (
-                self.tokenizer.encode_squares(decoded.squares, self.micro_batch).tolist()
-                if None in decoded.reasons
-                else [None] * len(decoded.items)
-            )
+        chunks = in_chunks(self.clock.waiting("read", items), self.micro_batch)
+        for decoded in self.clock.waiting("decode", self.loader.batches(chunks)):
+            codes: list[list[int] | None] = [None] * len(decoded.items)
+            if None in decoded.reasons:
+                with self.clock.of("encode"):
+                    encoded = self.tokenizer.encode_squares(decoded.squares, self.micro_batch)
+                    codes = encoded.tolist()
             yield [
                 Outcome(
                     item.key,

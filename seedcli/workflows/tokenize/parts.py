@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 from seedcli.console import Reporter
@@ -30,6 +31,7 @@ from seedcli.models.weights.locate import locate
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.request import TokenizeRequest
+from seedcli.workflows.tokenize.stages import StageClock
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Passed:
-    """One pass through the model: its images, and source and reason of those that failed."""
+    """One pass through the model: its images, source and reason of those that failed, and the
+    seconds of each stage.
+    """
 
     images: int
     failures: tuple[tuple[str, str], ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> Passed:
+    def of(cls, outcomes: Sequence[Outcome], clock: StageClock) -> Passed:
         """What is to be said of outcomes."""
         failures = ((one.source, one.reason) for one in outcomes if one.reason is not None)
-        return cls(len(outcomes), tuple(failures))
+        return cls(len(outcomes), tuple(failures), clock.take())
 
 
 class Part(Protocol):
@@ -143,11 +148,20 @@ class Fill:
                 for outcomes in encoder.encode(
                     job.items(shard, skip=journal.num_batches * self.micro_batch)
                 ):
-                    journal.add(outcomes)
-                    yield Passed.of(outcomes)
+                    with encoder.clock.of("write"):
+                        journal.add(outcomes)
+                    yield Passed.of(outcomes, encoder.clock)
                 journal.end()
-        # errors and shard, in this order: where a shard is, its errors are
-        job.write_errors(
+        with encoder.clock.of("write"):
+            self._publish(desk, encoder, journal, path)
+        yield Passed.of([], encoder.clock)
+
+    def _publish(
+        self, desk: Desk, encoder: Encoder, journal: ShardJournal, path: Path | None
+    ) -> None:
+        """Errors and shard, in this order: where a shard is, its errors are."""
+        shard = self.shard
+        desk.job.write_errors(
             shard.name,
             (
                 (index, one)
@@ -208,7 +222,7 @@ class Retry:
         job.write_errors(
             shard.name, ((index, one) for index, one in outcomes if one.reason is not None)
         )
-        yield Passed.of([one for _, one in outcomes])
+        yield Passed.of([one for _, one in outcomes], encoder.clock)
 
 
 def _outcomes_at(

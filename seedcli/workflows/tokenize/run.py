@@ -61,6 +61,9 @@ from seedcli.workflows.tokenize.parts import (
     load_tokenizer,
 )
 from seedcli.workflows.tokenize.request import TokenizeRequest, check_place
+from seedcli.workflows.tokenize.stages import bottleneck
+
+TELLING_S = 10.0  # a run of this length says what held it back
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,8 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
             finished.append(shard)
     counts = [shard.num_items for shard in request.engine.part.of(job.shards)]
     total = None if None in counts else sum(counts)
-    computed: Counter[str] = Counter()
+    computed, seconds = Counter[str](), Counter[str]()
+    started = time.monotonic()
     with reporter.progress("tokenize", total) as progress:
         progress.resume(sum(_num_items(request, shard) for shard in finished))
         for report in workers.run(parts):
@@ -229,6 +233,17 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
                 )
             elif report.state == "running":
                 computed[report.worker] += _hear(report.said, progress, reporter)
+                if isinstance(report.said, Passed):
+                    seconds.update(report.said.seconds)
+    elapsed_s = time.monotonic() - started
+    if elapsed_s >= TELLING_S:
+        reporter.note(bottleneck(seconds))
+        if len(computed) > 1:
+            rates = sorted(number / elapsed_s for number in computed.values())
+            reporter.note(
+                f"{len(rates)} workers: {sum(rates):.3g} images/s together, {rates[0]:.3g} to "
+                f"{rates[-1]:.3g} each"
+            )
     return computed.total()
 
 
