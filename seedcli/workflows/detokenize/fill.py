@@ -16,13 +16,13 @@ from seedcli.data.documents.documents import Codes
 from seedcli.errors import DataError, SeedError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
-from seedcli.workflows.pictures import SeedTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from seedcli.models.language.generate import SeedLlama
     from seedcli.models.visual.model import SeedModel
+    from seedcli.workflows.pictures import SeedTokenizer
 
 Fill = Literal["mean", "llm"]
 _SAME = 1e-6  # a mean of positions that is the codebook's own mean was never learned

@@ -33,7 +33,6 @@ from seedcli.workflows.detokenize.fill import (
     prefix_embedding,
 )
 from seedcli.workflows.detokenize.paths import choose_paths
-from seedcli.workflows.pictures import SeedTokenizer
 
 _COMPLETED = "completed_codes"  # known when they are drawn
 _NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
@@ -241,6 +240,9 @@ def draw(
         return
     # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines
     # with and without a GPU.
+    # here: malformed codes are refused before numpy and Pillow are loaded
+    from seedcli.workflows.pictures import SeedTokenizer
+
     tokenizer = SeedTokenizer(
         plan.files, device="cpu", decoder_device=device, decoder_dtype=dtype, reporter=reporter
     ).load()
