@@ -10,6 +10,7 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.recipe.language import InstructRecipe
 from seedcli.training.run_folder import alone, open_run_folder
+from seedcli.workflows.train.fetched import downloads
 from seedcli.workflows.train.phases import PhasedRun, lora_model, planned, visual_codes
 from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes
 
@@ -28,7 +29,7 @@ def run(
 
     Args:
         resume: Continue at the sample where the folder's run stopped.
-        dry_run: Say what would be trained; read and write nothing.
+        dry_run: Say what would be trained and downloaded; read and write nothing.
 
     Raises:
         DataError: The start model's codes are of another visual tokenizer than
@@ -38,7 +39,8 @@ def run(
     if dry_run:
         plan = planned("lora", recipe.lora.optimization, recipe.data, recipe.context_length)
         result = {"output": str(output), "model": str(output / "model"), "dry_run": True}
-        return {"phases": [plan], "start": recipe.start} | result
+        named = {"phases": [plan], "start": recipe.start, "downloads": downloads(recipe)}
+        return named | result
     from seedcli.models.language.text_tokenizer import extend_text_tokenizer
     from seedcli.models.weights.locate_llm import locate_llm, read_llama_config
 

@@ -11,6 +11,7 @@ from seedcli.console import Reporter
 from seedcli.files import published
 from seedcli.recipe.language import PretrainRecipe
 from seedcli.training.run_folder import alone, open_run_folder
+from seedcli.workflows.train.fetched import downloads
 from seedcli.workflows.train.phases import (
     PhasedRun,
     VisualCodes,
@@ -39,7 +40,7 @@ def run(
 
     Args:
         resume: Continue in the phase and at the sample where the folder's run stopped.
-        dry_run: Say what would be trained; read and write nothing.
+        dry_run: Say what would be trained and downloaded; read and write nothing.
 
     Raises:
         SeedError: see `training.phase.train_phase`, the sources and the models.
@@ -62,6 +63,7 @@ def run(
             ],
             "start": recipe.language_model.start,
             "tokenizer": recipe.tokenizer,
+            "downloads": downloads(recipe),
             "output": str(output),
             "model": str(output / "model"),
             "dry_run": True,

@@ -19,6 +19,7 @@ from seedcli.recipe.tokenizer import (
     ValidationSection,
 )
 from seedcli.training.run_folder import alone, open_run_folder, plot_metrics
+from seedcli.workflows.train.fetched import downloads
 
 if TYPE_CHECKING:
     from seedcli.models.visual.model import SeedModel
@@ -40,6 +41,7 @@ def run(
     Args:
         resume: Continue from the newest checkpoint of `output`.
         dry_run: Build everything, train nothing, write nothing: parameters, images and steps.
+            Where weights would have to be downloaded, say what it takes and build nothing.
 
     Raises:
         SeedError: see `training.stage.train_stage` and the stages.
@@ -50,6 +52,16 @@ def run(
     reporter = reporter or Reporter()
     ranks = Ranks.from_environment()
     ranks.rows(recipe.optimization.batch_size)
+    fetched = downloads(recipe) if dry_run else []
+    if any(part["download_bytes"] != 0 for part in fetched):
+        return {
+            "stage": recipe.stage,
+            "steps": recipe.optimization.steps,
+            "images": recipe.optimization.steps * recipe.optimization.batch_size,
+            "downloads": fetched,
+            "dry_run": True,
+            "output": str(output),
+        }
     stage = build_stage(recipe, ranks, output, reporter)
     size = {
         "stage": stage.name,
@@ -65,7 +77,7 @@ def run(
         "images": recipe.optimization.steps * recipe.optimization.batch_size,
     }
     if dry_run:
-        return size | {"dry_run": True, "output": str(output)}
+        return size | {"downloads": fetched, "dry_run": True, "output": str(output)}
     if ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
         if recipe.validation is not None and recipe.validation.share:

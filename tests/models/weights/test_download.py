@@ -297,6 +297,28 @@ def test_published_language_models_by_hub_id(hub, tmp_path, tiny_llm_folder):
     assert start[1] == pytest.approx(expected, rel=1e-6)  # the same sum in the same order: 0 off
 
 
+def test_dry_run_of_a_recipe_says_what_it_would_download(hub, tmp_path):
+    hub.repos = {
+        "lmsys/vicuna-7b-v1.1": dict.fromkeys(VICUNA_7B, b"x" * 10),
+        QUANTIZER_SOURCES[0]: {"seed_quantizer.pt": b"x" * 77},
+    }
+    code, (plan,), _ = seed(hub, tmp_path, "pretrain", "vicuna7b", "--dry-run")
+    assert code == 0
+    assert [(part["role"], part["download_bytes"]) for part in plan["downloads"]] == [
+        ("lmsys/vicuna-7b-v1.1", 80),
+        ("vit-g", 2_025_249_237),
+        ("quantizer", 77),
+    ]
+    assert plan["downloads"][0]["files"] == 8
+    code, (plan,), _ = seed(
+        hub, tmp_path, "train-tokenizer", "seed2-codebook", "tokenizer=seed-2", "--dry-run"
+    )
+    assert code == 0
+    roles = [part["role"] for part in plan["downloads"]]
+    assert roles == ["vit-g", "quantizer", "bert-vocabulary", "clip-h"]
+    assert not any(method == "GET" and "/storage/" in path for method, path, _ in hub.log)
+
+
 def start_of_two_shards(folder: Path) -> tuple[float, dict[str, bytes]]:
     """A tiny model's files as vicuna's are published, and the sum of its weights."""
     model = load_causal_model(folder)
