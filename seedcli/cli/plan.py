@@ -1,4 +1,4 @@
-"""`seed plan`: what a run of the language model would cost."""
+"""`seed plan`: what a run would cost."""
 
 from typing import Annotated, Any
 
@@ -27,13 +27,14 @@ def plan(
         ),
     ] = 0.4,
 ) -> None:
-    """Parameters, memory by ZeRO stage, tokens, padding and hours of a recipe of seed pretrain or
-    seed instruct; loads no weights.
+    """Parameters, memory and hours of a recipe of any training; loads no weights. Of a language
+    model also memory by ZeRO stage, tokens and padding.
 
     \b
     Example:
       seed plan vicuna7b --gpus a100-40g:64
       seed plan vicuna7b --gpus h100-80g:8 full.optimization.steps=5000 --json
+      seed plan seed2-unclip-on-codes --gpus a100-80g:8
     """
     from seedcli.recipe.read import load_recipe
     from seedcli.workflows.train.plan import run
@@ -49,7 +50,31 @@ def plan(
     )
 
 
+def _show_stage(plan: dict[str, Any]) -> str:
+    devices, memory, flop = plan["devices"], plan["memory_per_device_gb"], plan["gflop_per_image"]
+    limit = f" of {devices['memory_gb']:g}" if devices["memory_gb"] else ""
+    frozen = "in every update" if plan["frozen_every_step"] else "once, beforehand, and not counted"
+    return "\n".join(
+        [
+            f"seed {plan['command']} {plan['recipe']} on {devices['count']} x {devices['kind']}",
+            f"at {devices['utilisation']:.0%} of their "
+            f"{devices['peak_tflops'] * devices['count']:g} TFLOP/s, an assumption",
+            "",
+            f"{plan['trained_parameters']:,} parameters trained, "
+            f"{plan['frozen_parameters']:,} frozen",
+            f"{plan['steps']:,} updates, {plan['images']:,} images of {flop['learning']:.3g} "
+            f"GFLOP; frozen networks {flop['frozen']:.3g} GFLOP, {frozen}",
+            f"GB on each device{limit}: "
+            + ", ".join(f"{name} {value:.2f}" for name, value in memory.items()),
+            "",
+            f"In all {plan['hours']:.2f} h: {plan['device_hours']:,.1f} device hours.",
+        ]
+    )
+
+
 def _show(plan: dict[str, Any]) -> str:
+    if "stage" in plan:
+        return _show_stage(plan)
     devices, model = plan["devices"], plan["model"]
     where = f"{devices['count']} x {devices['kind']}"
     lines = [

@@ -33,7 +33,11 @@ OWNERS = {
     "datasets": {"data/"},
     # elsewhere it is reached through Accelerate only
     "deepspeed": {"training/checkpoints.py", "training/accelerator.py", "training/optimizer.py"},
-    "diffusers": {"models/drawing/unclip.py", "models/drawing/unclip_parts.py"},
+    "diffusers": {
+        "models/drawing/published_shapes.py",
+        "models/drawing/unclip.py",
+        "models/drawing/unclip_parts.py",
+    },
     "filelock": {"engine/hold.py"},
     "gradio": {"workflows/chat/page.py", "workflows/chat/web.py"},
     # weights; data sets
@@ -67,6 +71,7 @@ OWNERS = {
     },
     "tomlkit": {"recipe/read.py"},
     "transformers": {
+        "models/drawing/published_shapes.py",
         "models/drawing/judge.py",
         "models/drawing/target.py",
         "models/language/text_tokenizer.py",

@@ -1,5 +1,5 @@
-"""`seed plan`: parameters, memory, arithmetic and hours of a recipe of the language model, before
-anything is loaded or downloaded.
+"""`seed plan`: parameters, memory, arithmetic and hours of a recipe, before anything is loaded or
+downloaded. Here for the language model; `plan_tokenizer` for the stages of the tokenizer.
 """
 
 from __future__ import annotations
@@ -91,27 +91,24 @@ def run(
     """Recipe and devices -> what the run would cost.
 
     Args:
-        recipe: Of `seed pretrain` or `seed instruct`.
+        recipe: Of any training command.
         gpus: Kind and number, e.g. `a100-40g:64`.
         utilisation: Share of the device's peak that the arithmetic gets, recomputation included.
         reporter: Hears what was assumed.
 
     Raises:
-        UsageError: An unknown device, a share that is none, or a recipe of another command.
+        UsageError: An unknown device, a share that is none, a batch that does not split, or a part
+            whose shape is known only once it is trained.
         DataError: Nobody knows the model's shape without its `config.json`.
     """
-    if not isinstance(recipe, PretrainRecipe | InstructRecipe):
-        raise UsageError(
-            f"{recipe.name}: a recipe of `seed {recipe.command}`; only seed pretrain and seed "
-            "instruct can be planned",
-            remedy=f"its head says what it took: seed recipes show {recipe.name}",
-        )
     if not 0 < utilisation <= 1:
         raise UsageError(
             f"--utilisation {utilisation:g}: expected a share above 0, at most 1",
             remedy=f"--utilisation {UTILISATION}",
         )
     kind, device, count = _devices(gpus)
+    if not isinstance(recipe, PretrainRecipe | InstructRecipe):
+        return _plan_stage(recipe, kind, device, count, utilisation)
     phases, base = (
         _pretrain_phases(recipe) if isinstance(recipe, PretrainRecipe) else _instruct_phases(recipe)
     )
@@ -147,13 +144,7 @@ def run(
     result = {
         "recipe": recipe.name,
         "command": recipe.command,
-        "devices": {
-            "kind": kind,
-            "count": count,
-            "peak_tflops": peak / 1e12,
-            "memory_gb": device.memory_gb,
-            "utilisation": utilisation,
-        },
+        "devices": _described(kind, device, count, peak, utilisation),
         "model": {
             "start": base,
             **dataclasses.asdict(shape),
@@ -167,6 +158,33 @@ def run(
     }
     published = PUBLISHED_RUNS.get((shape.hidden_size, recipe.stage))
     return result | ({"published": published} if published else {})
+
+
+def _plan_stage(
+    recipe: Recipe, kind: str, device: Device, count: int, utilisation: float
+) -> dict[str, Any]:
+    from seedcli.workflows.train.plan_tokenizer import plan_stage
+
+    half = recipe.parallel.precision != "fp32"
+    peak = (device.half_tflops if half else device.fp32_tflops) * 1e12
+    return {
+        "recipe": recipe.name,
+        "command": recipe.command,
+        "devices": _described(kind, device, count, peak, utilisation),
+        **plan_stage(recipe, count=count, peak_flops=count * peak * utilisation),
+    }
+
+
+def _described(
+    kind: str, device: Device, count: int, peak: float, utilisation: float
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "count": count,
+        "peak_tflops": peak / 1e12,
+        "memory_gb": device.memory_gb,
+        "utilisation": utilisation,
+    }
 
 
 def _devices(gpus: str) -> tuple[str, Device, int]:

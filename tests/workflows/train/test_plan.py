@@ -153,7 +153,7 @@ def test_a_model_of_its_own_needs_its_config(tmp_path: Path) -> None:
         ("vicuna7b", {"gpus": "a100:8"}, "'a100' is not known"),
         ("vicuna7b", {"gpus": "a100-40g:many"}, "found 'many'"),
         ("vicuna7b", {"gpus": "a100-40g:8", "utilisation": 40.0}, "expected a share"),
-        ("nano-target", {"gpus": "a100-40g:8"}, "a recipe of `seed train-tokenizer`"),
+        ("nano-target", {"gpus": "a100-40g:7"}, "batch size 64 does not split over 7"),
     ],
 )
 def test_what_cannot_be_planned(recipe: str, options: dict, message: str) -> None:
@@ -201,3 +201,41 @@ def test_a_preset_is_planned_as_it_is_trained() -> None:
     config = json.loads((BUNDLED_NANO / "llm" / "config.json").read_text(encoding="utf-8"))
     assert plan["model"]["hidden_size"] == config["hidden_size"]
     assert plan["model"]["vocab_size"] == config["vocab_size"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes"),
+    [
+        ("nano-target", []),
+        ("nano-judge", []),
+        ("nano-autoencoder", []),
+        ("nano-unclip", ["target=seed-nano"]),
+        ("nano-causal-qformer", []),
+        ("nano-codebook", ["tokenizer=seed-nano", "target=seed-nano"]),
+    ],
+)
+def test_a_stage_of_the_tokenizer_is_planned(recipe: str, changes: list[str]) -> None:
+    found = run(load_recipe(recipe, changes), gpus="cpu:2")
+    memory = found["memory_per_device_gb"]
+    assert found["trained_parameters"] * 4e-9 == pytest.approx(memory["gradients"])
+    assert memory["total"] > memory["weights"] + memory["activations"] > memory["activations"] > 0
+    # a forward pass multiplies a weight at least once a picture, learning takes three times that
+    flop = found["gflop_per_image"]["learning"]
+    assert found["hours"] == pytest.approx(
+        flop * 1e9 * found["images"] / (2 * 0.14e12 * 0.4) / 3600
+    )
+
+
+def test_the_published_decoder_is_planned_before_it_is_here() -> None:
+    found = run(load_recipe("seed2-unclip-on-codes"), gpus="a100-80g:8")
+    # diffusers states 865,910,724 of Stable Diffusion 2.1's UNet; unCLIP's embeds labels besides:
+    # 2048 -> 1280 -> 1280
+    labels = 2048 * 1280 + 1280 + 1280 * 1280 + 1280
+    assert found["trained_parameters"] == 865_910_724 + labels
+    assert found["frozen_every_step"] and found["gflop_per_image"]["frozen"] > 1000
+    assert found["memory_per_device_gb"]["average"] == found["memory_per_device_gb"]["gradients"]
+
+
+def test_a_part_that_is_not_trained_yet_has_no_shape(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no config\.json"):
+        run(load_recipe("nano-unclip", [f"target={tmp_path}"]), gpus="cpu:2")
