@@ -16,7 +16,7 @@ DatasetOption = Annotated[
     typer.Option(
         "--dataset",
         metavar="emoji|flickr30k|coco|FILE",
-        help="A named set, or a JSON file of captions: Karpathy's, BLIP's or COCO's.",
+        help="A named set, or a file of captions: Karpathy's, BLIP's, COCO's, or a table.",
     ),
 ]
 SplitOption = Annotated[

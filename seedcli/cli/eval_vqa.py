@@ -36,7 +36,7 @@ def vqa(
         typer.Option(
             "--dataset",
             metavar="emoji|vqav2|okvqa|vizwiz|seed-bench|msvd|msrvtt|nextqa|FILE",
-            help='A named set, or a JSON file of {"image", "question", "answer"}.',
+            help="A named set, or a file of questions: your own or of a published layout.",
         ),
     ] = "emoji",
     split: Annotated[

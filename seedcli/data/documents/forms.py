@@ -108,7 +108,7 @@ def _in_form(
     try:
         return template.render(messages)
     except UsageError as error:
-        raise LeftOutError(error.message) from None
+        raise LeftOutError(error.message, reason=error.message.partition(";")[0]) from None
 
 
 def text_document(sample: Sample) -> Document | None:
