@@ -9,6 +9,7 @@ import logging
 from io import BytesIO
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -42,10 +43,14 @@ def test_every_form_of_a_picture_has_the_codes_of_its_file(tokenizer, pictures) 
     path = pictures[3]
     array = np.asarray(Image.open(path))
     tensor = torch.from_numpy(array.copy()).movedim(-1, 0)
+    address = "memory://pictures/3.png"
+    with fsspec.open(address, "wb") as file:
+        file.write(path.read_bytes())
     expected = tokenizer.encode(path)
     assert expected.shape == (1, 32) and expected.dtype == torch.int64
     forms = {
         "str": str(path),
+        "address": address,
         "bytes": path.read_bytes(),
         "image": Image.open(path),
         "array": array,

@@ -116,16 +116,17 @@ def read_image(source: ImageSource, handling: ImageHandling = "seed") -> Image.I
     """One picture in any form -> upright RGB image, as `open_image` makes it of the same file.
 
     Args:
-        source: A file's path or bytes; a Pillow image; an array [H,W], [H,W,1], [H,W,3] or [H,W,4],
-            or a tensor [H,W], [1,H,W], [3,H,W] or [4,H,W], of uint8, of uint16 (0..65535), or of
-            floats 0..1. A fourth channel is alpha.
+        source: A file's path, address or bytes; a Pillow image; an array [H,W], [H,W,1], [H,W,3]
+            or [H,W,4], or a tensor [H,W], [1,H,W], [3,H,W] or [4,H,W], of uint8, of uint16
+            (0..65535), or of floats 0..1. A fourth channel is alpha.
         handling: See `open_image`.
 
     Raises:
         ImageError: It is no usable image; the reason says what was expected.
     """
     if isinstance(source, (str, Path)):
-        return open_image(Path(source).expanduser(), handling)
+        path = source if is_url(source) else Path(source).expanduser()
+        return open_image(path, handling)
     if isinstance(source, bytes):
         return open_image(source, handling)
     if isinstance(source, Image.Image):
