@@ -22,7 +22,7 @@ from seedcli.data.images.loader import end_with_parent
 from seedcli.engine.engines import TRIES, OpenWorker, P, Place, Report, cores
 
 _HEAR_EVERY_S = 0.1  # how late the bar may be
-_CLOSING_S = 10.0  # for a worker to close
+_CLOSING_S = 10.0  # for workers to come to the end of what they last said, and to close
 
 
 class Processes:
@@ -56,8 +56,10 @@ class Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        closing = [future for desk in self._desks for future in desk.close(stops=kind is not None)]
+        wait(closing, timeout=_CLOSING_S)
         for desk in self._desks:
-            desk.end(at_once=kind is not None)
+            desk.end()
 
     def run(self, parts: Iterable[P]) -> Iterator[Report[P]]:
         """See `Workers`."""
@@ -107,7 +109,7 @@ class _Desk:
     def submit(self, part: Any) -> Future[None]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._ears, mouth = context.Pipe(duplex=False)
+            self._ears, mouth = context.Pipe()
             self._pool = ProcessPoolExecutor(
                 1,
                 mp_context=context,
@@ -127,13 +129,20 @@ class _Desk:
             while self._ears is not None and self._ears.poll():
                 yield self._ears.recv()
 
-    def end(self, *, at_once: bool = False) -> None:
+    def close(self, *, stops: bool) -> Iterator[Future[None]]:
+        """Has the worker close when its part is done, or, where it `stops`, when it next says
+        something; its decoding children go with it.
+        """
+        with contextlib.suppress(BrokenProcessPool, OSError):
+            if self._pool is not None:
+                if stops:
+                    self._ears.send("stop")
+                yield self._pool.submit(_close)
+
+    def end(self) -> None:
         if self._pool is None:
             return
-        if not at_once:
-            with contextlib.suppress(BrokenProcessPool, TimeoutError):
-                self._pool.submit(_close).result(timeout=_CLOSING_S)
-        # It has nothing left to do; clients of buckets leave threads that would hold it up.
+        # What is left has nothing to do; clients of buckets leave threads that would hold it up.
         # Python 3.14 has terminate_workers() for this.
         for process in list((self._pool._processes or {}).values()):
             process.terminate()
@@ -164,6 +173,8 @@ def _compute(part: Any) -> None:
         _worker = _stack.enter_context(_open_worker(_place, Reporter()))
     for said in _worker(part):
         _mouth.send(said)
+        if _mouth.poll():  # the driver was interrupted
+            return
 
 
 def _close() -> None:

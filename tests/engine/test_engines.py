@@ -55,6 +55,22 @@ def test_a_part_that_kills_its_process_is_lost_after_three_tries(tmp_path):
     assert contents(tmp_path) == {name: text for name, text in EXPECTED.items() if name != "10.txt"}
 
 
+def test_an_interrupted_run_lets_its_workers_close(tmp_path):
+    work = Squares(tmp_path, pause_s=0.05)
+
+    def interrupted() -> None:
+        with open_workers(EngineChoice(nproc=2), work, device="cpu") as workers:
+            for number, _ in enumerate(workers.run(PARTS)):
+                if number == 3:
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    opened, closed = (sorted(tmp_path.glob(f"{what}-*")) for what in ("opened", "closed"))
+    assert 1 <= len(opened) == len(closed)
+    assert len(contents(tmp_path)) < len(PARTS)
+
+
 @pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES.keys())
 def test_what_a_part_raises_ends_the_run_and_keeps_its_remedy(tmp_path, choice):
     work = Squares(tmp_path, wrong=frozenset({12}))
