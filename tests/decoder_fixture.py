@@ -4,7 +4,6 @@ way diffusers saves it.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -32,19 +31,12 @@ from transformers import (
 IMAGE_SIZE_PX = 32
 
 
-def build_tiny_pipeline(
-    scratch: Path, *, generation_dim: int = 64, seed: int = 0
-) -> StableUnCLIPImg2ImgPipeline:
+def build_tiny_pipeline(*, generation_dim: int = 64, seed: int = 0) -> StableUnCLIPImg2ImgPipeline:
     """All nine components of the published decoder at tiny widths; schedulers as published. Draws
     32-px pictures in milliseconds.
     """
     torch.manual_seed(seed)
-    scratch.mkdir(parents=True, exist_ok=True)
     words = ["<|startoftext|>", "<|endoftext|>", "a</w>", "b</w>"]
-    (scratch / "vocab.json").write_text(
-        json.dumps({word: index for index, word in enumerate(words)})
-    )
-    (scratch / "merges.txt").write_text("#version: 0.2\n")
     text_config = CLIPTextConfig(
         vocab_size=len(words),
         hidden_size=32,
@@ -104,7 +96,7 @@ def build_tiny_pipeline(
         image_normalizer=normalizer.eval(),
         image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
         tokenizer=CLIPTokenizer(
-            str(scratch / "vocab.json"), str(scratch / "merges.txt"), model_max_length=16
+            {word: index for index, word in enumerate(words)}, [], model_max_length=16
         ),
         text_encoder=CLIPTextModel(text_config).eval(),
         unet=unet.eval(),
@@ -122,9 +114,7 @@ def build_tiny_pipeline(
 
 def save_tiny_decoder(folder: Path, *, generation_dim: int = 64, seed: int = 0) -> Path:
     """Writes the tiny pipeline to `folder` and returns it."""
-    pipeline = build_tiny_pipeline(
-        folder.with_name(folder.name + "-words"), generation_dim=generation_dim, seed=seed
-    )
+    pipeline = build_tiny_pipeline(generation_dim=generation_dim, seed=seed)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.save_pretrained(folder)
     return folder

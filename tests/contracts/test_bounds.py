@@ -28,10 +28,10 @@ def imported() -> set[str]:
     """Distributions of all that the package imports, by their canonical names."""
     known = packages_distributions()
     tops = {each.top for each in imports() if not each.types_only}
+    # of several distributions with one module (typer, typer-slim) the one of that name
     return {
-        canonicalize_name(name)
+        canonicalize_name(top if top in known.get(top, [top]) else known[top][0])
         for top in tops - set(sys.stdlib_module_names) - {"seedcli"}
-        for name in known.get(top, [top])
     }
 
 

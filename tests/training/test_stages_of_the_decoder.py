@@ -194,7 +194,7 @@ def test_a_decoder_is_trained_on_by_what_codes_give(folders, table, tmp_path, so
     published ones.
     """
     start = tmp_path / "start"
-    build_tiny_pipeline(tmp_path / "scratch", generation_dim=256).save_pretrained(start)
+    build_tiny_pipeline(generation_dim=256).save_pretrained(start)
     on_codes = [
         *SHORT,
         *table,
