@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from seedcli.data.images.endings import IMAGE_ENDINGS
 from seedcli.data.text_files import decode_text, load_json
@@ -105,7 +105,7 @@ def open_tar(path: str, *, stream: bool) -> tarfile.TarFile:
         One of `DAMAGES`.
     """
     # names in an old encoding stay text that can be written
-    mode = "r|*" if stream else "r:"
+    mode: Literal["r|*", "r:"] = "r|*" if stream else "r:"
     if is_url(path):
         return tarfile.open(fileobj=open_to_read(path), mode=mode, errors="backslashreplace")
     return tarfile.open(path, mode, errors="backslashreplace")
