@@ -2,7 +2,17 @@
 the next thing to type.
 """
 
+from __future__ import annotations
+
+import difflib
 import importlib.util
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
+    """The end of "nothing is called WORD": `; did you mean X?`, or nothing where none is near."""
+    near = difflib.get_close_matches(word, list(known), n=most, cutoff=0.5 if most > 1 else 0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class SeedError(Exception):

@@ -25,6 +25,9 @@ _FULL_WORDS = re.compile(
 )
 
 
+_NEARLY_NOTHING = 64 << 20  # free bytes of a disk that is full for all but its superuser
+
+
 @contextlib.contextmanager
 def published(path: Path, *, rivals: bool = False) -> Iterator[Path]:
     """Gives the place to write a file or a folder to, `NAME.partial`; on leaving, it is synced and
@@ -149,8 +152,13 @@ def raise_if_full(error: BaseException, path: Path, written: int) -> None:
         return
     folder = path.parent
     free = shutil.disk_usage(folder).free if folder.is_dir() else 0
+    needs = (
+        f"{path.name} needs more than {(free + written) / 1e6:.1f} MB"
+        if free < _NEARLY_NOTHING
+        else f"{path.name} met a quota or a limit on the size of a file"
+    )
     raise NoSpaceError(
-        f"no space left in {folder}: {path.name} needs more than {(free + written) / 1e6:.1f} MB",
+        f"no space left in {folder}: {needs}",
         remedy="free some, then type the same again; long commands continue with --resume",
     ) from error
 

@@ -7,7 +7,6 @@ Order: command line > recipe > `base` > schema default. The environment never ch
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import re
 import tomllib
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedcli.errors import RecipeError
+from seedcli.errors import RecipeError, did_you_mean
 from seedcli.recipe.toml_lines import Loc, lines_of
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def find_recipe(name: str | Path) -> Path:
     shipped = shipped.removesuffix(".toml")
     if shipped in shipped_recipes():
         return recipes_folder() / f"{shipped}.toml"
-    near = difflib.get_close_matches(shipped, shipped_recipes(), n=3, cutoff=0.5)
-    guess = f"; did you mean {' or '.join(near)}?" if near else ""
+    guess = did_you_mean(shipped, shipped_recipes(), most=3)
     raise RecipeError(
         f"no recipe {str(name)!r}: not a file, not a shipped name{guess}",
         remedy="list the shipped ones: seed recipes ls",
@@ -316,8 +314,7 @@ def _stage_of(
         )
     place = layers.place(("stage",)) or _shown(path)
     if not isinstance(stage, str) or stage not in stages:
-        near = difflib.get_close_matches(str(stage), wanted, n=1)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
+        guess = did_you_mean(str(stage), wanted)
         raise RecipeError(
             f"{place}: stage: found {stage!r}{guess}", remedy=f"expected one of: {choices}"
         )
@@ -402,9 +399,8 @@ def _fields_at(kind: Any, loc: Loc) -> list[dict[str, Any]]:
 
 def _suggestion(kind: type[Recipe], loc: Loc) -> str:
     siblings = [name for fields in _fields_at(kind, loc[:-1]) for name in fields]
-    near = difflib.get_close_matches(str(loc[-1]), siblings, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    if guess := did_you_mean(str(loc[-1]), siblings):
+        return guess
     elsewhere = [path for path in known_keys(kind) if path.rpartition(".")[2] == loc[-1]]
     return (
         f"; {loc[-1]!r} belongs in {elsewhere[0]!r}"

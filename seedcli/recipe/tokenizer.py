@@ -34,7 +34,7 @@ class Strict(BaseModel):
     def _fits_a_machine(self) -> Self:
         """Integers that no generator and no array takes."""
         for name, value in self:
-            if type(value) is int and abs(value) >= 1 << 63:
+            if type(value) is int and not -(1 << 63) <= value < 1 << 63:
                 raise ValueError(f"{name} is an integer of {len(str(value))} digits, expected 18")
         return self
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import importlib
 import inspect
 import json
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from seedcli.benchmarks.answers import CAPTION_DECODING, VQA_DECODING
 from seedcli.console import LibraryReporter, OnProgress
 from seedcli.data.tokens.shards import TokenShards, open_shards
-from seedcli.errors import UsageError
+from seedcli.errors import UsageError, did_you_mean
 from seedcli.recipe.read import load_recipe
 from seedcli.workflows.train import plan as planning
 
@@ -245,9 +244,7 @@ def _parted(options: Mapping[str, Any], names: set[str]) -> tuple[dict[str, Any]
 def _refuse_unknown(benchmark: str, options: Mapping[str, Any], known: set[str]) -> None:
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            guess = f"; did you mean {near[0]!r}?" if near else ""
             raise UsageError(
-                f"{benchmark} has no option {name!r}{guess}",
+                f"{benchmark} has no option {name!r}{did_you_mean(name, known)}",
                 remedy=f"one of {', '.join(sorted(known))}",
             )

@@ -100,7 +100,7 @@ def test_an_unknown_format_names_the_nearest(llava):
     refused = seed("build", "lava", llava, "-o", "out")
     assert refused.exit_code == 2
     assert "no FORMAT is called lava" in refused.stderr
-    assert "Did you mean llava?" in refused.stderr
+    assert "did you mean llava?" in refused.stderr
 
 
 def test_formats_lists_every_layout():

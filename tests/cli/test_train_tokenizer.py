@@ -45,7 +45,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_unknown_key_is_exit_2_and_suggests():
     done = _run("nano-target", "optimization.learning_rat=1e-3")
     assert done.returncode == 2
-    assert "did you mean 'learning_rate'?" in done.stderr
+    assert "did you mean learning_rate?" in done.stderr
     assert done.stdout == ""
 
 

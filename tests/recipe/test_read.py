@@ -148,7 +148,7 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(folder: Path) -> N
     assert faults_of(bad) == [
         "bad.toml: 8 faults",
         "bad.toml: seed: missing (of everything random)",
-        "bad.toml:2: sed: unknown key; did you mean 'seed'?",
+        "bad.toml:2: sed: unknown key; did you mean seed?",
         (
             "bad.toml:3: learning_rate: unknown key; 'learning_rate' belongs in "
             "'optimizer.learning_rate'"
@@ -157,15 +157,14 @@ def test_every_fault_is_told_at_once_in_the_order_of_the_file(folder: Path) -> N
         "bad.toml:6: optimizer.betas.1: missing",
         "bad.toml:7: sources.0.weight: missing (share of samples)",
         "bad.toml:9: sources.0.repo: should be a valid string, found 3",
-        "bad.toml:10: sources.0.wait: unknown key; did you mean 'weight'?",
+        "bad.toml:10: sources.0.wait: unknown key; did you mean weight?",
     ]
 
 
 def test_a_fault_in_the_base_names_the_base(folder: Path) -> None:
     (folder / "base.toml").write_text(BASE.replace("seed = 1", "seed = 1\nloge_every_steps = 3"))
-    assert (
-        "base.toml:4: loge_every_steps: unknown key; did you mean 'log_every_steps'?"
-        in faults_of(folder / "child.toml")
+    assert "base.toml:4: loge_every_steps: unknown key; did you mean log_every_steps?" in faults_of(
+        folder / "child.toml"
     )
 
 
@@ -184,7 +183,7 @@ def test_a_fault_in_the_base_names_the_base(folder: Path) -> None:
         ),
         (
             "optimiser.learning_rate=1",
-            "command line: optimiser: unknown key; did you mean 'optimizer'?",
+            "command line: optimiser: unknown key; did you mean optimizer?",
         ),
         (
             "sources.7.weight=1",
@@ -270,7 +269,7 @@ def test_stage_decides_and_is_checked(folder: Path) -> None:
         load_recipe(wrong)
     wrong.write_text('stage = "breed"\n')
     with pytest.raises(
-        RecipeError, match=r"wrong.toml:1: stage: found 'breed'; did you mean 'bread'"
+        RecipeError, match=r"wrong.toml:1: stage: found 'breed'; did you mean bread"
     ):
         load_recipe(wrong, command="bake")
     with pytest.raises(RecipeError, match="belongs to `seed bake`"):

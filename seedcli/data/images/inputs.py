@@ -182,6 +182,22 @@ def _walk(
     """Images and containers below a folder, sorted; hidden names are skipped, each real folder is
     entered once (links may form loops).
     """
+    # not by recursion: folders may lie deeper than Python follows
+    open_folders = [_folder_entries(root, relative, prefix, seen)]
+    while open_folders:
+        entry = next(open_folders[-1], None)
+        if entry is None:
+            open_folders.pop()
+        elif isinstance(entry, str):
+            open_folders.append(_folder_entries(root, entry, prefix, seen))
+        else:
+            yield entry
+
+
+def _folder_entries(
+    root: str, relative: str, prefix: str, seen: set[tuple[int, int]]
+) -> Iterator[Item | Container | str]:
+    """What one folder holds, sorted: images, containers, and folders as their relative paths."""
     folder = os.path.join(root, relative) if relative else root
     key = f"{prefix}/{relative}" if relative else prefix
     try:
@@ -200,7 +216,7 @@ def _walk(
     for name in sorted(names):
         below = f"{relative}/{name}" if relative else name
         if names[name] == "folder":
-            yield from _walk(root, below, prefix, seen)
+            yield below
             continue
         # a pipe would be waited for, for ever
         problem = None if names[name] == "file" else "is no regular file"

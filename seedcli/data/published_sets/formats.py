@@ -8,7 +8,6 @@ written from their descriptions and from loaders that read them, tests from file
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from seedcli.data.published_sets import dialogues, pictures, questions
 from seedcli.data.published_sets.pictures import Captioned
 from seedcli.data.published_sets.questions import Question
 from seedcli.data.published_sets.records import Record
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import DataError, UsageError, did_you_mean
 
 Parsed = Sample | Question | Captioned
 
@@ -324,10 +323,8 @@ def set_format(name: str) -> SetFormat:
         UsageError: No format is called that.
     """
     if name not in FORMATS:
-        near = difflib.get_close_matches(name, FORMATS, n=1)
-        guess = f"Did you mean {near[0]}? " if near else ""
         raise UsageError(
-            f"no FORMAT is called {name}; there are {', '.join(FORMATS)}",
-            remedy=f"{guess}See: seed tokens formats",
+            f"no FORMAT is called {name}{did_you_mean(name, FORMATS)}",
+            remedy=f"There are {', '.join(FORMATS)}. See: seed tokens formats",
         )
     return FORMATS[name]

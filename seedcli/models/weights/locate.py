@@ -9,7 +9,6 @@ the path: before everything else.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import DataError, UsageError, did_you_mean
 from seedcli.models.visual.config import PRESETS, SeedModelConfig
 from seedcli.models.weights.description import read_model_facts
 from seedcli.models.weights.layout import RELEASED_FILES, tokenizer_roles
@@ -86,9 +85,8 @@ def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> M
         )
     if _HUB_ID.fullmatch(model):
         return _locate_hub(model, reporter)
-    near = difflib.get_close_matches(model, PRESETS, n=1)
     raise UsageError(
-        f"no model is called {model!r}" + (f"; did you mean {near[0]}?" if near else ""),
+        f"no model is called {model!r}{did_you_mean(model, PRESETS)}",
         remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id (owner/name)",
     )
 

@@ -8,14 +8,13 @@ weights, or a hub id of either. On the path: before the language model.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import DataError, UsageError, did_you_mean
 from seedcli.files import parse_json
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.layout import LLM_FOLDER, refuse_adapter
@@ -120,9 +119,8 @@ def find_llm_folder(model: str, *, option: str, reporter: Reporter) -> Path:
         )
     if names_a_path(model):
         raise DataError(f"no folder at {path}", remedy=expected)
-    near = difflib.get_close_matches(model, LLM_PRESETS, n=1)
     raise UsageError(
-        f"no language model is called {model!r}" + (f"; did you mean {near[0]}?" if near else ""),
+        f"no language model is called {model!r}{did_you_mean(model, LLM_PRESETS)}",
         remedy=f"{expected} (owner/name)",
     )
 

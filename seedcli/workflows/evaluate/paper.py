@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import shlex
 import signal
 import subprocess
@@ -33,7 +32,7 @@ from seedcli.benchmarks.scorecard import (
     score_all,
 )
 from seedcli.console import Reporter
-from seedcli.errors import DataError, Interrupted, SeedError, UsageError
+from seedcli.errors import DataError, Interrupted, SeedError, UsageError, did_you_mean
 from seedcli.files import parse_json, publish_json
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.digest import weights_digest
@@ -244,10 +243,8 @@ def _scope(model: str | None, datasets: Sequence[str]) -> _Scope:
     )
     for dataset in datasets:
         if dataset not in known:
-            near = difflib.get_close_matches(dataset, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(
-                f"no number was published on {dataset!r}{hint}",
+                f"no number was published on {dataset!r}{did_you_mean(dataset, known)}",
                 remedy=f"--dataset takes {', '.join(known)}",
             )
     names, fingerprint, llm_weights = _known_as(model)
@@ -288,9 +285,8 @@ def _known_as(model: str | None) -> tuple[frozenset[str], str | None, str | None
     if model in LLM_PRESETS or (model.count("/") == 1 and not model.startswith((".", "/", "~"))):
         return frozenset({model, path.name}), None, None
     presets = dict.fromkeys([*PRESETS, *LLM_PRESETS])
-    near = difflib.get_close_matches(model, presets, n=1)
     raise UsageError(
-        f"no model is called {model!r}" + (f"; did you mean {near[0]}?" if near else ""),
+        f"no model is called {model!r}{did_you_mean(model, presets)}",
         remedy=f"--model takes a preset ({', '.join(presets)}), a folder or a hub id",
     )
 

@@ -49,6 +49,7 @@ from typing import Any, TypeVar
 
 import seedcli
 from seedcli.benchmarks.intervals import bootstrap_interval
+from seedcli.benchmarks.paper_numbers import flatten
 from seedcli.console import Reporter
 from seedcli.engine.hold import hold
 from seedcli.errors import DataError, Interrupted, NumericalError
@@ -310,13 +311,13 @@ def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) ->
         return
     try:
         held = parse_json(path.read_bytes())
-        before, versions = _leaves(held["settings"]), held["versions"]
+        before, versions = flatten(held["settings"]), held["versions"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is damaged ({type(error).__name__}: {error})",
             remedy="choose another folder with -o",
         ) from None
-    now = _leaves(settings)
+    now = flatten(settings)
     changed = [
         name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)
     ]
@@ -335,18 +336,6 @@ def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) ->
     ]
     if newer:
         reporter.warn(f"{folder} was begun with other versions: {', '.join(newer)}")
-
-
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings -> values by dotted name."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= (
-            _leaves(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else {f"{prefix}{name}": value}
-        )
-    return found
 
 
 def _versions() -> dict[str, str | None]:

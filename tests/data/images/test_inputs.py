@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -541,3 +542,23 @@ def test_marks_of_encodings(tmp_path):
     assert next(read_items(tar_of(tmp_path / "t.tar", members))).text == "a cat"
     members = [("0.jpg", png()), ("0.txt", "a cat".encode("utf-16"))]
     assert next(read_items(tar_of(tmp_path / "u.tar", members))).text == "a cat"
+
+
+def test_folders_deeper_than_python_follows(tmp_path):
+    start = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1200):
+            os.mkdir("d")
+            os.chdir("d")
+        Path("a.png").write_bytes(b"")
+    finally:
+        os.fchdir(start)
+        os.close(start)
+    (found,) = list_inputs([str(tmp_path)])
+    assert found.key.endswith("d/d/a.png") and found.key.count("/") == 1201
+    for _ in range(1200):  # pytest's own removal follows by recursion
+        if (tmp_path / "d" / "d").is_dir():
+            (tmp_path / "d" / "d").rename(tmp_path / "e")
+            shutil.rmtree(tmp_path / "d")
+            (tmp_path / "e").rename(tmp_path / "d")
