@@ -2,6 +2,7 @@
 # make test    all tests; those of `seed chat --web` where gradio is installed: make test-web installs it (gradio 6 takes Pillow back to 12)
 # make test-fast   those of the parts, in under a minute;   make test-all   with every extra, Java and a browser: there a skip is a failure
 # make test-lowest   the fast ones, and a training, with the lower bounds of pyproject.toml in a venv of its own (6 GB)
+# make torture   ten minutes of hostile files, kills, Ctrl-C and full disks, by one seed: prints a table, and what broke the rule
 # make check   linter, formatter and types, changes nothing;   make fix lets them change
 # make lock    requirements.lock anew: the versions that tests run with, which all targets but test-lowest install
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
@@ -14,7 +15,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast test-all test-lowest test-web check fix lock bench docs nano-tables
+.PHONY: demo test torture test-fast test-all test-lowest test-web check fix lock bench docs nano-tables
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -58,6 +59,9 @@ demo: $(VENV)/installed
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+torture: $(VENV)/installed
+	$(BIN)/python -m tests.torture --seconds 600
 
 FAST := tests/contracts tests/recipe tests/benchmarks tests/parity tests/golden tests/test_*.py
 
