@@ -62,7 +62,7 @@ def show(
       seed recipes show nano/codebook --resolved seed=1
     """
     from seedcli.errors import UsageError
-    from seedcli.recipe.read import dump_resolved, find_recipe, leaves, load_recipe
+    from seedcli.recipe.read import dump_resolved, find_recipe, leaves, load_recipe, read_text
 
     if overrides and not resolved:
         raise UsageError(
@@ -70,7 +70,7 @@ def show(
             remedy=f"seed recipes show {recipe} --resolved {' '.join(overrides)}",
         )
     if not resolved:
-        console.text(find_recipe(recipe).read_text(encoding="utf-8").rstrip("\n"))
+        console.text(read_text(find_recipe(recipe)).rstrip("\n"))
         return
     loaded = load_recipe(recipe, overrides or ())
     if console.json:

@@ -69,6 +69,34 @@ def find_recipe(name: str | Path) -> Path:
     )
 
 
+def read_text(path: Path) -> str:
+    """The text of a recipe's file.
+
+    Raises:
+        RecipeError: It cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from error
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a recipe's file, and what it says.
+
+    Raises:
+        RecipeError: It cannot be read, or is no TOML.
+    """
+    text = read_text(path)
+    try:
+        return text, tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOML's own error is a ValueError
+        raise RecipeError(
+            f"{_shown(path)}: not valid TOML: {error}",
+            remedy="strings need quotes, tables look like [name]",
+        ) from error
+
+
 def load_recipe(
     name: str | Path,
     overrides: Sequence[str] | Mapping[str, Any] = (),
@@ -160,16 +188,7 @@ class _Layers:
                 f"{_shown(path)}: `base` leads back to this file",
                 remedy="break the circle of `base` keys",
             )
-        try:
-            text = path.read_text(encoding="utf-8")
-            own = tomllib.loads(text)
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{_shown(path)}: cannot be read: {error}") from error
-        except (ValueError, RecursionError) as error:  # of which TOML's own is one
-            raise RecipeError(
-                f"{_shown(path)}: not valid TOML: {error}",
-                remedy="strings need quotes, tables look like [name]",
-            ) from error
+        text, own = read_toml(path)
         places = {loc: f"{_shown(path)}:{line}" for loc, line in lines_of(text).items()}
         base = own.pop("base", None)
         layers = cls({}, {})
@@ -450,9 +469,9 @@ def copy_text(source: Path, target: Path) -> str:
     """Text of `source` for a copy at `target`: comments kept, `base` rewritten so that it
     still names the same file.
     """
-    text = source.read_text(encoding="utf-8")
-    base = tomllib.loads(text).get("base")
-    beside = source.parent / base if base is not None else None
+    text, values = read_toml(source)
+    base = values.get("base")
+    beside = source.parent / base if isinstance(base, str) else None
     if beside is None or not beside.is_file() or source.resolve().parent == target.resolve().parent:
         return text
     try:

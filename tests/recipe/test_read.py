@@ -355,5 +355,6 @@ def test_values_that_end_in_nothing_are_refused(override: str, said: str) -> Non
 def test_a_file_that_is_no_recipe(text: str, tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(RecipeError, match="not valid TOML|cannot be read"):
-        load_recipe(path)
+    for read in (load_recipe, lambda path: copy_text(path, tmp_path / "b.toml")):
+        with pytest.raises(RecipeError, match="not valid TOML|cannot be read"):
+            read(path)
