@@ -2,8 +2,6 @@
 the next thing to type.
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib.util
 from collections.abc import Iterable
