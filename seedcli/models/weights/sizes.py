@@ -81,6 +81,7 @@ def _shapes(file: Path) -> list[list[int]]:
         with open(file, "rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
             header = json.loads(opened.read(length)) if length < _HEADER_BYTES else {}
-        return [facts["shape"] for name, facts in header.items() if name != "__metadata__"]
+        tensors = [facts for name, facts in header.items() if name != "__metadata__"]
+        return [[int(side) for side in facts["shape"]] for facts in tensors]
     except (OSError, ValueError, struct.error, RecursionError, KeyError, TypeError, AttributeError):
         return []

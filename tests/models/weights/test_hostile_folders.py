@@ -148,6 +148,8 @@ def test_sizes_that_no_weight_has(tmp_path: Path, changes: dict[str, Any]) -> No
         lambda file: file.write_bytes(b"\xff" * 64),
         lambda file: file.write_bytes((100).to_bytes(8, "little") + b"[" * 100),
         lambda file: file.write_bytes((2).to_bytes(8, "little") + b"[]"),
+        lambda file: file.write_bytes((15).to_bytes(8, "little") + b'{"a":{"shape":1}}'),
+        lambda file: file.write_bytes((17).to_bytes(8, "little") + b'{"a":{"shape":1}}'),
     ],
 )
 def test_damaged_weights_are_left_to_their_reader(
