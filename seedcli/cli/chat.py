@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
-import shlex
 import stat
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from seedcli.cli.options import DeviceOption, DtypeOption
-from seedcli.cli.terminal import ShowHow, ShowOption, read_line, shown_by
+from seedcli.cli.talk import Talk
+from seedcli.cli.terminal import ShowOption
 from seedcli.console import console
-from seedcli.errors import SeedError, UsageError
+from seedcli.errors import UsageError
 
 if TYPE_CHECKING:
     from seedcli.workflows.chat.conversation import SeedChat
-    from seedcli.workflows.chat.turns import Turn
-
-COMMANDS = {
-    "/image PATH": "attach an image to what you say next; <image> in your words says "
-    "where it stands",
-    "/draw [TEXT]": "the next answer must hold an image",
-    "/again": "another answer to what you said last, with the next seed",
-    "/save FILE": "add the conversation to a file of JSON lines, which seed tokens build "
-    "messages reads",
-    "/reset": "forget everything",
-    "/seed N": "draw what follows with seed N",
-    "/help": "this list",
-    "/quit": "leave",
-}
 
 ChatModelOption = Annotated[
     str,
@@ -289,7 +273,7 @@ def chat(
     if web:
         _serve(conversation, port, constrained=not unconstrained)
         return
-    talk = _Talk(conversation, show, constrained=not unconstrained)
+    talk = Talk(conversation, show, constrained=not unconstrained, folder=output)
     for path in image or ():
         conversation.attach(path)
     talk.draw = draw
@@ -346,165 +330,3 @@ def _serve(conversation: SeedChat, port: int | None, *, constrained: bool) -> No
         console.result({"url": url}, human=lambda result: f"open {result['url']} in a browser")
         console.note("Ctrl-C ends it")
         threading.Event().wait()
-
-
-class _Talk:
-    """A conversation as it is typed and shown.
-
-    Attributes:
-        draw: The next answer must hold an image.
-    """
-
-    def __init__(self, conversation: SeedChat, show: ShowHow, *, constrained: bool):
-        self._conversation, self._show, self._constrained = conversation, show, constrained
-        self.draw = False
-        self._column = 0
-
-    def with_person(self) -> None:
-        """Turns and commands from the terminal, until /quit or the end of input; what goes wrong
-        ends a turn, not the conversation.
-        """
-        console.note("/help lists the commands, /quit leaves")
-        while True:
-            try:
-                line = read_line("> ").strip()
-            except EOFError:
-                return
-            try:
-                if line and not self.take(line):
-                    return
-            except SeedError as error:
-                console.error(error)
-            except KeyboardInterrupt:
-                console.note("\nstopped; this turn was never said")
-
-    def take(self, line: str) -> bool:
-        """One line: a command, or words for the model. False after /quit.
-
-        Raises:
-            UsageError: No such command, or one without what it needs.
-        """
-        if not line.startswith("/"):
-            self.say(line)
-            return True
-        command, _, rest = line.partition(" ")
-        rest = rest.strip()
-        match command:
-            case "/image":
-                self._conversation.attach(_path(command, rest))
-                console.note(f"{rest} goes with your next words")
-            case "/draw":
-                if not self._constrained:
-                    raise UsageError(
-                        "/draw needs the image grammar, which --unconstrained turned off"
-                    )
-                self._draw(rest)
-            case "/again":
-                self._answer(self._conversation.again)
-            case "/save":
-                path = _path(command, rest)
-                console.note(f"{self._conversation.save(path)} messages in {path}")
-            case "/reset":
-                self._conversation.reset()
-                self.draw = False
-                console.note("everything that was said is forgotten")
-            case "/seed":
-                if not rest.isdecimal():
-                    raise UsageError(f"/seed {rest}: expected a number from 0", remedy="/seed 7")
-                self._conversation.reseed(int(rest))
-            case "/help":
-                width = max(map(len, COMMANDS))
-                console.note(
-                    "\n".join(f"{name:<{width}}  {about}" for name, about in COMMANDS.items())
-                )
-            case "/quit":
-                return False
-            case _:
-                raise UsageError(
-                    f"no command is called {command}",
-                    remedy=f"expected {', '.join(name.split()[0] for name in COMMANDS)}",
-                )
-        return True
-
-    def _draw(self, text: str) -> None:
-        """The next answer must hold an image; where the words come with the command, the
-        two are undone together.
-        """
-        before, self.draw = self.draw, True
-        if not text:
-            console.note("the next answer will hold an image")
-            return
-        try:
-            self.say(text)
-        except BaseException:
-            self.draw = before
-            raise
-
-    def say(self, text: str) -> None:
-        """Words for the model; its answer is shown as it comes, or is one JSON line."""
-        self._answer(functools.partial(self._conversation.say, text))
-
-    def _answer(self, speak: Callable[..., Turn]) -> None:
-        if console.results_are_json:
-            turn = speak(draw=self.draw)
-            console.result(_record(turn))
-        else:
-            self._column = 0
-            turn = speak(draw=self.draw, on_text=self._show_text, on_picture=self._show_picture)
-            if self._column:
-                console.stream("\n")
-        self.draw = False
-        if not turn.ended:
-            console.note("(the answer was cut: --max-new-tokens, or the end of the context)")
-        if turn.malformed:
-            console.warn(f"{turn.malformed} image spans were malformed and are left out")
-
-    def _show_text(self, text: str) -> None:
-        text = text if self._column else text.lstrip()
-        console.stream(text)
-        self._column += len(text)
-
-    def _show_picture(self, path: Path | None, codes: tuple[int, ...]) -> None:
-        console.stream("\n" if self._column else "")
-        self._column = 0
-        if path is None:
-            console.stream(" ".join(map(str, codes)) + "\n")
-            return
-        self._show = protocol = shown_by(self._show) or "no"
-        if protocol != "no":
-            from seedcli.data.images.terminal import terminal_picture
-
-            console.stream(terminal_picture(path, protocol))
-        console.stream(f"{path}\n")
-
-
-def _record(turn: Turn) -> dict[str, Any]:
-    """A turn as scripts read it."""
-    record: dict[str, Any] = {"text": turn.text, "images": turn.files, "codes": turn.codes}
-    return (
-        record
-        | ({} if turn.ended else {"cut": True})
-        | ({"malformed": turn.malformed} if turn.malformed else {})
-    )
-
-
-def _path(command: str, rest: str) -> Path:
-    """What stands behind a command -> path; `~`, quotes and, where no file has them in its name,
-    backslashes work as in a shell.
-    """
-    words = [rest]
-    if rest[:1] in ("'", '"') or (
-        "\\" in rest and os.sep == "/" and not Path(rest).expanduser().exists()
-    ):
-        with contextlib.suppress(ValueError):
-            words = shlex.split(rest)
-    if len(words) > 1:
-        raise UsageError(
-            f"{command} takes one path, found {len(words)}", remedy=f"{command} once for each"
-        )
-    if not words[0]:
-        raise UsageError(
-            f"{command} needs a path",
-            remedy=f"{command} {'FILE' if command == '/save' else 'picture.png'}",
-        )
-    return Path(words[0]).expanduser()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
+from unicodedata import east_asian_width
 
 import typer
 
@@ -84,14 +87,72 @@ def _device_attributes() -> list[str]:
     return answer.decode("ascii", "replace").removeprefix("\x1b[?").removesuffix("c").split(";")
 
 
-def read_line(prompt: str) -> str:
-    """A line from a person, with the editing and history of readline where it is there.
+def read_line(prompt: str, complete: Callable[[str], list[str]]) -> str:
+    """A line from a person, with the editing, history and Tab of readline where it is there.
+
+    Args:
+        prompt: Stands before it.
+        complete: What has been typed -> lines that it may become.
 
     Raises:
         EOFError: There are no more lines.
     """
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401 - from here on `input` edits lines
+        import readline  # from here on `input` edits lines
+
+        readline.set_completer_delims("")  # the completer sees the whole line
+        readline.set_completer(lambda line, n: (complete(line)[n:] or [None])[0])
+        is_libedit = getattr(readline, "backend", "readline") == "editline"
+        readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
     # `input` edits lines only where stdout is the terminal's own
     with contextlib.redirect_stdout(sys.__stdout__):
         return input(prompt)
+
+
+class WordWrap:
+    """Text that grows -> lines of a terminal, broken between words. A word is written when it is
+    whole.
+    """
+
+    def __init__(self, write: Callable[[str], None], width: int | None = None):
+        """Begins a line.
+
+        Args:
+            write: Takes what is written.
+            width: Columns; None for the terminal's.
+        """
+        self._write = write
+        self._width = width or shutil.get_terminal_size().columns
+        self._column, self._space, self._word = 0, "", ""
+
+    def add(self, text: str) -> None:
+        """Writes the words that end in `text`."""
+        for char in text:
+            if not char.isspace():
+                self._word += char
+                continue
+            self._end_word()
+            if char == "\n" and self._column:
+                self._break()
+            elif self._column:
+                self._space += char
+
+    def end_line(self) -> None:
+        """Writes what is left and ends the line, if one was begun."""
+        self._end_word()
+        if self._column:
+            self._break()
+
+    def _end_word(self) -> None:
+        if not self._word:
+            return
+        columns = sum(1 + (east_asian_width(char) in "WF") for char in self._word)
+        if self._column and self._column + len(self._space) + columns > self._width:
+            self._break()
+        self._write(self._space + self._word)
+        self._column += len(self._space) + columns
+        self._space = self._word = ""
+
+    def _break(self) -> None:
+        self._write("\n")
+        self._column, self._space = 0, ""

@@ -89,6 +89,53 @@ def test_again_answers_once_more_with_the_next_seed(run, tmp_path) -> None:
     assert len(row["messages"]) == 2 and row["images"] == first["codes"]
 
 
+def test_turns_are_taken_back_and_conversations_gone_on_with(run, tmp_path, picture) -> None:
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    result = run(
+        "--codes",
+        stdin=f"/image {picture}\nwhat is it\n/save {first}\n/draw a dog\n/undo\n/save {first}\n",
+    )
+    assert result.exit_code == 0, result.output
+    assert "taken back: a dog" in result.stderr
+    kept = first.read_text()
+    (row,) = map(json.loads, kept.splitlines())
+    assert len(row["messages"]) == 2 and len(row["images"]) == 1
+
+    result = run("--codes", stdin=f"/load {first}\n/codes\na bus\n/save {second}\n/save {first}\n")
+    assert result.exit_code == 0, result.output
+    codes, _answer = map(json.loads, result.stdout.splitlines())
+    assert codes == {"role": "user", "codes": row["images"][0]}
+    (longer,) = map(json.loads, second.read_text().splitlines())
+    assert longer["messages"][:2] == row["messages"] and longer["key"] == row["key"]
+    assert longer["messages"][2]["content"] == "a bus"
+    assert first.read_text() == second.read_text()  # replaced, not doubled
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fingerprint": "another"}, "made by another, not by"),
+        ({"images": [[1, 2]]}, "2 codes, expected exactly 32"),
+        ({"images": []}, "the text says <image> 1 times, 0 images"),
+        ({"messages": [{"role": "user", "content": "hi"}], "images": []}, "ends with no conver"),
+        (None, "ends with no conversation"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_refused(run, tmp_path, change, message) -> None:
+    path = tmp_path / "talk.jsonl"
+    row = {
+        "messages": [
+            {"role": "user", "content": "<image>what"},
+            {"role": "assistant", "content": "a dog"},
+        ],
+        "images": [[0] * 32],
+    }
+    path.write_text(json.dumps(row | change) + "\n" if change is not None else "no JSON\n")
+    result = run("--codes", stdin=f"/load {path}\n")
+    assert result.exit_code == 3, result.output
+    assert message in result.stderr
+
+
 def test_paths_are_written_as_a_terminal_drops_them(run, tmp_path, picture) -> None:
     spaced = tmp_path / "my picture.png"
     spaced.write_bytes(picture.read_bytes())
@@ -177,6 +224,8 @@ def test_the_same_seed_gives_the_same_answers(run) -> None:
         ([], "/seed 99999999999999999999\n", 2, "expected 0 to 2^53"),
         ([], "/image one.png two\\ 2.png\n", 2, "/image takes one path, found 2"),
         ([], "/paint a dog\n", 2, "no command is called /paint"),
+        ([], "/undo\n", 2, "nothing to take back"),
+        ([], "/load missing.jsonl\n", 3, "missing.jsonl cannot be read"),
         ([], "/image\n", 2, "/image needs a path"),
         ([], "/seed x\n", 2, "expected a number"),
         ([], "/save\n", 2, "/save needs a path"),
@@ -315,3 +364,33 @@ def test_ctrl_c_in_an_answer_undoes_the_turn(terminal_chat, tmp_path) -> None:
     chat.type(b"\x04")
     assert chat.process.wait(timeout=60) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a pseudo-terminal")
+def test_ctrl_c_at_the_prompt_asks_once_more_and_keeps_the_conversation(
+    terminal_chat, tmp_path
+) -> None:
+    chat = terminal_chat("--codes")
+    chat.until(b"/quit leaves")
+    chat.until(b"> ")
+    chat.type(b"a dog\n")
+    chat.until(b"> ")
+    chat.type(b"/und\t\n")  # Tab
+    chat.until(b"taken back: a dog")
+    chat.until(b"> ")
+    chat.type(b"a cat\n")
+    chat.until(b"> ")
+    chat.type(b"\x03")
+    chat.until(b"Ctrl-C once more leaves")
+    chat.until(b"> ")
+    chat.type(b"/seed 5\n")
+    chat.until(b"the next answer is made with seed 5")
+    chat.until(b"> ")
+    chat.type(b"\x03")
+    chat.until(b"Ctrl-C once more leaves")
+    chat.until(b"> ")
+    chat.type(b"\x03")
+    chat.until(b"/load ")
+    assert chat.process.wait(timeout=60) == 130
+    (row,) = map(json.loads, (tmp_path / "out" / "conversation.jsonl").read_text().splitlines())
+    assert row["messages"][0]["content"] == "a cat"

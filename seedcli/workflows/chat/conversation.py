@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.console import LibraryReporter, OnProgress, Reporter
-from seedcli.data.documents.conversations import strip_segments
+from seedcli.data.documents.conversations import check_conversation, strip_segments
 from seedcli.data.documents.documents import Codes, Message, Segment
 from seedcli.data.images.images import ImageSource
 from seedcli.errors import DataError, UsageError
 from seedcli.files import json_text, publish_text
 from seedcli.models.language.answer import Answer, Part
 from seedcli.models.language.generate import Quantization, SamplingSettings
+from seedcli.models.language.vocab import check_codes
 from seedcli.workflows.chat.model import ChatModel
 from seedcli.workflows.chat.pictures import Drawing, PictureSettings
 from seedcli.workflows.chat.turns import IMAGE_MARK, ChatSettings, Turn, interleave
@@ -352,6 +353,73 @@ class SeedChat:
         self.sampling = dataclasses.replace(self.sampling, seed=seed)
         self._answers = self._drawn = 0
 
+    def undo(self) -> str:
+        """Takes back the last turn, what the user said and the answer; seeds go on.
+
+        Returns:
+            The words that the user had said.
+
+        Raises:
+            UsageError: Nothing was said yet.
+        """
+        if not self.messages:
+            raise UsageError("nothing was said yet, so there is nothing to take back")
+        said = self.messages[-2]
+        self.messages, self._asked = self.messages[:-2], None
+        self._forgotten = min(self._forgotten, len(self.messages))
+        return "".join(part for part in said.segments if isinstance(part, str)).strip()
+
+    @property
+    def codes(self) -> list[tuple[str, Codes]]:
+        """Role and codes of every image of the conversation, in order."""
+        return [
+            (message.role, part) for message in self.messages for part in _images(message.segments)
+        ]
+
+    def load(self, path: str | Path) -> int:
+        """Goes on with the last conversation of a file that `save` wrote; what was said before is
+        forgotten, and `save` replaces that conversation.
+
+        Returns:
+            Number of messages.
+
+        Raises:
+            DataError: The file cannot be read, holds no conversation, or its codes are of another
+                visual tokenizer.
+        """
+        path = Path(path).expanduser()
+        facts = self.model.facts
+        try:
+            rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            row = json.loads(rows[-1])
+            images = [tuple(codes) for codes in row["images"]]
+            for codes in images:
+                check_codes(
+                    codes,
+                    num_codes=facts.num_codes,
+                    num_queries=facts.num_queries,
+                    where=str(path),
+                )
+            waiting = list(images)
+            messages = [_message(each, waiting) for each in row["messages"]]
+            check_conversation(messages)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror})") from None
+        except (ValueError, LookupError, TypeError, AttributeError, UsageError) as error:
+            raise DataError(
+                f"{path} ends with no conversation ({type(error).__name__}: {error})",
+                remedy="/load a file that /save wrote",
+            ) from None
+        if images and row.get("fingerprint") not in (None, facts.visual_fingerprint):
+            raise DataError(
+                f"{path}: these codes were made by {row.get('fingerprint')}, not by "
+                f"{facts.visual_tokenizer} ({facts.visual_fingerprint})",
+                remedy=f"seed chat --model {row.get('model', 'MODEL')}, and /load it there",
+            )
+        self.reset()
+        self.messages, self._key = messages, str(row.get("key", self._key))
+        return len(messages)
+
     def save(self, path: str | Path) -> int:
         """Adds the conversation to a file of JSON lines, as `seed tokens build messages` reads
         them; saved again it is replaced.
@@ -459,3 +527,10 @@ def _turn(answer: Answer, drawn: Iterator[Drawing]) -> Turn:
 def _content(segments: Sequence[Segment]) -> str:
     """Segments -> a message's content: words as they are, `<image>` where images stand."""
     return "".join(part if isinstance(part, str) else IMAGE_MARK for part in segments)
+
+
+def _message(row: dict[str, Any], images: list[Codes]) -> Message:
+    """A message as `save` wrote it -> a message; takes its images from the front of `images`."""
+    content = row["content"]
+    here, images[:] = images[: content.count(IMAGE_MARK)], images[content.count(IMAGE_MARK) :]
+    return Message(row["role"], strip_segments(interleave(content, here)))
