@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seedcli.cli import completion
 from seedcli.cli.options import DeviceOption, DtypeOption
 from seedcli.cli.talk import Talk
 from seedcli.cli.terminal import ShowOption
@@ -28,6 +29,7 @@ ChatModelOption = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
+        autocompletion=completion.models,
         help="Language model: a preset (seed-nano, seed-llama-8b-sft), a folder, a hub id.",
     ),
 ]
@@ -36,6 +38,7 @@ TokenizerOption = Annotated[
     typer.Option(
         "--tokenizer",
         metavar="MODEL",
+        autocompletion=completion.models,
         help="Visual tokenizer; by default the one that the language model names.",
     ),
 ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seedcli.cli import completion
 from seedcli.errors import PartialFailure
 
 DatasetOption = Annotated[
@@ -16,6 +17,7 @@ DatasetOption = Annotated[
     typer.Option(
         "--dataset",
         metavar="emoji|flickr30k|coco|FILE",
+        autocompletion=completion.one_of("emoji|flickr30k|coco|FILE"),
         help="A named set, or a file of captions: Karpathy's, BLIP's, COCO's, or a table.",
     ),
 ]

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seedcli.cli import completion
 from seedcli.console import console
 from seedcli.errors import PartialFailure
 
@@ -16,6 +17,7 @@ def paper(
             "--model",
             "-m",
             metavar="MODEL",
+            autocompletion=completion.models,
             help="Only results of this preset, folder or hub id.",
             show_default=False,
         ),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from seedcli.benchmarks.answers import VQA_DECODING
+from seedcli.cli import completion
 from seedcli.cli.chat import ChatModelOption, QuantizeOption, TokenizerOption
 from seedcli.cli.eval_ask_options import (
     AskTemplateOption,
@@ -36,6 +37,9 @@ def vqa(
         typer.Option(
             "--dataset",
             metavar="emoji|vqav2|okvqa|vizwiz|seed-bench|msvd|msrvtt|nextqa|FILE",
+            autocompletion=completion.one_of(
+                "emoji|vqav2|okvqa|vizwiz|seed-bench|msvd|msrvtt|nextqa|FILE"
+            ),
             help="A named set, or a file of questions: your own or of a published layout.",
         ),
     ] = "emoji",

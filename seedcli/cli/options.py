@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seedcli.cli import completion
 from seedcli.console import console
 from seedcli.errors import UsageError
 
@@ -67,6 +68,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
+        autocompletion=completion.models,
         help="A preset (seed-nano, seed-2, ...), a folder with weights, or a hub id.",
     ),
 ]
@@ -174,13 +176,16 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Go on where a check 
 RecipeArgument = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE", help="A TOML file, or the name of a shipped recipe (seed recipes ls)."
+        metavar="RECIPE",
+        help="A TOML file, or the name of a shipped recipe (seed recipes ls).",
+        autocompletion=completion.recipes,
     ),
 ]
 OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUE",
+        autocompletion=completion.recipe_keys,
         help="Values that replace the recipe's, e.g. optimization.learning_rate=1e-4.",
     ),
 ]

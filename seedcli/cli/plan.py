@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seedcli.cli import completion
 from seedcli.cli.options import OverridesArgument, RecipeArgument
 from seedcli.console import console
 
@@ -16,6 +17,7 @@ def plan(
         typer.Option(
             "--gpus",
             metavar="KIND:NUMBER",
+            autocompletion=completion.devices,
             help="Devices, e.g. a100-40g:64, h100-80g:8, rtx4090-24g:1, cpu:2 (cores).",
         ),
     ] = "a100-40g:8",

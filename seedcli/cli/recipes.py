@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seedcli.cli import completion
 from seedcli.cli.options import ForceOption, OverridesArgument, RecipeArgument
 from seedcli.console import console
 from seedcli.files import publish_text
@@ -59,7 +60,7 @@ def show(
 
     \b
     Example:
-      seed recipes show nano/codebook --resolved seed=1
+      seed recipes show nano-codebook --resolved seed=1
     """
     from seedcli.errors import UsageError
     from seedcli.recipe.read import dump_resolved, find_recipe, leaves, load_recipe, read_text
@@ -83,7 +84,12 @@ def show(
 @app.command("keys")
 def keys(
     stage: Annotated[
-        str, typer.Argument(metavar="STAGE", help="The stage of a recipe, e.g. codebook.")
+        str,
+        typer.Argument(
+            metavar="STAGE",
+            help="The stage of a recipe, e.g. codebook.",
+            autocompletion=completion.stages,
+        ),
     ],
 ) -> None:
     """List what a recipe of a stage may say: each key with its meaning, unit, type and default.
@@ -112,7 +118,7 @@ def cp(
 
     \b
     Example:
-      seed recipes cp nano/codebook mine.toml
+      seed recipes cp nano-codebook mine.toml
     """
     from seedcli.errors import UsageError
     from seedcli.recipe.read import copy_text, find_recipe
@@ -135,7 +141,7 @@ def diff(
 
     \b
     Example:
-      seed recipes diff nano/codebook mine.toml
+      seed recipes diff nano-codebook mine.toml
     """
     from seedcli.recipe.read import leaves, load_recipe
 

@@ -97,6 +97,9 @@ RetryOption = Annotated[
         "NAME.retry-001.parquet.",
     ),
 ]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the file that -o names, if there is one.")
+]
 ImageColumnOption = Annotated[
     str | None,
     typer.Option(
@@ -136,6 +139,7 @@ def tokenize(
     text_column: TextColumnOption = None,
     resume: ResumeOption = False,
     retry_failed: RetryOption = False,
+    overwrite: OverwriteOption = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -170,6 +174,7 @@ def tokenize(
         columns=Columns(image_column, text_column),
         resume=resume,
         retry_failed=retry_failed,
+        overwrite=overwrite,
         force=force,
         engine=engine_choice(nproc, ray, ray_address, actors, part),
     )

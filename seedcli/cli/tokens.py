@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from seedcli.cli import completion
 from seedcli.cli.options import (
     ActorsOption,
     BatchSizeOption,
@@ -30,7 +31,9 @@ ShardsArgument = Annotated[
 FormatArgument = Annotated[
     str,
     typer.Argument(
-        metavar="FORMAT", help="Layout of a published set, or messages: see seed tokens formats."
+        metavar="FORMAT",
+        help="Layout of a published set, or messages: see seed tokens formats.",
+        autocompletion=completion.set_formats,
     ),
 ]
 AnnotationsArgument = Annotated[

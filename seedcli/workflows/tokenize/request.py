@@ -42,6 +42,7 @@ class TokenizeRequest:
         columns: Of tables.
         resume: Continue what was interrupted.
         retry_failed: Compute only what failed before.
+        overwrite: Replace the output file if there is one.
         force: Start an interrupted single file anew.
         work: Folder on this machine (and, on others, of the same name there) for what is computed
             of open shards; by default it lies with the output, or in the cache where the output
@@ -64,6 +65,7 @@ class TokenizeRequest:
     columns: Columns = field(default_factory=Columns)
     resume: bool = False
     retry_failed: bool = False
+    overwrite: bool = False
     force: bool = False
     work: Path | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
@@ -171,6 +173,11 @@ class TokenizeRequest:
                 "--retry-failed works on a folder of shards",
                 remedy="Say -o DIR, the folder that holds errors.jsonl",
             )
+        if self.overwrite and (self.output is None or self.writes_shards):
+            raise UsageError(
+                "--overwrite replaces a file, and -o names none",
+                remedy="Leave it out; --resume continues a folder of shards.",
+            )
         if self.resume and self.output is None:
             raise UsageError("--resume needs an output to continue", remedy="Say -o FILE or -o DIR")
         self.engine.check()
@@ -230,5 +237,10 @@ def _check_place(
     if not request.writes_shards and request.output.is_dir():
         raise DataError(
             f"{request.output} is a folder", remedy="Name a file, or a folder without an ending."
+        )
+    if not (request.writes_shards or request.overwrite or joins) and request.output.exists():
+        raise DataError(
+            f"{request.output} exists",
+            remedy="--overwrite replaces it; or name another file with -o.",
         )
     return list_inputs(request.inputs, stdin) if entries is None else iter(entries)

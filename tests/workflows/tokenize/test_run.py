@@ -162,6 +162,18 @@ def test_jsonl_parquet_and_token_text_hold_the_same_codes(pictures, ask):
         ] == lines
 
 
+@pytest.mark.parametrize("name", ["codes.jsonl", "codes.parquet"])
+def test_a_file_that_exists_is_replaced_only_when_asked(pictures, ask, name):
+    Path(name).write_text("mine")
+    with pytest.raises(DataError, match=f"{name} exists") as refused:
+        run(ask("pictures", output=Path(name)))
+    assert "--overwrite" in refused.value.remedy and Path(name).read_text() == "mine"
+    run(ask("pictures", output=Path(name), limit=2, overwrite=True))
+    assert b"mine" not in Path(name).read_bytes()[:4]
+    with pytest.raises(UsageError, match="--overwrite replaces a file"):
+        run(ask("pictures", output=Path("shards"), overwrite=True))
+
+
 def test_shards_say_what_made_them_and_do_not_depend_on_workers(
     pictures, ask, tiny_tokenizer_folder
 ):
