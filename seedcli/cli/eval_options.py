@@ -4,6 +4,7 @@ benchmark has its command.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +75,13 @@ def tell_failed(result: dict[str, Any], what: str) -> None:
         )
 
 
+def metric_words(name: str) -> str:
+    """`t2i_r10` -> `picture recall at 10`: what is found, by the other of the two."""
+    if recall := re.fullmatch(r"(i2t|t2i)_r(\d+)", name):
+        return f"{'text' if recall[1] == 'i2t' else 'picture'} recall at {recall[2]}"
+    return {"r_mean": "mean recall"}.get(name, name.replace("_", " "))
+
+
 def show_result(result: dict[str, Any]) -> str:
     """An envelope -> lines for people: each metric with its interval and, where it is known,
     what chance would reach.
@@ -91,14 +99,12 @@ def show_result(result: dict[str, Any]) -> str:
     chance = result.get("chance", {})
     lines.append(f"{'':<28}{'':>9}  {'95 % interval':>18}" + (f"{'chance':>9}" if chance else ""))
     for name, value in result["metrics"].items():
+        shown = metric_words(name)
         interval = result["intervals"].get(name)
         ends = "" if interval is None else f"{interval[0]:.2f} .. {interval[1]:.2f}"
         by_chance = f"{chance[name]:>9.2f}" if chance.get(name) is not None else ""
-        lines.append(
-            (
-                f"{name:<28}{'none' if value is None else f'{value:.2f}':>9}  {ends:>18}{by_chance}"
-            ).rstrip()
-        )
+        figure = "none" if value is None else f"{value:.2f}"
+        lines.append(f"{shown:<28}{figure:>9}  {ends:>18}{by_chance}".rstrip())
     if result.get("published_split") is False:
         lines.append("not the published split: do not compare with published numbers")
     return "\n".join(lines)

@@ -114,7 +114,8 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
         except (typer.Exit, typer.BadParameter, typer.Abort):
             raise
         except BaseException as error:
-            raise typer.Exit(report(error)) from None
+            continues = "resume" in signature.parameters
+            raise typer.Exit(report(error, continues=continues)) from None
 
     del command.__wrapped__  # Typer would read the signature through it
     command.__signature__ = inspect.Signature([*own, *extra])
@@ -122,8 +123,13 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def report(error: BaseException) -> int:
-    """Show an exception to the user and return the exit code for it."""
+def report(error: BaseException, *, continues: bool = False) -> int:
+    """Show an exception to the user and return the exit code for it.
+
+    Args:
+        error: What ended the command.
+        continues: The command has `--resume`.
+    """
     match error:
         case SeedError():
             console.error(error)
@@ -132,8 +138,10 @@ def report(error: BaseException) -> int:
             console.error(
                 SeedError(
                     "interrupted",
-                    remedy="what was reported as done is kept; long commands "
-                    "continue with --resume",
+                    remedy="what was reported as done is kept; the same command with --resume "
+                    "goes on"
+                    if continues
+                    else None,
                 )
             )
             return EXIT_INTERRUPTED

@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from seedcli import __version__, errors
-from seedcli.cli.main import COMMANDS, app, as_command
+from seedcli.cli.main import COMMANDS, app, as_command, report
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,6 +120,14 @@ def test_interrupted_by_signal(number: signal.Signals) -> None:
     assert process.returncode == 130
     assert "error: interrupted" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("continues", "said"), [(True, "--resume goes on"), (False, "")])
+def test_only_commands_that_have_resume_name_it_when_interrupted(continues, said, capsys) -> None:
+    assert report(KeyboardInterrupt(), continues=continues) == 130
+    err = capsys.readouterr().err
+    assert err.startswith("error: interrupted\n") and said in err
+    assert ("--resume" in err) == continues
 
 
 def test_reader_that_stops_reading() -> None:

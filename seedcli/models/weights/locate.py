@@ -52,8 +52,15 @@ class ModelFiles:
         return len(self.weights) != 1
 
 
-def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> ModelFiles:
+def locate(
+    model: str = DEFAULT_MODEL, *, option: str = "--model", reporter: Reporter | None = None
+) -> ModelFiles:
     """Finds the files of a model and reads its description; downloads what a hub id lacks.
+
+    Args:
+        model: Preset, folder or hub id.
+        option: What the user says it with, for messages: an option, or a key of a recipe.
+        reporter: Hears of downloads.
 
     Raises:
         UsageError: No preset, folder or hub id has this name.
@@ -76,18 +83,19 @@ def locate(model: str = DEFAULT_MODEL, *, reporter: Reporter | None = None) -> M
         return _locate_folder(path, model)
     if path.exists():
         raise DataError(
-            f"--model {model} is a file, expected a folder", remedy=f"--model {path.parent}"
+            f"{option} {model} is a file, expected a folder", remedy=f"{option} {path.parent}"
         )
     if names_a_path(model):
         raise DataError(
             f"no folder at {path}",
-            remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id",
+            remedy=made_by_a_recipe(path)
+            or f"{option} takes a preset ({', '.join(PRESETS)}), a folder or a hub id",
         )
     if _HUB_ID.fullmatch(model):
         return _locate_hub(model, reporter)
     raise UsageError(
         f"no model is called {model!r}{did_you_mean(model, PRESETS)}",
-        remedy=f"--model takes a preset ({', '.join(PRESETS)}), a folder or a hub id (owner/name)",
+        remedy=f"{option} takes a preset ({', '.join(PRESETS)}), a folder or a hub id (owner/name)",
     )
 
 
@@ -110,6 +118,17 @@ def with_weights(files: ModelFiles, *, reporter: Reporter | None = None) -> Mode
 def names_a_path(model: str) -> bool:
     """What stands for a model can only be a path on this disk."""
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model
+
+
+def made_by_a_recipe(path: Path) -> str | None:
+    """What to do where a run folder is missing, `runs/NAME` or in it: train what NAME names."""
+    if path.parts[:1] != ("runs",) or len(path.parts) < 2:
+        return None
+    name = path.parts[1]
+    return (
+        f"a training leaves it there: seed recipes show {name} says how; or name the folder of "
+        "your own run"
+    )
 
 
 def _locate_folder(folder: Path, model: str) -> ModelFiles:

@@ -24,7 +24,7 @@ from seedcli.models.weights.llm_description import (
     TemplateName,
     read_llm_facts,
 )
-from seedcli.models.weights.locate import BUNDLED_NANO, locate, names_a_path
+from seedcli.models.weights.locate import BUNDLED_NANO, locate, made_by_a_recipe, names_a_path
 from seedcli.models.weights.published import (
     ROLES,
     SEED_LLAMA_TEXT_TOKENIZER,
@@ -118,7 +118,7 @@ def find_llm_folder(model: str, *, option: str, reporter: Reporter) -> Path:
             remedy=f"{option} takes its folder, {path.parent}",
         )
     if names_a_path(model):
-        raise DataError(f"no folder at {path}", remedy=expected)
+        raise DataError(f"no folder at {path}", remedy=made_by_a_recipe(path) or expected)
     raise UsageError(
         f"no language model is called {model!r}{did_you_mean(model, LLM_PRESETS)}",
         remedy=f"{expected} (owner/name)",

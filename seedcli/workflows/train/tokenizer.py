@@ -200,7 +200,9 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
     else:
         start = Path(recipe.start)
         if not start.is_dir():
-            start = find_decoder(locate(recipe.start, reporter=reporter), reporter=reporter)
+            start = find_decoder(
+                locate(recipe.start, option="start", reporter=reporter), reporter=reporter
+            )
         pipeline = load_pipeline(start)
         if "target" in folders:
             pipeline.register_modules(image_encoder=load_target(folders["target"]))
@@ -208,7 +210,10 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
             pipeline.register_modules(vae=load_autoencoder(folders["autoencoder"]))
         folders["start"] = start
     tokenizer = (
-        load_seed_model(locate(recipe.codes.tokenizer, reporter=reporter), reporter=reporter)
+        load_seed_model(
+            locate(recipe.codes.tokenizer, option="codes.tokenizer", reporter=reporter),
+            reporter=reporter,
+        )
         if recipe.codes
         else None
     )
@@ -303,7 +308,9 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
         case "bert":
             from seedcli.models.weights.load import find_vocab
 
-            captions = CaptionTokenizer(find_vocab(locate(model.preset), reporter=reporter))
+            captions = CaptionTokenizer(
+                find_vocab(locate(model.preset, option="model.preset"), reporter=reporter)
+            )
         case path:
             captions = CaptionTokenizer(Path(path))
     tokenizer = SeedModel(config, text_branch=True)
@@ -318,7 +325,9 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
                 blip2=fetch(BLIP_2, reporter=reporter),
             )
         case folder:
-            start_from_model(tokenizer, locate(folder, reporter=reporter), reporter=reporter)
+            start_from_model(
+                tokenizer, locate(folder, option="start", reporter=reporter), reporter=reporter
+            )
     if recipe.losses.temperature:
         tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
 
@@ -362,7 +371,7 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
     from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 
     device = pick_device(recipe.parallel.device)
-    files = locate(recipe.tokenizer, reporter=reporter)
+    files = locate(recipe.tokenizer, option="tokenizer", reporter=reporter)
     vocab = find_vocab(files, reporter=reporter)  # the finished folder takes it
     tokenizer = load_seed_model(files, device=device, text_branch=True, reporter=reporter)
     # Trained parameters must not alias the memory-mapped file they came from.

@@ -180,3 +180,12 @@ def test_dtype_is_that_of_the_arithmetic(tiny_tokenizer_folder, tiny_arrays):
     tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)), dtype="bfloat16")
     assert tokenizer.features(tiny_arrays["in.pixels"]).dtype == torch.bfloat16
     assert tokenizer.vision.class_token.dtype == torch.float32
+
+
+def test_a_missing_run_folder_is_told_by_the_key_that_names_it_and_how_it_is_made() -> None:
+    with pytest.raises(DataError, match="no folder at runs/nano-causal-qformer/model") as refused:
+        locate("runs/nano-causal-qformer/model", option="start")
+    assert "seed recipes show nano-causal-qformer" in refused.value.remedy
+    with pytest.raises(DataError, match="no folder at") as refused:
+        locate("./nowhere", option="start")
+    assert refused.value.remedy.startswith("start takes a preset")
