@@ -1,5 +1,5 @@
 """README and docs/: every command line parses, every Python block is Python, and what is marked
-`<!-- run -->` runs, in the order of its page.
+`<!-- run -->` runs, in the order of its page; `<!-- run: says "..." -->` also prints that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tests.contracts.source_tree import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELL = ("sh", "bash", "console")
 _BLOCK = re.compile(
-    r"^(?P<run><!-- run -->\n)?```(?P<kind>[a-z]+)\n(?P<text>.*?)^```",
+    r"^(?P<run><!-- run(: says \"(?P<says>[^\"]+)\")? -->\n)?"
+    r"```(?P<kind>[a-z]+)\n(?P<text>.*?)^```",
     flags=re.MULTILINE | re.DOTALL,
 )
 
@@ -35,11 +36,15 @@ class Block(NamedTuple):
     kind: str
     text: str
     is_run: bool
+    says: str
 
 
 def blocks(page: Path) -> list[Block]:
     found = _BLOCK.finditer(page.read_text(encoding="utf-8"))
-    return [Block(each["kind"], each["text"], each["run"] is not None) for each in found]
+    return [
+        Block(each["kind"], each["text"], each["run"] is not None, each["says"] or "")
+        for each in found
+    ]
 
 
 def lines(block: Block) -> list[str]:
@@ -71,17 +76,19 @@ def test_blocks_that_are_marked_run(page, tmp_path, monkeypatch) -> None:
             with redirect_stdout(io.StringIO()):
                 exec(compile(block.text, str(page), "exec"), names)
         elif block.is_run:
-            for line in lines(block):
-                run(line)
+            assert block.says in "".join(run(line) for line in lines(block))
 
 
-def run(line: str) -> None:
-    """Runs a line of `seed` commands in this process; a pipe hands stdout on."""
+def run(line: str) -> str:
+    """Runs a line of `seed` commands in this process, each with the stdout of the one before it ->
+    stdout of the last.
+    """
     piped = None
     for call in seed_calls(line):
         result = CliRunner().invoke(app, shlex.split(call)[1:], input=piped)
         assert result.exit_code == 0, f"{call}\n{result.output}\n{result.exception!r}"
         piped = result.stdout
+    return piped or ""
 
 
 def test_readme_is_one_screen_long() -> None:
