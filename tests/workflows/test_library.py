@@ -145,5 +145,6 @@ def test_a_plan_is_what_the_command_prints() -> None:
     )
     recipe = load_recipe("nano-instruct", {"lora.optimization.steps": 7})
     assert json.loads(json.dumps(plan(recipe, gpus="cpu:2"))) == printed
-    with pytest.raises(UsageError, match="only seed pretrain and seed instruct can be planned"):
-        plan("nano-judge")
+    assert json.loads(json.dumps(plan("nano-judge", gpus="cpu:2"))) == seed(
+        "plan", "nano-judge", "--gpus", "cpu:2", "--json"
+    )
