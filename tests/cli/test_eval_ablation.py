@@ -57,7 +57,7 @@ def test_prefix_prints_one_envelope(quick, tiny_model_folder, tmp_path):
     assert result["seeds"] == [0]
     shown = _show_prefix(result)
     assert (
-        "causal_mean_8" in shown
+        "causal mean 8" in shown
         and "prefixes.svg" in shown
         and "prefixes-strip.png" in shown
         and "chance" in shown
