@@ -38,7 +38,12 @@ $(VENV)/installed: pyproject.toml requirements.lock
 		&& echo "torch: that build cannot be had; the pinned one of the package index" >&2 \
 		&& $(BIN)/python -m pip install $(PINNED_TORCH); }
 	@echo "3/3 seed and what it stands on"
-	@$(BIN)/python -m pip install --constraint requirements.lock --editable '.[dev]'
+	@$(BIN)/python -m pip install --constraint requirements.lock --editable '.[train]'
+	@touch $@
+
+# What tests, checks and figures need beside it: users never wait for it.
+$(VENV)/developed: $(VENV)/installed
+	$(BIN)/python -m pip install --constraint requirements.lock --editable '.[dev]'
 	@touch $@
 
 demo: export HF_HUB_OFFLINE := 1
@@ -57,20 +62,20 @@ demo: $(VENV)/installed
 	@echo "  seed tokenize YOUR.png | seed detokenize -o again.png"
 
 test: export OMP_NUM_THREADS := 1
-test: $(VENV)/installed
+test: $(VENV)/developed
 	$(BIN)/python -m pytest
 
-torture: $(VENV)/installed
+torture: $(VENV)/developed
 	$(BIN)/python -m tests.torture --seconds 600
 
 FAST := tests/contracts tests/recipe tests/benchmarks tests/parity tests/golden tests/test_*.py
 
 test-fast: export OMP_NUM_THREADS := 1
-test-fast: $(VENV)/installed
+test-fast: $(VENV)/developed
 	$(BIN)/python -m pytest -m "not slow and not bench" $(FAST)
 
 test-all: export OMP_NUM_THREADS := 1
-test-all: $(VENV)/installed
+test-all: $(VENV)/developed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,ray,web]'
 	@command -v java && command -v chromium || { echo "install Java and Chromium first: apt-get install default-jre-headless chromium" >&2; exit 1; }
 	$(BIN)/python -m pytest --no-skips
@@ -85,35 +90,35 @@ test-lowest:
 	$(LOWEST) -m pytest -m "not slow and not bench" $(FAST) tests/training/test_phase.py tests/training/test_loop.py tests/workflows/train/test_instruct.py
 
 test-web: export OMP_NUM_THREADS := 1
-test-web: $(VENV)/installed
+test-web: $(VENV)/developed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,web]'
 	$(BIN)/python -m pytest tests/cli/test_chat_web.py
 
-check: $(VENV)/installed
+check: $(VENV)/developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-fix: $(VENV)/installed
+fix: $(VENV)/developed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(VENV)/installed
+lock: $(VENV)/developed
 	$(BIN)/python -m pip install --quiet uv
 	echo '$(PINNED_TORCH)' | tr ' ' '\n' > $(VENV)/torch.txt
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 --constraint $(VENV)/torch.txt \
 		--extra dev --extra docs --extra ray pyproject.toml --output-file requirements.lock
 
-bench: $(VENV)/installed
+bench: $(VENV)/developed
 	$(BIN)/python -m pytest -s -m bench
 
-docs: $(VENV)/installed
+docs: $(VENV)/developed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/mkdocs build --quiet
 
 # Exit code 4 means that some of the measurements failed; the table is made of the others, and says which.
 nano-tables: export HF_HUB_OFFLINE := 1
-nano-tables: $(VENV)/installed
+nano-tables: $(VENV)/developed
 	$(BIN)/seed eval paper --model seed-nano --run --results $(NANO_RESULTS) -o $(NANO_RESULTS)/paper || test $$? -eq 4
 	test -s $(NANO_RESULTS)/nano-report.json || { $(BIN)/python -m tools.nano.report > $(NANO_RESULTS)/report.partial \
 		&& mv $(NANO_RESULTS)/report.partial $(NANO_RESULTS)/nano-report.json; }
