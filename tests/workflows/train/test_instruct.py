@@ -172,7 +172,7 @@ def test_half_precision_changes_no_merge(finished_runs, tmp_path):
     losses = [
         [line["loss"] for line in read_metrics(run)] for run in (exact, tmp_path / "run/lora")
     ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # measured XXX
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # measured 7.5e-4 at most
     assert losses[0] != losses[1]
 
 
