@@ -294,6 +294,14 @@ class BlurSection(Strict):
     sides_px: tuple[int, int] = setting("smallest and largest side that they are reduced to")
 
 
+class JudgeLossSection(Strict):
+    """Weights of the judge's losses; CLIP's counts 1."""
+
+    drawing_weight: float = setting(
+        "cross entropy of finding the other drawings of a thing among the pictures of a batch", ge=0
+    )
+
+
 class JudgeRecipe(Recipe):
     """The small open_clip model that scores nano's pictures."""
 
@@ -305,6 +313,7 @@ class JudgeRecipe(Recipe):
     validation: ValidationSection | None = comfort(None, "what is held out; none: nothing")
     blur: BlurSection
     model: JudgeSection
+    losses: JudgeLossSection
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
     run: RunSection = comfort(RunSection(), "what is written, and when")

@@ -33,6 +33,8 @@ class CaptionedBatches:
             emoji have up to 75 pictures, most emoji three); with the root of the size none drowns
             the others, and its pictures still count.
         concepts: Numbers [N], equal for pictures that are described alike.
+        in_pairs: Whether each picture of the first half of a batch has another one of its concept
+            in the second half; one that is the only one of its concept is drawn twice.
     """
 
     def __init__(
@@ -43,8 +45,9 @@ class CaptionedBatches:
         seed: int,
         batch_size: int,
         ranks: Ranks,
+        in_pairs: bool = False,
     ):
-        self.pictures, self.tokenizer = pictures, tokenizer
+        self.pictures, self.tokenizer, self.in_pairs = pictures, tokenizer, in_pairs
         self.seed, self.batch_size, self.ranks = seed, batch_size, ranks
         sizes = Counter(picture.group for picture in pictures)
         self.chances = torch.tensor([sizes[picture.group] for picture in pictures]).double().rsqrt()
@@ -55,12 +58,13 @@ class CaptionedBatches:
     def batch(self, step: int) -> dict[str, Tensor]:
         """This rank's rows [B], text ids and mask [B,T], concept numbers [B]."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        count = (self.batch_size + 1) // 2 if self.in_pairs else self.batch_size
         rows = torch.multinomial(
-            self.chances,
-            self.batch_size,
-            replacement=len(self.chances) < self.batch_size,
-            generator=generator,
-        )[self.ranks.rows(self.batch_size)]
+            self.chances, count, replacement=len(self.chances) < count, generator=generator
+        )
+        if self.in_pairs:
+            rows = torch.cat([rows, self._partners(rows, generator)])[: self.batch_size]
+        rows = rows[self.ranks.rows(self.batch_size)]
         rng = random.Random(random.getrandbits(64))
         captions = [self.pictures[row].sample_caption(rng) for row in rows.tolist()]
         text = self.tokenizer(captions, padding="longest", truncation=True, return_tensors="pt")
@@ -70,6 +74,14 @@ class CaptionedBatches:
             "text_mask": text["attention_mask"],
             "concepts": self.concepts[rows],
         }
+
+    def _partners(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows [B] -> for each another row of its concept, or itself where there is none."""
+        same = self.concepts[rows][:, None] == self.concepts[None]
+        same[torch.arange(len(rows)), rows] = False
+        alone = ~same.any(1)
+        same[alone, rows[alone]] = True
+        return torch.multinomial(same.double(), 1, generator=generator)[:, 0]
 
 
 def concept_contrast(
@@ -103,3 +115,19 @@ def view_config(views: AugmentationSection, image_size_px: int) -> PreprocessCon
         scale=views.scale,
         brightness=views.brightness,
     )
+
+
+def drawing_contrast(images: Tensor, concepts: Tensor, scale: Tensor, ranks: Ranks) -> Tensor:
+    """Normalised features of pictures [B,F] and their concepts [B] -> cross entropy of picking, of
+    all other pictures of all ranks, those of the same concept; rows that have none do not count.
+
+    Source: the supervised contrastive loss, arXiv 2004.11362, equation 2.
+    """
+    everyone = gather_rows(images, with_gradient=True)
+    same = concepts[:, None] == gather_rows(concepts, with_gradient=False)[None]
+    itself = torch.arange(len(images), device=images.device)[:, None] + ranks.rank * len(images)
+    same = same.scatter(1, itself, False)
+    logits = (scale * images @ everyone.T).scatter(1, itself, -torch.inf)
+    wanted = same.float() / same.sum(1, keepdim=True).clamp(min=1)
+    each = -(wanted * logits.log_softmax(1).masked_fill(~same, 0.0)).sum(1)
+    return each.sum() / same.any(1).sum().clamp(min=1)

@@ -141,6 +141,7 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
                 validation=recipe.validation,
                 blur=recipe.blur,
                 model=recipe.model,
+                losses=recipe.losses,
                 batch_size=recipe.optimization.batch_size,
                 ranks=ranks,
                 reporter=reporter,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from seedcli.console import Reporter
 from seedcli.data.emoji import read_emoji
@@ -12,6 +13,7 @@ from seedcli.errors import DataError
 from seedcli.models.drawing.judge import _wants_quick_gelu, load_judge
 from seedcli.recipe.read import load_recipe
 from seedcli.training.ranks import Ranks
+from seedcli.training.stages.picture_batches import drawing_contrast
 from seedcli.workflows.train.tokenizer import build_stage, run
 
 TINY = [
@@ -54,6 +56,31 @@ def test_blurred_pictures_are_one_concept_of_their_own(tmp_path):
     edges = (batch["views"][..., 1:] - batch["views"][..., :-1]).abs().amax((1, 2, 3))
     # measured on five batches: at most 0.12 where blurred; others, but for one, 0.26 at least
     assert edges[blurred].max() < 0.15 < edges[~blurred].median()
+
+
+def test_half_of_a_batch_are_other_drawings_of_the_other_half(tmp_path):
+    changes = [*TINY, "blur.share=0", "optimization.batch_size=32"]
+    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), tmp_path, Reporter())
+    torch.manual_seed(0)
+    drawn = stage._batches.batch(0)
+    torch.testing.assert_close(drawn["concepts"][:16], drawn["concepts"][16:])
+    concepts = stage._batches.concepts
+    for one, other in zip(*drawn["rows"].split(16), strict=True):
+        assert one != other or int((concepts == concepts[one]).sum()) == 1
+
+
+def test_drawings_of_one_thing_must_find_each_other():
+    features = F.normalize(torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, 0.2]]), dim=1)
+    pairs, crossed = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 0, 2])
+    scale = torch.tensor(10.0)
+    right = drawing_contrast(features, pairs, scale, Ranks())
+    # by hand: rows 0 and 1 have a partner, row 2 and 3 have none
+    logits = scale * features @ features.T
+    by_hand = [logits[0, 1] - logits[0, [1, 2, 3]].logsumexp(0)]
+    by_hand.append(logits[1, 0] - logits[1, [0, 2, 3]].logsumexp(0))
+    torch.testing.assert_close(right, -sum(by_hand) / 2)
+    assert drawing_contrast(features, crossed, scale, Ranks()) > 10 * right
+    assert drawing_contrast(features, torch.arange(4), scale, Ranks()) == 0
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "no-such-model/openai"])
