@@ -114,12 +114,13 @@ MaxTokensOption = Annotated[
         help="Longest answer; an image is 34 tokens for 32 codes, and never cut.",
     ),
 ]
-GuidanceOption = Annotated[
+CodeGuidanceOption = Annotated[
     float | None,
     typer.Option(
-        "--guidance",
+        "--code-guidance",
         min=1.0,
-        help="Classifier-free guidance of the language model's codes; 1 is none.",
+        help="How closely image codes follow the words of the request (classifier-free "
+        "guidance); 1: no more than by themselves. Default: the model's.",
     ),
 ]
 PictureStepsOption = Annotated[
@@ -185,7 +186,7 @@ def chat(
     top_p: TopPOption = None,
     beams: BeamsOption = None,
     max_new_tokens: MaxTokensOption = None,
-    guidance: GuidanceOption = None,
+    code_guidance: CodeGuidanceOption = None,
     words_first: WordsOption = False,
     picture_steps: PictureStepsOption = None,
     picture_guidance: PictureGuidanceOption = None,
@@ -240,7 +241,7 @@ def chat(
         "top_p": top_p,
         "num_beams": beams,
         "max_new_tokens": max_new_tokens,
-        "guidance": guidance,
+        "code_guidance": code_guidance,
     }
     settings = ChatSettings(
         model=model,

@@ -7,7 +7,7 @@ import typer
 from seedcli.cli.chat import (
     BeamsOption,
     ChatModelOption,
-    GuidanceOption,
+    CodeGuidanceOption,
     MaxTokensOption,
     PictureGuidanceOption,
     PictureStepsOption,
@@ -96,7 +96,7 @@ def clip_similarity(
     top_p: TopPOption = None,
     beams: BeamsOption = None,
     max_new_tokens: MaxTokensOption = None,
-    guidance: GuidanceOption = None,
+    code_guidance: CodeGuidanceOption = None,
     unconstrained: UnconstrainedOption = False,
     picture_steps: PictureStepsOption = None,
     picture_guidance: PictureGuidanceOption = None,
@@ -135,7 +135,7 @@ def clip_similarity(
         "top_p": top_p,
         "num_beams": beams,
         "max_new_tokens": max_new_tokens,
-        "guidance": guidance,
+        "code_guidance": code_guidance,
     }
     settings = SimilaritySettings(
         task=task,

@@ -85,6 +85,13 @@ class DocumentSourceSection(Strict):
     code_noise: float = comfort(
         0.0, "share of the codes that are read, not learned, which other codes replace", ge=0, lt=1
     )
+    wordless: float = comfort(
+        0.0,
+        "share of the requests for a picture (form caption: of the captions before one) that are "
+        "left without words, and their answers too; what --code-guidance needs",
+        ge=0,
+        lt=1,
+    )
 
     @model_validator(mode="after")
     def _fields_of_the_form(self) -> Self:
@@ -101,6 +108,11 @@ class DocumentSourceSection(Strict):
             raise ValueError(
                 f"`code_noise` replaces codes that are not learned, and form {self.form!r} without "
                 "mask_first learns all"
+            )
+        if self.wordless and self.form in PLAIN_FORMS and self.image_first in (None, 1.0):
+            raise ValueError(
+                f"`wordless` leaves requests for a picture without words, and form {self.form!r} "
+                + ("with image_first = 1 has none" if self.image_first else "has none")
             )
         return self
 

@@ -202,7 +202,12 @@ def test_the_same_seed_gives_the_same_answers(run) -> None:
             "seed is 99999999999999999999, expected 0 to 2^53",
         ),
         (["--once", "hi", "--temperature", "1e-45"], "", 2, "expected 0, or 0.001 to 1000"),
-        (["--once", "hi", "--guidance", "inf"], "", 2, "guidance is inf, expected 1 to 1000"),
+        (
+            ["--once", "hi", "--code-guidance", "inf"],
+            "",
+            2,
+            "code_guidance is inf, expected 1 to 1000",
+        ),
         (
             ["--once", "hi", "--picture-guidance", "inf"],
             "",

@@ -1,5 +1,6 @@
 """`seed eval clip-similarity` from end to end, on tiny weights."""
 
+import dataclasses
 import json
 import shutil
 
@@ -261,6 +262,22 @@ def test_sampled_beams_do_not_depend_on_the_batch(tiny_llm_folder):
     drawer = CaptionDrawer(settings)
     captions = {"a": "a small dog", "b": "the red bus waits near the bridge"}
     assert drawer.codes(captions)[1] == drawer.codes({"b": captions["b"]})[0]
+
+
+@pytest.mark.parametrize("prompt", ["request", "caption"])
+def test_guided_codes_are_others_and_do_not_depend_on_the_batch(tiny_llm_folder, prompt):
+    plain = CaptionSettings(
+        model=str(tiny_llm_folder), prompt=prompt, sampling={"num_beams": 1}, device="cpu"
+    )
+    guided = dataclasses.replace(plain, sampling={"num_beams": 1, "code_guidance": 5.0})
+    captions = {"a": "a small dog", "b": "the red bus waits near the bridge"}
+    drawer = CaptionDrawer(guided)
+    drawn = drawer.codes(captions)
+    assert drawer.settings()["decoding"]["code_guidance"] == 5.0
+    assert drawn[1] == drawer.codes({"b": captions["b"]})[0]
+    unguided = CaptionDrawer(plain)
+    assert unguided.settings()["decoding"]["code_guidance"] == 1.0
+    assert [one["codes"] for one in drawn] != [one["codes"] for one in unguided.codes(captions)]
 
 
 def test_emoji_are_judged_by_one_vendor_and_in_subsets(run, tiny_model_folder, tmp_path):

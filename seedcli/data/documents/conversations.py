@@ -13,7 +13,7 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -314,6 +314,12 @@ def _check_end(turns: Sequence[tuple[Message, Message | None]], *, answered: boo
             if answered
             else "a conversation that is to be answered ends with the user's turn"
         )
+
+
+def without_words(message: Message) -> Message:
+    """A turn -> its pictures alone."""
+    pictures = tuple(segment for segment in message.segments if not isinstance(segment, str))
+    return replace(message, segments=pictures)
 
 
 def strip_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:

@@ -14,7 +14,11 @@ import string
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from seedcli.data.documents.conversations import ConversationTemplate, read_prompts
+from seedcli.data.documents.conversations import (
+    ConversationTemplate,
+    read_prompts,
+    without_words,
+)
 from seedcli.data.documents.documents import (
     Codes,
     Document,
@@ -62,6 +66,7 @@ class FormOptions(Protocol):
     mask_first: bool | None
     swap: float | None
     max_images: int | None
+    wordless: float
 
 
 def build_document(
@@ -93,7 +98,11 @@ def _in_form(
         case "caption":
             assert source.image_first is not None and source.mask_first is not None
             return caption_document(
-                sample, rng, image_first=source.image_first, mask_first=source.mask_first
+                sample,
+                rng,
+                image_first=source.image_first,
+                mask_first=source.mask_first,
+                wordless=source.wordless,
             )
         case "interleaved":
             assert source.swap is not None and source.max_images is not None
@@ -105,6 +114,8 @@ def _in_form(
     messages = CONVERSATIONS[source.form](sample, rng)
     if not messages:
         return None
+    if source.wordless:
+        messages = leave_wordless(messages, source.wordless, rng)
     try:
         return template.render(messages)
     except UsageError as error:
@@ -119,10 +130,16 @@ def text_document(sample: Sample) -> Document | None:
 
 
 def caption_document(
-    sample: Sample, rng: random.Random, *, image_first: float, mask_first: bool
+    sample: Sample,
+    rng: random.Random,
+    *,
+    image_first: float,
+    mask_first: bool,
+    wordless: float = 0.0,
 ) -> Document | None:
     """A picture and its caption, in either order and without a separator; all learned, or with
-    `mask_first` what comes second.
+    `mask_first` what comes second. Of the captions before a picture the share `wordless` is left
+    out: such a document is a picture.
 
     Differs from source: with `mask_first` BOI after a caption is learned; upstream leaves it out,
     and such a model never begins a picture.
@@ -131,6 +148,8 @@ def caption_document(
     if len(images) != 1 or len(texts) != 1 or not has_words(texts[0]):
         return None
     first, second = (images[0], texts[0]) if rng.random() < image_first else (texts[0], images[0])
+    if wordless and isinstance(first, str) and rng.random() < wordless:
+        return (Piece((second,), learned=True),)
     return _pair(first, second, mask_first=mask_first)
 
 
@@ -187,6 +206,23 @@ def retrieval_augmented_document(sample: Sample, rng: random.Random) -> Document
             else _pair(text, image, mask_first=True)
         )
     return tuple(pieces)
+
+
+def leave_wordless(messages: Sequence[Message], share: float, rng: random.Random) -> list[Message]:
+    """Messages -> the same where of the turns that are answered with a picture this share keeps its
+    pictures alone, asked and answered.
+
+    The answer too: its words say what is drawn, and code guidance compares with codes that no words
+    stand before.
+    """
+    kept = list(messages)
+    for number in range(1, len(kept)):
+        asked, answer = kept[number - 1 : number + 1]
+        if answer.role != "assistant" or asked.role != "user" or not count_images(answer.segments):
+            continue
+        if rng.random() < share:
+            kept[number - 1 : number + 1] = without_words(asked), without_words(answer)
+    return kept
 
 
 def describe(sample: Sample, rng: random.Random) -> list[Message] | None:

@@ -62,7 +62,9 @@ class SamplingSettings:
         max_new_tokens: Longest answer, images counted with all their tokens; an image that
             would not fit is not begun.
         seed: Of sampling.
-        guidance: Classifier-free guidance scale of the codes; 1 is none.
+        code_guidance: Classifier-free guidance scale of image codes, away from what the model draws
+            when the same is asked without words; 1 is none. It says something of models that
+            were trained with requests left without words (`wordless` of a recipe's source).
 
     Source of temperature and top_p: AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py; of
     max_new_tokens: gradio_demo. The script's 512 new tokens, and the top-k of 50 that it has by
@@ -75,7 +77,7 @@ class SamplingSettings:
     num_beams: int = 1
     max_new_tokens: int = 256
     seed: int = 0
-    guidance: float = 1.0
+    code_guidance: float = 1.0
 
     def __post_init__(self) -> None:
         warm = self.temperature == 0 or _COLDEST <= self.temperature <= _HOTTEST
@@ -88,7 +90,12 @@ class SamplingSettings:
                 ("num_beams", self.num_beams, "at least 1", self.num_beams >= 1),
                 ("max_new_tokens", self.max_new_tokens, "at least 1", self.max_new_tokens >= 1),
                 ("seed", self.seed, "0 to 2^53", 0 <= self.seed <= _LAST_SEED),
-                ("guidance", self.guidance, f"1 to {_HOTTEST}", 1 <= self.guidance <= _HOTTEST),
+                (
+                    "code_guidance",
+                    self.code_guidance,
+                    f"1 to {_HOTTEST}",
+                    1 <= self.code_guidance <= _HOTTEST,
+                ),
             )
             if not right
         ]
@@ -130,6 +137,7 @@ class SeedLlama:
         image: ImageNeed = "allowed",
         constrained: bool = True,
         seeds: Sequence[int] | None = None,
+        wordless: Sequence[Sequence[int]] | None = None,
         on_part: Callable[[Part], None] | None = None,
     ) -> list[Answer]:
         """Prompt ids, B rows of any lengths -> B answers; a row's answer does not
@@ -145,6 +153,8 @@ class SeedLlama:
             constrained: Under the image grammar; False for the ablation.
             seeds: Of each row; by default `settings.seed` for every row. Sampled
                 beams share the first.
+            wordless: The same requests without their words, as prompts: what code guidance moves
+                away from; by default BOS alone, any picture.
             on_part: Hears words as they are written and each image as it is complete; for
                 one prompt without beams.
 
@@ -164,7 +174,15 @@ class SeedLlama:
         budgets = [self._budget(prompt, settings, image) for prompt in prompts]
         seeds = [settings.seed] * len(prompts) if seeds is None else list(seeds)
         length = max(map(len, prompts))
-        processors = self._processors(settings, image, constrained, seeds, budgets, length)
+        processors = self._processors(
+            settings,
+            image,
+            constrained,
+            seeds,
+            budgets,
+            length,
+            wordless=wordless or [[self.vocabulary.bos]] * len(prompts),
+        )
         if settings.num_beams > 1:
             written = self._search_beams(prompts, settings, processors, max(budgets), seeds[0])
         else:
@@ -257,15 +275,17 @@ class SeedLlama:
         seeds: list[int],
         budgets: list[int],
         length: int,
+        *,
+        wordless: Sequence[Sequence[int]],
     ) -> LogitsProcessorList:
         processors = LogitsProcessorList()
-        if settings.guidance > 1:
+        if settings.code_guidance > 1:
             processors.append(
                 ImageGuidance(
                     self.model,
                     self.vocabulary,
-                    scale=settings.guidance,
-                    prefix=[self.vocabulary.bos],
+                    scale=settings.code_guidance,
+                    wordless=wordless,
                 )
             )
         budget = RowBudget(budgets, length, self.vocabulary.eos)

@@ -7,7 +7,7 @@ batch may be at different places. On the path: between the language model's logi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.token_loop import pad_left
 
 ImageNeed = Literal["allowed", "required", "first"]
 
@@ -164,18 +165,18 @@ _TEXT, _TEXT_WITHOUT_IMAGE, _TEXT_WITHOUT_END, _BOI, _CODES, _EOI, _NUM_STATES =
 
 
 class ImageGuidance(LogitsProcessor):
-    """Classifier-free guidance of the codes: away from what the model draws
-    without the conversation.
+    """Classifier-free guidance of the codes: away from what the model draws when the same is asked
+    without words.
 
-    The unguided row is `prefix`, BOI and the codes so far, at most Q + 1 tokens and a prefix,
-    computed anew for each code: no second cache to keep in step with beams, and on a GPU a forward
-    pass of 34 tokens costs about that of one. Words are not guided.
+    The unguided row is the wordless prompt, BOI and the codes so far, computed anew for each code:
+    no second cache to keep in step with beams. Words are not guided.
 
     Args:
         model: The causal language model.
         vocabulary: Ids of codes and markers.
         scale: 1 is none; logits become unguided + scale * (guided - unguided).
-        prefix: Ids before the unguided BOI, BOS alone for the model's idea of any picture.
+        wordless: Ids before the unguided BOI, of each prompt; with beams, rows of one prompt
+            follow each other.
     """
 
     def __init__(
@@ -184,48 +185,52 @@ class ImageGuidance(LogitsProcessor):
         vocabulary: CodeVocabulary,
         *,
         scale: float,
-        prefix: Sequence[int],
+        wordless: Sequence[Sequence[int]],
     ):
-        self.model, self.vocabulary, self.scale, self.prefix = (
-            model,
-            vocabulary,
-            scale,
-            list(prefix),
-        )
+        self.model, self.vocabulary, self.scale, self.wordless = model, vocabulary, scale, wordless
 
-    @torch.no_grad()
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores [B,V] -> scores whose codes are guided in rows inside an image; the probability of
         all codes together stays.
         """
-        vocabulary = self.vocabulary
-        position = torch.tensor(image_position(input_ids, vocabulary), device=input_ids.device)
-        rows = ((position >= 0) & (position < vocabulary.num_queries)).nonzero()[:, 0]
-        if not len(rows):
+        beams, length = len(input_ids) // len(self.wordless), input_ids.shape[1]
+        return self.guide(
+            {
+                row: [
+                    *self.wordless[row // beams],
+                    *input_ids[row, length - position - 1 :].tolist(),
+                ]
+                for row, position in enumerate(image_position(input_ids, self.vocabulary))
+                if 0 <= position < self.vocabulary.num_queries
+            },
+            scores,
+        )
+
+    @torch.no_grad()
+    def guide(self, unguided: Mapping[int, Sequence[int]], scores: Tensor) -> Tensor:
+        """As the call.
+
+        Args:
+            unguided: Row -> its wordless prompt, BOI and the codes so far, for rows inside an
+                image.
+            scores: [B,V].
+        """
+        if not unguided:
             return scores
-        longest = int(position[rows].max()) + 1
-        ids = input_ids[rows, -longest:].clone()
-        mask = torch.arange(longest, device=ids.device) >= longest - 1 - position[rows][:, None]
-        ids[~mask] = vocabulary.pad
-        # Each row's prefix stands directly before its BOI, the padding before that.
-        width = longest + len(self.prefix)
-        start = longest - 1 - position[rows]
-        full = ids.new_full((len(rows), width), vocabulary.pad)
-        full[:, len(self.prefix) :] = ids
-        columns = torch.arange(width, device=ids.device)
-        for offset, token in enumerate(self.prefix):
-            full[columns == (start + offset)[:, None]] = token
-        full_mask = (columns >= start[:, None]).long()
-        unguided = self.model(
-            input_ids=full,
-            attention_mask=full_mask,
-            position_ids=(full_mask.cumsum(1) - 1).clamp(min=0),
+        rows, vocabulary = list(unguided), self.vocabulary
+        ids, mask = (
+            each.to(scores.device) for each in pad_left(list(unguided.values()), vocabulary.pad)
+        )
+        logits = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
             use_cache=False,
             logits_to_keep=1,
         ).logits[:, -1]
         codes = slice(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes)
         wanted = scores[rows, codes].float()
-        known, free = wanted.log_softmax(-1), unguided[:, codes].float().log_softmax(-1)
+        known, free = wanted.log_softmax(-1), logits[:, codes].float().log_softmax(-1)
         mixed = (free + self.scale * (known - free)).log_softmax(-1) + wanted.logsumexp(
             -1, keepdim=True
         )

@@ -83,8 +83,8 @@ class SeedChat:
             picture_steps: Denoising steps of a picture; None takes the model's.
             picture_guidance: How closely pictures follow their codes; None takes the model's.
             progress: As for `SeedTokenizer.from_pretrained`.
-            **sampling: `temperature`, `top_p`, `num_beams`, `max_new_tokens`, `seed`, `guidance`,
-                as `SamplingSettings` tells them; those left out are the model's.
+            **sampling: `temperature`, `top_p`, `num_beams`, `max_new_tokens`, `seed`,
+                `code_guidance`, as `SamplingSettings` tells them; those left out are the model's.
 
         Raises:
             UsageError: No such model, device or setting, or a model that was taught no
@@ -275,6 +275,7 @@ class SeedChat:
             [self.next_seed],
             draw,
             sampling=self.sampling,
+            wordless=self._wordless([[*before[self._forgotten :], asked]]),
             on_part=hear if streams else None,
         )
         for part in () if streams else answer.segments:
@@ -315,18 +316,25 @@ class SeedChat:
         seeds = list(seeds or range(first, first + len(prompts)))
         if len(seeds) != len(prompts):
             raise UsageError(f"{len(seeds)} seeds for {len(prompts)} prompts")
-        rows = []
+        asked: list[list[Message]] = []
         for prompt in prompts:
             parts = [prompt] if isinstance(prompt, str) else list(prompt)
             read = [part if isinstance(part, str) else self.model.read(part) for part in parts]
             if not (segments := strip_segments(read)):
                 raise UsageError("nothing is said: neither words nor an image")
-            rows.append(self.model.encode([Message("user", segments)]))
+            asked.append([Message("user", segments)])
+        rows, wordless = [*map(self.model.encode, asked)], self._wordless(asked)
         answers: list[Answer] = []
         with self._reporter.progress("answer", len(rows)) as progress:
             for start in range(0, len(rows), batch_size):
                 part = slice(start, start + batch_size)
-                answers += self.model.write(rows[part], seeds[part], draw, sampling=self.sampling)
+                answers += self.model.write(
+                    rows[part],
+                    seeds[part],
+                    draw,
+                    sampling=self.sampling,
+                    wordless=wordless and wordless[part],
+                )
                 progress.advance(len(rows[part]))
         return self._drawn_together(answers, seeds)
 
@@ -480,6 +488,11 @@ class SeedChat:
             self._reporter.note(
                 f"the context of {limit} tokens is full: turn {self._forgotten // 2} is forgotten"
             )
+
+    def _wordless(self, asked: Sequence[Sequence[Message]]) -> list[list[int]] | None:
+        """Conversations -> what code guidance moves away from; None without it."""
+        guided = self.sampling.code_guidance > 1
+        return [self.model.encode_wordless(each) for each in asked] if guided else None
 
 
 class _NobodyListensError(Exception):

@@ -13,6 +13,7 @@ from seedcli.console import Reporter
 from seedcli.data.documents.conversations import (
     ConversationTemplate,
     conversation_template,
+    without_words,
 )
 from seedcli.data.documents.documents import Codes, Message
 from seedcli.data.documents.sequences import MarkerInTextError, encode_prompt
@@ -158,6 +159,12 @@ class ChatModel:
                 "marks its place",
             ) from None
 
+    def encode_wordless(self, messages: Sequence[Message]) -> list[int]:
+        """As `encode`, but the user's last turn keeps its pictures alone: what code guidance moves
+        away from.
+        """
+        return self.encode([*messages[:-1], without_words(messages[-1])])
+
     def write(
         self,
         prompts: Sequence[Sequence[int]],
@@ -165,6 +172,7 @@ class ChatModel:
         draw: bool,
         *,
         sampling: SamplingSettings | None = None,
+        wordless: Sequence[Sequence[int]] | None = None,
         on_part: Callable[[Part], None] | None = None,
     ) -> list[Answer]:
         """Prompt ids, B rows, and a seed for each -> answers; see `SeedLlama.generate`.
@@ -174,6 +182,7 @@ class ChatModel:
             seeds: One each.
             draw: Answers must hold an image.
             sampling: In place of the model's.
+            wordless: As `encode_wordless` makes them; needed with code guidance only.
             on_part: Hears words and images of one row as they come.
         """
         need = "allowed" if not draw else "required" if self.settings.words_first else "first"
@@ -183,6 +192,7 @@ class ChatModel:
             image=need,
             constrained=self.settings.constrained,
             seeds=seeds,
+            wordless=wordless,
             on_part=on_part,
         )
 
@@ -206,7 +216,7 @@ class ChatModel:
         vocabulary, facts = self.llm.vocabulary, self.facts
         if source == UNCONDITIONAL:
             settings = dataclasses.replace(
-                self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length
+                self.sampling, code_guidance=1.0, max_new_tokens=vocabulary.span_length
             )
             (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
             return next(part for part in answer.segments if not isinstance(part, str))

@@ -186,7 +186,7 @@ def complete_codes(
         return [tuple(image) for image in codes]
     advised = sampling_of(llm.facts, {})
     settings = dataclasses.replace(
-        advised, num_beams=1, guidance=1.0, max_new_tokens=vocabulary.span_length
+        advised, num_beams=1, code_guidance=1.0, max_new_tokens=vocabulary.span_length
     )
     prompts = [
         [vocabulary.bos, *vocabulary.codes_to_ids(image)[: 1 + codes_only]] for image in codes

@@ -119,12 +119,14 @@ class CaptionDrawer:
             )
         published = EMOJI_REQUEST if emoji else read_prompts()["draw"]["requests"][0]["ask"]
         self.request = (settings.request or published) if self.prompt == "request" else None
+        advised = sampling_of(facts, {})
         official = {
             "temperature": 0.0,
-            "top_k": sampling_of(facts, {}).top_k,
+            "top_k": advised.top_k,
             "top_p": 1.0,
             "num_beams": OFFICIAL_BEAMS,
             "max_new_tokens": self._max_new_tokens(),
+            "code_guidance": advised.code_guidance,
         }
         self.sampling = SamplingSettings(**official | settings.sampling | {"seed": settings.seed})
 
@@ -178,6 +180,8 @@ class CaptionDrawer:
         # else is in the batch.
         alone = self.sampling.num_beams > 1 and self.sampling.temperature > 0
         size = 1 if alone else len(prompts)
+        # a caption without its words is BOS alone, which is what guidance takes by itself
+        wordless = None if self.request is None else [self._asked(())]
         answers = [
             answer
             for start in range(0, len(prompts), size)
@@ -187,6 +191,7 @@ class CaptionDrawer:
                 image=need,
                 constrained=self._settings.constrained,
                 seeds=seeds[start : start + size],
+                wordless=wordless and wordless * size,
             )
         ]
         found: Sequence[Codes | None] = [
@@ -213,7 +218,7 @@ class CaptionDrawer:
         """
         vocabulary = self.llm.vocabulary
         settings = dataclasses.replace(
-            self.sampling, guidance=1.0, max_new_tokens=vocabulary.span_length
+            self.sampling, code_guidance=1.0, max_new_tokens=vocabulary.span_length
         )
         (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
         return next(part for part in answer.segments if not isinstance(part, str))
@@ -224,9 +229,12 @@ class CaptionDrawer:
             return caption_prompt(llm, caption)
         words = caption.strip().rstrip(".").rstrip()
         asked = self.request.replace("{caption}", words).replace("{thing}", with_article(words))
-        template = conversation_template(self.files.facts.template, llm.text_tokenizer)
+        return self._asked((asked,))
+
+    def _asked(self, words: tuple[str, ...]) -> list[int]:
+        template = conversation_template(self.files.facts.template, self.llm.text_tokenizer)
         return encode_prompt(
-            template.prompt([Message("user", (asked,))]), llm.text_tokenizer, llm.vocabulary
+            template.prompt([Message("user", words)]), self.llm.text_tokenizer, self.llm.vocabulary
         )
 
 

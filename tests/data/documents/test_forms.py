@@ -27,6 +27,7 @@ class Options:
     mask_first: bool | None = None
     swap: float | None = None
     max_images: int | None = None
+    wordless: float = 0.0
 
 
 def document(form: str, *segments: Segment, seed: int = 0, **options) -> Document | None:
@@ -144,6 +145,45 @@ def test_captions_in_both_orders():
     assert document("caption", "a dog", A, image_first=1.0, mask_first=False) == (
         Piece((A, "a dog"), True),
     )
+
+
+def test_a_share_of_requests_for_a_picture_is_left_without_words():
+    alone = [
+        document("caption", A, "a dog", seed=seed, image_first=0.0, mask_first=True, wordless=0.3)
+        for seed in range(200)
+    ]
+    wordless = (Piece((A,), learned=True),)
+    # 60 are expected, with a deviation of 6.5
+    assert 40 < sum(found == wordless for found in alone) < 80
+    assert all(
+        turns(found) == [("a dog", "A")]
+        for found in alone
+        if found != wordless and found is not None
+    )
+    asked = (Message("user", (A, "make it red")), Message("assistant", ("here", B)))
+    named = (Message("user", ("what is it?",)), Message("assistant", ("a dog",)))
+    options = Options("messages", wordless=0.3)
+    found = [
+        turns(
+            build_document(Sample("k", messages=asked + named), options, random.Random(n), VICUNA)
+        )
+        for n in range(200)
+    ]
+    spoken = [tuple(answer for _, answer in each) for each in found]
+    assert set(spoken) == {("here|B", "a dog"), ("B", "a dog")}
+    assert 40 < spoken.count(("B", "a dog")) < 80
+    plain, without = (found[spoken.index((first, "a dog"))] for first in ("here|B", "B"))
+    assert plain[0][0].replace("|make it red", "") == without[0][0] and "A" in without[0][0]
+    assert plain[1] == without[1]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"form": "text"}, {"form": "caption", "image_first": 1.0, "mask_first": True}]
+)
+def test_what_has_no_requests_for_a_picture_cannot_be_left_without_words(changes):
+    base = {"kind": "tokens", "path": "x", "weight": 1, "max_tokens": 100, "wordless": 0.1}
+    with pytest.raises(ValueError, match="wordless"):
+        DocumentSourceSection(**base | changes)
 
 
 def test_found_pairs_come_shuffled_in_one_order():

@@ -15,7 +15,8 @@ from PIL import Image
 
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template
-from seedcli.data.documents.sequences import build_sequence
+from seedcli.data.documents.documents import Message
+from seedcli.data.documents.sequences import build_sequence, encode_prompt
 from seedcli.data.images.facts import read_picture_facts
 from seedcli.data.tokens.shards import open_shards
 from seedcli.errors import DataError, UsageError
@@ -92,6 +93,43 @@ def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_se
     whole = build_sequence(document, tiny_llm.text_tokenizer, tiny_llm.vocabulary, 10_000)
     assert list(whole.ids[: len(prompts[1])]) == prompts[1]
     assert prompts[1][0] == tiny_llm.vocabulary.bos and tiny_llm.vocabulary.eos not in prompts[1]
+
+
+def test_code_guidance_moves_away_from_the_same_request_without_its_words(
+    talk, tiny_llm, monkeypatch
+) -> None:
+    asked = []
+    generate = tiny_llm.generate
+    monkeypatch.setattr(
+        tiny_llm,
+        "generate",
+        lambda prompts, *rest, **options: (
+            asked.append((prompts, options["wordless"])) or generate(prompts, *rest, **options)
+        ),
+    )
+    shown, earlier = tuple(range(32)), tuple(range(5, 37))
+    guided = talk(sampling={"code_guidance": 3.0})
+    guided.messages = [
+        Message("user", ("a cat",)),
+        Message("assistant", ("here", earlier)),
+    ]
+    guided.say("make it red", images=[shown], draw=True)
+    template, vocabulary = conversation_template("vicuna"), tiny_llm.vocabulary
+    before = guided.messages[:2]
+    for words, found in zip(
+        ((shown, "make it red"), (shown,)), (asked[0][0][0], asked[0][1][0]), strict=True
+    ):
+        document = template.prompt([*before, Message("user", words)])
+        assert found == encode_prompt(document, tiny_llm.text_tokenizer, vocabulary)
+    guided.reset()
+    together = guided.generate(["a dog", ["a cat", shown]], draw=True, batch_size=1)
+    assert [len(wordless) for _, wordless in asked[1:]] == [1, 1]
+    assert [turn.codes for turn in together] == [
+        turn.codes for turn in guided.generate(["a dog", ["a cat", shown]], draw=True)
+    ]
+    plain = talk()
+    plain.say("a cat", draw=True)
+    assert asked[-1][1] is None
 
 
 def test_words_and_pictures_are_heard_in_their_order(talk) -> None:
