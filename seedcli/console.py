@@ -36,6 +36,10 @@ class Progress:
         self.done = 0
         self.figures: dict[str, Any] = {}
 
+    def __reduce__(self) -> tuple[type[Progress], tuple[str, int | None]]:
+        """In another process it counts in silence."""
+        return Progress, (self.description, self.total)
+
     def advance(self, n: int = 1, **figures: Any) -> None:
         """Count `n` more units and show `figures` (say, loss=2.31) beside the bar."""
         self.done += n
@@ -50,6 +54,10 @@ class Reporter:
     """What a workflow may say while it works. This base class is silent, for tests
     and for use as a library.
     """
+
+    def __reduce__(self) -> tuple[type[Reporter], tuple[()]]:
+        """In another process it is silent: what workers have to say comes through their engine."""
+        return Reporter, ()
 
     def note(self, text: str) -> None:
         """Say something worth knowing."""

@@ -168,7 +168,7 @@ def publish_first(path: Path, data: bytes) -> bool:
             except FileExistsError:
                 return False
             return True
-    own = path.with_name(f"{path.name}.{unique_ending()}")
+    own = path.with_name(f"{path.name}.{unique_ending()}.partial")
     with open(own, "wb") as file:
         file.write(data)
         os.fsync(file.fileno())

@@ -113,7 +113,7 @@ def _emoji_captions(split: str) -> CaptionSet:
     pictures.sort(key=lambda one: hashlib.sha256(one.key.encode()).digest())
     samples = {
         one.key: CaptionedPicture(
-            ImageRef(one.key, hashlib.sha256(one.image).hexdigest(), lambda image=one.image: image),
+            ImageRef.holding(one.key, one.image),
             tuple(dict.fromkeys(one.captions())),
             one.base_hexcode,
             words_of(one)["thing"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,17 +17,22 @@ from seedcli.errors import DataError
 
 @dataclass(frozen=True)
 class ImageRef:
-    """A picture to be read later.
+    """A picture to be read later, perhaps in another process.
 
     Attributes:
         name: What errors call it.
         stamp: Changes when the picture does; part of the key of cached embeddings.
-        read: Gives encoded bytes or a path.
+        read: Gives encoded bytes or a path; travels.
     """
 
     name: str
     stamp: str
     read: Callable[[], bytes | str | Path]
+
+    @classmethod
+    def holding(cls, name: str, data: bytes) -> ImageRef:
+        """A picture whose encoded bytes are here."""
+        return cls(name, hashlib.sha256(data).hexdigest(), functools.partial(bytes, data))
 
 
 def find_images(
@@ -78,12 +85,12 @@ def _ref(item: Item, cells: CellReader) -> ImageRef:
     facts = os.stat(path)
     stamp = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
     if item.cell is None:
-        return ImageRef(path, stamp, lambda: Path(path))
+        return ImageRef(path, stamp, functools.partial(Path, path))
+    return ImageRef(item.source, f"{stamp}:{item.cell}", functools.partial(_read_cell, cells, item))
 
-    def read() -> bytes:
-        filled = cells.read(item)
-        if filled.data is None:
-            raise DataError(f"{item.source}: {filled.problem}")
-        return filled.data
 
-    return ImageRef(item.source, f"{stamp}:{item.cell}", read)
+def _read_cell(cells: CellReader, item: Item) -> bytes:
+    filled = cells.read(item)
+    if filled.data is None:
+        raise DataError(f"{item.source}: {filled.problem}")
+    return filled.data

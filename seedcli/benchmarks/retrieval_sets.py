@@ -7,6 +7,7 @@ files are named (a script is never run).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import random
@@ -197,14 +198,7 @@ def read_emoji_set(split: str) -> RetrievalSet:
         for number, picture in enumerate(pictures)
         for caption in dict.fromkeys(picture.captions())
     ]
-    refs = [
-        ImageRef(
-            picture.key,
-            hashlib.sha256(picture.image).hexdigest(),
-            lambda image=picture.image: image,
-        )
-        for picture in pictures
-    ]
+    refs = [ImageRef.holding(picture.key, picture.image) for picture in pictures]
     return RetrievalSet(
         "emoji",
         split,
@@ -337,8 +331,6 @@ def _read_hub(hub: HubSet, dataset: str, split: str, reporter: Reporter) -> Retr
 
 def _read_tars(dataset: str, split: str, tars: Sequence[Path]) -> RetrievalSet:
     """Webdataset tars of pictures and captions, one a line."""
-    # a retrieval set has nothing to draw; the interface of training wants it
-    rng = random.Random(0)
     refs: list[ImageRef] = []
     captions: list[str] = []
     txt2img: list[int] = []
@@ -353,10 +345,15 @@ def _read_tars(dataset: str, split: str, tars: Sequence[Path]) -> RetrievalSet:
                 ImageRef(
                     f"{tar}[{row}]",
                     f"{stamp}:{row}",
-                    lambda source=source, row=row: source.read(row, rng).image,
+                    functools.partial(_read_tar, source, row),
                 )
             )
     return RetrievalSet(dataset, split, tuple(refs), tuple(captions), tuple(txt2img))
+
+
+def _read_tar(source: TarPairs, row: int) -> bytes:
+    # a retrieval set has nothing to draw; the interface of training wants it
+    return source.read(row, random.Random(0)).image
 
 
 def _sorted(files: Iterable[Path]) -> list[Path]:

@@ -142,11 +142,7 @@ def _emoji_questions(split: str, limit: int | None) -> QuestionSet:
     found = {}
     for one in read_questions(split):
         picture = one.picture
-        ref = ImageRef(
-            picture.key,
-            hashlib.sha256(picture.image).hexdigest(),
-            lambda image=picture.image: image,
-        )
+        ref = ImageRef.holding(picture.key, picture.image)
         row = Question(
             f"{one.kind}/{picture.key}",
             (Named((picture.key,)),),

@@ -110,7 +110,8 @@ def detokenize(
       seed detokenize codes.jsonl -o completed --codes-only 8 --fill llm
     """
     from seedcli.errors import UsageError
-    from seedcli.workflows.detokenize.run import Settings, draw, plan
+    from seedcli.workflows.detokenize.draw import draw
+    from seedcli.workflows.detokenize.run import Settings, plan
 
     if output is None:
         raise UsageError(

@@ -117,14 +117,13 @@ class Place:
 
     Attributes:
         name: What people call it: `process 2`, `actor 17 on 10.0.0.5`.
-        cores: Of the machine, for threads and children of this worker.
-        device: Which of several GPUs is its own; None leaves the choice as it was asked for.
+        cores: Of the machine, for threads and children of this worker. Where it has a GPU of its
+            own, it sees no other: `cuda` is that one.
         alone: It is the only worker, in the process of the user.
     """
 
     name: str
     cores: int
-    device: str | None = None
     alone: bool = False
 
 

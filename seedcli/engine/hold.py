@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from seedcli.engine.engines import Slice
 from seedcli.errors import DataError
 
 
@@ -42,6 +43,37 @@ def hold(folder: Path, *, name: str = "run", what: str | None = None) -> Iterato
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+@contextlib.contextmanager
+def in_turn(folder: Path, name: str) -> Iterator[None]:
+    """What one process at a time does and others wait for, such as a listing that tasks of an array
+    job share.
+    """
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{name}.lock", thread_local=False):
+        yield
+
+
+@contextlib.contextmanager
+def hold_part(folder: Path, part: Slice, *, what: str | None = None) -> Iterator[None]:
+    """Holds a folder for its part of the work: tasks with parts of their own beside each other,
+    everything else alone.
+
+    Args:
+        folder: Must exist.
+        part: Which part.
+        what: As for `hold`.
+
+    Raises:
+        DataError: Another process holds it.
+    """
+    name = "whole" if part.is_whole else f"part-{part.index}-of-{part.count}"
+    with hold(folder, name=name, what=what):
+        refuse_held(folder, "part-*" if part.is_whole else "whole", what=what)
+        yield
 
 
 def refuse_held(folder: Path, pattern: str, *, what: str | None = None) -> None:

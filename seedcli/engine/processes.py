@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -42,12 +43,9 @@ class Processes:
             reporter.note(f"{number} processes" + (", one for each GPU" if gpus else ""))
         self._desks = [
             _Desk(
-                Place(
-                    f"process {index}",
-                    max(1, cores() // number),
-                    f"cuda:{index % gpus}" if gpus else None,
-                ),
+                Place(f"process {index}", max(1, cores() // number)),
                 open_worker,
+                _visible_gpu(index % gpus) if gpus else None,
             )
             for index in range(number)
         ]
@@ -101,8 +99,8 @@ class Processes:
 class _Desk:
     """One process and the pipe from it; a dead one is replaced at the next part."""
 
-    def __init__(self, place: Place, open_worker: OpenWorker[Any]):
-        self.place, self._open = place, open_worker
+    def __init__(self, place: Place, open_worker: OpenWorker[Any], gpu: str | None):
+        self.place, self._open, self._gpu = place, open_worker, gpu
         self._pool: ProcessPoolExecutor | None = None
         self._ears: Connection | None = None
 
@@ -114,7 +112,7 @@ class _Desk:
                 1,
                 mp_context=context,
                 initializer=_start,
-                initargs=(self.place, self._open, mouth),
+                initargs=(self.place, self._open, self._gpu, mouth),
             )
             future = self._pool.submit(_compute, part)
             mouth.close()  # the process has its own end; so a dead process closes the pipe
@@ -158,9 +156,11 @@ _worker: Callable[[Any], Iterable[Any]] | None = None
 _stack = contextlib.ExitStack()
 
 
-def _start(place: Place, open_worker: OpenWorker[Any], mouth: Connection) -> None:
-    """In a new process: end with the parent, leave Ctrl-C to it, and take a share of the cores."""
+def _start(place: Place, open_worker: OpenWorker[Any], gpu: str | None, mouth: Connection) -> None:
+    """In a new process: end with the parent, leave Ctrl-C to it, and see one GPU alone."""
     global _place, _open_worker, _mouth
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # nothing has asked CUDA for its devices yet
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _place, _open_worker, _mouth = place, open_worker, mouth
@@ -179,6 +179,12 @@ def _compute(part: Any) -> None:
 
 def _close() -> None:
     _stack.close()
+
+
+def _visible_gpu(index: int) -> str:
+    """What the driver sees as GPU `index`, as CUDA_VISIBLE_DEVICES names it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[index].strip() if visible else str(index)
 
 
 def _num_gpus(device: str) -> int:

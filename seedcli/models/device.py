@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from seedcli.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
@@ -65,9 +67,53 @@ def pick_device(device: str) -> torch.device:
     return picked
 
 
-def _float_dtype(name: str) -> torch.dtype:
+def run_ahead(
+    function: Callable[[Tensor], Tensor], batches: Iterable[Tensor], device: torch.device
+) -> Iterator[Tensor]:
+    """Batches on the host -> what `function` makes of each on the device, back on the host, in
+    order.
+
+    On a GPU a batch is copied from pinned memory on a stream of its own while the one before it
+    runs, and what that one gave is waited for only when this one has started, so that the GPU does
+    not wait for the host. Elsewhere one follows the other.
+    """
     import torch
 
+    if device.type != "cuda":
+        for batch in batches:
+            yield function(batch.to(device)).cpu()
+        return
+    copying, computing = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+    begun: tuple[Tensor, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            here = batch.pin_memory().to(device, non_blocking=True)
+        computing.wait_stream(copying)
+        here.record_stream(computing)  # its memory is used again only when this pass is over
+        found = function(here)
+        result = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
+        result.copy_(found, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record(computing)
+        if begun is not None:
+            begun[1].synchronize()
+            yield begun[0]
+        begun = result, done
+    if begun is not None:
+        begun[1].synchronize()
+        yield begun[0]
+
+
+def compute_dtype(name: str) -> torch.dtype:
+    """Of the arithmetic before the codebook; `auto` is float32 everywhere.
+
+    Raises:
+        UsageError: It is none of those that are offered.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.float32
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in dtypes:
         raise UsageError(f"--dtype {name}: expected auto, {', '.join(dtypes)}")

@@ -8,9 +8,10 @@ picture decoder with the first that is drawn.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,7 +28,7 @@ from seedcli.data.images.images import (
     read_image,
 )
 from seedcli.errors import UsageError
-from seedcli.models.device import decoder_dtype, pick_device
+from seedcli.models.device import decoder_dtype, pick_device, run_ahead
 from seedcli.models.language.vocab import check_codes, format_span, parse_spans
 from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.weights.description import ModelFacts
@@ -95,6 +96,17 @@ class SeedTokenizer:
         Raises:
             UsageError: No such device.
         """
+        self._made_of = functools.partial(
+            SeedTokenizer,
+            files,
+            device=device,
+            dtype=dtype,
+            numerics=numerics,
+            decoder=decoder,
+            decoder_device=decoder_device,
+            decoder_dtype=decoder_dtype,
+            offload=offload,
+        )
         self.files, self._dtype, self._numerics = files, dtype, numerics
         self._decoder, self._decoder_dtype, self._offload = decoder or files, decoder_dtype, offload
         self._reporter = reporter or Reporter()
@@ -142,6 +154,10 @@ class SeedTokenizer:
             reporter=reporter,
         ).load()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, or on another machine, it is found and loaded anew."""
+        return self._made_of, ()
+
     def load(self) -> SeedTokenizer:
         """Loads the network now, so that what is wrong with its files is said; returns itself.
 
@@ -177,14 +193,14 @@ class SeedTokenizer:
         """Codes of one image Q."""
         return self.config.qformer.num_queries
 
-    @cached_property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """What its codes mean, as 16 hex digits: codes of one fingerprint go together. Where its
         files do not state it, its weights are loaded.
         """
         return self.facts.fingerprint or self.model.fingerprint
 
-    @cached_property
+    @functools.cached_property
     def model(self) -> SeedModel:
         """The network, where it waits between passes."""
         with _normal_tensors():
@@ -196,7 +212,7 @@ class SeedTokenizer:
                 reporter=self._reporter,
             )
 
-    @cached_property
+    @functools.cached_property
     def decoder_folder(self) -> Path:
         """Folder of the picture decoder.
 
@@ -205,7 +221,7 @@ class SeedTokenizer:
         """
         return find_decoder(self._decoder, reporter=self._reporter)
 
-    @cached_property
+    @functools.cached_property
     def decoder(self) -> UnclipDecoder:
         """The picture decoder, where it waits between drawings."""
         from seedcli.models.drawing.unclip import load_decoder
@@ -280,18 +296,41 @@ class SeedTokenizer:
         """
         return self._forward(squares, places, self.model.encode)
 
+    def encode_ahead(self, batches: Iterable[np.ndarray], places: int) -> Iterator[Tensor]:
+        """Arrays as `encode_squares` takes them -> the codes of each, in order. On a GPU a pass
+        runs while the one after it is decoded, padded and copied; see `run_ahead`.
+        """
+        if self._offload:
+            yield from (self.encode_squares(squares, places) for squares in batches)
+            return
+
+        def encode(padded: Tensor) -> Tensor:
+            with _normal_tensors():
+                return self.model.encode_unchecked(self._preprocess.normalize(padded))
+
+        numbers: deque[int] = deque()
+
+        def padded() -> Iterator[Tensor]:
+            import torch
+
+            for squares in batches:
+                numbers.append(len(squares))
+                yield torch.from_numpy(_pad(squares, places))
+
+        for codes in run_ahead(encode, padded(), self.device):
+            yield self.model.check_encoded(codes[: numbers.popleft()])
+
     def _forward(
         self, squares: np.ndarray, places: int, function: Callable[[Tensor], Tensor]
     ) -> Tensor:
         import torch
 
-        padded = np.zeros((places, *squares.shape[1:]), dtype=np.uint8)
-        padded[: len(squares)] = squares
+        padded = torch.from_numpy(_pad(squares, places))
         with self._at_work(self.model, self.device) as device:
-            pixels = self._preprocess.normalize(torch.from_numpy(padded).to(device))
+            pixels = self._preprocess.normalize(padded.to(device))
             return function(pixels)[: len(squares)].cpu()
 
-    @cached_property
+    @functools.cached_property
     def _preprocess(self) -> Any:
         return build_preprocess(self.config.preprocess.codes)
 
@@ -495,6 +534,12 @@ class SeedTokenizer:
                 part.to("cpu")
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
+
+
+def _pad(squares: np.ndarray, places: int) -> np.ndarray:
+    padded = np.zeros((places, *squares.shape[1:]), dtype=np.uint8)
+    padded[: len(squares)] = squares
+    return padded
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from seedcli.benchmarks.retrieval_sets import NAMED_SETS
 from seedcli.data.documents.conversations import read_prompts
 from seedcli.models.visual.config import SEED_2
 from seedcli.models.weights.locate_llm import LLM_PRESETS
-from seedcli.workflows.evaluate.retrieval import RETRIEVAL_TEXT_TOKENS
+from seedcli.workflows.evaluate.retrieval_features import RETRIEVAL_TEXT_TOKENS
 
 # (model, dataset, metric): value, mark
 SPOT = {

@@ -12,10 +12,14 @@ from seedcli.benchmarks.paper_numbers import read_paper_numbers
 from seedcli.benchmarks.scorecard import belongs, differences
 from seedcli.cli.eval_retrieval import _show_retrieval
 from seedcli.cli.main import app
+from seedcli.engine.engines import EngineChoice, Slice
+from seedcli.errors import UsageError
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate import retrieval as evaluate
+from seedcli.workflows.evaluate import retrieval_features
 from seedcli.workflows.evaluate.retrieval import run_retrieval
+from tests.engine.elsewhere import send_elsewhere
 
 RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"}
 
@@ -93,12 +97,12 @@ def test_a_second_figure_costs_no_second_pass(
 ):
     first = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
     assert first["cached"] == {"images": False, "texts": False}
-    assert len(list(own_cache.glob("*.npy"))) == 2
+    assert len(list(own_cache.rglob("*.npy"))) == 2
 
     def no_pass(*_):
         raise AssertionError("pictures were read again")
 
-    monkeypatch.setattr(evaluate, "_read_squares", no_pass)
+    monkeypatch.setattr(retrieval_features, "_read_squares", no_pass)
     second = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), batch_size=2)
     assert second["cached"] == {"images": True, "texts": True}
     assert second["metrics"] == first["metrics"]
@@ -120,11 +124,35 @@ def test_changed_pictures_are_read_again(tiny_tokenizer_folder, caption_file):
 
 def test_a_damaged_cache_is_made_anew(tiny_tokenizer_folder, caption_file, own_cache):
     first = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
-    for path in own_cache.glob("*.npy"):
+    for path in own_cache.rglob("*.npy"):
         path.write_bytes(path.read_bytes()[:40])
     again = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder))
     assert again["cached"] == {"images": False, "texts": False}
     assert again["metrics"] == first["metrics"]
+
+
+def test_other_engines_find_the_same(tiny_tokenizer_folder, caption_file, monkeypatch, own_cache):
+    monkeypatch.setattr(retrieval_features, "_STRETCH", 4)
+    send_elsewhere(monkeypatch, retrieval_features)
+
+    def found(**choice):
+        return run_retrieval(
+            str(caption_file),
+            model=str(tiny_tokenizer_folder),
+            cache=choice.pop("cache", False),
+            engine=EngineChoice(**choice),
+            device="cpu",
+        )
+
+    alone, elsewhere = found(), found(nproc=2)
+    assert elsewhere["metrics"] == alone["metrics"]
+    with pytest.raises(UsageError, match="--no-cache keeps none"):
+        found(part=Slice(0, 2))
+    parts = [found(part=Slice(index, 2), cache=True) for index in range(2)]
+    assert [(part["num_images"], part["num_captions"]) for part in parts] == [(4, 8), (2, 4)]
+    last = found(cache=True)
+    assert last["cached"] == {"images": True, "texts": True}
+    assert last["metrics"] == alone["metrics"]
 
 
 def test_by_query(tiny_tokenizer_folder, caption_file):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seedcli.errors import UsageError
-from seedcli.models.device import pick_device
+from seedcli.models.device import pick_device, run_ahead
 
 PROGRAM = """
 import resource, sys
@@ -44,3 +44,18 @@ def test_large_blocks_are_not_faulted_in_again():
 def test_apples_gpu_on_another_machine_is_refused_in_words():
     with pytest.raises(UsageError, match="--device mps: this machine has no GPU of Apple's"):
         pick_device("mps")
+
+
+def test_batches_run_in_order_and_come_back():
+    asked = []
+
+    def batches():
+        for number in range(3):
+            asked.append(number)
+            yield torch.full((2,), number)
+
+    cpu = torch.device("cpu")
+    found = run_ahead(lambda batch: batch * 10, batches(), cpu)
+    assert next(found).tolist() == [0, 0]
+    assert asked == [0]  # on a CPU nothing is gained by a batch in advance
+    assert [each.tolist() for each in found] == [[10, 10], [20, 20]]

@@ -26,6 +26,10 @@ class CellReader:
         self._held: dict[tuple[str, str], tuple[int, Any]] = {}
         self._ends: dict[str, list[int]] = {}
 
+    def __reduce__(self) -> tuple[type[CellReader], tuple[()]]:
+        """Travels without what it holds."""
+        return CellReader, ()
+
     def read(self, item: Item) -> Item:
         """Item -> the same with the bytes of its cell, or with a problem; one without
         a cell stays as it is.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 from torch import Tensor, nn
 
@@ -88,6 +90,25 @@ class SeedModel(nn.Module):
         return self.codes(self.code_inputs(self.causal_embeddings(pixels)))
 
     @torch.no_grad()
+    def encode_unchecked(self, pixels: Tensor) -> Tensor:
+        """As `encode`, but an image with NaN or infinity gets codes of -1: a look at the numbers
+        would have the host wait for the GPU. Whoever fetches the codes calls `check_encoded`.
+        """
+        code_inputs = self.code_inputs(self.causal_embeddings(pixels))
+        finite = code_inputs.isfinite().flatten(1).all(1, keepdim=True)
+        return self.codebook.codes(code_inputs).masked_fill(~finite, -1)
+
+    def check_encoded(self, codes: Tensor) -> Tensor:
+        """Codes of `encode_unchecked`, on the host -> the same.
+
+        Raises:
+            NumericalError: An image had NaN or infinity.
+        """
+        if bool((codes < 0).any()):
+            self._raise_not_finite("code inputs")
+        return codes
+
+    @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """codes [B,Q] -> generation embedding [B,G].
 
@@ -121,6 +142,9 @@ class SeedModel(nn.Module):
     def _finite(self, values: Tensor, what: str) -> Tensor:
         if self.training or bool(values.isfinite().all()):  # training has a guard of its own
             return values
+        self._raise_not_finite(what)
+
+    def _raise_not_finite(self, what: str) -> NoReturn:
         raise NumericalError(
             f"{self.name} computes {what} that are NaN or infinite",
             remedy="its weights are damaged (seed models verify), or overflow in half precision "

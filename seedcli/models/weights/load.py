@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.files import parse_json
-from seedcli.models.device import _float_dtype, pick_device
+from seedcli.models.device import compute_dtype, pick_device
 from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.weights.description import ModelFacts, fingerprint
 from seedcli.models.weights.digest import store_digest, stored_digest
@@ -62,8 +62,6 @@ def load_seed_model(
         UsageError: Unknown device or dtype.
         DataError: Files are missing, damaged, or do not fit.
     """
-    import torch
-
     from seedcli.models.device import keep_freed_memory
     from seedcli.models.weights.tensors import build_with
 
@@ -74,7 +72,7 @@ def load_seed_model(
         config, tensors, text_branch=text_branch, file=files.folder or files.weights[-1]
     )
     model.fingerprint = _fingerprint(files, config, tensors)
-    model.set_numerics(numerics, torch.float32 if dtype == "auto" else _float_dtype(dtype))
+    model.set_numerics(numerics, compute_dtype(dtype))
     return model.to(pick_device(device))
 
 

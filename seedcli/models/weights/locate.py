@@ -46,6 +46,10 @@ class ModelFiles:
     config: SeedModelConfig = PRESETS["seed-2"]
     stated: dict[str, Any] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process they are looked for anew: it may be on another machine."""
+        return locate, (self.model,)
+
     @property
     def released(self) -> bool:
         """Whether the weights are the two released files."""

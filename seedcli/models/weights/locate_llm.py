@@ -8,6 +8,7 @@ weights, or a hub id of either. On the path: before the language model.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,18 @@ class LlmFiles:
         folder: Configuration and weights.
         text_tokenizer: Folder of its text tokenizer; the published models have theirs elsewhere.
         facts: What it says of itself, with the visual tokenizer that the user chose.
+        tokenizer: That one, as the user said it; None: the model's own.
     """
 
     model: str
     folder: Path
     text_tokenizer: Path
     facts: LlmFacts
+    tokenizer: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process they are looked for anew: it may be on another machine."""
+        return functools.partial(locate_llm, tokenizer=self.tokenizer), (self.model,)
 
 
 def locate_llm(
@@ -85,7 +92,7 @@ def locate_llm(
     config = read_llama_config(folder)
     facts = _facts(model, folder, config, tokenizer, reporter)
     words = find_text_tokenizer(folder, is_published=has_published_rows(config), reporter=reporter)
-    return LlmFiles(model, folder, words, facts)
+    return LlmFiles(model, folder, words, facts, tokenizer)
 
 
 def find_llm_folder(model: str, *, option: str, reporter: Reporter) -> Path:

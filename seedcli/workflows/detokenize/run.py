@@ -1,25 +1,25 @@
-"""Codes -> pictures. `plan` reads and checks everything without torch; `draw` loads the model and
-writes one picture after the other.
+"""Codes -> pictures: what is to be drawn. `plan` reads and checks everything without torch;
+`seedcli.workflows.detokenize.draw` draws it.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from seedcli.console import Reporter
-from seedcli.data.images.facts import picture_facts, read_picture_facts, save_picture
+from seedcli.data.images.facts import picture_facts, read_picture_facts
 from seedcli.data.tokens.code_lines import (
     CodedImage,
     read_code_file,
     read_code_lines,
     read_integers,
 )
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.description import ModelFacts
@@ -30,11 +30,10 @@ from seedcli.workflows.detokenize.fill import (
     Fill,
     check_filling_llm,
     locate_filling_llm,
-    prefix_embedding,
 )
 from seedcli.workflows.detokenize.paths import choose_paths
 
-_COMPLETED = "completed_codes"  # known when they are drawn
+COMPLETED = "completed_codes"  # known when they are drawn
 _NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
 _MAX_SEED = 2**63
 
@@ -57,6 +56,7 @@ class Settings:
         force: Draw codes of another model, and replace files that are not ours.
         resume: Keep the pictures that this very command would draw again.
         limit: Only the first so many images.
+        engine: Where batches are drawn, and which of them.
     """
 
     model: str
@@ -71,6 +71,7 @@ class Settings:
     force: bool = False
     resume: bool = False
     limit: int | None = None
+    engine: EngineChoice = field(default_factory=EngineChoice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,94 +220,6 @@ def plan(
     )
 
 
-def draw(
-    plan: Plan, *, device: str = "auto", dtype: str = "auto", reporter: Reporter | None = None
-) -> Iterator[dict[str, Any]]:
-    """Draws the pictures of a plan and gives one result as each is on disk; whoever
-    stops early keeps those.
-
-    A batch is the same images in every run, so that a resumed run gives the bytes
-    of an undisturbed one.
-
-    Raises:
-        DataError: Weights or decoder are missing or do not fit, codes of another model, a
-            picture cannot be written.
-        NumericalError: The decoder produced NaN.
-    """
-    reporter = reporter or Reporter()
-    settings, pictures = plan.settings, plan.pictures
-    if plan.model.fingerprint is not None and all(picture.kept for picture in pictures):
-        yield from map(_result, pictures)
-        return
-    # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines
-    # with and without a GPU.
-    # here: malformed codes are refused before numpy and Pillow are loaded
-    from seedcli.workflows.pictures import SeedTokenizer
-
-    tokenizer = SeedTokenizer(
-        plan.files, device="cpu", decoder_device=device, decoder_dtype=dtype, reporter=reporter
-    ).load()
-    if plan.model.fingerprint is None:
-        known = ModelFacts(config=tokenizer.config, fingerprint=tokenizer.fingerprint)
-        _check_fingerprints(
-            [picture.image for picture in pictures] + plan.negatives,
-            known,
-            settings.force,
-            reporter,
-        )
-        if plan.llm is not None:
-            check_filling_llm(plan.llm, known, force=settings.force, reporter=reporter)
-        pictures = [_with_fingerprint(picture, tokenizer.fingerprint) for picture in pictures]
-    reporter.note(f"pictures by {tokenizer.title}")
-    _ = tokenizer.decoder  # what is wrong with it is said before a language model is loaded
-    embed = None
-    if settings.codes_only is not None:
-        embed = prefix_embedding(
-            tokenizer, settings.codes_only, llm=plan.llm, device=device, reporter=reporter
-        )
-    with reporter.progress("drawing", len(pictures)) as progress:
-        for start in range(0, len(pictures), settings.batch_size):
-            batch = pictures[start : start + settings.batch_size]
-            if not all(picture.kept for picture in batch):
-                negatives = (
-                    plan.negatives[start : start + settings.batch_size]
-                    if len(plan.negatives) > 1
-                    else plan.negatives
-                )
-                codes, completed = [picture.image.codes for picture in batch], None
-                if embed is None:
-                    embeddings = tokenizer.generation_embeddings(codes)
-                else:
-                    embeddings, completed = embed(
-                        codes, [picture.facts["seed"] for picture in batch]
-                    )
-                if completed is not None:
-                    batch = [
-                        dataclasses.replace(picture, facts=picture.facts | {_COMPLETED: list(row)})
-                        for picture, row in zip(batch, completed, strict=True)
-                    ]
-                drawn = tokenizer.draw(
-                    embeddings,
-                    settings.seed + start,
-                    steps=plan.steps,
-                    guidance=plan.guidance,
-                    negative=tokenizer.generation_embeddings([one.codes for one in negatives])
-                    if negatives
-                    else None,
-                    on_step=lambda step: progress.advance(0, step=step),
-                )
-                for picture, drawing in zip(batch, drawn, strict=True):
-                    if not picture.kept:
-                        save_picture(
-                            drawing, picture.path, picture.facts, made_by="seed detokenize"
-                        )
-                    yield _result(picture)
-                    progress.advance()
-            else:
-                yield from map(_result, batch)
-                progress.advance(len(batch))
-
-
 def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> Iterator[CodedImage]:
     num_queries = model.config.qformer.num_queries
     if words == ["-"] or not words:
@@ -348,7 +261,7 @@ def _check(
     images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter
 ) -> None:
     if model.fingerprint is not None:
-        _check_fingerprints(images, model, force, reporter)
+        check_fingerprints(images, model, force, reporter)
     for image in images:
         check_codes(
             image.codes,
@@ -358,9 +271,14 @@ def _check(
         )
 
 
-def _check_fingerprints(
+def check_fingerprints(
     images: Sequence[CodedImage], model: ModelFacts, force: bool, reporter: Reporter
 ) -> None:
+    """Refuses codes of another model, or, with `force`, says that they are.
+
+    Raises:
+        DataError: Some are.
+    """
     others = [image for image in images if image.fingerprint not in (None, model.fingerprint)]
     if not others:
         return
@@ -403,26 +321,5 @@ def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
         else {key: value for key, value in facts.items() if key != "fingerprint"}
     )
     return all(earlier.get(key) == value for key, value in wanted.items()) and set(earlier) - {
-        _COMPLETED
+        COMPLETED
     } <= set(facts)
-
-
-def _with_fingerprint(picture: Picture, fingerprint: str) -> Picture:
-    """The picture with a fingerprint that only the weights could tell; one of
-    other weights is not kept.
-    """
-    earlier = read_picture_facts(picture.path) if picture.kept else None
-    kept = earlier is not None and earlier.get("fingerprint") == fingerprint
-    return dataclasses.replace(
-        picture, facts=picture.facts | {"fingerprint": fingerprint}, kept=kept
-    )
-
-
-def _result(picture: Picture) -> dict[str, Any]:
-    result = {"source": picture.image.source, "output": str(picture.path), **picture.facts}
-    if not picture.kept:
-        return result
-    earlier = read_picture_facts(picture.path) or {}
-    return (
-        result | {name: earlier[name] for name in (_COMPLETED,) if name in earlier} | {"kept": True}
-    )

@@ -31,11 +31,13 @@ from seedcli.data.tokens.job import Outcome, PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.shards import ShardHeader, find_shards, read_header, write_shard
 from seedcli.engine.engines import EngineChoice
+from seedcli.engine.hold import in_turn
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
 from seedcli.workflows.tokenize.encoder import Encoder
+from seedcli.workflows.tokenize.outputs import TokenizeSummary
 from seedcli.workflows.tokenize.parts import load_tokenizer
 from seedcli.workflows.tokenize.request import TokenizeRequest
 from seedcli.workflows.tokenize.run import run as tokenize
@@ -57,7 +59,7 @@ class BuildRequest:
         model, device, dtype, batch_size, workers, engine: As `TokenizeRequest`.
         frames: Of a video, instead of what its set says.
         limit: Stop after this many documents.
-        shard_size: Documents of a shard.
+        shard_size: Documents of a shard; pictures of a part of the work.
         resume: Continue what was interrupted.
     """
 
@@ -109,6 +111,7 @@ class BuildRequest:
             batch_size=self.batch_size,
             workers=self.workers,
             engine=self.engine,
+            shard_size=self.shard_size,
             resume=True,
         )
 
@@ -163,11 +166,14 @@ def formats() -> Iterator[dict[str, Any]]:
             }
 
 
-def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSummary:
-    """Annotation files and pictures -> a folder of token shards; see the module.
+def run(
+    request: BuildRequest, *, reporter: Reporter = Reporter()
+) -> BuildSummary | TokenizeSummary:
+    """Annotation files and pictures -> a folder of token shards; see the module. A task of an array
+    job tokenises its part of the pictures and says so; the next call without a part does the rest.
 
     Raises:
-        UsageError: No such format, no inputs, or started as one of several processes.
+        UsageError: No such format, no inputs, or a part of pictures that are all tokenised.
         DataError: Files that are missing or unreadable, no picture where they were said to be,
             codes of another tokenizer in the rows, an output that another run left unfinished, or a
             resumed run whose settings differ.
@@ -178,6 +184,8 @@ def run(request: BuildRequest, *, reporter: Reporter = Reporter()) -> BuildSumma
     open_shards = [
         shard for shard in job.shards if not (request.output / f"{shard.name}.parquet").exists()
     ]
+    if open_shards and not request.engine.part.is_whole:
+        return _tokenize_part(request, job, reporter)
     if open_shards:
         header = dataclasses.replace(
             _tokenize_pictures(request, job, reporter), content=layout.content
@@ -252,19 +260,14 @@ def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str,
 def _check_place(request: BuildRequest) -> None:
     """What can be refused before anything is read."""
     set_format(request.format)
-    if not request.engine.part.is_whole:
-        raise UsageError(
-            f"--part {request.engine.part}: {COMMAND} puts documents together in one call",
-            remedy="Tokenize the pictures with seed tokenize --part, and name their shards with "
-            "--codes.",
-        )
     if request.output.suffix in (".jsonl", ".json", ".parquet", ".txt", ".tar"):
         raise UsageError(
             f"-o {request.output}: the output is a folder of shards",
             remedy=f"Say -o {request.output.with_suffix('')}",
         )
     if (request.workspace / "manifest.json").exists():
-        if not request.resume:
+        # tasks of an array job find the manifest of the first of them
+        if not request.resume and request.engine.part.is_whole:
             raise DataError(
                 f"{request.output} holds a run of seed already",
                 remedy="--resume continues it; or name another folder with -o.",
@@ -277,8 +280,17 @@ def _check_place(request: BuildRequest) -> None:
 
 
 def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
-    """The frozen job: read where there is one, else listed now."""
+    """The frozen job: read where there is one, else listed now; tasks of an array job wait for the
+    first of them.
+    """
     _check_place(request)
+    if request.engine.part.is_whole:
+        return _read_or_list(request, reporter)
+    with in_turn(request.workspace, "listing"):
+        return _read_or_list(request, reporter)
+
+
+def _read_or_list(request: BuildRequest, reporter: Reporter) -> TokenJob:
     settings = {
         "command": COMMAND,
         "format": request.format,
@@ -398,6 +410,17 @@ def _tokenize_pictures(request: BuildRequest, job: TokenJob, reporter: Reporter)
     if known.exists():
         KnownCodes([known]).refuse_other(header, name=str(request.output))
     return header
+
+
+def _tokenize_part(request: BuildRequest, job: TokenJob, reporter: Reporter) -> TokenizeSummary:
+    if not job.settings["to_tokenize"]:
+        raise UsageError(
+            f"--part {request.engine.part}: there is no picture to tokenise",
+            remedy="Leave --part out: documents are put together in one call.",
+        )
+    entries = read_pictures(request.workspace)
+    summary = tokenize(request.pictures(), entries=entries, reporter=reporter)
+    return dataclasses.replace(summary, output=str(request.output))
 
 
 def _write_shard(

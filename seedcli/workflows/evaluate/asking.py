@@ -137,6 +137,10 @@ class AskedModel:
         self._codes: dict[str, Codes] = {}
         self._has_answered = False
 
+    def __reduce__(self) -> tuple[type[AskedModel], tuple[AskSettings]]:
+        """In another process, or on another machine, it is found and loaded anew."""
+        return AskedModel, (self._settings,)
+
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Everything about the model, its eyes and its decoding that decides an answer."""
@@ -255,7 +259,6 @@ class AskedModel:
         lines = dict(zip(prompts, answer(prompts), strict=True)) if prompts else {}
         self._has_answered |= bool(lines)
         for key, error in failed.items():
-            self._reporter.warn(f"{key}: {error.message}")
             lines[key] = {"answer": "", "ended": True, "pictures": 0, "failed": error.message}
         return [lines[key] for key in batch]
 

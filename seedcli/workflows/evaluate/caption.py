@@ -22,6 +22,7 @@ from seedcli.benchmarks.caption_sets import CaptionedPicture, CaptionSet, load_c
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.models.language.likelihood import choice_log_likelihoods
 from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, AskSettings, Example
@@ -48,6 +49,7 @@ def run_caption(
     batch_size: int = 16,
     limit: int | None = None,
     output: Path | None = None,
+    engine: EngineChoice = EngineChoice(),
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Captions of a split: CIDEr, BLEU-1 to 4 and ROUGE-L, times 100; for emoji also how the right
@@ -71,10 +73,11 @@ def run_caption(
         batch_size: Pictures that are described together.
         limit: The first pictures only.
         output: Folder of the run.
+        engine: Where pictures are described, and which of them.
         reporter: Hears of progress.
 
     Returns:
-        The envelope of every benchmark.
+        The envelope of every benchmark; for a task of an array job what it answered.
 
     Raises:
         UsageError: No such set, split, model or setting.
@@ -105,16 +108,20 @@ def run_caption(
     }
     describer = _Describer(model, prompt, examples, shots, names)
     with open_samples(
-        "caption", found.name, found.split, settings=settings, output=output, reporter=reporter
+        "caption",
+        found.name,
+        found.split,
+        settings=settings,
+        output=output,
+        engine=engine,
+        device=ask.device,
+        reporter=reporter,
     ) as run:
         pictures = first(found.pictures, limit)
-        lines = dict(
-            zip(
-                pictures,
-                run.answer(pictures, describer.answer, batch_size=batch_size, what="pictures"),
-                strict=True,
-            )
-        )
+        answered = run.answer(pictures, describer.answer, batch_size=batch_size, what="pictures")
+        if run.is_part:
+            return run.part_result()
+        lines = dict(zip(pictures, answered, strict=True))
         scores = score_lines(pictures, lines, cut=cut, words=words)
         more: dict[str, Any] = {}
         if names:

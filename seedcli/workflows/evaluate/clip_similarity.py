@@ -8,6 +8,7 @@ judge and keeps its features in a folder of its own, so that another judge costs
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split, 
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import save_image
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.weights.locate import locate
@@ -59,6 +61,8 @@ class SimilaritySettings:
         output: Folder of answers and result.
         limit: First samples only.
         batch_size: Pictures that are drawn together.
+        engine: Where pictures are drawn, and which of them; the judge looks at all of them, in
+            this process.
     """
 
     task: Task = "text"
@@ -76,6 +80,7 @@ class SimilaritySettings:
     output: Path | None = None
     limit: int | None = None
     batch_size: int = 8
+    engine: EngineChoice = field(default_factory=EngineChoice)
 
 
 def run_clip_similarity(
@@ -127,6 +132,8 @@ def run_clip_similarity(
             **artist.settings(),
         },
         output=settings.output,
+        engine=settings.engine,
+        device=settings.captions.device,
         reporter=reporter,
     ) as run:
         reporter.note(
@@ -135,10 +142,12 @@ def run_clip_similarity(
         )
         lines = run.answer(
             pairs,
-            lambda batch: artist.draw(batch, run.folder),
+            functools.partial(artist.draw, folder=run.folder),
             batch_size=settings.batch_size,
             what="pictures",
         )
+        if run.is_part:
+            return run.part_result()
         judged = judge_pictures(run, pairs, lines, judge, settings.batch_size, reporter)
         scores, chance = similarity_scores(judged)
         scores["valid"] = [100.0 * (line["codes"] is not None) for line in lines]
@@ -167,7 +176,7 @@ class _Copyist:
     """Picture -> codes -> picture."""
 
     def __init__(self, settings: SimilaritySettings, reporter: Reporter):
-        captions = settings.captions
+        self._made_of, captions = settings, settings.captions
         if (
             captions
             != CaptionSettings(
@@ -193,6 +202,10 @@ class _Copyist:
         )
         self.name, self._seed = self.pictures.name, captions.seed
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, or on another machine, it is found and loaded anew."""
+        return _artist, (self._made_of, Reporter())
+
     def settings(self) -> dict[str, Any]:
         return self.pictures.settings()
 
@@ -207,7 +220,7 @@ class _Illustrator:
     """Caption -> codes -> picture."""
 
     def __init__(self, settings: SimilaritySettings, reporter: Reporter):
-        captions = settings.captions
+        self._made_of, captions = settings, settings.captions
         self._drawer = CaptionDrawer(captions, emoji=settings.dataset == "emoji", reporter=reporter)
         facts = self._drawer.files.facts
         self.pictures = EvalPictures(
@@ -227,6 +240,10 @@ class _Illustrator:
                 remedy="--picture-guidance 5",
             )
         self.name, self._seed, self._moves_away = facts.name, captions.seed, settings.negative
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, or on another machine, it is found and loaded anew."""
+        return _artist, (self._made_of, Reporter())
 
     def settings(self) -> dict[str, Any]:
         settings = self._drawer.settings() | self.pictures.settings()
@@ -281,6 +298,25 @@ def _paint(
     ]
 
 
+@dataclass(frozen=True)
+class _Perfectionist:
+    """Picture -> its true target embedding -> picture."""
+
+    pictures: EvalPictures
+    seed: int
+    folder: Path
+
+    def __call__(self, batch: Mapping[str, Pair]) -> list[dict[str, Any]]:
+        embeddings = self.pictures.target_embeddings([pair.image for pair in batch.values()])
+        seeds = [sample_seed(self.seed, key) for key in batch]
+        for key, image in zip(batch, self.pictures.draw(embeddings, seeds), strict=True):
+            save_image(image, self.folder / PICTURES / f"{key}.png")
+        return [
+            {"caption": pair.caption, "picture": f"{PICTURES}/{key}.png"}
+            for key, pair in batch.items()
+        ]
+
+
 def _ceiling(
     run: SampleRun,
     pairs: Mapping[str, Pair],
@@ -292,19 +328,7 @@ def _ceiling(
     """The same pictures from their true target embeddings -> judged lines; a run of its
     own inside the folder.
     """
-    seed = settings.captions.seed
-
-    def draw(batch: dict[str, Pair]) -> list[dict[str, Any]]:
-        embeddings = pictures.target_embeddings([pair.image for pair in batch.values()])
-        for key, image in zip(
-            batch, pictures.draw(embeddings, [sample_seed(seed, key) for key in batch]), strict=True
-        ):
-            save_image(image, run.folder / CEILING / PICTURES / f"{key}.png")
-        return [
-            {"caption": pair.caption, "picture": f"{PICTURES}/{key}.png"}
-            for key, pair in batch.items()
-        ]
-
+    draw = _Perfectionist(pictures, settings.captions.seed, run.folder / CEILING)
     with open_samples(
         "clip-similarity",
         run.settings["dataset"],
@@ -312,10 +336,12 @@ def _ceiling(
         settings={
             "task": CEILING,
             "data": run.settings["data"],
-            "seed": seed,
+            "seed": settings.captions.seed,
             **pictures.settings(),
         },
         output=run.folder / CEILING,
+        engine=settings.engine,
+        device=settings.captions.device,
         reporter=reporter,
     ) as above:
         lines = above.answer(pairs, draw, batch_size=settings.batch_size, what="ceiling pictures")

@@ -5,6 +5,7 @@ their way out; loaded at first use.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,10 +114,24 @@ class EvalPictures:
             UsageError: No such device, or settings out of range.
         """
         self._dtype, self._reporter = dtype, reporter
+        self._made_of = functools.partial(
+            EvalPictures,
+            files,
+            steps=steps,
+            guidance=guidance,
+            device=device,
+            dtype=dtype,
+            reporter=reporter,
+            decoder=decoder,
+        )
         self.tokenizer = SeedTokenizer(
             files, device=device, dtype=dtype, decoder=decoder, reporter=reporter
         )
         self.steps, self.guidance = self.tokenizer.drawing_settings(steps, guidance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, or on another machine, it is found and loaded anew."""
+        return self._made_of, ()
 
     @property
     def visual(self) -> ModelFacts:

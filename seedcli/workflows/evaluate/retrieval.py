@@ -4,17 +4,13 @@ that a second figure costs nothing.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,26 +24,18 @@ from seedcli.benchmarks.retrieval import (
     select_images,
 )
 from seedcli.benchmarks.retrieval_sets import (
-    ImageRef,
     RetrievalSet,
     is_published_split,
     load_retrieval_set,
 )
 from seedcli.console import Reporter
-from seedcli.data.images.images import ImageError, build_preprocess, open_image
-from seedcli.data.tables import save_array
-from seedcli.errors import DataError, NoSpaceError, UsageError
-from seedcli.models.visual.captions import CaptionTokenizer
+from seedcli.engine.engines import EngineChoice
+from seedcli.errors import UsageError
 from seedcli.models.visual.model import SeedModel
-from seedcli.models.weights.cache import cache_folder
-from seedcli.models.weights.load import find_vocab, load_seed_model
-from seedcli.models.weights.locate import locate
+from seedcli.workflows.evaluate.retrieval_features import Eyes, FeatureCache
 from seedcli.workflows.evaluate.samples import open_samples
 
 Feature = Literal["causal", "codes"]
-# AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py, compute_sim_matrix
-RETRIEVAL_TEXT_TOKENS = 35
-_READERS = 2  # threads that open pictures; decoding and resizing release the interpreter
 
 
 def run_retrieval(
@@ -67,6 +55,7 @@ def run_retrieval(
     dtype: str = "auto",
     cache: bool = True,
     output: Path | None = None,
+    engine: EngineChoice = EngineChoice(),
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Zero-shot retrieval between pictures and captions in both directions:
@@ -94,11 +83,13 @@ def run_retrieval(
         cache: Keep embeddings on disk and use what is there.
         output: Folder of the result and of a line for each picture: its rank and those of its
             captions, from 0, among all candidates; by default one under `runs/eval`.
+        engine: Where features are computed, and which of them: a task of an array job computes its
+            part and leaves it in the cache.
         reporter: Hears of progress.
 
     Returns:
         The envelope of every benchmark, with `metrics`, their `intervals`, what `chance` would
-        reach, and the set's `subsets`.
+        reach, and the set's `subsets`; for a task of an array job what it computed.
 
     Raises:
         UsageError: No such set, split, model or query.
@@ -117,10 +108,8 @@ def run_retrieval(
     published = is_published_split(found)
     if limit is not None:
         found, published = found.first(limit), None if published is None else False
-    files = locate(model, reporter=reporter)
-    tokenizer = load_seed_model(
-        files, device=device, dtype=dtype, text_branch=True, reporter=reporter
-    )
+    eyes = Eyes(model, device=device, dtype=dtype, batch_size=batch_size, reporter=reporter)
+    tokenizer = eyes.tokenizer
     num_queries = tokenizer.config.qformer.num_queries
     if query is None:
         query = num_queries - 1
@@ -138,11 +127,11 @@ def run_retrieval(
         )
     )
 
-    vocab = find_vocab(files, reporter=reporter)
-    text_features, texts_cached = _text_features(
-        tokenizer, found, vocab, batch_size, cache, reporter
-    )
-    embeddings, images_cached = _causal_embeddings(tokenizer, found, batch_size, cache, reporter)
+    cached = FeatureCache(eyes, found, keeps=cache, engine=engine, device=device, reporter=reporter)
+    if not engine.part.is_whole:
+        return cached.compute_part()
+    features_of = cached.compute()
+    text_features, embeddings = features_of.captions, features_of.pictures
     queries = list(range(num_queries)) if by_query else [query]
     features = _image_features(tokenizer, embeddings, feature, queries, batch_size)
 
@@ -182,8 +171,8 @@ def run_retrieval(
         "query": query,
         "reranking": "none",
         "preprocessing": asdict(tokenizer.config.preprocess.retrieval),
-        "max_text_tokens": _max_text_tokens(tokenizer),
-        "words": _words_digest(tokenizer, vocab),
+        "max_text_tokens": eyes.max_text_tokens,
+        "words": eyes.words_digest,
         "candidates": _candidates_digest(found, main),
     }
     with open_samples(
@@ -212,7 +201,7 @@ def run_retrieval(
             query=query,
             published_split=published,
             **more,
-            cached={"images": images_cached, "texts": texts_cached},
+            cached=features_of.cached,
         )
 
 
@@ -257,70 +246,6 @@ def _score(
 
 
 @torch.inference_mode()
-def _causal_embeddings(
-    tokenizer: SeedModel, found: RetrievalSet, batch_size: int, cache: bool, reporter: Reporter
-) -> tuple[Tensor, bool]:
-    """Pictures of a set -> causal embeddings [N,Q,D] fp32 on the CPU, and whether they were cached
-    (COCO at full size: 490 MB).
-    """
-    config = tokenizer.config.preprocess.retrieval
-    preprocess = build_preprocess(config)
-    device = next(tokenizer.parameters()).device
-
-    def compute() -> Tensor:
-        parts = []
-        with reporter.progress("pictures", len(found.images)) as progress:
-            for squares in _read_squares(found.images, preprocess.to_square, batch_size):
-                pixels = preprocess.normalize(squares.to(device))
-                parts.append(tokenizer.causal_embeddings(pixels).float().cpu())
-                progress.advance(len(squares))
-        return torch.cat(parts)
-
-    key = {
-        "kind": "causal_embeddings",
-        "images": [image.stamp for image in found.images],
-        "preprocess": asdict(config),
-    }
-    return _cached({**key, **_model_key(tokenizer)}, compute, cache and bool(tokenizer.fingerprint))
-
-
-@torch.inference_mode()
-def _text_features(
-    tokenizer: SeedModel,
-    found: RetrievalSet,
-    vocab: Path,
-    batch_size: int,
-    cache: bool,
-    reporter: Reporter,
-) -> tuple[Tensor, bool]:
-    """Captions of a set -> L2-normalised features [M,F] fp32 on the CPU, and
-    whether they were cached.
-    """
-    max_tokens = _max_text_tokens(tokenizer)
-    device = next(tokenizer.parameters()).device
-
-    def compute() -> Tensor:
-        captions, parts = CaptionTokenizer(vocab), []
-        with reporter.progress("captions", len(found.captions)) as progress:
-            for start in range(0, len(found.captions), batch_size):
-                text_ids, text_mask = captions.encode(
-                    found.captions[start : start + batch_size], max_tokens
-                )
-                parts.append(
-                    tokenizer.text_features(text_ids.to(device), text_mask.to(device)).float().cpu()
-                )
-                progress.advance(len(text_ids))
-        return torch.cat(parts)
-
-    key = {"kind": "text_features", "captions": found.captions, "max_tokens": max_tokens}
-    return _cached(
-        {**key, **_words_digest(tokenizer, vocab), **_model_key(tokenizer)},
-        compute,
-        cache and bool(tokenizer.fingerprint),
-    )
-
-
-@torch.inference_mode()
 def _image_features(
     tokenizer: SeedModel,
     embeddings: Tensor,
@@ -338,88 +263,3 @@ def _image_features(
             batch = tokenizer.reconstruct(tokenizer.codes(tokenizer.code_inputs(batch)))
         parts.append(tokenizer.image_features(batch[:, list(queries)]).float().cpu())
     return torch.cat(parts)
-
-
-def _read_squares(
-    images: Sequence[ImageRef], to_square: Callable[..., Tensor], batch_size: int
-) -> Iterator[Tensor]:
-    """Pictures in order -> uint8 batches [B,3,S,S]; the next two batches are read meanwhile."""
-
-    def read(image: ImageRef) -> Tensor:
-        try:
-            return to_square(open_image(image.read()))
-        except ImageError as error:
-            raise DataError(
-                f"{image.name}: {error.reason}",
-                remedy="a benchmark needs all of its pictures: replace this one",
-            ) from error
-
-    def finish(batch: list[Future[Tensor]]) -> Tensor:
-        return torch.stack([future.result() for future in batch])
-
-    with ThreadPoolExecutor(_READERS) as pool:
-        pending: deque[list[Future[Tensor]]] = deque()
-        try:
-            for start in range(0, len(images), batch_size):
-                pending.append(
-                    [pool.submit(read, image) for image in images[start : start + batch_size]]
-                )
-                if len(pending) > 2:
-                    yield finish(pending.popleft())
-            while pending:
-                yield finish(pending.popleft())
-        finally:
-            for future in (future for batch in pending for future in batch):
-                future.cancel()
-
-
-def _model_key(tokenizer: SeedModel) -> dict[str, str]:
-    return {
-        "fingerprint": tokenizer.fingerprint,
-        "dtype": str(tokenizer.compute_dtype),
-        "device": next(tokenizer.parameters()).device.type,
-    }
-
-
-def _max_text_tokens(tokenizer: SeedModel) -> int:
-    return min(RETRIEVAL_TEXT_TOKENS, tokenizer.config.qformer.max_positions)
-
-
-def _words_digest(tokenizer: SeedModel, vocab: Path) -> dict[str, str]:
-    """What decides text features; the fingerprint says what codes mean,
-    and words are outside it.
-    """
-    return {
-        "vocab": hashlib.sha256(vocab.read_bytes()).hexdigest(),
-        "text_branch": _tensors_digest(tokenizer.text_branch),
-    }
-
-
-def _tensors_digest(module: torch.nn.Module | None) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items() if module is not None else ():
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _cached(
-    key: dict[str, Any], compute: Callable[[], Tensor], use_cache: bool
-) -> tuple[Tensor, bool]:
-    """What `compute` returned for this key before, from disk, else now; a cache that cannot
-    be written is no error.
-    """
-    if not use_cache:
-        return compute(), False
-    path = (
-        cache_folder()
-        / "retrieval"
-        / (hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32] + ".npy")
-    )
-    try:
-        return torch.from_numpy(np.load(path)), True
-    except (OSError, ValueError, EOFError):
-        value = compute()
-    with contextlib.suppress(OSError, NoSpaceError):
-        save_array(path, value.numpy())
-    return value, False

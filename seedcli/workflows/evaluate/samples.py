@@ -22,12 +22,17 @@ A benchmark is four steps, of which only the second needs a model:
 
 * `ask` is called for what is missing only, so load models in it at first use. What it returns
   comes back as JSON has it (lists, no tuples). It may write files beside the lines; they must be
-  there before it returns.
+  there before it returns. On the engines of other processes it travels (a function of a module, or
+  an object whose models stay behind and are found anew where it arrives), and so do samples.
 * Whatever changes an answer belongs into `settings`; what changes a score only (a way of counting)
   does not. Never in it: paths, batch size, limit, device. A folder with other settings is refused;
   the default folder is another one then, and so never is.
 * A run with `--limit` computes the first samples; a later one without it the others. A kill -9
-  loses the running batch at most.
+  loses the batches that are computed at most. A batch is the same samples in every run and on every
+  engine.
+* A task of an array job (`--part I/N`) answers its share of the batches into
+  `samples.part-I-of-N.jsonl` and scores nothing: `if run.is_part: return run.part_result()` after
+  `answer`. The next call without a part takes those lines into `samples.jsonl`.
 * Random draws take `sample_seed(seed, key)`: they depend neither on order nor on batches.
   With it, lines of an interrupted run are those of an undisturbed one, up to rounding where a
   batch had other members.
@@ -42,7 +47,8 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,13 +57,17 @@ import seedcli
 from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.benchmarks.paper_numbers import flatten
 from seedcli.console import Reporter
-from seedcli.engine.hold import hold
-from seedcli.errors import DataError, Interrupted, NumericalError
-from seedcli.files import parse_json, publish_json
+from seedcli.engine.engines import EngineChoice, Place, use_threads
+from seedcli.engine.hold import hold_part
+from seedcli.engine.workers import open_workers
+from seedcli.errors import DataError, Interrupted, NumericalError, PartialFailure
+from seedcli.files import json_text, parse_json, publish_json, raise_if_full
 from seedcli.journal import Journal
+from seedcli.storage import publish_first
 
 EVAL_RUNS = Path("runs") / "eval"
 SETTINGS_FILE, SAMPLES_FILE, RESULT_FILE = "settings.json", "samples.jsonl", "result.json"
+PART_FILE = "samples.part-{}-of-{}.jsonl"  # of a task of an array job
 VERSIONS_OF = (
     "torch",
     "transformers",
@@ -71,6 +81,18 @@ _DIGITS = 8
 
 Sample = TypeVar("Sample")
 Answer = Callable[[dict[str, Sample]], Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class _OpenAsk:
+    """Opens a worker that answers batches; travels to other processes."""
+
+    ask: Answer[Any]
+
+    @contextlib.contextmanager
+    def __call__(self, place: Place, reporter: Reporter) -> Iterator[Any]:
+        use_threads(place)
+        yield lambda batch: (self.ask(batch),)
 
 
 def first(samples: Mapping[str, Sample], limit: int | None) -> dict[str, Sample]:
@@ -120,9 +142,12 @@ def open_samples(
     *,
     settings: Mapping[str, Any],
     output: Path | None = None,
+    engine: EngineChoice = EngineChoice(),
+    device: str = "auto",
     reporter: Reporter | None = None,
 ) -> Iterator[SampleRun]:
-    """Opens the folder of a run, new or begun, and holds it alone.
+    """Opens the folder of a run, new or begun, and holds it: alone, or beside the other tasks of an
+    array job.
 
     Args:
         benchmark: As the command is called, e.g. `clip-similarity`.
@@ -130,9 +155,12 @@ def open_samples(
         split: Its split.
         settings: Everything that decides the answers; JSON-ready, may be nested.
         output: The folder; by default one under `runs/eval` that the settings name.
+        engine: Where batches are answered, and which of them.
+        device: As the user asked; decides whether workers want a GPU each.
         reporter: Hears of progress and of what was found.
 
     Raises:
+        UsageError: Two engines at once.
         DataError: The folder holds a run with other settings, or other things; another process is
             at it; it cannot be written.
     """
@@ -149,8 +177,11 @@ def open_samples(
         _claim_folder(folder, settings, reporter)
     except (FileExistsError, NotADirectoryError):
         raise DataError(f"{folder} is no folder", remedy="choose another folder with -o") from None
-    with hold(folder), Journal(folder / SAMPLES_FILE) as journal:
-        yield SampleRun(folder, settings, journal, reporter)
+    engine.check()
+    part = engine.part
+    name = SAMPLES_FILE if part.is_whole else PART_FILE.format(part.index, part.count)
+    with hold_part(folder, part), Journal(folder / name) as journal:
+        yield SampleRun(folder, settings, journal, engine, device, reporter)
 
 
 class SampleRun:
@@ -163,12 +194,50 @@ class SampleRun:
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], journal: Journal, reporter: Reporter
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        journal: Journal,
+        engine: EngineChoice,
+        device: str,
+        reporter: Reporter,
     ):
         self.folder, self.settings, self.num_reused = folder, settings, 0
-        self._journal, self._reporter, self._started = journal, reporter, time.monotonic()
+        self._journal, self._engine, self._device = journal, engine, device
+        self._reporter, self._started = reporter, time.monotonic()
         self._lines: dict[str, dict[str, Any]] = {}
-        journal.recover(lambda line: self._lines.update({line["key"]: line}), ordered=False)
+        self._recover(journal)
+        if self.is_part:
+            with Journal(folder / SAMPLES_FILE) as whole:
+                self._recover(whole)
+            return
+        for path in sorted(folder.glob(PART_FILE.format("*", "*"))):
+            with Journal(path) as answered:
+                before = set(self._lines)
+                self._recover(answered)
+            journal.append(*(line for key, line in self._lines.items() if key not in before))
+            path.unlink()
+
+    def _recover(self, journal: Journal) -> None:
+        journal.recover(lambda line: self._lines.setdefault(line["key"], line), ordered=False)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether this is a task of an array job, which answers its part and scores nothing."""
+        return not self._engine.part.is_whole
+
+    def part_result(self) -> dict[str, Any]:
+        """What a task of an array job has to say."""
+        return {
+            "benchmark": self.settings["benchmark"],
+            "dataset": self.settings["dataset"],
+            "split": self.settings["split"],
+            "part": str(self._engine.part),
+            "num_answered": len(self._lines),
+            "num_reused": self.num_reused,
+            "folder": str(self.folder),
+            "elapsed_s": round(time.monotonic() - self._started, 2),
+        }
 
     @property
     def digest(self) -> str:
@@ -183,7 +252,8 @@ class SampleRun:
         batch_size: int,
         what: str = "samples",
     ) -> list[dict[str, Any]]:
-        """Samples -> their lines in their order, from disk where they are there.
+        """Samples -> their lines in their order, from disk where they are there; for a task of an
+        array job those that are its own.
 
         Args:
             samples: By key, which is unique and the same in every run.
@@ -195,31 +265,65 @@ class SampleRun:
         Raises:
             Interrupted: Ctrl-C or SIGTERM; says what is kept and how to go on.
             NumericalError: An answer holds NaN or infinity.
+            PartialFailure: Batches ended the processes that answered them; the others are kept.
         """
-        missing = [key for key in samples if key not in self._lines]
-        self.num_reused = len(samples) - len(missing)
+        keys = list(samples)
+        batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+        own = self._engine.part.of(batches)
+        wanted = [key for batch in own for key in batch]
+        missing = [
+            {key: samples[key] for key in batch if key not in self._lines}
+            for batch in own
+            if not self._lines.keys() >= set(batch)
+        ]
+        self.num_reused = len(wanted) - sum(map(len, missing))
         if self.num_reused:
             self._reporter.note(
-                f"{self.num_reused} of {len(samples)} {what} were answered before: {self.folder}"
+                f"{self.num_reused} of {len(wanted)} {what} were answered before: {self.folder}"
             )
         try:
-            with self._reporter.progress(what, len(samples)) as progress:
-                progress.resume(self.num_reused)
-                for start in range(0, len(missing), batch_size):
-                    batch = missing[start : start + batch_size]
-                    self._append(batch, ask({key: samples[key] for key in batch}))
-                    progress.advance(len(batch))
+            self._answer(missing, ask, what, len(wanted))
         except KeyboardInterrupt:
-            kept = sum(key in self._lines for key in samples)
+            kept = sum(key in self._lines for key in wanted)
             raise Interrupted(
-                f"{kept} of {len(samples)} {what} are answered and kept in {self.folder}",
+                f"{kept} of {len(wanted)} {what} are answered and kept in {self.folder}",
                 remedy="the same command computes the others",
             ) from None
-        return [self._lines[key] for key in samples]
+        return [self._lines[key] for key in wanted]
 
-    def _append(self, keys: Sequence[str], answers: Sequence[Mapping[str, Any]]) -> None:
+    def _answer(
+        self, batches: Sequence[dict[str, Sample]], ask: Answer[Sample], what: str, total: int
+    ) -> None:
+        """Batches -> lines, on the engine."""
+        if not batches:
+            return
+        lost: list[str] = []
+        with (
+            open_workers(
+                self._engine, _OpenAsk(ask), device=self._device, reporter=self._reporter
+            ) as workers,
+            self._reporter.progress(what, total) as progress,
+        ):
+            progress.resume(self.num_reused)
+            for report in workers.run(batches):
+                if report.state == "running":
+                    self._append(report.part, report.said)
+                    progress.advance(len(report.part))
+                elif report.state == "lost":
+                    lost += report.part
+                    self._reporter.warn(f"{', '.join(report.part)}: {report.said}")
+        if lost:
+            raise PartialFailure(
+                f"{len(lost)} of {total} {what} ended the processes that answered them, first "
+                f"{lost[0]}; the others are kept in {self.folder}",
+                remedy="the same command tries them again; --batch-size 1 finds the one",
+            )
+
+    def _append(self, keys: Iterable[str], answers: Sequence[Mapping[str, Any]]) -> None:
         lines = []
         for key, answer in zip(keys, answers, strict=True):
+            if "failed" in answer:
+                self._reporter.warn(f"{key}: {answer['failed']}")
             try:
                 # as JSON has it: a resumed run reads the same
                 lines.append(json.loads(json.dumps({"key": key, **answer}, allow_nan=False)))
@@ -302,13 +406,18 @@ def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) ->
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
         others = sorted(each.name for each in folder.iterdir() if each.suffix != ".partial")
-        if others:
+        if others and not path.is_file():  # tasks of an array job may come at one time
             raise DataError(
                 f"{folder} holds other things: {', '.join(others[:5])}",
                 remedy="choose an empty or new folder with -o",
             )
-        publish_json(path, {"settings": settings, "versions": _versions()})
-        return
+        content = {"settings": settings, "versions": _versions()}
+        try:
+            if publish_first(path, json_text(content, indent=2).encode() + b"\n"):
+                return
+        except OSError as error:
+            raise_if_full(error, path, 0)
+            raise
     try:
         held = parse_json(path.read_bytes())
         before, versions = flatten(held["settings"]), held["versions"]

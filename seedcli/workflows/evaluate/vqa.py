@@ -14,6 +14,7 @@ from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_questi
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
 from seedcli.data.published_sets.questions import Question
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.files import json_text, publish_text
 from seedcli.models.language.likelihood import choice_log_likelihoods
@@ -43,6 +44,7 @@ def run_vqa(
     batch_size: int = 16,
     limit: int | None = None,
     output: Path | None = None,
+    engine: EngineChoice = EngineChoice(),
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Answers to the questions of a split -> accuracy in percent, over all and by kind, beside what
@@ -67,10 +69,11 @@ def run_vqa(
         batch_size: Questions that are answered together.
         limit: The first questions only.
         output: Folder of the run.
+        engine: Where questions are answered, and which of them.
         reporter: Hears of progress.
 
     Returns:
-        The envelope of every benchmark, with `kinds`.
+        The envelope of every benchmark, with `kinds`; for a task of an array job what it answered.
 
     Raises:
         UsageError: No such set, split, model or setting; likelihood of questions without choices.
@@ -114,11 +117,20 @@ def run_vqa(
     if by == "likelihood":
         del settings["decoding"]
     with open_samples(
-        "vqa", found.name, found.split, settings=settings, output=output, reporter=reporter
+        "vqa",
+        found.name,
+        found.split,
+        settings=settings,
+        output=output,
+        engine=engine,
+        device=ask.device,
+        reporter=reporter,
     ) as run:
         questions = found.questions
         answerer = _Answerer(model, prompt, by)
         lines = run.answer(questions, answerer.answer, batch_size=batch_size, what="questions")
+        if run.is_part:
+            return run.part_result()
         rows = [one.row for one in questions.values()]
         scores = [
             score_line(row, line, cut=cut, by=choice_score)

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import numpy as np
+
 from seedcli.data.images.images import ImageHandling
 from seedcli.data.images.inputs import Item
-from seedcli.data.images.loader import ImageLoader
+from seedcli.data.images.loader import DecodedBatch, ImageLoader
 from seedcli.data.tokens.job import Outcome
 from seedcli.data.tokens.shards import ShardHeader
 from seedcli.workflows.pictures import SeedTokenizer
@@ -44,23 +47,21 @@ class Encoder:
     def encode(self, items: Iterable[Item]) -> Iterator[list[Outcome]]:
         """Items -> a list of outcomes for each pass, in order."""
         chunks = in_chunks(self.clock.waiting("read", items), self.micro_batch)
-        for decoded in self.clock.waiting("decode", self.loader.batches(chunks)):
-            codes: list[list[int] | None] = [None] * len(decoded.items)
-            if None in decoded.reasons:
-                with self.clock.of("encode"):
-                    encoded = self.tokenizer.encode_squares(decoded.squares, self.micro_batch)
-                    codes = encoded.tolist()
-            yield [
-                Outcome(
-                    item.key,
-                    item.source,
-                    row if reason is None else None,
-                    item.text,
-                    item.meta,
-                    reason,
-                )
-                for item, row, reason in zip(decoded.items, codes, decoded.reasons, strict=True)
-            ]
+        begun: deque[DecodedBatch] = deque()
+
+        def squares() -> Iterator[np.ndarray]:
+            for decoded in self.clock.waiting("decode", self.loader.batches(chunks)):
+                begun.append(decoded)
+                if None in decoded.reasons:
+                    yield decoded.squares
+
+        passes = self.tokenizer.encode_ahead(squares(), self.micro_batch)
+        for codes in self.clock.waiting("encode", passes):
+            while None not in begun[0].reasons:  # nothing of it could be encoded
+                yield _outcomes(begun.popleft())
+            yield _outcomes(begun.popleft(), codes.tolist())
+        while begun:
+            yield _outcomes(begun.popleft())
 
     def header(self, image_handling: str, numerics: str) -> ShardHeader:
         """What shards of these codes say of their tokenizer."""
@@ -75,6 +76,16 @@ class Encoder:
             dtype=str(self.tokenizer.model.compute_dtype).removeprefix("torch."),
             micro_batch=(self.micro_batch, 3, size_px, size_px),
         )
+
+
+def _outcomes(decoded: DecodedBatch, codes: list[list[int]] | None = None) -> list[Outcome]:
+    rows = codes or [None] * len(decoded.items)
+    return [
+        Outcome(
+            item.key, item.source, row if reason is None else None, item.text, item.meta, reason
+        )
+        for item, row, reason in zip(decoded.items, rows, decoded.reasons, strict=True)
+    ]
 
 
 def in_chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:

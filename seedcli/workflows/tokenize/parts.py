@@ -75,7 +75,7 @@ class OpenDesk:
     def __call__(self, place: Place, reporter: Reporter) -> Iterator[Any]:
         use_threads(place)
         with contextlib.ExitStack() as stack:
-            desk = Desk(self.request, place, stack, load_tokenizer(self.request, place, reporter))
+            desk = Desk(self.request, place, stack, load_tokenizer(self.request, reporter))
             yield lambda part: part.compute(desk)
 
 
@@ -253,13 +253,11 @@ def _outcomes_at(
             index += 1
 
 
-def load_tokenizer(
-    request: TokenizeRequest, place: Place | None = None, reporter: Reporter = Reporter()
-) -> SeedTokenizer:
-    """The tokenizer of a request, ready to encode, on the place's own GPU where it has one."""
+def load_tokenizer(request: TokenizeRequest, reporter: Reporter = Reporter()) -> SeedTokenizer:
+    """The tokenizer of a request, ready to encode."""
     tokenizer = SeedTokenizer(
         locate(request.model, reporter=reporter),
-        device=(place and place.device) or request.device,
+        device=request.device,
         dtype=request.dtype,
         numerics=request.numerics,
         reporter=reporter,

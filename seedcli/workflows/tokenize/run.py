@@ -40,7 +40,7 @@ from seedcli.data.tokens.job import (
 )
 from seedcli.data.tokens.shards import ShardHeader, read_header
 from seedcli.engine.engines import Workers
-from seedcli.engine.hold import hold, refuse_held
+from seedcli.engine.hold import hold_part
 from seedcli.engine.workers import ask, open_workers
 from seedcli.errors import DataError
 from seedcli.files import json_text
@@ -157,7 +157,10 @@ def run(
     ) as workers:
         header: ShardHeader = ask(workers, Describe())
         request.work_folder.mkdir(parents=True, exist_ok=True)
-        with refusals_named(request.output), _held(request):
+        with (
+            refusals_named(request.output),
+            hold_part(request.work_folder, request.engine.part, what=str(request.output)),
+        ):
             job = _open_job(request, entries, header)
             computed = _compute(request, job, workers, reporter)
             job.publish_errors(request.errors_path)
@@ -184,16 +187,6 @@ def run(
         errors=str(request.errors_path) if failed else None,
         part=None if request.engine.part.is_whole else str(request.engine.part),
     )
-
-
-@contextlib.contextmanager
-def _held(request: TokenizeRequest) -> Iterator[None]:
-    """Holds the output: tasks with parts of their own beside each other, everything else alone."""
-    part, folder, what = request.engine.part, request.work_folder, str(request.output)
-    name = "whole" if part.is_whole else f"part-{part.index}-of-{part.count}"
-    with hold(folder, name=name, what=what):
-        refuse_held(folder, "part-*" if part.is_whole else "whole", what=what)
-        yield
 
 
 def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter: Reporter) -> int:

@@ -20,22 +20,34 @@ _HELP = {
 
 
 class StageClock:
-    """Seconds that a worker has spent in each stage since it was last asked."""
+    """Seconds that a worker has spent in each stage since it was last asked. A stage that waits for
+    another one is not counted meanwhile.
+    """
 
     def __init__(self) -> None:
         self._seconds: Counter[str] = Counter()
+        self._stages: list[str] = []  # each waits for the next one
+        self._since = 0.0
 
     @contextlib.contextmanager
     def of(self, stage: str) -> Iterator[None]:
         """Counts what is done within."""
-        started = time.perf_counter()
+        self._count()
+        self._stages.append(stage)
         try:
             yield
         finally:
-            self._seconds[stage] += time.perf_counter() - started
+            self._count()
+            self._stages.pop()
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        if self._stages:
+            self._seconds[self._stages[-1]] += now - self._since
+        self._since = now
 
     def waiting(self, stage: str, values: Iterable[T]) -> Iterator[T]:
-        """The values, and how long each was waited for."""
+        """The values; counts how long each is waited for."""
         iterator = iter(values)
         while True:
             with self.of(stage):
@@ -45,11 +57,8 @@ class StageClock:
             yield value
 
     def take(self) -> dict[str, float]:
-        """Seconds by stage, from here on counted anew. Chunks are read while the next decoded one
-        is waited for, so that reading is taken out of decoding.
-        """
+        """Seconds by stage, from here on counted anew."""
         seconds, self._seconds = self._seconds, Counter()
-        seconds["decode"] = max(0.0, seconds["decode"] - seconds["read"])
         return {stage: seconds[stage] for stage in STAGES}
 
 

@@ -19,8 +19,9 @@ from seedcli.data.images.facts import read_picture_facts
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import locate_llm
+from seedcli.workflows.detokenize.draw import draw
 from seedcli.workflows.detokenize.fill import complete_codes, locate_filling_llm, prefix_embedding
-from seedcli.workflows.detokenize.run import Settings, draw, plan
+from seedcli.workflows.detokenize.run import Settings, plan
 from seedcli.workflows.pictures import SeedTokenizer
 from tests.workflows.detokenize.test_run import Listener, _codes, _lines
 

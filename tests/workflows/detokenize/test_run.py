@@ -16,10 +16,15 @@ from PIL import Image
 from seedcli.console import Reporter
 from seedcli.data.images.facts import PNG_KEY, read_picture_facts
 from seedcli.data.images.images import save_image
-from seedcli.errors import DataError, UsageError
+from seedcli.engine.engines import EngineChoice, Report, Slice
+from seedcli.engine.workers import ThisProcess
+from seedcli.errors import DataError, PartialFailure, UsageError
 from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.locate import locate
-from seedcli.workflows.detokenize.run import Plan, Settings, draw, plan
+from seedcli.workflows.detokenize import draw as draw_module
+from seedcli.workflows.detokenize.draw import draw
+from seedcli.workflows.detokenize.run import Plan, Settings, plan
+from tests.engine.elsewhere import send_elsewhere
 
 
 class Listener(Reporter):
@@ -474,3 +479,47 @@ def test_progress_tells_steps(settings: Any, tmp_path: Path) -> None:
     )
     assert (reporter.seen.total, reporter.seen.done) == (3, 3)
     assert reporter.seen.figures["step"] == 1
+
+
+def test_other_engines_draw_the_same_in_the_same_order(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send_elsewhere(monkeypatch, draw_module)
+    images = [_codes(index) for index in range(5)]
+
+    def drawn(folder: str, resume: bool = False, **choice: Any) -> list[str]:
+        how = settings(resume=resume, engine=EngineChoice(**choice))
+        wanted = plan([], tmp_path / folder, how, stdin=_lines(*images))
+        return [Path(result["output"]).name for result in draw(wanted, device="cpu")]
+
+    def contents(folder: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
+
+    assert drawn("alone") == drawn("elsewhere", nproc=2) == [f"00000{n}.png" for n in range(5)]
+    assert contents("elsewhere") == contents("alone")
+    assert drawn("parts", part=Slice(1, 2)) == ["000002.png", "000003.png"]
+    assert drawn("parts", part=Slice(0, 2)) == ["000000.png", "000001.png", "000004.png"]
+    assert drawn("parts", resume=True) == [f"00000{n}.png" for n in range(5)]
+    assert contents("parts") == contents("alone")
+
+
+class LosesItsFirstPart(ThisProcess):
+    def run(self, parts: Any) -> Any:
+        first, *others = parts
+        yield Report(first, "lost", "process 0", "it ended 3 worker processes")
+        yield from super().run(others)
+
+
+def test_pictures_that_end_their_worker_are_named_and_the_others_drawn(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        draw_module,
+        "open_workers",
+        lambda choice, worker, *, device, reporter: LosesItsFirstPart(worker, reporter),
+    )
+    wanted = plan([], tmp_path, settings(), stdin=_lines(*[_codes(n) for n in range(3)]))
+    results: list[dict[str, Any]] = []
+    with pytest.raises(PartialFailure, match="2 of 3 pictures are not drawn"):
+        results.extend(draw(wanted, device="cpu"))
+    assert [Path(result["output"]).name for result in results] == ["000002.png"]

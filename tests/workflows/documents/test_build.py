@@ -21,7 +21,7 @@ from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.data.mixtures.documents import open_source
 from seedcli.data.published_sets.formats import FORMATS
 from seedcli.data.tokens.shards import open_shards
-from seedcli.engine.engines import EngineChoice
+from seedcli.engine.engines import EngineChoice, Slice
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.text_tokenizer import (
     CodeVocabulary,
@@ -150,10 +150,10 @@ def test_shared_pictures_are_encoded_once(tmp_path, ask, monkeypatch):
     from seedcli.models.visual.model import SeedModel
 
     shapes = []
-    encode = SeedModel.encode
+    encode = SeedModel.encode_unchecked
     monkeypatch.setattr(
         SeedModel,
-        "encode",
+        "encode_unchecked",
         lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels),
     )
     write_picture(tmp_path / "images/a.jpg")
@@ -232,6 +232,20 @@ def test_helpers_share_the_pictures(tmp_path, ask):
     run(request)
     run(dataclasses.replace(request, output=tmp_path / "two" / "out", engine=EngineChoice(nproc=2)))
     assert shard_bytes(tmp_path / "two" / "out") == shard_bytes(request.output)
+
+
+def test_tasks_of_an_array_job_share_the_pictures(tmp_path, ask):
+    request = many(tmp_path, ask)
+    run(request)
+    shared = dataclasses.replace(request, output=tmp_path / "parts" / "out")
+    parts = [
+        run(dataclasses.replace(shared, engine=EngineChoice(part=Slice(index, 2))))
+        for index in range(2)
+    ]
+    assert [(part.images, part.part) for part in parts] == [(8, "0/2"), (2, "1/2")]
+    assert not shard_bytes(shared.output)
+    assert run(dataclasses.replace(shared, resume=True)).rows == 20
+    assert shard_bytes(shared.output) == shard_bytes(request.output)
 
 
 def test_documents_with_missing_pictures_are_named_and_pages_go_on_without(tmp_path, ask):

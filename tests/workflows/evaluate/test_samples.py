@@ -13,7 +13,8 @@ import pytest
 
 from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.cli.eval_options import show_result
-from seedcli.errors import DataError, Interrupted, NumericalError
+from seedcli.engine.engines import EngineChoice, Slice
+from seedcli.errors import DataError, Interrupted, NumericalError, PartialFailure
 from seedcli.models.weights.digest import weights_digest
 from seedcli.workflows.evaluate.samples import (
     EVAL_RUNS,
@@ -106,7 +107,7 @@ def test_a_limit_takes_the_first_and_a_later_run_goes_on(tmp_path):
     run(tmp_path / "run", Machine(), first(SAMPLES, 3))
     machine = Machine()
     lines, result = run(tmp_path / "run", machine)
-    assert machine.batches == [["003", "004", "005", "006"], ["007", "008", "009"]]
+    assert machine.batches == [["003"], ["004", "005", "006", "007"], ["008", "009"]]
     assert result["num_reused"] == 3 and [line["key"] for line in lines] == list(SAMPLES)
 
 
@@ -293,3 +294,48 @@ def test_figures_are_written_as_they_are_meant():
         "b": [99.94118, None, 3],
         "c": {"d": [3.3333333e-8, "x", True]},
     }
+
+
+class Squares:
+    """Squares numbers in whatever process; `deadly` ends the one that comes to it."""
+
+    def __init__(self, deadly: int | None = None):
+        self.deadly = deadly
+
+    def ask(self, batch):
+        if self.deadly in batch.values():
+            os._exit(9)
+        return [{"square": number * number, "process": os.getpid()} for number in batch.values()]
+
+
+def answer(folder, work, **choice):
+    engine = EngineChoice(**choice)
+    with open_samples(
+        "squares", "numbers", "test", settings={}, output=folder, engine=engine, device="cpu"
+    ) as run:
+        lines = run.answer(SAMPLES, work.ask, batch_size=2)
+        if run.is_part:
+            return run.part_result()
+        return lines
+
+
+def test_processes_answer_the_same_and_a_deadly_batch_costs_itself(tmp_path):
+    with pytest.raises(PartialFailure, match=r"2 of 10 samples ended the processes .*first 004"):
+        answer(tmp_path / "run", Squares(deadly=5), nproc=2)
+    assert len((tmp_path / "run" / "samples.jsonl").read_text().splitlines()) == 8
+    lines = answer(tmp_path / "run", Squares(), nproc=2)
+    assert [line["square"] for line in lines] == [n * n for n in range(10)]
+    assert os.getpid() not in {line["process"] for line in lines}
+
+
+def test_tasks_of_an_array_job_share_batches_and_the_last_call_takes_them_in(tmp_path):
+    parts = [answer(tmp_path / "run", Squares(), part=Slice(index, 3)) for index in range(3)]
+    assert [part["num_answered"] for part in parts] == [4, 4, 2]
+    assert parts[2]["part"] == "2/3" and "metrics" not in parts[2]
+    assert answer(tmp_path / "run", Squares(), part=Slice(0, 3))["num_reused"] == 4
+    assert not (tmp_path / "run" / "samples.jsonl").read_bytes()
+    (tmp_path / "run" / "samples.part-1-of-3.jsonl").unlink()  # that task never came
+    lines = answer(tmp_path / "run", Squares())
+    assert [line["square"] for line in lines] == [n * n for n in range(10)]
+    kept = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
+    assert len(kept) == 10 and not list((tmp_path / "run").glob("samples.part-*"))

@@ -102,10 +102,10 @@ def test_one_picture_runs_alone_and_many_in_padded_passes(pictures, ask, monkeyp
     from seedcli.models.visual.model import SeedModel
 
     shapes = []
-    encode = SeedModel.encode
+    encode = SeedModel.encode_unchecked
     monkeypatch.setattr(
         SeedModel,
-        "encode",
+        "encode_unchecked",
         lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels),
     )
     for inputs in (["pictures/00.png"], ["pictures/00.png", "pictures/01.png"], ["pictures"]):

@@ -21,8 +21,11 @@ def test_every_stage_is_counted_once(monkeypatch):
     read = clock.waiting("read", after(1.0, range(3)))
     assert list(clock.waiting("decode", after(4.0, read))) == [0, 1, 2]
     with clock.of("encode"):
-        now += 2.0
-    assert clock.take() == {"read": 3.0, "decode": 12.0, "encode": 2.0, "write": 0.0}
+        now += 1.5
+        with clock.of("write"):
+            now += 8.0
+        now += 0.5
+    assert clock.take() == {"read": 3.0, "decode": 12.0, "encode": 2.0, "write": 8.0}
     assert clock.take() == dict.fromkeys(STAGES, 0.0)
 
 

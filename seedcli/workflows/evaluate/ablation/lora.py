@@ -94,6 +94,8 @@ def run_lora(
         found.split,
         settings=decided,
         output=settings.output,
+        engine=settings.engine,
+        device=settings.device,
         reporter=reporter,
     ) as run:
         reporter.note(f"answers and pictures in {run.folder}")

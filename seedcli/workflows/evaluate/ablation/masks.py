@@ -101,6 +101,8 @@ def run_masks(
         found.split,
         settings=decided,
         output=settings.output,
+        engine=settings.engine,
+        device=settings.device,
         reporter=reporter,
     ) as run:
         reporter.note(f"answers and pictures in {run.folder}")

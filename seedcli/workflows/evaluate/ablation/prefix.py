@@ -123,6 +123,8 @@ def run_prefix(
         found.split,
         settings=decided,
         output=settings.output,
+        engine=settings.engine,
+        device=settings.device,
         reporter=reporter,
     ) as run:
         reporter.note(f"pictures in {run.folder / PICTURES}")

@@ -5,6 +5,7 @@ nothing else, loaded one at a time.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from seedcli.benchmarks.clip_similarity import (
 )
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, load_retrieval_set
 from seedcli.console import Reporter
+from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
@@ -62,6 +64,7 @@ class AblationSettings:
         output: Folder of answers and result.
         limit: First pictures only.
         batch_size: Samples that are answered together.
+        engine: Where they are answered; the judge looks at all of them, in this process.
         device, dtype: Of the language models; see `load_language_model`.
     """
 
@@ -79,8 +82,16 @@ class AblationSettings:
     output: Path | None = None
     limit: int | None = None
     batch_size: int = 16
+    engine: EngineChoice = field(default_factory=EngineChoice)
     device: str = "auto"
     dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.engine.part.is_whole:
+            raise UsageError(
+                f"--part {self.engine.part}: an ablation compares whole runs",
+                remedy="--nproc N or --ray share out its answers",
+            )
 
     def choice(self) -> SamplingSettings:
         """How tokens are chosen, but for the seed.
@@ -148,6 +159,9 @@ class Side:
             DataError: Files are missing or do not fit.
         """
         self.name, self._model, self._settings, self._reporter = name, model, settings, reporter
+        self._made_of = functools.partial(
+            Side, name, model, settings, like=like, speaks=speaks, reporter=reporter
+        )
         self.files: LlmFiles | None = (
             locate_llm(model, reporter=reporter) if speaks else _locate_speaker(model, reporter)
         )
@@ -168,6 +182,10 @@ class Side:
             check_visual_tokenizer(
                 self.files.facts, self.pictures.visual, chosen=False, reporter=reporter
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, or on another machine, it is found and loaded anew."""
+        return self._made_of, ()
 
     @property
     def title(self) -> str:

@@ -1,0 +1,116 @@
+"""Benchmarks on other engines: the same answers, scores and pictures.
+
+Questions go through real processes; for the rest an engine stands in that has everything travel.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedcli.console import Reporter
+from seedcli.engine.engines import EngineChoice, Slice
+from seedcli.errors import UsageError
+from seedcli.workflows.evaluate import samples
+from seedcli.workflows.evaluate.ablation.masks import _Writer
+from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side
+from seedcli.workflows.evaluate.asking import AskSettings
+from seedcli.workflows.evaluate.caption_codes import CaptionSettings
+from seedcli.workflows.evaluate.clip_similarity import SimilaritySettings, run_clip_similarity
+from seedcli.workflows.evaluate.vqa import run_vqa
+from tests.engine.elsewhere import send_elsewhere, travelled
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
+    return [f"{number}.png" for number in range(4)]
+
+
+def without_times(result: dict) -> dict:
+    return {
+        key: result[key] for key in result.keys() - {"elapsed_s", "folder", "num_reused", "sheet"}
+    }
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+
+
+def test_questions(pictures, tiny_llm_folder, tmp_path):
+    rows = [
+        {"image": name, "question": question, "answer": "12"}
+        for name in pictures
+        for question in ("How many?", "Which animal?")
+    ]
+    rows[3]["question"] = "<img>"  # cannot be asked: words hold image tokens
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+    ask = AskSettings(model=str(tiny_llm_folder), device="cpu", max_new_tokens=4)
+
+    def answer(folder, **choice):
+        engine = EngineChoice(**choice)
+        return run_vqa(
+            str(tmp_path / "mine.json"),
+            ask=ask,
+            by="generation",
+            batch_size=2,
+            output=tmp_path / folder,
+            engine=engine,
+        )
+
+    alone, together = answer("alone"), answer("together", nproc=2)
+    assert alone["num_failed"] == 1
+    assert without_times(together) == without_times(alone)
+    parts = [answer("parts", part=Slice(index, 2)) for index in range(2)]
+    assert [part["num_answered"] for part in parts] == [4, 4]
+    last = answer("parts")
+    assert last["num_reused"] == 8 and without_times(last) == without_times(alone)
+
+
+def test_drawn_pictures(pictures, tiny_model_folder, tiny_judge_folder, tmp_path, monkeypatch):
+    send_elsewhere(monkeypatch, samples)
+    rows = [{"image": name, "caption": f"number {name[0]}"} for name in pictures]
+    (tmp_path / "mine.json").write_text(json.dumps(rows))
+
+    def draw(folder, **choice):
+        return run_clip_similarity(
+            SimilaritySettings(
+                task="image",
+                dataset=str(tmp_path / "mine.json"),
+                captions=CaptionSettings(model=str(tiny_model_folder), device="cpu"),
+                steps=2,
+                ceiling=True,
+                judge=str(tiny_judge_folder),
+                output=tmp_path / folder,
+                batch_size=2,
+                engine=EngineChoice(**choice),
+            )
+        )
+
+    alone = draw("alone")
+    assert draw("parts", part=Slice(1, 2))["part"] == "1/2"
+    assert len(contents(tmp_path / "parts" / "pictures")) == 2
+    assert without_times(draw("elsewhere", nproc=2)) == without_times(alone)
+    assert contents(tmp_path / "elsewhere") == contents(tmp_path / "alone")
+    assert len(contents(tmp_path / "alone" / "pictures")) == 4
+
+
+def test_a_side_of_an_ablation_travels_without_its_models(tiny_llm_folder, tmp_path):
+    settings = AblationSettings(device="cpu")
+    side = Side("causal", str(tiny_llm_folder), settings, reporter=Reporter())
+    assert side.llm
+    writer = travelled(_Writer(side, settings.choice(), tmp_path))
+    assert "llm" not in vars(writer.side)
+    assert writer.side.settings() == side.settings()
+
+
+def test_an_ablation_is_not_cut_into_parts():
+    with pytest.raises(UsageError, match="compares whole runs"):
+        AblationSettings(engine=EngineChoice(part=Slice(0, 2)))
