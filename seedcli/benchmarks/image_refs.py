@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedcli.data.images.items import Item
+from seedcli.data.images.video import VideoFrame, as_png, read_frame
 from seedcli.data.published_sets.picture_finder import Frames, PictureFinder, Reference
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
@@ -68,12 +69,16 @@ def find_images(
             found[reference] = tuple(_ref(item, cells) for item in items)
     if missing:
         videos = isinstance(wanted[0], Frames)
-        what = "videos have no frames" if videos else "pictures are missing"
+        what = "videos are missing" if videos else "pictures are missing"
         raise DataError(
             f"{len(missing):,} of {len(wanted):,} {what} of {source}, first {missing[0]}; looked "
             f"in {', '.join(map(str, places))}",
             remedy="--images DIR says where they lie"
-            + ("; a video is a folder of its frames, which sort by number" if videos else ""),
+            + (
+                "; a video is a file, or a folder of its frames, which sort by number"
+                if videos
+                else ""
+            ),
         )
     if not wanted:
         raise DataError(f"{source} names no pictures")
@@ -84,6 +89,10 @@ def _ref(item: Item, cells: CellReader) -> ImageRef:
     path = str(item.path)
     facts = os.stat(path)
     stamp = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
+    if item.frames is not None:
+        frame = VideoFrame(path, item.part, item.frames)
+        place = f"{stamp}:{item.part}/{item.frames}"
+        return ImageRef(item.source, place, lambda: as_png(read_frame(frame)))
     if item.cell is None:
         return ImageRef(path, stamp, functools.partial(Path, path))
     return ImageRef(item.source, f"{stamp}:{item.cell}", functools.partial(_read_cell, cells, item))

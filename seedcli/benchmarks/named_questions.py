@@ -22,7 +22,7 @@ class SplitFiles:
     Attributes:
         files: Paths under the data root that must all exist; each a choice, the
             first that exists is taken.
-        pictures: Folders under the data root where pictures, or folders of frames, may lie.
+        pictures: Folders under the data root where pictures and videos may lie.
         read: Record -> questions.
         sizes: Official numbers of questions; more than one where a name stands for two files.
         tables: Patterns of parquet files that hold questions and pictures, as the hub has them;

@@ -59,7 +59,7 @@ ImagesOption = Annotated[
         "--image",
         "-i",
         metavar="PATH",
-        help="Image that goes with the first turn; may be repeated.",
+        help="Image, or video as four frames, that goes with the first turn; may be repeated.",
     ),
 ]
 DrawOption = Annotated[bool, typer.Option("--draw", help="The first answer must hold an image.")]
@@ -229,7 +229,8 @@ def chat(
                 "--show": show != "auto",
             },
         )
-    from seedcli.data.images.images import open_image
+    from seedcli.data.images.endings import VIDEO_FRAMES
+    from seedcli.data.images.video import read_pictures
     from seedcli.workflows.chat.conversation import open_conversation
     from seedcli.workflows.chat.pictures import PictureSettings
     from seedcli.workflows.chat.turns import ChatSettings
@@ -265,7 +266,8 @@ def chat(
         quantize=quantize,
     )
     for path in image or ():
-        open_image(path.expanduser())  # what is no picture is refused before the model is loaded
+        # what is no picture is refused before the model is loaded
+        _ = list(read_pictures(path, VIDEO_FRAMES))
     conversation = open_conversation(settings, reporter=console)
     facts = conversation.model.facts
     advice = (

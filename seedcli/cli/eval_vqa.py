@@ -86,7 +86,11 @@ def vqa(
     cut: CutOption = "phrase",
     images: Annotated[
         Path | None,
-        typer.Option("--images", metavar="DIR", help="Where pictures, or folders of frames, lie."),
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="Where pictures and videos (files, or folders of frames) lie.",
+        ),
     ] = None,
     data_root: QuestionRootOption = None,
     allow_split: AllowSplitOption = False,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from seedcli.workflows.chat.turns import Turn
 
 COMMANDS = {
-    "/image PATH": "attach an image to what you say next; <image> in your words says "
+    "/image PATH": "attach an image (or a video, as four frames) to what you say next; <image> in "
+    "your words says "
     "where it stands",
     "/draw [TEXT]": "the next answer must hold an image",
     "/again": "another answer to what you said last, with the next seed",

@@ -31,8 +31,9 @@ InputsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Images, folders, globs, - for paths on stdin, .tar shards with {000..127} ranges, "
-        "parquet, or a folder saved by datasets; addresses (s3://, gs://, hf://, https://) too.",
+        help="Images, videos, folders, globs, - for paths on stdin, .tar shards with "
+        "{000..127} ranges, parquet, or a folder saved by datasets; addresses (s3://, gs://, "
+        "hf://, https://) too.",
     ),
 ]
 OutputOption = Annotated[
@@ -114,6 +115,12 @@ TextColumnOption = Annotated[
         "found by its name.",
     ),
 ]
+FramesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--frames", min=1, help="Frames of each video, uniformly spaced; 4 where nothing is said."
+    ),
+]
 
 
 def tokenize(
@@ -137,19 +144,21 @@ def tokenize(
     shard_size: ShardSizeOption = 10_000,
     image_column: ImageColumnOption = None,
     text_column: TextColumnOption = None,
+    frames: FramesOption = None,
     resume: ResumeOption = False,
     retry_failed: RetryOption = False,
     overwrite: OverwriteOption = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Turn images into 32 codes each.
+    """Turn images, and frames of videos, into 32 codes each.
 
     \b
     Examples:
       seed tokenize photo.jpg
       seed tokenize photo.jpg | seed detokenize -o out.png
       seed tokenize photos/ -o codes.jsonl
+      seed tokenize clip.mp4 --frames 8
       seed tokenize 'laion/{00000..00127}.tar' -o tokens/ --resume
     """
     from seedcli.data.images.inputs import Columns
@@ -172,6 +181,7 @@ def tokenize(
         limit=limit,
         shard_size=shard_size,
         columns=Columns(image_column, text_column),
+        frames=frames,
         resume=resume,
         retry_failed=retry_failed,
         overwrite=overwrite,
@@ -211,8 +221,10 @@ def tokenize(
 
 def _listing(record: dict[str, Any]) -> str:
     """For people: the name, and the codes beneath."""
-    codes = record["codes"]
-    rows = [codes[start : start + 16] for start in range(0, len(codes), 16)]
-    return "\n".join(
-        [record["source"], *("  " + " ".join(f"{code:5d}" for code in row) for row in rows)]
-    )
+    lines = [record["source"]]
+    for frame in record.get("frames", [record]):
+        codes = frame["codes"]
+        lines += [f"  {frame['time_s']:.3f} s"] if "time_s" in frame else []
+        rows = (codes[start : start + 16] for start in range(0, len(codes), 16))
+        lines += ("  " + " ".join(f"{code:5d}" for code in row) for row in rows)
+    return "\n".join(lines)

@@ -51,7 +51,8 @@ ImagesOption = Annotated[
     typer.Option(
         "--images",
         metavar="DIR",
-        help="Where pictures and folders of frames lie; may be given again. Default: beside INPUT.",
+        help="Where pictures and videos (files, or folders of frames) lie; may be given again. "
+        "Default: beside INPUT.",
     ),
 ]
 CodesOption = Annotated[

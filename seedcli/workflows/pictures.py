@@ -20,13 +20,14 @@ from PIL import Image
 
 from seedcli.console import LibraryReporter, OnProgress, Reporter
 from seedcli.data.documents.documents import Codes
+from seedcli.data.images.endings import VIDEO_FRAMES
 from seedcli.data.images.images import (
     ImageError,
     ImageHandling,
     ImageSource,
     build_preprocess,
-    read_image,
 )
+from seedcli.data.images.video import VideoFrame, read_pictures
 from seedcli.errors import UsageError
 from seedcli.models.device import decoder_dtype, pick_device, run_ahead
 from seedcli.models.language.vocab import check_codes, format_span, parse_spans
@@ -241,6 +242,7 @@ class SeedTokenizer:
         batch_size: int = BATCH_SIZE,
         fixed_shape: bool = False,
         image_handling: ImageHandling = "seed",
+        frames: int = VIDEO_FRAMES,
     ) -> Tensor:
         """Pictures -> codes int64 [B,Q] on the CPU, equal to those of `seed tokenize`.
 
@@ -250,18 +252,21 @@ class SeedTokenizer:
 
         Args:
             images: One or many: paths, bytes of files, Pillow images, arrays, tensors; see
-                `read_image`. An array [B,H,W,C] or a tensor [B,C,H,W] is many.
+                `read_image`. An array [B,H,W,C] or a tensor [B,C,H,W] is many. A path that ends
+                as a video's does is `frames` pictures.
             batch_size: Pictures of one pass.
             fixed_shape: Every pass has `batch_size` places, also for fewer pictures, as in token
                 shards: so a picture's codes do not depend on how many come along.
             image_handling: `official` reads pictures as the official scripts did, which ignore
                 EXIF and drop alpha.
+            frames: Of each video, uniformly spaced.
 
         Raises:
             ImageError: One of them is no usable image; the message says which.
+            UsageError: `batch_size` or `frames` under 1, or no image.
         """
         return self._passes(
-            images, batch_size, fixed_shape, image_handling, self.encode_squares, "encode"
+            images, batch_size, fixed_shape, image_handling, self.encode_squares, "encode", frames
         )
 
     def embed(
@@ -342,23 +347,25 @@ class SeedTokenizer:
         handling: ImageHandling,
         run: Callable[[np.ndarray, int], Tensor],
         doing: str,
+        frames: int = VIDEO_FRAMES,
     ) -> Tensor:
         import torch
 
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}, expected at least 1")
+        if frames < 1:
+            raise UsageError(f"frames is {frames}, expected at least 1")
         sources, named = _as_many(images)
         total = len(sources) if isinstance(sources, Sequence) else None
-        waiting = iter(enumerate(sources))
+        waiting = (
+            picture
+            for number, image in enumerate(sources)
+            for picture in _read(image, f"image {number}" if named else None, frames, handling)
+        )
         places, found = 0, []
         with self._reporter.progress(doing, total) as progress:
             while chunk := list(itertools.islice(waiting, batch_size)):
-                squares = [
-                    self._preprocess.to_array(
-                        _read(image, f"image {number}" if named else None, handling)
-                    )
-                    for number, image in chunk
-                ]
+                squares = [self._preprocess.to_array(picture) for picture in chunk]
                 places = places or (batch_size if fixed_shape else len(chunk))
                 found.append(run(np.stack(squares), places))
                 progress.advance(len(chunk))
@@ -565,9 +572,11 @@ def _as_many(
     return (images, True) if ndim == 4 else ([images], False)
 
 
-def _read(image: ImageSource, name: str | None, handling: ImageHandling) -> Image.Image:
+def _read(
+    image: ImageSource | VideoFrame, name: str | None, frames: int, handling: ImageHandling
+) -> Iterator[Image.Image]:
     try:
-        return read_image(image, handling)
+        yield from read_pictures(image, frames, handling)
     except ImageError as error:
         # a path names itself
         source = str(image) if isinstance(image, (str, Path)) else name

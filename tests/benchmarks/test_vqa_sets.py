@@ -12,9 +12,11 @@ from PIL import Image
 
 from seedcli.benchmarks.vqa_score import score_answer
 from seedcli.benchmarks.vqa_sets import NAMED_QUESTIONS, load_question_set
+from seedcli.data.images.images import open_image
 from seedcli.errors import DataError, UsageError
 from tests.data.published_sets.test_questions import SEED_BENCH, VQA_ANNOTATIONS, VQA_QUESTIONS
 from tests.published_sets import png
+from tests.videos import write_video
 
 
 def draw(path):
@@ -137,7 +139,7 @@ def test_frames_sort_by_number(root):
 def test_a_video_without_frames(root):
     write_videos(root)
     shutil.rmtree(root / "msvd" / "frames" / "vid1451")
-    with pytest.raises(DataError, match="1 of 1 videos have no frames") as caught:
+    with pytest.raises(DataError, match="1 of 1 videos are missing") as caught:
         load_question_set("msvd", data_root=root, allow_split=True)
     assert "folder of its frames" in caught.value.remedy
 
@@ -188,6 +190,16 @@ def test_nextqa_is_a_table(root):
         ("two",),
     )
     assert found.num_frames == 8 and len(question.pictures) == 1  # all that there are
+
+
+def test_videos_of_questions_are_files_too(tmp_path):
+    write_video(tmp_path / "clip.mp4")
+    (tmp_path / "own.jsonl").write_text('{"image": "clip.mp4", "question": "why?", "answer": "x"}')
+    found = load_question_set(str(tmp_path / "own.jsonl"))
+    (question,) = found.questions.values()
+    images = [open_image(one.read()) for one in question.pictures]
+    assert [round(image.getpixel((40, 40))[0] / 8) for image in images] == [3, 11, 18, 26]
+    assert len({one.stamp for one in question.pictures}) == 4
 
 
 @pytest.mark.parametrize("dataset", NAMED_QUESTIONS)

@@ -30,6 +30,7 @@ PUBLIC_NAMES = "__init__.py"
 # here. Imports for types only are free.
 OWNERS = {
     "accelerate": {"training/"},
+    "av": {"data/images/video.py"},
     "datasets": {"data/"},
     # elsewhere it is reached through Accelerate only
     "deepspeed": {"training/checkpoints.py", "training/accelerator.py", "training/optimizer.py"},

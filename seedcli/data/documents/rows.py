@@ -1,9 +1,10 @@
 """Rows of tables, JSON lines and published pickles -> samples, by the names of their fields.
 
-A row may hold `messages` (with `images`), `segments`, `codes` with words, a picture with words,
-words alone, or the fields of the official release's pickles (AILab-CVC/SEED@93b3cf4:
-torchdata_train.py, torchdata_sft.py), whose `image_ids` are codes. Pictures may still be files
-here: segments are then paths or encoded bytes, until `data.picture_store` has their codes.
+A row may hold `messages` (with `images` and `videos`), `segments`, `codes` with words, `frames`
+of a video with words, a picture with words, words alone, or the fields of the official release's
+pickles (AILab-CVC/SEED@93b3cf4: torchdata_train.py, torchdata_sft.py), whose `image_ids` are codes.
+Pictures may still be files here: segments are then paths or encoded bytes, until
+`data.picture_store` has their codes.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from seedcli.data.documents.columns import ROLES, unpack_messages, unpack_segmen
 from seedcli.data.documents.documents import Message, Sample
 from seedcli.errors import DataError
 
-PLACEHOLDER = "<image>"
+PLACEHOLDER, VIDEO_PLACEHOLDER = "<image>", "<video>"
+_IMAGE, _PLACEHOLDERS = re.compile("(<image>)"), re.compile("(<image>|<video>)")
 _QUESTION, _ANSWER = re.compile(r"\bQuestion: "), re.compile(r"\bAnswer: ")
 _NOT_META = {
     "key",
     "segments",
     "messages",
     "codes",
+    "frames",
     "image",
     "images",
+    "videos",
     "image_ids",
     "text",
     "texts",
@@ -84,13 +88,21 @@ class _RowReader:
         row = self.row
         if row.get("messages"):
             images = [self._picture(value) for value in row.get("images") or ()]
-            return (), read_messages(row["messages"], images, self._picture)
+            videos = [self._picture(value) for value in row.get("videos") or ()]
+            return (), read_messages(row["messages"], images, self._picture, videos)
         if row.get("segments"):
             return unpack_segments(row["segments"]), ()
         if "source_image_ids" in row or "image_ids" in row:
             return self._published()
         if isinstance(row.get("data"), list):
             return (), _alternate((), [str(text) for text in row["data"]])
+        if isinstance(frames := row.get("frames"), list | tuple) and frames:
+            if not all(isinstance(one, Mapping) and one.get("codes") for one in frames):
+                raise DataError(
+                    "frames of a video are a list of {time_s, codes}, as seed tokenize writes it"
+                )
+            codes = [picture for one in frames for picture in self._codes(one["codes"])]
+            return (*codes, *self._words(self.text_column)), ()
         if row.get("codes") is not None:
             return (*self._codes(row["codes"]), *self._words(self.text_column)), ()
         if row.get("image") is not None:
@@ -207,16 +219,21 @@ class _RowReader:
         )
 
 
-def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Message, ...]:
+def read_messages(
+    value: Any, images: Sequence[Any], picture: Any, videos: Sequence[Any] = ()
+) -> tuple[Message, ...]:
     """The `messages` of a row -> messages. Content is text with a placeholder for each picture, a
     list of parts, or segments.
 
     Args:
         value: A list of {role, content} or {role, segments}; parts of content are {"type": "text",
             "text"} and {"type": "image", "image"}, where a missing `image` (or the word itself)
-            takes the next of `images`, and OpenAI's {"type": "image_url", "image_url": {"url"}}.
+            takes the next of `images`, and OpenAI's {"type": "image_url", "image_url": {"url"}};
+            with `video` in place of `image` for videos.
         images: What placeholders stand for, in order over the whole conversation.
-        picture: A picture's value -> codes, path or bytes.
+        picture: A picture's value -> codes, path or bytes; a video's -> its path, which stands for
+            its frames.
+        videos: As `images`; without any, the video placeholder is a word like others.
 
     Raises:
         DataError: Roles or parts of another kind, or more or fewer placeholders than pictures.
@@ -228,7 +245,7 @@ def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Mess
         and "segments" in value[0]
     ):
         return unpack_messages(value)
-    left = list(images)
+    left, left_videos = list(images), list(videos)
     found = []
     for message in value if isinstance(value, list) else [value]:
         if (
@@ -245,31 +262,44 @@ def read_messages(value: Any, images: Sequence[Any], picture: Any) -> tuple[Mess
         for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
             kind = part.get("type") if isinstance(part, Mapping) else None
             if kind == "text" and isinstance(part.get("text"), str):
-                words = part["text"].split(PLACEHOLDER)
-                for number, text in enumerate(words):
-                    segments += [] if number == 0 else [_next(left, images)]
-                    segments += [text] if text else []
-            elif kind in ("image", "image_url"):
+                for text in (_PLACEHOLDERS if videos else _IMAGE).split(part["text"]):
+                    if text == PLACEHOLDER:
+                        segments.append(_next(left, images))
+                    elif text == VIDEO_PLACEHOLDER and videos:
+                        segments.append(_next(left_videos, videos, "videos"))
+                    elif text:
+                        segments.append(text)
+            elif kind in ("image", "image_url", "video", "video_url"):
                 own = next(
                     (
                         part[name]
-                        for name in ("image", "codes", "path", "image_url")
+                        for name in (kind, "codes", "path", kind.removesuffix("_url"))
                         if part.get(name) is not None
                     ),
                     None,
                 )
-                own = own.get("url") if kind == "image_url" and isinstance(own, dict) else own
-                segments.append(_next(left, images) if own is None else picture(own))
+                own = own.get("url") if kind.endswith("_url") and isinstance(own, dict) else own
+                if own is not None:
+                    segments.append(picture(own))
+                elif kind.startswith("image"):
+                    segments.append(_next(left, images))
+                else:
+                    segments.append(_next(left_videos, videos, "videos"))
             else:
                 raise DataError(
-                    f'a part of content is {{"type": "text"}} or {{"type": "image"}}; this one '
-                    f"is {part!r:.80}"
+                    'a part of content is {"type": "text"}, {"type": "image"} or {"type": '
+                    f'"video"}}; this one is {part!r:.80}'
                 )
         found.append(Message(message["role"], tuple(segments)))
     if left:
         raise DataError(
             f"{len(images)} pictures, but {len(images) - len(left)} places for them "
             f"({PLACEHOLDER}) in the messages"
+        )
+    if left_videos:
+        raise DataError(
+            f"{len(videos)} videos, but {len(videos) - len(left_videos)} places for them "
+            f"({VIDEO_PLACEHOLDER}) in the messages"
         )
     return tuple(found)
 
@@ -295,11 +325,13 @@ def picture_at(value: str) -> bytes | str:
     return value.removeprefix("file://")
 
 
-def _next(left: list[Any], images: Sequence[Any]) -> Any:
+def _next(left: list[Any], given: Sequence[Any], field: str = "images") -> Any:
     if not left:
+        what = (
+            f"pictures ({PLACEHOLDER})" if field == "images" else f"{field} ({VIDEO_PLACEHOLDER})"
+        )
         raise DataError(
-            f"more places for pictures ({PLACEHOLDER}) in the messages than the "
-            f"{len(images)} in `images`"
+            f"more places for {what} in the messages than the {len(given)} in `{field}`"
         )
     return left.pop(0)
 

@@ -109,7 +109,7 @@ def read_pictures(data: PicturesSection, *, words: bool = True) -> list[Training
         if any(meta[name] != value for name, value in data.where.items()):
             continue
         image = item.data if item.data is not None else item.path
-        if item.problem or image is None:
+        if item.problem or image is None or item.is_video:
             continue
         captions, tags = _words(item, meta, data, from_folder)
         if words and not captions:

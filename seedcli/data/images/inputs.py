@@ -1,8 +1,8 @@
 """What the user names as INPUT -> a stream of items, one for each image, in a fixed order
 and with a stable key.
 
-Inputs are image files, folders, globs, `-` (paths on stdin), webdataset tars, parquet files
-and folders that `datasets` saved. Listing reads names only; bytes are read when an item's
+Inputs are image and video files, folders, globs, `-` (paths on stdin), webdataset tars, parquet
+files and folders that `datasets` saved. Listing reads names only; bytes are read when an item's
 turn comes. What cannot be read becomes an item with a `problem`, so that the others go on.
 Tars are read with the standard library: importing webdataset imports torch, which listing and
 decoding must not pay for.
@@ -22,7 +22,14 @@ from typing import Literal
 
 from braceexpand import UnbalancedBracesError, braceexpand  # type: ignore[attr-defined]
 
-from seedcli.data.images.endings import IMAGE_ENDINGS, TAR_ENDINGS
+from seedcli.data.images.endings import (
+    IMAGE_ENDINGS,
+    TAR_ENDINGS,
+    VIDEO_ENDINGS,
+    frames_of,
+    is_image,
+    is_video,
+)
 from seedcli.data.images.items import Columns, Container, Item, without_ending
 from seedcli.data.images.tables import count_table, is_index, read_table
 from seedcli.data.images.tars import DAMAGES, TarPicture, caption_of, open_tar, read_pictures
@@ -155,14 +162,16 @@ def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container]:
             empty = False
             yield found
         if empty:
-            endings = " ".join(sorted(IMAGE_ENDINGS))
+            endings = " ".join(sorted(IMAGE_ENDINGS | VIDEO_ENDINGS))
             raise DataError(
-                f"{path}: no image, .tar or .parquet file in this folder",
+                f"{path}: no image, video, .tar or .parquet file in this folder",
                 remedy=f"Endings that are looked for: {endings}.",
             )
     else:
         shown = printable(path)
-        yield _as_container(path) or Item(key=_posix(shown), source=shown, path=path)
+        yield _as_container(path) or Item(
+            key=_posix(shown), source=shown, path=path, frames=frames_of(path)
+        )
 
 
 def _as_container(path: str) -> Container | None:
@@ -228,13 +237,13 @@ def _list_file(
 ) -> Iterator[Item | Container]:
     """A file of a folder -> what it is, if anything; `beside` are the names in its folder."""
     name = key.rpartition("/")[2]
-    stem, _, ending = name.rpartition(".")
+    stem = name.rpartition(".")[0]
     if container := _as_container(path):
         packed = (stem, *(f"{stem}{one}" for one in TAR_ENDINGS))
         if container.kind == "parquet" and any(map(beside.get, packed)) and is_index(path):
             return
         yield dataclasses.replace(container, key=printable(without_ending(key)), found=True)
-    elif ending.lower() in IMAGE_ENDINGS:
+    elif is_image(name) or is_video(name):
         caption = f"{stem}.txt"
         yield Item(
             key=printable(key),
@@ -242,6 +251,7 @@ def _list_file(
             path=path,
             text_path=path.removesuffix(name) + caption if beside.get(caption) == "file" else None,
             problem=problem,
+            frames=frames_of(name),
         )
 
 
@@ -365,7 +375,7 @@ def _read_tar(container: Container, words: str | None) -> Iterator[Item]:
     number, key = 0, ""
     try:
         with open_tar(container.path, stream=True) as tar:
-            for picture in read_pictures(tar, content, words):
+            for picture in read_pictures(tar, content, words, videos=True):
                 yield _tar_item(container, picture, words)
                 number, key = number + 1, picture.key
     except DAMAGES as error:
@@ -409,4 +419,5 @@ def _tar_item(container: Container, picture: TarPicture, words: str | None) -> I
         text=text,
         meta=meta,
         problem=problem,
+        frames=frames_of(name) if image else None,
     )

@@ -1,4 +1,4 @@
-"""One image to be read, and files that hold many of them: what listing yields. Torch-free."""
+"""One image or video to be read, and files that hold many: what listing yields. Torch-free."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seedcli.files import json_text
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image to be read.
+    """One image or video to be read.
 
     Attributes:
         key: Stable name, derived from the input: path below the input folder,
@@ -26,6 +26,8 @@ class Item:
         meta: Whatever else the input carried, as a JSON object.
         problem: Why there is nothing to read.
         cell: Place in the table `path`, see `data.table_cells`.
+        frames: Frames to take where it is a video; None for a picture.
+        part: Which of them is meant, from 0; then it is one picture. None: all.
     """
 
     key: str
@@ -37,6 +39,18 @@ class Item:
     meta: str | None = None
     problem: str | None = None
     cell: str | None = None
+    frames: int | None = None
+    part: int | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it becomes several pictures."""
+        return self.frames is not None and self.part is None
+
+    @property
+    def slots(self) -> int:
+        """Pictures that it takes of a pass through the model."""
+        return self.frames if self.is_video else 1
 
     def to_line(self) -> str:
         """The item as a line of JSON that can be written, whatever the file is called."""

@@ -22,6 +22,7 @@ import numpy as np
 
 from seedcli.data.images.images import ImageError, ImageHandling, build_preprocess, open_image
 from seedcli.data.images.items import Item
+from seedcli.data.images.video import read_frames
 from seedcli.data.text_files import decode_text
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PreprocessConfig
@@ -36,13 +37,16 @@ class DecodedBatch:
 
     Attributes:
         items: The items, without their undecoded bytes, with captions read.
-        squares: uint8 [len(items),3,S,S]; zeros where decoding failed.
+        squares: uint8 [n,3,S,S], one of a picture, `Item.frames` of a video; zeros where decoding
+            failed.
         reasons: Why an item failed, or None, for each item.
+        times_s: When the frames of a video are shown, None for a picture, for each item.
     """
 
     items: list[Item]
     squares: np.ndarray
     reasons: list[str | None]
+    times_s: list[list[float] | None]
 
 
 class ImageLoader:
@@ -137,6 +141,7 @@ class ImageLoader:
             items=[part.items[0] for part in parts],
             squares=np.concatenate([part.squares for part in parts]),
             reasons=[part.reasons[0] for part in parts],
+            times_s=[part.times_s[0] for part in parts],
         )
 
     def _build_pool(self, workers: int) -> ProcessPoolExecutor:
@@ -177,26 +182,37 @@ def end_with_parent() -> None:
 def decode_chunk(
     items: list[Item], config: PreprocessConfig, handling: ImageHandling
 ) -> DecodedBatch:
-    """Reads, decodes and resizes items in this process; failures become reasons."""
+    """Reads, decodes and resizes items in this process; failures become reasons. Of a failed video
+    some frames may stand in their squares.
+    """
     preprocess = build_preprocess(config)
-    squares = np.zeros((len(items), 3, config.image_size_px, config.image_size_px), dtype=np.uint8)
+    size_px, slots = config.image_size_px, sum(item.slots for item in items)
+    squares = np.zeros((slots, 3, size_px, size_px), dtype=np.uint8)
     reasons: list[str | None] = []
-    done = []
-    for square, item in zip(squares, items, strict=True):
-        reason = item.problem
+    times_s: list[list[float] | None] = []
+    done: list[Item] = []
+    slot = 0
+    for item in items:
+        reason, shown = item.problem, list[float]()
+        source = item.data if item.data is not None else item.path
         if reason is None:
             try:
-                square[:] = preprocess.to_array(
-                    open_image(item.data if item.data is not None else item.path, handling)
-                )
+                if item.frames is None:
+                    squares[slot] = preprocess.to_array(open_image(source, handling))
+                else:
+                    for frame in read_frames(source, item.frames, only=item.part):
+                        squares[slot + len(shown)] = preprocess.to_array(frame.image)
+                        shown.append(frame.time_s)
             except ImageError as error:
                 reason = error.reason
+        slot += item.slots
         text = item.text
         if item.text_path is not None and reason is None:
             text = _read_text(item.text_path)
         reasons.append(reason)
+        times_s.append(shown if item.is_video and reason is None else None)
         done.append(replace(item, data=None, text=text))
-    return DecodedBatch(items=done, squares=squares, reasons=reasons)
+    return DecodedBatch(items=done, squares=squares, reasons=reasons, times_s=times_s)
 
 
 def _read_text(path: str) -> str | None:

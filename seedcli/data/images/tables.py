@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seedcli.data.images.endings import frames_of
 from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.images.tars import TEXT_COLUMNS
 from seedcli.data.text_files import printable
@@ -302,10 +303,10 @@ def _items(
 
 
 def _content(container: Container, cell: Any) -> dict[str, Any]:
-    """Value of an image column -> `data`, `path` or `problem` of an item."""
+    """Value of an image column -> `data`, `path`, `frames` or `problem` of an item."""
     data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
     if isinstance(data, bytes) and data:
-        return {"data": data}
+        return {"data": data, "frames": frames_of(path) if isinstance(path, str) else None}
     path = data if isinstance(data, str) and data else path
     path = os.fsdecode(path) if isinstance(path, bytes) else path
     if not isinstance(path, str) or not path:
@@ -313,7 +314,10 @@ def _content(container: Container, cell: Any) -> dict[str, Any]:
     if "://" in path:
         return {"problem": f"is an address: {path}; img2dataset fetches pictures"}
     if is_url(container.path):
-        return {"path": f"{container.path.rpartition('/')[0]}/{path}"}
+        return {
+            "path": f"{container.path.rpartition('/')[0]}/{path}",
+            "frames": frames_of(path),
+        }
     # what was written on Windows keeps its drive, everything else lies beside the table
     beside = path if os.path.isabs(path) else str(Path(container.path).parent / PurePosixPath(path))
-    return {"path": beside}
+    return {"path": beside, "frames": frames_of(path)}

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
-from seedcli.data.images.endings import IMAGE_ENDINGS
+from seedcli.data.images.endings import IMAGE_ENDINGS, VIDEO_ENDINGS
 from seedcli.data.text_files import decode_text, load_json
 from seedcli.errors import DataError
 from seedcli.storage import is_url, open_to_read
@@ -67,22 +67,28 @@ class TarPicture(NamedTuple):
 
 
 def read_pictures(
-    tar: tarfile.TarFile, read: Callable[[tarfile.TarInfo], Any], words: str | None = None
+    tar: tarfile.TarFile,
+    read: Callable[[tarfile.TarInfo], Any],
+    words: str | None = None,
+    *,
+    videos: bool = False,
 ) -> Iterator[TarPicture]:
-    """Open tar -> its pictures in order.
+    """Open tar -> its pictures in order, and its videos if they are asked for.
 
     Args:
         tar: Opened by `open_tar`.
         read: Member -> its content, or where it lies; called as the members go by.
         words: What holds the caption: a kind of member (`txt`), or a field of the JSON; by
             default `.txt`, or else one of `TEXT_COLUMNS` in the JSON.
+        videos: Whether they count as pictures; else they are passed over.
     """
+    pictures = IMAGE_ENDINGS | VIDEO_ENDINGS if videos else IMAGE_ENDINGS
     seen: Counter[str] = Counter()
     pictured: set[str] = set()
-    for sample, members in _samples(tar, read, {"txt", "json", words or "txt"}):
+    for sample, members in _samples(tar, read, pictures | {"txt", "json", words or "txt"}):
         seen[sample] += 1
         key = sample if seen[sample] == 1 else f"{sample}#{seen[sample]}"
-        images = [member for member in members if member.kind in IMAGE_ENDINGS]
+        images = [member for member in members if member.kind in pictures]
         for image in images or [None]:
             part = image.ending.rpartition(".")[0] if image else ""
             own = f"{key}.{part}" if part and len(images) > 1 else key
@@ -143,7 +149,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _samples(
-    tar: tarfile.TarFile, read: Callable[[tarfile.TarInfo], Any], kinds: set[str]
+    tar: tarfile.TarFile, read: Callable[[tarfile.TarInfo], Any], kinds: frozenset[str]
 ) -> Iterator[tuple[str, list[Member]]]:
     """Runs of members of one name; a name that stands twice begins anew."""
     sample: str | None = None
@@ -161,7 +167,7 @@ def _samples(
             if sample is not None:
                 yield sample, members
             sample, members = own, []
-        if member.kind in IMAGE_ENDINGS or member.kind in kinds or member.ending in kinds:
+        if member.kind in kinds or member.ending in kinds:
             members.append(member._replace(content=read(info)))
     if sample is not None:
         yield sample, members

@@ -198,7 +198,7 @@ def _documents(
     """Documents of rows that are spread over the source; pictures have codes of zeros."""
     from seedcli.data.mixtures.documents import open_source
 
-    def no_codes(pictures: Sequence[str | bytes]) -> list[Codes]:
+    def no_codes(pictures: Sequence[object]) -> list[Codes]:
         return [(0,) * num_queries for _ in pictures]
 
     fingerprint = ""

@@ -28,7 +28,7 @@ from seedcli.data.tokens.shard_schema import meta_of
 from seedcli.data.tokens.shards import TokenRow, block_sizes, open_shards, read_block, rows_of_batch
 from seedcli.errors import DataError
 
-_NAMES_PICTURE = re.compile(rb'"(?:image|images|image_url)"')
+_NAMES_PICTURE = re.compile(rb'"(?:images?|image_url|videos?|video_url)"')
 _ROW_MEMBERS = {"json": 0, "pkl": 1, "pickle": 1}
 
 
@@ -172,8 +172,8 @@ class TableDocuments(RowDocuments):
 
         self._table = open_table(path, split=split)
         for column, kind in self._table.features.items():
-            if isinstance(kind, datasets.Image):
-                self._table = self._table.cast_column(column, datasets.Image(decode=False))
+            if isinstance(kind, datasets.Image | datasets.Video):
+                self._table = self._table.cast_column(column, type(kind)(decode=False))
 
     def __len__(self) -> int:
         return len(self._table)
@@ -185,7 +185,10 @@ class TableDocuments(RowDocuments):
     def has_pictures(self) -> bool:
         """Whether rows may name or carry pictures that are not codes yet."""
         features = self._table.features
-        return bool({"image", "images"} & set(features)) or "image" in str(features.get("messages"))
+        said = str(features.get("messages"))
+        return bool({"image", "images", "videos"} & set(features)) or any(
+            kind in said for kind in ("image", "video")
+        )
 
 
 class LineDocuments(RowDocuments):
@@ -194,7 +197,7 @@ class LineDocuments(RowDocuments):
     def __init__(self, path: str, *, cache: Path, **how: Any):
         super().__init__(path, **how)
         self._path = Path(path)
-        self._index = cached_index(self._path, "lines with pictures", cache, _index_lines)
+        self._index = cached_index(self._path, "lines with pictures or videos", cache, _index_lines)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -211,8 +214,8 @@ class LineDocuments(RowDocuments):
             return _as_object(file.read(size), f"{self._path}, row {number}")
 
     def has_pictures(self) -> bool:
-        """Whether rows name pictures that are not codes yet; lines without the word `image` are not
-        looked into.
+        """Whether rows name pictures that are not codes yet; lines without the words `image` or
+        `video` are not looked into.
         """
         named = np.flatnonzero(self._index[:, 2])
         return any(pictures_of(self._sample(int(number), None)) for number in named)

@@ -32,15 +32,18 @@ def read_own(record: Record) -> Iterable[Sample]:
     of `seed chat` writes.
     """
     images = [_own_picture(value) for value in record.get("images") or ()]
+    videos = [_own_picture(value) for value in record.get("videos") or ()]
     meta = {
         name: value
         for name, value in record.items()
-        if name not in ("messages", "images", "key", "model", "fingerprint")
+        if name not in ("messages", "images", "videos", "key", "model", "fingerprint")
     }
     name = record.get("key") or record.get("id") or ""
     return [
         Sample(
-            str(name), messages=read_messages(record["messages"], images, _own_picture), meta=meta
+            str(name),
+            messages=read_messages(record["messages"], images, _own_picture, videos),
+            meta=meta,
         )
     ]
 

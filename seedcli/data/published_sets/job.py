@@ -50,7 +50,7 @@ class DocumentListing:
         num_codes: Size of the codebook.
 
     Attributes:
-        pictures: Path and cell of a picture -> its item, whose key is its number; about
+        pictures: Path, cell and frame of a picture -> its item, whose key is its number; about
             300 bytes of memory each.
         fingerprints: Of the tokenizers whose codes rows carry.
     """
@@ -67,7 +67,7 @@ class DocumentListing:
     ):
         self._layout, self._finder, self._name, self._inline = layout, finder, name, inline
         self._num_queries, self._num_codes = num_queries, num_codes
-        self.pictures: dict[tuple[str, str | None], Item] = {}
+        self.pictures: dict[tuple[Any, ...], Item] = {}
         self.fingerprints: set[str] = set()
 
     @property
@@ -155,7 +155,7 @@ class DocumentListing:
         return Item(key="", source=f"data URL {name}", path=str(path))
 
     def _number(self, item: Item) -> int:
-        place = (item.path or item.source, item.cell)
+        place = (item.path or item.source, item.cell, item.part, item.frames)
         if place not in self.pictures:
             self.pictures[place] = dataclasses.replace(item, key=str(len(self.pictures)))
         return int(self.pictures[place].key)

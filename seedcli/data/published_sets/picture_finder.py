@@ -2,8 +2,7 @@
 user names. Torch-free.
 
 A set's annotations name a picture by file, by number, by address or not at all (then it lies in
-the same table), and a video by its name. Videos are folders of frames here: no package that we
-depend on decodes them.
+the same table), and a video by its name. A video is a file, or a folder of its frames.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from seedcli.data.images.endings import IMAGE_ENDINGS
+from seedcli.data.images.endings import VIDEO_ENDINGS, VIDEO_FRAMES, is_image, is_video
 from seedcli.data.images.items import Item
 from seedcli.data.images.tars import DAMAGES, open_tar, place_of, read_pictures
 from seedcli.data.published_sets.records import Cell, holds_pictures
 from seedcli.data.text_files import load_json, printable
 from seedcli.errors import DataError
 
-VIDEO_ENDINGS = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".gif")
+# what a set calls a video; a .gif is one only where it does
+_VIDEO_ENDINGS = tuple(f".{ending}" for ending in (*sorted(VIDEO_ENDINGS), "gif"))
 # base64 has no character that JSON must escape, so that its text can be found without parsing
 _BASE64 = re.compile(rb'"([^"\\]+)"\s*:\s*"(?:data:image/[a-z]+;base64,)?([A-Za-z0-9+/=]{16,})"')
-_FRAMES = 4  # of a video whose set says no number
 _ID_COLUMNS = ("id", "key", "image_id", "file_name", "name", "__index_level_0__")
 
 
@@ -74,6 +73,15 @@ def name_of(reference: Reference) -> str:
         place = "" if reference.element is None else f"-{reference.element}"
         return f"{Path(reference.path).name}[{reference.row}{place}]"
     return reference.names[0]
+
+
+def _frames_of(path: str, number: int) -> list[Item]:
+    """The frames of a video file, each a picture."""
+    shown = printable(path)
+    return [
+        Item(key="", source=f"{shown}, frame {part}", path=path, frames=number, part=part)
+        for part in range(number)
+    ]
 
 
 def _file(path: str) -> Item:
@@ -124,7 +132,7 @@ class PictureFinder:
                     )
                 ]
             case Named(names):
-                return self._folder_of_frames(names) or [self._picture(names)]
+                return self._folder_of_frames(names) or self._frames_of(self._picture(names))
             case Frames(names, number):
                 return self._video(names, self._frames or number)
 
@@ -169,8 +177,16 @@ class PictureFinder:
             for folder in self._folders:
                 path = os.path.join(folder, name)
                 if name and os.path.isdir(path) and (frames := _sorted_frames(path)):
-                    return [_file(one) for one in middle_frames(frames, self._frames or _FRAMES)]
+                    return [
+                        _file(one) for one in middle_frames(frames, self._frames or VIDEO_FRAMES)
+                    ]
         return []
+
+    def _frames_of(self, item: Item) -> list[Item]:
+        """A picture as it is; of a file that is a video its frames."""
+        if item.problem is None and item.path and not item.cell and is_video(item.path):
+            return _frames_of(item.path, self._frames or VIDEO_FRAMES)
+        return [item]
 
     def _video(self, names: tuple[str, ...], number: int) -> list[Item]:
         stems = [stem for name in names for stem in (name, _without_ending(name))]
@@ -182,23 +198,15 @@ class PictureFinder:
                 if os.path.isdir(path) and (frames := _sorted_frames(path)):
                     return [_file(frame) for frame in middle_frames(frames, number)]
         for stem in stems:
-            for ending in ("", *VIDEO_ENDINGS):
+            for ending in ("", *_VIDEO_ENDINGS):
                 for path in self._files.get(os.path.basename(stem) + ending, ()):
-                    if path.lower().endswith(VIDEO_ENDINGS):
-                        folder = _without_ending(path)
-                        advice = f"mkdir {folder} && ffmpeg -i {path} -vf fps=2 {folder}/%05d.jpg"
-                        return [
-                            Item(
-                                key="",
-                                source=path,
-                                problem=f"is a video; frames are read from a folder: {advice}",
-                            )
-                        ]
+                    if path.lower().endswith(_VIDEO_ENDINGS):
+                        return _frames_of(path, number)
         return [
             Item(
                 key="",
                 source=names[0],
-                problem=f"no folder of frames with this name below {self._shown}",
+                problem=f"no video, and no folder of frames, with this name below {self._shown}",
             )
         ]
 
@@ -241,7 +249,7 @@ class PictureFinder:
             ):
                 continue
             files = {os.path.splitext(name)[0]: str(path.with_suffix("") / name) for name in sorted(os.listdir(path.with_suffix("")))  # noqa: E501
-                     if _is_image(name)}  # fmt: skip
+                     if is_image(name)}  # fmt: skip
             for row in pq.read_table(path, columns=["url", "key"]).to_pylist():
                 if row["key"] in files:
                     found.setdefault(row["url"], (files[row["key"]],))
@@ -351,7 +359,7 @@ def middle_frames(frames: Sequence[str], number: int) -> list[str]:
 
 def _sorted_frames(folder: str) -> list[str]:
     """Pictures of a folder, numbers in their names by value: 2.jpg before 10.jpg."""
-    names: Iterable[str] = (name for name in os.listdir(folder) if _is_image(name))
+    names: Iterable[str] = (name for name in os.listdir(folder) if is_image(name))
     return [os.path.join(folder, name) for name in sorted(names, key=_by_numbers)]
 
 
@@ -361,17 +369,13 @@ def _by_numbers(name: str) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _is_image(name: str) -> bool:
-    return name.rpartition(".")[2].lower() in IMAGE_ENDINGS
-
-
 def _spellings(name: str) -> tuple[str, ...]:
     return (
         (name,)
-        if _is_image(name)
+        if is_image(name)
         else (name, *(f"{name}.{ending}" for ending in ("jpg", "png", "jpeg", "webp", "gif")))
     )
 
 
 def _without_ending(name: str) -> str:
-    return name[: name.rindex(".")] if name.lower().endswith(VIDEO_ENDINGS) else name
+    return name[: name.rindex(".")] if name.lower().endswith(_VIDEO_ENDINGS) else name

@@ -111,7 +111,7 @@ def read_journeydb(record: Record) -> Iterable[Sample]:
 
 
 def read_webvid(record: Record) -> Iterable[Sample]:
-    """WebVid: frames and caption; the folder of frames lies under the
+    """WebVid: frames and caption; the video, or the folder of its frames, lies under the
     page's folder or by itself.
     """
     name = str(record["videoid"])

@@ -8,6 +8,7 @@ does not care where codes come from.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class CodedImage:
         source: Image that it was made from, if known.
         model: Name of the tokenizer that made the codes, if known.
         fingerprint: Its fingerprint, if known.
+        frame: Which one of a video's frames, or of a document's pictures, it is.
     """
 
     codes: Any
@@ -41,6 +43,15 @@ class CodedImage:
     source: str | None = None
     model: str | None = None
     fingerprint: str | None = None
+    frame: int | None = None
+
+    @property
+    def name(self) -> str | None:
+        """Its source, `clip-002.mp4` for a frame."""
+        if self.frame is None or self.source is None:
+            return self.source
+        stem, ending = os.path.splitext(self.source)
+        return f"{stem}-{self.frame:03d}{ending}"
 
 
 def read_code_lines(file: BinaryIO, name: str, *, num_queries: int = 32) -> Iterator[CodedImage]:
@@ -68,7 +79,7 @@ def read_code_lines(file: BinaryIO, name: str, *, num_queries: int = 32) -> Iter
         if not line:
             continue
         if line.startswith(("{", "[")):
-            yield _from_json(line, where)
+            yield from _from_json(line, where)
         elif BOI in line:
             try:
                 spans = parse_spans(line, num_queries)
@@ -116,14 +127,16 @@ def read_integers(words: Sequence[str]) -> CodedImage:
     return CodedImage(codes=[int(number) for number in numbers], where="command line")
 
 
-def _from_json(line: str, where: str) -> CodedImage:
+def _from_json(line: str, where: str) -> Iterator[CodedImage]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: no JSON on one line ({error}); {FORMS}") from None
     if isinstance(value, list):
-        return CodedImage(codes=value, where=where)
-    if "codes" not in value:
+        yield CodedImage(codes=value, where=where)
+        return
+    frames = value.get("frames")
+    if "codes" not in value and not (isinstance(frames, list) and frames):
         raise UsageError(
             f'{where}: the JSON object has no "codes", only '
             f"{', '.join(map(repr, value)) or 'nothing'}; {FORMS}"
@@ -132,4 +145,9 @@ def _from_json(line: str, where: str) -> CodedImage:
         key: value[key] if isinstance(value.get(key), str) else None
         for key in ("source", "model", "fingerprint")
     }
-    return CodedImage(codes=value["codes"], where=where, **named)
+    if "codes" in value:
+        yield CodedImage(codes=value["codes"], where=where, **named)
+        return
+    for number, frame in enumerate(frames):
+        codes = frame.get("codes") if isinstance(frame, dict) else frame
+        yield CodedImage(codes=codes, where=f"{where}, frame {number}", frame=number, **named)

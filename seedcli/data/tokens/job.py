@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from seedcli.data.documents.columns import Content, DocumentRow
+from seedcli.data.images.endings import VIDEO_FRAMES
 from seedcli.data.images.inputs import as_failed, count_items, read_items
 from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.tokens.shards import TokenRow
@@ -35,21 +37,38 @@ from seedcli.journal import Journal
 from seedcli.storage import is_url, open_to_read, publish_first
 
 _END = "end"
+AMONG_PICTURES = "is a video where pictures come first; videos in tars and tables: name them alone"
 
 
 class Outcome(NamedTuple):
-    """One image after its turn: `codes` (Q integers), or `reason` if it failed."""
+    """One image after its turn: `codes` (Q integers), or `reason` if it failed; of a video the
+    codes of each frame, and `times_s`, when it is shown.
+    """
 
     key: str
     source: str
-    codes: list[int] | None
+    codes: Any
     text: str | None
     meta: str | None
     reason: str | None
+    times_s: list[float] | None = None
 
-    def as_row(self) -> TokenRow:
-        """The row of a shard; only where there are codes."""
-        return TokenRow(self.key, self.codes, self.text, self.source, self.meta)
+    @property
+    def pictures(self) -> list[list[int]]:
+        """Codes of the image, or of each frame; only where there are codes."""
+        return [self.codes] if self.times_s is None else self.codes
+
+    def as_row(self, content: Content) -> TokenRow | DocumentRow:
+        """The row of a shard; only where there are codes. A document is pictures and their words,
+        and its `meta` says when frames are shown.
+        """
+        if content == "images":
+            return TokenRow(self.key, self.codes, self.text, self.source, self.meta)
+        segments = (*map(tuple, self.pictures), *([self.text] if self.text else ()))
+        meta = self.meta
+        if self.times_s is not None:
+            meta = json_text(parse_json(meta or "{}") | {"time_s": self.times_s})
+        return DocumentRow(self.key, segments, (), self.source, meta)
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,7 @@ class PlannedShard:
         start: First row of a dataset, or byte offset in the list of items or in documents.jsonl.
         stop: Row after the last of a dataset.
         num_items: Images, None for a tar that was not counted.
+        num_videos: Videos among listed files.
         digest: sha256 of the listed lines of a `files` or `documents` shard.
     """
 
@@ -76,6 +96,12 @@ class PlannedShard:
     stop: int | None = None
     num_items: int | None = None
     digest: str | None = None
+    num_videos: int = 0
+
+    def container(self) -> Container:
+        """What it is made from, where that is no list."""
+        kind: Any = self.kind
+        return Container(kind, self.path, self.start, self.stop, self.key)
 
     def made_from(self) -> dict[str, Any]:
         """What the shard's metadata says of its input."""
@@ -107,14 +133,33 @@ class TokenJob:
         counts = [shard.num_items for shard in self.shards]
         return None if None in counts else sum(counts)
 
+    @property
+    def num_slots(self) -> int | None:
+        """Pictures of the whole job, frames counted; None if a tar was not counted."""
+        videos = sum(shard.num_videos for shard in self.shards)
+        extra = videos * ((self.settings.get("frames") or VIDEO_FRAMES) - 1)
+        return None if self.num_items is None else self.num_items + extra
+
+    @property
+    def content(self) -> Content:
+        """What its rows are: images, or documents, where videos are among the inputs."""
+        return self.settings.get("content", "images")
+
     def items(self, shard: PlannedShard, skip: int = 0) -> Iterator[Item]:
         """The shard's images, without the first `skip`, as they were listed when the job began."""
+        for item in self._items(shard, skip):
+            if not item.is_video:
+                yield item
+            elif self.content == "images":  # found in a container, after pictures
+                yield dataclasses.replace(item, frames=None, data=None, problem=AMONG_PICTURES)
+            else:
+                yield dataclasses.replace(item, frames=self.settings.get("frames") or item.frames)
+
+    def _items(self, shard: PlannedShard, skip: int) -> Iterator[Item]:
         if shard.kind == "files":
             return self._listed(shard, skip)
         columns = Columns(self.settings.get("image_column"), self.settings.get("text_column"))
-        kind: Any = shard.kind  # `documents` have no items
-        container = Container(kind, shard.path, shard.start, shard.stop, shard.key)
-        items = read_items(container, columns, skip)
+        items = read_items(shard.container(), columns, skip)
         if shard.num_items is None:
             return items
         return (item for _, item in zip(range(shard.num_items - skip), items, strict=False))
@@ -236,7 +281,22 @@ def freeze_job(
             items = f"items-{hashlib.file_digest(file, 'sha256').hexdigest()[:16]}.jsonl"
         with published(folder / items, rivals=True) as partial:
             shutil.copyfile(listed, partial)
+    if _holds_videos(shards, columns):
+        settings = settings | {"content": "segments"}
     return write_job(folder, settings, _with_unique_names(shards), items)
+
+
+def _holds_videos(shards: list[PlannedShard], columns: Columns) -> bool:
+    """Whether rows become documents: there are videos among listed files, or the first container
+    begins with one. All shards of a job hold one content, as readers want it.
+    """
+    if any(shard.num_videos for shard in shards):
+        return True
+    for shard in shards:
+        if shard.kind != "files":
+            first = next(iter(read_items(shard.container(), columns)), None)
+            return first is not None and first.is_video
+    return False
 
 
 def write_job(
@@ -265,10 +325,10 @@ def _plan(
     limit: int | None,
 ) -> Iterator[PlannedShard]:
     left = float("inf") if limit is None else limit
-    start, count, number, digest = 0, 0, 0, hashlib.sha256()
+    start, count, videos, number, digest = 0, 0, 0, 0, hashlib.sha256()
 
     def close() -> Iterator[PlannedShard]:
-        nonlocal start, count, number, digest
+        nonlocal start, count, videos, number, digest
         if count:
             yield PlannedShard(
                 f"images-{number:06d}",
@@ -276,15 +336,18 @@ def _plan(
                 start=start,
                 num_items=count,
                 digest=digest.hexdigest(),
+                num_videos=videos,
             )
-            start, count, number, digest = listing.tell(), 0, number + 1, hashlib.sha256()
+            start, count, videos = listing.tell(), 0, 0
+            number, digest = number + 1, hashlib.sha256()
 
     def add(item: Item) -> Iterator[PlannedShard]:
-        nonlocal count, left
+        nonlocal count, videos, left
         line = item.to_line()
         listing.write(line + "\n")
         digest.update(line.encode())
         count, left = count + 1, left - 1
+        videos += item.is_video
         if count == shard_size:
             yield from close()
 

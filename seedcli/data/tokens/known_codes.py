@@ -56,7 +56,9 @@ class KnownCodes:
             DataError: Not one has.
         """
         wanted = {
-            os.path.realpath(item.path): item for item in pictures if item.path and not item.cell
+            os.path.realpath(item.path): item
+            for item in pictures
+            if item.path and not (item.cell or item.frames)
         }
         total, source = len(wanted), ""
         for row in self._shards:

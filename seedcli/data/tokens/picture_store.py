@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from seedcli.data.documents.documents import Codes, Message, Sample
+from seedcli.data.images.endings import VIDEO_FRAMES, is_video
 from seedcli.data.images.images import ImageError
+from seedcli.data.images.video import VideoFrame
 from seedcli.errors import DataError
 from seedcli.files import published
 
-Picture = Path | bytes
-EncodePictures = Callable[[Sequence[str | bytes]], Sequence[Codes]]
+Picture = Path | bytes | VideoFrame
+EncodePictures = Callable[[Sequence[str | bytes | VideoFrame]], Sequence[Codes]]
 _PART = 2048  # pictures of one cache file: what a killed start loses at most
 _SHOWN = 5
 
@@ -71,7 +73,7 @@ class PictureStore:
         failed: dict[Picture, str] = {}
         encoded: dict[bytes, Codes] = {}
         named = {
-            digest: picture if isinstance(picture, bytes) else str(picture)
+            digest: str(picture) if isinstance(picture, Path) else picture
             for digest, picture in part.items()
         }
         try:
@@ -104,9 +106,8 @@ class PictureStore:
         try:
             return tuple(self._codes[_digest(picture)].tolist())
         except (KeyError, OSError):
-            name = f"{len(picture)} bytes" if isinstance(picture, bytes) else str(picture)
             raise DataError(
-                f"picture {name} has changed since training began",
+                f"picture {_shown(picture)} has changed since training began",
                 remedy="leave data alone while it is read",
             ) from None
 
@@ -118,13 +119,32 @@ class PictureStore:
         return Sample(sample.key, self._resolve(sample.segments), messages, sample.meta)
 
     def _resolve(self, segments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(self.codes(one) if isinstance(one, Path | bytes) else one for one in segments)
+        found: list[Any] = []
+        for one in segments:
+            if isinstance(one, Path | bytes):
+                found += map(self.codes, _pictures(one))
+            else:
+                found.append(one)
+        return tuple(found)
+
+
+def _pictures(file: Path | bytes) -> list[Picture]:
+    """What a row names -> itself, or the frames of the video that it is."""
+    if isinstance(file, bytes) or not is_video(file.name):
+        return [file]
+    return [VideoFrame(str(file), part, VIDEO_FRAMES) for part in range(VIDEO_FRAMES)]
 
 
 def pictures_of(sample: Sample) -> list[Picture]:
     """Pictures of a sample that are files still."""
     parts = [sample.segments, *(message.segments for message in sample.messages)]
-    return [one for part in parts for one in part if isinstance(one, Path | bytes)]
+    return [
+        picture
+        for part in parts
+        for one in part
+        if isinstance(one, Path | bytes)
+        for picture in _pictures(one)
+    ]
 
 
 def refuse_failed(failed: dict[Picture, str], where: str) -> None:
@@ -134,10 +154,7 @@ def refuse_failed(failed: dict[Picture, str], where: str) -> None:
         DataError: There is one.
     """
     if failed:
-        lines = [
-            f"{'bytes' if isinstance(picture, bytes) else picture}: {reason}"
-            for picture, reason in failed.items()
-        ]
+        lines = [f"{_shown(picture)}: {reason}" for picture, reason in failed.items()]
         more = f"\n... and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise DataError(
             f"{where}: {len(lines)} pictures cannot be used\n" + "\n".join(lines[:_SHOWN]) + more,
@@ -149,7 +166,18 @@ def refuse_failed(failed: dict[Picture, str], where: str) -> None:
 def _digest(picture: Picture) -> bytes:
     if isinstance(picture, bytes):
         return hashlib.blake2b(picture, digest_size=16).digest()
-    facts = picture.stat()
+    path, place = (
+        (Path(picture.path), f" {picture.part}/{picture.parts}")
+        if isinstance(picture, VideoFrame)
+        else (picture, "")
+    )
+    facts = path.stat()
     return hashlib.blake2b(
-        f"{picture.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode(), digest_size=16
+        f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}{place}".encode(), digest_size=16
     ).digest()
+
+
+def _shown(picture: Picture) -> str:
+    if isinstance(picture, VideoFrame):
+        return f"{picture.path}, frame {picture.part}"
+    return f"{len(picture)} bytes" if isinstance(picture, bytes) else str(picture)

@@ -128,16 +128,16 @@ class SeedChat:
         other.sampling = self.sampling
         return other
 
-    def attach(self, image: ImageSource | Codes) -> Codes:
+    def attach(self, image: ImageSource | Codes) -> Codes | tuple[Codes, ...]:
         """A picture in any form that `SeedTokenizer.encode` takes, or its codes -> codes, which go
-        with the next turn.
+        with the next turn; a video's path -> codes of each of its frames.
 
         Raises:
             ImageError: It is no usable image.
         """
-        codes = self.model.read(image)
+        codes = self.model.read_all(image)
         self._waiting.append(codes)
-        return codes
+        return codes[0] if len(codes) == 1 else codes
 
     def detach(self) -> None:
         """Forgets the images that wait for the next turn."""
@@ -215,7 +215,7 @@ class SeedChat:
         draw: bool,
         hear: Callable[[str | Drawing], None],
     ) -> Turn:
-        attached = [*self._waiting, *map(self.model.read, images)]
+        attached = [*self._waiting, *map(self.model.read_all, images)]
         turn = self._answer(self.messages, Message("user", interleave(text, attached)), draw, hear)
         self._waiting = []
         return turn
@@ -319,7 +319,9 @@ class SeedChat:
         asked: list[list[Message]] = []
         for prompt in prompts:
             parts = [prompt] if isinstance(prompt, str) else list(prompt)
-            read = [part if isinstance(part, str) else self.model.read(part) for part in parts]
+            read: list[Segment] = []
+            for part in parts:
+                read += [part] if isinstance(part, str) else self.model.read_all(part)
             if not (segments := strip_segments(read)):
                 raise UsageError("nothing is said: neither words nor an image")
             asked.append([Message("user", segments)])
@@ -351,7 +353,7 @@ class SeedChat:
     def reset(self) -> None:
         """Forgets what was said and attached; seeds begin anew."""
         self.messages: list[Message] = []
-        self._waiting: list[Codes] = []
+        self._waiting: list[tuple[Codes, ...]] = []
         self._asked: tuple[Message, bool] | None = None
         self._key = uuid.uuid4().hex
         self._forgotten = self._answers = self._drawn = 0
@@ -546,4 +548,4 @@ def _message(row: dict[str, Any], images: list[Codes]) -> Message:
     """A message as `save` wrote it -> a message; takes its images from the front of `images`."""
     content = row["content"]
     here, images[:] = images[: content.count(IMAGE_MARK)], images[content.count(IMAGE_MARK) :]
-    return Message(row["role"], strip_segments(interleave(content, here)))
+    return Message(row["role"], strip_segments(interleave(content, [[one] for one in here])))

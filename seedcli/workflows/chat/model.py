@@ -17,7 +17,9 @@ from seedcli.data.documents.conversations import (
 )
 from seedcli.data.documents.documents import Codes, Message
 from seedcli.data.documents.sequences import MarkerInTextError, encode_prompt
+from seedcli.data.images.endings import VIDEO_FRAMES
 from seedcli.data.images.images import ImageSource
+from seedcli.data.images.video import read_pictures
 from seedcli.data.tokens.code_lines import read_code_file
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.answer import Answer, Part
@@ -141,6 +143,16 @@ class ChatModel:
                 where="attached codes",
             )
         )
+
+    def read_all(self, image: ImageSource | Codes) -> tuple[Codes, ...]:
+        """As `read`; a video, which its name's ending makes one -> codes of each of its frames.
+
+        Raises:
+            ImageError, UsageError: As `read`; or it is no usable video.
+        """
+        if isinstance(image, tuple):
+            return (self.read(image),)
+        return tuple(map(self.read, read_pictures(image, VIDEO_FRAMES)))
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Messages that end with the user's -> prompt ids of the answer, as the model was taught.

@@ -151,7 +151,7 @@ class Page:
                 conversation.detach()
 
         try:
-            asked = [_message("user", interleave(text, [{"path": path} for path in files]))]
+            asked = [_message("user", interleave(text, [[{"path": path}] for path in files]))]
         except UsageError as error:
             yield self._refused(tab, error, {"words": words, "draw": draw})
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -96,9 +97,9 @@ class Turn:
         return [list(each.codes) for each in self.drawings]
 
 
-def interleave(text: str, images: Sequence[Picture]) -> tuple[str | Picture, ...]:
-    """Words with `<image>` marks and images -> segments; without marks images stand
-    first, as in training.
+def interleave(text: str, images: Sequence[Sequence[Picture]]) -> tuple[str | Picture, ...]:
+    """Words with `<image>` marks and what was attached, each a picture or the frames of a video ->
+    segments; without marks images stand first, as in training.
 
     Raises:
         UsageError: There are other numbers of marks and images, or nothing is said.
@@ -112,7 +113,7 @@ def interleave(text: str, images: Sequence[Picture]) -> tuple[str | Picture, ...
         ) from None
     words = text.split(IMAGE_MARK)
     if len(words) == 1:
-        segments: list[str | Picture] = [*images, text]
+        segments: list[str | Picture] = [*itertools.chain.from_iterable(images), text]
     elif len(words) - 1 != len(images):
         raise UsageError(
             f"the text says {IMAGE_MARK} {len(words) - 1} times, {len(images)} images are attached",
@@ -123,7 +124,7 @@ def interleave(text: str, images: Sequence[Picture]) -> tuple[str | Picture, ...
     else:
         segments = [words[0]]
         for image, following in zip(images, words[1:], strict=True):
-            segments += [image, following]
+            segments += [*image, following]
     if not (stripped := strip_segments(segments)):
         raise UsageError("nothing is said: neither words nor an image")
     return stripped

@@ -186,7 +186,7 @@ def plan(
 
     pictures = []
     for index, (image, path) in enumerate(
-        zip(images, choose_paths([image.source for image in images], output), strict=True)
+        zip(images, choose_paths([image.name for image in images], output), strict=True)
     ):
         facts = picture_facts(
             image.codes,
@@ -241,16 +241,24 @@ def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> It
 def _read_shards(path: Path) -> Iterator[CodedImage]:
     from seedcli.data.tokens.shards import open_shards, read_rows
 
-    shards = open_shards([path], content=("images",))
+    shards = open_shards([path], content=("images", "segments"))
     made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
     for shard in shards.paths:
         for number, row in enumerate(read_rows(shard)):
-            yield CodedImage(
-                codes=[int(code) for code in row.codes],
-                where=f"{shard}, row {number}",
-                source=row.source,
-                **made_by,
-            )
+            where = f"{shard}, row {number}"
+            if shards.header.content == "images":
+                codes = [int(code) for code in row.codes]
+                yield CodedImage(codes=codes, where=where, source=row.source, **made_by)
+                continue
+            pictures = list(row.codes())
+            for place, codes in enumerate(pictures):
+                yield CodedImage(
+                    codes=list(codes),
+                    where=f"{where}, picture {place}",
+                    source=row.source,
+                    frame=place if len(pictures) > 1 else None,
+                    **made_by,
+                )
 
 
 def _name(words: Sequence[str]) -> str:

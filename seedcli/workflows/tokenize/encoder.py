@@ -5,10 +5,9 @@ it of one fixed shape.
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +19,14 @@ from seedcli.data.tokens.shards import ShardHeader
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize.stages import StageClock
 
-_T = TypeVar("_T")
-
 
 class Encoder:
     """A loaded tokenizer with its loader: items -> outcomes.
 
     A pass has `micro_batch` slots. An image sits in the slot of its position, an image that failed
     leaves a hole, and the last pass is padded: matrix products of other shapes may differ in the
-    last bit, which turns a code now and then.
+    last bit, which turns a code now and then. The frames of a video sit beside each other; where
+    they do not fit any more, a pass ends before them, and what fits into none takes several alone.
     """
 
     def __init__(self, tokenizer: SeedTokenizer, loader: ImageLoader, micro_batch: int):
@@ -46,22 +44,27 @@ class Encoder:
 
     def encode(self, items: Iterable[Item]) -> Iterator[list[Outcome]]:
         """Items -> a list of outcomes for each pass, in order."""
-        chunks = in_chunks(self.clock.waiting("read", items), self.micro_batch)
+        chunks = in_passes(self.clock.waiting("read", items), self.micro_batch)
         begun: deque[DecodedBatch] = deque()
 
         def squares() -> Iterator[np.ndarray]:
             for decoded in self.clock.waiting("decode", self.loader.batches(chunks)):
                 begun.append(decoded)
                 if None in decoded.reasons:
-                    yield decoded.squares
+                    for start in range(0, len(decoded.squares), self.micro_batch):
+                        yield decoded.squares[start : start + self.micro_batch]
 
         passes = self.tokenizer.encode_ahead(squares(), self.micro_batch)
-        for codes in self.clock.waiting("encode", passes):
+        codes: list[list[int]] = []
+        for found in self.clock.waiting("encode", passes):
             while None not in begun[0].reasons:  # nothing of it could be encoded
-                yield _outcomes(begun.popleft())
-            yield _outcomes(begun.popleft(), codes.tolist())
+                yield list(_outcomes(begun.popleft(), []))
+            codes += found.tolist()
+            if len(codes) == len(begun[0].squares):  # else a video of several passes goes on
+                yield list(_outcomes(begun.popleft(), codes))
+                codes = []
         while begun:
-            yield _outcomes(begun.popleft())
+            yield list(_outcomes(begun.popleft(), []))
 
     def header(self, image_handling: str, numerics: str) -> ShardHeader:
         """What shards of these codes say of their tokenizer."""
@@ -78,18 +81,28 @@ class Encoder:
         )
 
 
-def _outcomes(decoded: DecodedBatch, codes: list[list[int]] | None = None) -> list[Outcome]:
-    rows = codes or [None] * len(decoded.items)
-    return [
-        Outcome(
-            item.key, item.source, row if reason is None else None, item.text, item.meta, reason
-        )
-        for item, row, reason in zip(decoded.items, rows, decoded.reasons, strict=True)
-    ]
+def _outcomes(decoded: DecodedBatch, codes: list[list[int]]) -> Iterator[Outcome]:
+    slot = 0
+    for item, reason, times_s in zip(decoded.items, decoded.reasons, decoded.times_s, strict=True):
+        own: Any = None
+        if reason is None:
+            own = codes[slot] if times_s is None else codes[slot : slot + item.slots]
+        slot += item.slots
+        yield Outcome(item.key, item.source, own, item.text, item.meta, reason, times_s)
 
 
-def in_chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of `size` values, the last one shorter."""
-    iterator = iter(values)
-    while chunk := list(itertools.islice(iterator, size)):
+def in_passes(items: Iterable[Item], slots: int) -> Iterator[list[Item]]:
+    """Lists of items that fit into a pass together, or one alone that does not."""
+    chunk: list[Item] = []
+    taken = 0
+    for item in items:
+        if chunk and taken + item.slots > slots:
+            yield chunk
+            chunk, taken = [], 0
+        chunk.append(item)
+        taken += item.slots
+        if taken >= slots:  # at once, so that reading is not ahead
+            yield chunk
+            chunk, taken = [], 0
+    if chunk:
         yield chunk

@@ -55,5 +55,6 @@ def write_file(
         "inputs": job.settings["inputs"],
         "num_items": sum(1 for _ in outcomes()),
     }
-    header = dataclasses.replace(header, made_from=made_from)
-    return write_shard(path, header, done, overwrite=True).count
+    header = dataclasses.replace(header, made_from=made_from, content=job.content)
+    rows = (one.as_row(job.content) for one in done)
+    return write_shard(path, header, rows, overwrite=True).count

@@ -146,7 +146,7 @@ class Fill:
                 yield Found(journal.num_done + journal.num_failed)
             if not journal.ended:
                 for outcomes in encoder.encode(
-                    job.items(shard, skip=journal.num_batches * self.micro_batch)
+                    job.items(shard, skip=journal.num_done + journal.num_failed)
                 ):
                     with encoder.clock.of("write"):
                         journal.add(outcomes)
@@ -173,8 +173,9 @@ class Fill:
             return
         made_from = shard.made_from() | {"num_items": journal.num_done + journal.num_failed}
         header = encoder.header(desk.request.image_handling, desk.request.numerics)
-        rows = (one.as_row() for one in read_journal(journal.path) if one.reason is None)
-        write_shard(path, dataclasses.replace(header, made_from=made_from), rows)
+        content = desk.job.content
+        rows = (one.as_row(content) for one in read_journal(journal.path) if one.reason is None)
+        write_shard(path, dataclasses.replace(header, made_from=made_from, content=content), rows)
         journal.path.unlink(missing_ok=True)
 
 
@@ -216,8 +217,8 @@ class Retry:
             header = encoder.header(desk.request.image_handling, desk.request.numerics)
             write_shard(
                 folder / f"{shard.name}.retry-{len(earlier) + 1:03d}.parquet",
-                dataclasses.replace(header, made_from=made_from),
-                (one.as_row() for _, one in good),
+                dataclasses.replace(header, made_from=made_from, content=job.content),
+                (one.as_row(job.content) for _, one in good),
             )
         job.write_errors(
             shard.name, ((index, one) for index, one in outcomes if one.reason is not None)
@@ -230,7 +231,8 @@ def _outcomes_at(
 ) -> Iterator[tuple[int, Outcome]]:
     """Position and outcome of the wanted images of a shard, and of all from `open_end` on."""
     size = encoder.micro_batch
-    first = min(wanted) // size * size
+    # which pass a video is in, only all before it tell
+    first = min(wanted) // size * size if job.content == "images" else 0
 
     def is_wanted(index: int) -> bool:
         return index in wanted or (open_end is not None and index >= open_end)

@@ -40,6 +40,7 @@ class TokenizeRequest:
         limit: Stop after this many images.
         shard_size: Images of a shard that is not made from one input shard.
         columns: Of tables.
+        frames: Of each video; None takes what its item says.
         resume: Continue what was interrupted.
         retry_failed: Compute only what failed before.
         overwrite: Replace the output file if there is one.
@@ -63,6 +64,7 @@ class TokenizeRequest:
     limit: int | None = None
     shard_size: int = 10_000
     columns: Columns = field(default_factory=Columns)
+    frames: int | None = None
     resume: bool = False
     retry_failed: bool = False
     overwrite: bool = False

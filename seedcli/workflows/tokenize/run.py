@@ -1,4 +1,4 @@
-"""`seed tokenize`: images -> 32 codes each, to a stream, to one file, or to a
+"""`seed tokenize`: images and videos -> 32 codes each, to a stream, to one file, or to a
 folder of token shards.
 
 Every pass through the model has one fixed, padded shape, and an image keeps its slot in it (a
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.console import Progress, Reporter
+from seedcli.data.images.endings import VIDEO_FRAMES
 from seedcli.data.images.inputs import (
     Columns,
     Container,
@@ -79,17 +80,26 @@ class CodeStream:
         return as_record(outcome, self.model, self.fingerprint)
 
     def token_text(self, outcome: Outcome) -> str:
-        """The image span of one image."""
-        return format_span(outcome.codes)
+        """The image span of one image, or those of a video's frames."""
+        return "".join(map(format_span, outcome.pictures))
 
 
 def as_record(outcome: Outcome, model: str, fingerprint: str) -> dict[str, Any]:
-    """One image as the line that `seed tokenize` prints: source, codes, model, fingerprint, and
-    what the input carried.
+    """One image as the line that `seed tokenize` prints: source, codes (of a video `frames`, each
+    with codes), model, fingerprint, and what the input carried.
     """
     record = {
         "source": outcome.source,
-        "codes": outcome.codes,
+        **(
+            {"codes": outcome.codes}
+            if outcome.times_s is None
+            else {
+                "frames": [
+                    {"time_s": time_s, "codes": codes}
+                    for time_s, codes in zip(outcome.times_s, outcome.codes, strict=True)
+                ]
+            }
+        ),
         "model": model,
         "fingerprint": fingerprint,
     }
@@ -116,13 +126,17 @@ def stream(
     """
     request.check()
     entries = list_inputs(request.inputs, stdin)
-    items = itertools.islice(expand(entries, request.columns), request.limit)
+    items = (
+        dataclasses.replace(item, frames=request.frames or item.frames) if item.is_video else item
+        for item in itertools.islice(expand(entries, request.columns), request.limit)
+    )
     first = list(itertools.islice(items, request.batch_size))
     if not first:
         raise DataError("the inputs hold no image", remedy="Check the paths.")
-    micro_batch = min(len(first), request.batch_size)
+    slots = sum(item.slots for item in first)
+    micro_batch = min(slots, request.batch_size)
     tokenizer = load_tokenizer(request, reporter=reporter)
-    workers = request.workers_for(len(first) if len(first) < request.batch_size else None)
+    workers = request.workers_for(slots if slots < request.batch_size else None)
     with Encoder.open(tokenizer, request.image_handling, micro_batch, workers) as encoder:
         outcomes = itertools.chain.from_iterable(encoder.encode(itertools.chain(first, items)))
         yield CodeStream(tokenizer.name, tokenizer.fingerprint, outcomes)
@@ -162,6 +176,8 @@ def run(
             hold_part(request.work_folder, request.engine.part, what=str(request.output)),
         ):
             job = _open_job(request, entries, header)
+            if job.content == "segments":
+                reporter.note("there are videos: rows are documents of pictures and their words")
             computed = _compute(request, job, workers, reporter)
             job.publish_errors(request.errors_path)
             own = request.engine.part.of(job.shards)
@@ -197,7 +213,7 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
     micro_batch = (
         request.batch_size
         if request.writes_shards or num_items is None
-        else min(request.batch_size, num_items)
+        else min(request.batch_size, job.num_slots)
     )
     finished, parts = [], list[Part]()
     there = _shards_there(request) if request.writes_shards else {}
@@ -270,7 +286,7 @@ def _hear(said: Found | Passed, progress: Progress, reporter: Reporter) -> int:
 def _write_file(request: TokenizeRequest, job: TokenJob, header: ShardHeader) -> int:
     def as_line(outcome: Outcome) -> str:
         if request.output_format == "tokens":
-            return format_span(outcome.codes)
+            return "".join(map(format_span, outcome.pictures))
         return json_text(as_record(outcome, header.tokenizer, header.fingerprint))
 
     return write_file(request, job, header, as_line)
@@ -292,6 +308,7 @@ def _open_job(
         "text_column": request.columns.text,
         "inputs": list(request.inputs),
         "limit": request.limit,
+        "frames": request.frames,
         "shard_size": request.shard_size,
         "batch_size": request.batch_size,
     }
@@ -338,12 +355,12 @@ def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, An
         else check_place(request, stdin)
     )
     facts = describe(locate(request.model))
-    images, shards, listed, tars = 0, 0, 0, []
+    images, videos, shards, listed, tars = 0, 0, 0, 0, []
     for entry in entries:
         if request.limit is not None and images >= request.limit:
             break
         if isinstance(entry, Item):
-            images, listed = images + 1, listed + 1
+            images, listed, videos = images + 1, listed + 1, videos + entry.is_video
         elif (rows := _count(entry, request.columns)) is None:
             tars.append(entry.path)
             shards += 1
@@ -352,16 +369,18 @@ def plan(request: TokenizeRequest, *, stdin: Iterable[str] = ()) -> dict[str, An
             shards += -(-rows // request.shard_size) if entry.kind == "dataset" else 1
     images = images if request.limit is None else min(images, request.limit)
     codes = facts.config.qformer.num_queries
+    pictures = images + videos * ((request.frames or VIDEO_FRAMES) - 1)
     return {
         "model": facts.config.name,
         "fingerprint": facts.fingerprint,
         "images": images,
+        **({"videos": videos} if videos else {}),
         "tars_not_counted": len(tars),
         "output": str(request.output) if request.output is not None else "stdout",
         "shards": shards + -(-listed // request.shard_size) if request.writes_shards else 0,
         "passes_of": request.batch_size,
         "codes_per_image": codes,
-        "bytes_of_codes": images * codes * 2,
+        "bytes_of_codes": pictures * codes * 2,
         "resumes": bool(
             request.output is not None and (request.workspace / "manifest.json").exists()
         ),

@@ -155,13 +155,13 @@ class PhasedRun:
         while not path.exists():
             time.sleep(0.5)
 
-    def _codes_of(self, visual: VisualCodes) -> Callable[[Sequence[str | bytes]], list[Codes]]:
+    def _codes_of(self, visual: VisualCodes) -> Callable[[Sequence[Any]], list[Codes]]:
         """A function: pictures -> their codes, by a tokenizer that is loaded with the first."""
         from seedcli.workflows.pictures import SeedTokenizer
 
         tokenizer = SeedTokenizer(visual.files, device=self.parallel.device, reporter=self.reporter)
 
-        def codes_of(pictures: Sequence[str | bytes]) -> list[Codes]:
+        def codes_of(pictures: Sequence[Any]) -> list[Codes]:
             # a cache of codes must not depend on how many pictures came along
             found = tokenizer.encode(pictures, fixed_shape=True)
             return [tuple(row) for row in found.tolist()]

@@ -25,6 +25,7 @@ from seedcli.data.documents.documents import Message, Sample
 from seedcli.data.documents.left_out import add_tallies
 from seedcli.data.documents.packing import PackedStream
 from seedcli.data.images.images import open_image
+from seedcli.data.images.video import read_pictures
 from seedcli.data.mixtures.documents import DocumentMixture, open_source
 from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, read_plain_pickle
 from seedcli.data.sample_order import BLOCKS_AT_ONCE, SampleOrder
@@ -33,6 +34,7 @@ from seedcli.errors import DataError
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.recipe.language import DocumentDataSection, DocumentSourceSection
 from seedcli.training.llm_data import DocumentSamples, TokenSamples
+from tests.videos import write_video
 
 HEADER = ShardHeader(
     tokenizer="tiny",
@@ -243,6 +245,48 @@ def test_own_messages_with_pictures_by_path_and_by_codes(tmp_path):
         "user",
         "assistant",
     ]
+
+
+def test_own_messages_with_videos_are_their_frames(tmp_path):
+    write_video(tmp_path / "clip.mp4")
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": "What is in <video>?"},
+                {"role": "assistant", "content": "Light."},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "video", "video": "clip.mp4"},
+                        {"type": "text", "text": "And here?"},
+                    ],
+                },
+                {"role": "assistant", "content": "The same."},
+            ],
+            "videos": ["clip.mp4"],
+        },
+        {"messages": [{"role": "user", "content": "<video> is a word"}]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    calls = []
+
+    def shown(pictures):
+        calls.extend(pictures)
+        found = [next(read_pictures(picture, 4)) for picture in pictures]
+        return [(round(one.getpixel((40, 40))[0] / 8),) * 4 for one in found]
+
+    source = opened(
+        tmp_path / "cache", codes=shown, kind="table", path=str(tmp_path / "rows.jsonl")
+    )
+    frames = tuple((number,) * 4 for number in (3, 11, 18, 26))
+    said = [message.segments for message in source.read(0, random.Random(0)).messages]
+    assert said[0] == ("What is in ", *frames, "?")
+    assert said[2] == (*frames, "And here?")
+    assert len(calls) == 4  # each once
+    rows[0]["videos"] *= 2
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    with pytest.raises(DataError, match="2 videos, but 1 places for them"):
+        opened(tmp_path / "cache", codes=shown, kind="table", path=str(tmp_path / "rows.jsonl"))
 
 
 def test_pictures_may_begin_late_and_come_as_openai_has_them(tmp_path):

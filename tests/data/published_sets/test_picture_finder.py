@@ -63,7 +63,8 @@ def test_videos_are_folders_of_frames_in_the_order_of_their_numbers(tmp_path):
     for frame in range(1, 13):
         write_picture(tmp_path / f"train/v_1/frame{frame}.jpg")
     (tmp_path / "train/v_1/notes.txt").write_text("no frame")
-    (tmp_path / "v_2.mp4").write_bytes(b"a video")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/v_2.mp4").write_bytes(b"a video")
     names = ("1", "v_1.mp4")
     found = paths(PictureFinder([tmp_path]), Frames(names, 4))
     assert [Path(path).name for path in found] == [
@@ -73,10 +74,15 @@ def test_videos_are_folders_of_frames_in_the_order_of_their_numbers(tmp_path):
         "frame11.jpg",
     ]
     assert len(paths(PictureFinder([tmp_path], frames=6), Frames(names, 4))) == 6
-    [video] = PictureFinder([tmp_path]).find(Frames(("v_2",), 4))
-    assert "frames are read from a folder: mkdir" in video.problem and "ffmpeg -i" in video.problem
+    # a file is found by its name, with or without its ending, as one's own pictures are
+    for reference, number in ((Frames(("v_2",), 8), 8), (Named(("below/v_2.mp4",)), 4)):
+        parts = PictureFinder([tmp_path]).find(reference)
+        assert {(part.path, part.frames) for part in parts} == {
+            (str(tmp_path / "below/v_2.mp4"), number)
+        }
+        assert [part.part for part in parts] == list(range(number))
     [gone] = PictureFinder([tmp_path]).find(Frames(("v_3",), 4))
-    assert gone.problem.startswith("no folder of frames with this name")
+    assert gone.problem.startswith("no video, and no folder of frames, with this name")
 
 
 def test_tables_of_pictures_by_name(tmp_path):

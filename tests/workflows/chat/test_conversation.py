@@ -18,6 +18,7 @@ from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Message
 from seedcli.data.documents.sequences import build_sequence, encode_prompt
 from seedcli.data.images.facts import read_picture_facts
+from seedcli.data.images.images import ImageError
 from seedcli.data.tokens.shards import open_shards
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.generate import sampling_of
@@ -27,6 +28,7 @@ from seedcli.workflows.chat.pictures import ChatPictures, PictureSettings
 from seedcli.workflows.chat.turns import ChatSettings
 from seedcli.workflows.documents import build as build_documents
 from seedcli.workflows.documents.build import BuildRequest
+from tests.videos import write_video
 
 BASE = {"temperature": 1.5, "top_p": 1.0, "max_new_tokens": 45}
 
@@ -168,6 +170,21 @@ def test_the_seed_decides_an_answer_and_its_pictures(talk, tmp_path) -> None:
     again.reset()
     again.reseed(0)
     assert answers(again) == first
+
+
+def test_a_video_is_its_frames_and_one_mark_stands_for_it(talk, picture, tmp_path) -> None:
+    clip = write_video(tmp_path / "clip.mp4")
+    conversation = talk(draws=False)
+    still, frames = conversation.attach(picture), conversation.attach(clip)
+    assert len(frames) == 4
+    conversation.say("from <image> to <image>")
+    assert conversation.messages[0].segments == ("from ", still, " to ", *frames)
+    other = talk(draws=False)
+    other.say("what happens?", images=[str(clip)])
+    assert other.messages[0].segments == (*frames, "what happens?")
+    (tmp_path / "none.mp4").write_bytes(b"")
+    with pytest.raises(ImageError, match="is empty"):
+        conversation.attach(tmp_path / "none.mp4")
 
 
 def test_marks_say_where_attached_images_stand(talk, picture) -> None:

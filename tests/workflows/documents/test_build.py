@@ -33,10 +33,12 @@ from seedcli.models.weights.locate import locate
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.workflows.documents.build import BuildRequest, plan, run
 from seedcli.workflows.documents.inspect import verify
+from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize import run as tokenize_images
 from seedcli.workflows.tokenize.request import TokenizeRequest
 from tests.llm_fixture import TEXTS
 from tests.published_sets import OPTIONS, PUBLISHED, png, write_file, write_picture
+from tests.videos import write_video
 
 
 @pytest.fixture
@@ -75,6 +77,32 @@ def codes_of(tiny_tokenizer_folder):
 
 def shard_bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
+
+
+def test_videos_as_they_are_downloaded(ask, tmp_path, tiny_tokenizer_folder):
+    """WebVid by its page's folder, NExT-QA by name anywhere below; 4 frames and 8."""
+    tokenizer = SeedTokenizer.from_pretrained(tiny_tokenizer_folder)
+    for set_format, video, number, words in (
+        ("webvid", "009_010/21.mp4", 4, "Waves at sea"),
+        ("video-qa", "videos/1150/v_abc.mp4", 8, "is it dark? Please"),
+    ):
+        published = PUBLISHED["webvid" if set_format == "webvid" else "activitynet-qa"]
+        (tmp_path / set_format).mkdir()
+        inputs = published.write(tmp_path / set_format)
+        images = tmp_path / f"{set_format}-images"
+        clip = write_video(images / video)
+        summary = run(
+            ask(set_format, inputs, images=(images,), output=tmp_path / f"{set_format}-out")
+        )
+        assert (summary.rows, summary.pictures, summary.failed) == (1, number, 0)
+        [row] = open_shards([tmp_path / f"{set_format}-out"])
+        expected = tokenizer.encode(clip, frames=number, batch_size=4, fixed_shape=True)
+        assert [list(codes) for codes in row.codes()] == expected.tolist()
+        assert row.words().startswith(words)
+        fewer = ask(
+            set_format, inputs, images=(images,), output=tmp_path / f"{set_format}-2", frames=2
+        )
+        assert run(fewer).pictures == 2
 
 
 def test_every_layout_has_a_file_here():
