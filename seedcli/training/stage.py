@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+import torch.distributed
 from torch import Tensor, nn
 
 from seedcli.console import Reporter
+from seedcli.data.documents.left_out import Tally, add_tallies
 from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.accelerator import begin_training, build_accelerator
+from seedcli.training.checkpoints import newest_checkpoint, read_progress
 from seedcli.training.loop import Figures, train
 from seedcli.training.optimizer import build_stage_optimizer
 from seedcli.training.process import seed_step
@@ -29,9 +32,10 @@ class Stage(Protocol):
     name: str
     model: nn.Module
 
-    def batch(self, step: int) -> dict[str, Tensor]:
+    def batch(self, step: int) -> dict[str, Any]:
         """This rank's part of global batch `step`; a pure function of (seed, step, rank, world).
-        The global RNGs are seeded by the loop.
+        Tensors, and in `left_out` what of its sources was of no use. The global RNGs are seeded by
+        the loop.
         """
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -52,7 +56,7 @@ class Stage(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
     """What a finished stage reports. `losses` are those of the last step; `images_per_s` is the
-    mean over the whole course.
+    mean over the whole course; `left_out` counts rows that gave way to others.
     """
 
     folder: Path
@@ -61,6 +65,7 @@ class StageResult:
     losses: dict[str, float]
     images_per_s: float
     elapsed_s: float
+    left_out: Tally
 
 
 def train_stage(
@@ -92,6 +97,7 @@ def train_stage(
         accelerator, micro_batch=share, accumulation=1, gradient_clip=optimization.gradient_clip
     )
     stage.model.to(accelerator.device)
+    newest = newest_checkpoint(folder / "checkpoints") if resume else None
     training = StageTraining(
         stage,
         optimization,
@@ -100,6 +106,7 @@ def train_stage(
         share=share,
         run=run,
         sheets=folder / "sheets",
+        left_out=read_progress(newest).get("left_out", {}) if newest else {},
     )
     result = train(
         training,
@@ -123,6 +130,7 @@ def train_stage(
         losses=result.losses,
         images_per_s=result.per_s,
         elapsed_s=result.elapsed_s,
+        left_out=training.left_out(),
     )
 
 
@@ -141,6 +149,7 @@ class StageTraining:
         share: int,
         run: RunSection,
         sheets: Path,
+        left_out: Mapping[str, Mapping[str, int]],
     ):
         self.title = f"stage {stage.name}"
         self.module = _StageLosses(stage, share)
@@ -149,6 +158,8 @@ class StageTraining:
         self._data = _Steps(stage, seed, rank)
         self._examines = rank == 0
         self._every, self._sheets = run.examine_every_steps, sheets
+        # what a checkpoint has of all ranks, one of them goes on with
+        self._left_out = add_tallies([left_out] if rank == 0 else [])
 
     def updates(self, step: int) -> Iterator[list[dict[str, Tensor]]]:
         """See `loop.Training`."""
@@ -158,6 +169,7 @@ class StageTraining:
             workers=self._workers,
             pin_memory=torch.cuda.is_available(),
         ):
+            self._left_out = add_tallies([self._left_out, batch.pop("left_out", {})])
             yield [batch]
 
     def losses(self, sums: Figures) -> Figures:
@@ -181,8 +193,16 @@ class StageTraining:
         return figures
 
     def position(self) -> dict[str, Any]:
-        """Nothing: a batch is a function of its number."""
-        return {}
+        """No place, since a batch is a function of its number; what was left out so far."""
+        return {"left_out": self.left_out()}
+
+    def left_out(self) -> Tally:
+        """What was left out on all ranks; every rank calls this."""
+        parts: list[Tally] = [self._left_out]
+        if torch.distributed.is_initialized():
+            parts = [{} for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(parts, self._left_out)
+        return add_tallies(parts)
 
 
 class _StageLosses(nn.Module):

@@ -71,6 +71,8 @@ def test_killed_run_continues_from_its_checkpoint_bit_for_bit(tmp_path, whole_ru
         file.write('{"step": 5, "lo')
     result = train_tiny(tmp_path, resume=True)
     assert result.steps == 6
+    # what gave way before the power failed counts, and once
+    assert result.left_out == {1: {"rows": 6 * 9, "is empty": 6}}
     _assert_same_run(whole_run, tmp_path)
 
 

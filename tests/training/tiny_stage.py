@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,12 +56,13 @@ class TinyStage:
         self.ranks, self.at_step = ranks, at_step or {}
         self.examined: list[str] = []
 
-    def batch(self, step: int) -> dict[str, Tensor]:
+    def batch(self, step: int) -> dict[str, Any]:
         self.at_step.get(step, lambda: None)()
         inputs = torch.randn(
             OPTIMIZATION.batch_size, 6, generator=torch.Generator().manual_seed(step)
         )
-        return {"inputs": inputs[self.ranks.rows(OPTIMIZATION.batch_size)]}
+        inputs = inputs[self.ranks.rows(OPTIMIZATION.batch_size)]
+        return {"inputs": inputs, "left_out": {1: {"rows": len(inputs) + 1, "is empty": 1}}}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         wanted = self.model["teacher"](batch["inputs"])

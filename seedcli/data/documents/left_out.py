@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from seedcli.errors import DataError
 
@@ -38,8 +39,8 @@ def of_source(number: int) -> Iterator[None]:
         raise
 
 
-def add_tallies(states: Iterable[Mapping[str, Mapping[str, int]]]) -> Tally:
-    """What lanes have written down (JSON, so that numbers are text) -> the sum over them."""
+def add_tallies(states: Iterable[Mapping[Any, Mapping[str, int]]]) -> Tally:
+    """What lanes or ranks have written down (as JSON numbers are text) -> the sum over them."""
     found: Tally = {}
     for state in states:
         for source, counts in state.items():

@@ -67,11 +67,13 @@ class TrainingPicture:
 
     def sample_caption(self, rng: random.Random) -> str:
         """Draws a training caption: four in ten a caption, four a caption and a random choice of
-        tags, two the tags in front of it.
+        tags, two the tags in front of it; empty where there is none.
 
         The caption is always there, since tags alone fit many pictures and would make false
         negatives of a contrastive batch.
         """
+        if not self.captions:
+            return ""
         caption = rng.choice(self.captions) if len(self.captions) > 1 else self.captions[0]
         draw = rng.random()
         if draw < 0.4 or not self.tags:

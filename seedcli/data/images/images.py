@@ -11,6 +11,7 @@ a training run asks for them.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -66,6 +67,11 @@ class ImageError(DataError):
     def __init__(self, reason: str, source: str | None = None):
         super().__init__(f"{source}: {reason}" if source else reason)
         self.reason = reason
+
+    @property
+    def kind(self) -> str:
+        """The reason without what is this image's alone, so that images of a kind are counted."""
+        return re.split(r" \(| from -?\d", self.reason)[0]
 
 
 def open_image(source: str | Path | bytes, handling: ImageHandling = "seed") -> Image.Image:

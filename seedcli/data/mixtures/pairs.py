@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import braceexpand
 import numpy as np
 import torch
 from PIL import Image
 
+from seedcli.data.documents.left_out import ROWS
 from seedcli.data.images.augmentation import normalize_views, random_views
 from seedcli.data.images.captioned import TrainingPicture
 from seedcli.data.images.images import ImageError, build_preprocess, open_image
@@ -46,10 +48,25 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture with its words; `image` is a path or encoded bytes."""
+    """One picture with its words; `image` is a path or encoded bytes, None where a row has none."""
 
-    image: bytes | str
+    image: bytes | str | None
     caption: str
+
+
+class PairBatch(NamedTuple):
+    """Pairs of a batch.
+
+    Attributes:
+        pixels: [B,3,S,S].
+        captions: Of each.
+        left_out: By number of the source: how many rows were drawn, and why how many of them gave
+            way to the next one. Plain, so that it travels between processes.
+    """
+
+    pixels: torch.Tensor
+    captions: list[str]
+    left_out: dict[int, dict[str, int]]
 
 
 class PairSource(Protocol):
@@ -237,14 +254,16 @@ def _index(path: Path, caption_key: str) -> list[tuple[int, ...]]:
     return rows
 
 
-def _image_of(value: Any, folder: Path) -> bytes | str:
+def _image_of(value: Any, folder: Path) -> bytes | str | None:
     if isinstance(value, dict):
-        return value["bytes"] if value.get("bytes") else str(folder / value["path"])
-    return value if isinstance(value, bytes) else str(folder / value)
+        value = value.get("bytes") or value.get("path")
+    return value if value is None or isinstance(value, bytes) else str(folder / str(value))
 
 
 def _caption_of(value: Any, rng: random.Random) -> str:
-    return str(rng.choice(value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        value = rng.choice(value) if value else None
+    return "" if value is None else str(value)
 
 
 class Mixture:
@@ -254,6 +273,7 @@ class Mixture:
         sources: Source and its share of samples; shares are relative.
         seed: Everything random follows from it and from the sample's number.
         preprocess: The preset's training preprocessing.
+        words: Whether a row must have a caption.
     """
 
     def __init__(
@@ -262,9 +282,10 @@ class Mixture:
         *,
         seed: int,
         preprocess: PreprocessConfig,
+        words: bool = True,
     ):
         self._sources = [source for source, _ in sources]
-        self._seed = seed
+        self._seed, self._words = seed, words
         # Affine views are made a batch at a time, from plain squares: for small pictures that is
         # several times faster.
         self._batched = preprocess.geometry == "random-affine"
@@ -284,40 +305,57 @@ class Mixture:
         """
         return self._order.locate(n)
 
-    def sample(self, n: int) -> tuple[torch.Tensor, str]:
+    def sample(self, n: int, left_out: Counter[str] | None = None) -> tuple[torch.Tensor, str]:
         """Sample `n` -> pixels [3,S,S] (for affine views the uint8 square) and caption.
 
-        A picture that cannot be opened gives way to the next row of its source.
+        A row without a caption, or with a picture that cannot be opened, gives way to the next one
+        of its source; `left_out` counts the rows, and why.
 
         Raises:
-            DataError: Twenty rows in a row have no usable picture.
+            DataError: Twenty rows in a row are of no use.
         """
         number, row = self.locate(n)
         source, rng = self._sources[number], random.Random(derived_seed(self._seed, n))
+        left_out = Counter() if left_out is None else left_out
         for attempt in range(_ATTEMPTS):
             pair = source.read((row + attempt) % len(source), rng)
+            left_out[ROWS] += 1
             try:
-                image: Image.Image = open_image(pair.image)
-            except ImageError:
+                image = self._open(pair)
+            except ImageError as error:
+                reason = error.reason
+                left_out[error.kind] += 1
                 continue
             if self._batched:
                 return self._preprocess.to_square(image), pair.caption
             torch.manual_seed(rng.getrandbits(63))
             return self._preprocess(image), pair.caption
         raise DataError(
-            f"{_ATTEMPTS} pictures in a row cannot be opened near row {row} of training "
-            f"source {number}"
+            f"{_ATTEMPTS} rows in a row are of no use near row {row} of training source "
+            f"{number + 1}; the last one {reason}",
+            remedy="look at the source that the recipe names there under [data]",
         )
 
-    def batch(self, step: int, *, batch_size: int, rows: slice) -> tuple[torch.Tensor, list[str]]:
-        """Rows of global batch `step` -> pixels [rows,3,S,S] and captions; leaves
-        torch's generator as it was.
-        """
+    def batch(self, step: int, *, batch_size: int, rows: slice) -> PairBatch:
+        """Rows of global batch `step`; leaves torch's generator as it was."""
         numbers = range(step * batch_size, (step + 1) * batch_size)[rows]
+        left_out: dict[int, Counter[str]] = {}
         with torch.random.fork_rng(devices=[]):
-            pictures, captions = zip(*(self.sample(n) for n in numbers), strict=True)
+            drawn = [
+                self.sample(n, left_out.setdefault(self.locate(n)[0], Counter())) for n in numbers
+            ]
+            pictures, captions = zip(*drawn, strict=True)
             pixels = torch.stack(pictures)
             if self._batched:
                 torch.manual_seed(derived_seed(self._seed, numbers[0]))
                 pixels = normalize_views(random_views(pixels, self._config), self._config)
-        return pixels, list(captions)
+        return PairBatch(
+            pixels, list(captions), {number: dict(why) for number, why in left_out.items()}
+        )
+
+    def _open(self, pair: Pair) -> Image.Image:
+        if pair.image is None:
+            raise ImageError("has no picture")
+        if self._words and not pair.caption.strip():
+            raise ImageError("has no caption")
+        return open_image(pair.image)

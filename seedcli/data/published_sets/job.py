@@ -149,7 +149,8 @@ class DocumentListing:
         if self._inline is None:
             return Item(key="", source=name, data=data)
         path = self._inline / name
-        if not path.exists():
+        # one that a kill cut short is shorter
+        if not path.is_file() or path.stat().st_size != len(data):
             self._inline.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         return Item(key="", source=f"data URL {name}", path=str(path))

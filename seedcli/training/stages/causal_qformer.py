@@ -82,14 +82,14 @@ class CausalQFormerStage:
         self._train_vision, self._ranks = train_vision, ranks
         self._spread: dict[str, float] = {}
 
-    def batch(self, step: int) -> dict[str, Tensor]:
-        pixels, captions = self._pairs.batch(
+    def batch(self, step: int) -> dict[str, Any]:
+        pixels, captions, left_out = self._pairs.batch(
             step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size)
         )
         ids, mask = self._captions.encode(
             captions, self.model.tokenizer.config.qformer.max_text_tokens
         )
-        return {"pixels": pixels, "text_ids": ids, "text_mask": mask}
+        return {"pixels": pixels, "text_ids": ids, "text_mask": mask, "left_out": left_out}
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         tokenizer, weights = self.model.tokenizer, self._loss

@@ -17,6 +17,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seedcli.data.documents.left_out import Tally
 from seedcli.errors import NumericalError, RecipeError, require_package
 from seedcli.models.visual.codebook import codebook_loss, commitment_loss, straight_through
 from seedcli.models.visual.model import SeedModel
@@ -81,9 +82,12 @@ class CodebookStage:
         self._seed = seed
         self._last: tuple[Tensor, Tensor] | None = None
 
-    def prepare(self) -> None:
+    def prepare(self) -> Tally:
         """Computes the cached features and the codebook's start; also on resume, where the
         checkpoint then overrules it.
+
+        Returns:
+            What was left out of the cached features.
         """
         num_codes = self.model.tokenizer.codebook.config.num_codes
         if self._learning.start == "k-means" and self._learning.start_vectors < num_codes:
@@ -92,7 +96,7 @@ class CodebookStage:
                 f"each of {num_codes} codes, and many more to find good centres",
                 remedy=f"codebook.start_vectors={16 * num_codes}",
             )
-        self._features.prepare()
+        left_out = self._features.prepare()
         embedding = self.model.tokenizer.codebook.embedding
         match self._learning.start:
             case "k-means":
@@ -105,6 +109,7 @@ class CodebookStage:
                     generator=torch.Generator(embedding.device).manual_seed(self._seed),
                 )
         self.model.ema_sum.copy_(self.model.tokenizer.codebook.embedding.detach())
+        return left_out
 
     @torch.no_grad()
     def _start_from_centres(self) -> None:
@@ -137,7 +142,7 @@ class CodebookStage:
         )
         codebook.embedding.copy_(torch.from_numpy(centres))
 
-    def batch(self, step: int) -> dict[str, Tensor]:
+    def batch(self, step: int) -> dict[str, Any]:
         return self._features.batch(
             step, batch_size=self._batch_size, rows=self._ranks.rows(self._batch_size)
         )

@@ -5,7 +5,6 @@ before training and kept in the run folder, so that a resumed run starts at once
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from seedcli.console import Reporter
 from seedcli.data.images.augmentation import apply_views, draw_views
+from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
 
 # views [B,3,S,S] in 0..1 -> tensors [B,...] by name
@@ -107,10 +107,7 @@ def _read(cache: Path, stamp: str) -> dict[str, Tensor] | None:
 
 
 def _write(cache: Path, encoded: dict[str, Tensor], stamp: str) -> None:
-    """Appears whole."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(f"{cache.name}.{os.getpid()}.partial")
-    save_file(
-        {name: part.contiguous() for name, part in encoded.items()}, partial, {"stamp": stamp}
-    )
-    partial.replace(cache)
+    with published(cache, rivals=True) as partial:
+        save_file(
+            {name: part.contiguous() for name, part in encoded.items()}, partial, {"stamp": stamp}
+        )

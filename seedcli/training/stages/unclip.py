@@ -172,7 +172,7 @@ class UnclipStage:
         if self._features.source == "stream":
             config = PreprocessConfig(**(vars(self.config) | _PLAIN))
             pairs = PicturePairs(self.pictures, by_picture=True)
-            self.stream = Mixture([(pairs, 1.0)], seed=self.seed, preprocess=config)
+            self.stream = Mixture([(pairs, 1.0)], seed=self.seed, preprocess=config, words=False)
         else:
             self.views = EncodedViews(
                 open_pictures(self.pictures, self.image_size_px, self._reporter)[1],
@@ -200,16 +200,17 @@ class UnclipStage:
         if self.views is not None:
             return self.views.encoded["embeddings"].flatten(0, 1).float()
         steps = range(-(-min(1024, len(self.stream)) // 16))
-        batches = (self.stream.batch(n, batch_size=16, rows=slice(0, 16))[0] for n in steps)
+        batches = (self.stream.batch(n, batch_size=16, rows=slice(0, 16)).pixels for n in steps)
         return torch.cat([self.frozen(views)["embeddings"] for views in batches]).cpu()
 
-    def batch(self, step: int) -> dict[str, Tensor]:
+    def batch(self, step: int) -> dict[str, Any]:
         """What the frozen networks made of this rank's rows, by name; when streaming, the views
-        [B,3,S,S] themselves.
+        [B,3,S,S] themselves and what was left out.
         """
         rows = self.ranks.rows(self.batch_size)
         if self.stream is not None:
-            return {"views": self.stream.batch(step, batch_size=self.batch_size, rows=rows)[0]}
+            views, _, left_out = self.stream.batch(step, batch_size=self.batch_size, rows=rows)
+            return {"views": views, "left_out": left_out}
         numbers = epoch_indices(
             step, count=len(self.views), batch_size=self.batch_size, seed=self.seed
         )[rows]

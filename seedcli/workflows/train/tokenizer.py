@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
+from seedcli.data.documents.left_out import Tally, add_tallies, describe_tally
 from seedcli.errors import RecipeError
 from seedcli.files import publish_json, publish_text
 from seedcli.models.visual.config import PreprocessConfig
@@ -82,8 +83,9 @@ def run(
         open_run_folder(output, recipe, resume=resume)
         if recipe.validation is not None and recipe.validation.share:
             _write_held_out(recipe, output)
+    left_out: Tally = {}
     if recipe.stage == "codebook":
-        stage.prepare()
+        left_out = stage.prepare()
     if recipe.stage in ("target", "unclip"):
         stage.prepare(output / "views.safetensors")
     try:
@@ -101,12 +103,32 @@ def run(
     finally:
         if ranks.rank == 0:
             plot_metrics(output)
-    return size | {
-        "model": str(result.model_folder),
-        "losses": result.losses,
-        "images_per_s": round(result.images_per_s, 1),
-        "elapsed_s": round(result.elapsed_s, 1),
+    return (
+        size
+        | {
+            "model": str(result.model_folder),
+            "losses": result.losses,
+            "images_per_s": round(result.images_per_s, 1),
+            "elapsed_s": round(result.elapsed_s, 1),
+        }
+        | _tell_left_out(recipe, add_tallies([left_out, result.left_out]), ranks, reporter)
+    )
+
+
+def _tell_left_out(
+    recipe: Recipe, left_out: Tally, ranks: Any, reporter: Reporter
+) -> dict[str, Any]:
+    """Says at the end which sources had rows of no use; the same for the command's result."""
+    sources = recipe.data.sources if isinstance(recipe.data, PairDataSection) else [recipe.data]
+    found = {
+        sources[number].path: dict(counts)
+        for number, counts in left_out.items()
+        if len(counts) > 1  # more than the number of rows
     }
+    if ranks.rank == 0:
+        for name, counts in found.items():
+            reporter.note(describe_tally(name, counts, what="rows drawn"))
+    return {"left_out": found} if found else {}
 
 
 def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) -> Any:

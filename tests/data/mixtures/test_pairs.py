@@ -81,7 +81,7 @@ def test_ranks_share_one_sequence():
     mixture = Mixture(
         [(Numbered("a", 50), 1.0)], seed=0, preprocess=replace(TRAINING, geometry="squash")
     )
-    pixels, captions = mixture.batch(2, batch_size=8, rows=slice(0, 8))
+    pixels, captions, _ = mixture.batch(2, batch_size=8, rows=slice(0, 8))
     halves = [mixture.batch(2, batch_size=8, rows=rows) for rows in (slice(0, 4), slice(4, 8))]
     assert captions == halves[0][1] + halves[1][1]
     assert torch.equal(pixels, torch.cat([halves[0][0], halves[1][0]]))
@@ -109,13 +109,35 @@ def test_a_broken_picture_gives_way_to_the_next_row():
     mixture = Mixture([(Numbered("a", 30, broken=(4, 5)), 1.0)], seed=0, preprocess=TRAINING)
     n = next(n for n in range(30) if mixture.locate(n)[1] == 4)
     assert mixture.sample(n)[1] == "a 6"
+    # a pass over all thirty: sample 4 reads rows 4 to 6, sample 5 rows 5 and 6
+    found = mixture.batch(0, batch_size=30, rows=slice(0, 30))
+    assert found.left_out == {0: {"rows": 33, "is not an image that can be read": 3}}
+
+
+def test_rows_without_picture_or_words_give_way_unless_words_are_not_wanted(tmp_path):
+    pictures = [{"bytes": png((n, 0, 0)), "path": None} for n in range(8)]
+    pictures[1], pictures[2] = None, {"bytes": None, "path": None}
+    captions = [[str(n)] for n in range(8)]
+    captions[3], captions[4], captions[5] = None, [], [" "]
+    pq.write_table(pa.table({"image": pictures, "text": captions}), tmp_path / "a.parquet")
+    source = TablePairs(
+        str(tmp_path / "a.parquet"), split="train", image_column="image", caption_column="text"
+    )
+    mixture = Mixture([(source, 1.0)], seed=0, preprocess=TRAINING)
+    found = mixture.batch(0, batch_size=8, rows=slice(0, 8))
+    assert set(found.captions) == {"0", "6", "7"}
+    assert found.left_out == {0: {"rows": 23, "has no picture": 3, "has no caption": 12}}
+    wordless = Mixture([(source, 1.0)], seed=0, preprocess=TRAINING, words=False)
+    assert wordless.batch(0, batch_size=8, rows=slice(0, 8)).left_out == {
+        0: {"rows": 11, "has no picture": 3}
+    }
 
 
 def test_a_source_without_usable_pictures_is_an_error():
     mixture = Mixture(
         [(Numbered("a", 40, broken=tuple(range(40))), 1.0)], seed=0, preprocess=TRAINING
     )
-    with pytest.raises(DataError, match="20 pictures in a row"):
+    with pytest.raises(DataError, match="20 rows in a row.*source 1; the last one is not an image"):
         mixture.sample(0)
 
 

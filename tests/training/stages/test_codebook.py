@@ -4,13 +4,14 @@ features, exact resume.
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
 import torch
 
 from seedcli.data.mixtures.pairs import Mixture, Pair
-from seedcli.errors import NumericalError, RecipeError
+from seedcli.errors import NoSpaceError, NumericalError, RecipeError
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.recipe.tokenizer import (
@@ -253,6 +254,40 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(
         CachedFeatures(frozen, pairs, **settings).prepare()
     CachedFeatures(frozen, pairs, **settings).prepare()
     assert len(calls) == 61 + 70 - 50  # fifty batches had been marked as done
+
+
+def test_a_cache_says_what_was_left_out_and_takes_its_space_before_it_is_mapped(
+    tmp_path, tiny_config
+):
+    class Spotted(Coloured):
+        def read(self, index, rng):
+            return Pair(None, "none") if index == 3 else super().read(index, rng)
+
+    pairs = Mixture([(Spotted(), 1.0)], seed=1, preprocess=tiny_config.preprocess.codes)
+    settings = {"folder": tmp_path, "key": {}, "batch_size": 4, "seed": 0}
+
+    def frozen(pixels):
+        return pixels[:, :1, :40, 0], pixels[:, 0, 0, :4]
+
+    cached = CachedFeatures(frozen, pairs, num_views=60, **settings)
+    left_out = cached.prepare()
+    assert set(left_out[0]) == {"rows", "has no picture"} and left_out[0]["rows"] > 60
+    again = CachedFeatures(frozen, pairs, num_views=60, **settings)
+    assert again.prepare() == left_out
+    for file in again._paths():
+        file_facts = file.stat()
+        assert file_facts.st_blocks * 512 >= file_facts.st_size  # no holes
+        file.unlink()  # whoever removes an array to save space gets it anew
+    assert CachedFeatures(frozen, pairs, num_views=60, **settings).prepare() == left_out
+
+    # a limit on the size of a file stands for a disk without room
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(NoSpaceError, match="no space left in .*features-"):
+            CachedFeatures(frozen, pairs, num_views=600, **settings).prepare()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("rule", ["ema", "gradient"])

@@ -8,20 +8,34 @@ import tarfile
 import pytest
 from PIL import Image
 
+from seedcli.console import Reporter
 from seedcli.errors import UsageError
 from seedcli.models.weights.locate import BUNDLED_NANO
 from seedcli.recipe.read import load_recipe
 from seedcli.workflows.models import verify
 from seedcli.workflows.train.tokenizer import run
 
+UNREADABLE = "is not an image that can be read"
 
-def test_a_preset_is_finetuned_and_saved_with_its_words(tmp_path):
+
+class Noting(Reporter):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_preset_is_finetuned_and_saved_with_its_words_and_says_what_gave_way(tmp_path):
     with tarfile.open(tmp_path / "pairs.tar", "w") as tar:
         for number in range(4):
             picture = io.BytesIO()
             Image.new("RGB", (40, 40), (60 * number, 90, 30)).save(picture, "PNG")
             for name, content in (
-                (f"{number}.png", picture.getvalue()),
+                (f"{number}.png", b"<html>" if number == 2 else picture.getvalue()),
                 (f"{number}.txt", b"a plain colour"),
             ):
                 entry = tarfile.TarInfo(name)
@@ -39,7 +53,12 @@ def test_a_preset_is_finetuned_and_saved_with_its_words(tmp_path):
         "optimization.warmup_steps=1",
         "parallel.device=cpu",
     ]
-    result = run(load_recipe("nano-codebook", values), tmp_path / "run")
+    reporter = Noting()
+    result = run(load_recipe("nano-codebook", values), tmp_path / "run", reporter=reporter)
+    # one update of 4, each of which reads all four; k-means' vectors are no training
+    assert result["left_out"] == {str(tmp_path / "pairs.tar"): {"rows": 5, UNREADABLE: 1}}
+    said = f"{tmp_path / 'pairs.tar'}: 1 of 5 rows drawn are left out (1 {UNREADABLE})"
+    assert said in reporter.notes
     assert verify(result["model"])[-1]["text_branch"]
     words = (tmp_path / "run" / "model" / "vocab.txt").read_bytes()
     assert words == (BUNDLED_NANO / "vocab.txt").read_bytes()
