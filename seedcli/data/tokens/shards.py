@@ -167,6 +167,19 @@ def find_shards(path: str | Path) -> list[Path]:
     return found
 
 
+def list_shards(inputs: Iterable[str | Path]) -> list[Path]:
+    """Files and folders -> their shards in order, each once, whichever names it has: a folder and
+    a file in it may both be named.
+
+    Raises:
+        DataError: One of them has none.
+    """
+    found: dict[Path, Path] = {}
+    for path in (path for one in inputs for path in find_shards(one)):
+        found.setdefault(path if is_url(path) else path.resolve(), path)
+    return list(found.values())
+
+
 def read_header(path: str | Path) -> ShardHeader:
     """The header of a shard, without its rows.
 
@@ -305,7 +318,7 @@ def open_shards(
     """Shards and folders of shards -> one readable set, all of the same tokenizer.
 
     Args:
-        inputs: Files and folders.
+        inputs: Files and folders; a shard that is named twice is read once.
         fingerprint: The tokenizer that the codes are for; None takes any, as long as it is one.
         content: What rows may be; None takes any, as long as it is one.
 
@@ -313,7 +326,7 @@ def open_shards(
         DataError: Files that are no token shards, a mix of fingerprints or of contents, or
             others than those asked for.
     """
-    paths = [path for one in inputs for path in find_shards(one)]
+    paths = list_shards(inputs)
     if not paths:
         raise DataError("no token shard named", remedy="Make some with: seed tokenize INPUT -o DIR")
     headers = [read_header(path) for path in paths]

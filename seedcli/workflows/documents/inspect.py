@@ -19,7 +19,7 @@ from seedcli.data.tokens.shard_schema import damage_named, meta_of
 from seedcli.data.tokens.shards import (
     ShardHeader,
     TokenRow,
-    find_shards,
+    list_shards,
     open_shards,
     read_header,
     read_rows,
@@ -100,7 +100,7 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
     Raises:
         DataError: There is nothing to verify.
     """
-    paths = [path for one in inputs for path in find_shards(one)]
+    paths = list_shards(inputs)
     problems: list[str] = []
     fingerprints: dict[str, Path] = {}
     keys: set[bytes] = set()  # 8 bytes of a hash for each key: 100 MB for a million rows

@@ -21,6 +21,7 @@ from seedcli.data.tokens.shards import (
     write_shard,
 )
 from seedcli.errors import DataError
+from seedcli.workflows.documents.inspect import verify
 
 HEADER = ShardHeader(
     tokenizer="tiny",
@@ -153,6 +154,19 @@ def test_iterating_several_shards(tmp_path):
     shards = open_shards([tmp_path])
     assert [row.key for row in shards] == [row.key for row in ROWS]
     assert shards.counts == [2, 3]
+
+
+def test_a_shard_that_is_named_twice_is_read_once(tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    first = tmp_path / "set" / "a.parquet"
+    write_shard(first, HEADER, ROWS[:2])
+    write_shard(tmp_path / "b.parquet", HEADER, ROWS[2:])
+    (tmp_path / "again.parquet").symlink_to(first)
+    monkeypatch.chdir(tmp_path)
+    named = [tmp_path / "b.parquet", "set", first, "./set/a.parquet", "again.parquet"]
+    shards = open_shards(named)
+    assert [row.key for row in shards] == [row.key for row in ROWS[2:] + ROWS[:2]]
+    assert verify(named)["problems"] == []
 
 
 def test_what_is_no_shard_is_refused(tmp_path: Path):
