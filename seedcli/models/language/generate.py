@@ -39,6 +39,7 @@ from seedcli.models.language.image_grammar import (
 from seedcli.models.language.seed_llama import no_progress_bars, set_special_ids, special_ids
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.models.language.token_loop import pad_left, write_tokens
+from seedcli.models.weights.adapter import MERGE_BY_HAND
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import LlmFiles
 from seedcli.models.weights.sizes import check_sizes
@@ -366,6 +367,11 @@ def load_language_model(
     """
     place = pick_device(device)
     refuse_quantization(quantize, device)
+    if quantize is not None and files.adapter is not None:
+        raise UsageError(
+            f"{files.adapter.folder} is a LoRA adapter, which --quantize {quantize} cannot change",
+            remedy=f"leave out --quantize, or merge it first: {MERGE_BY_HAND}",
+        )
     chosen = pick_dtype(dtype, place, advised=files.facts.dtype)
     options: dict[str, Any] = {"dtype": chosen}
     if quantize is not None:
@@ -401,6 +407,10 @@ def load_language_model(
             remedy="the folder must be as Hugging Face's save_pretrained writes it; seed models "
             "verify checks published files",
         ) from error
+    if files.adapter is not None:
+        from seedcli.models.language.lora import apply_adapter
+
+        model = apply_adapter(model, files.adapter).eval()
     set_special_ids(model, text_tokenizer)
     rows = model.get_input_embeddings().weight.shape[0]
     if rows < vocabulary.size:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.utils import ModulesToSaveWrapper
+from peft.utils import ModulesToSaveWrapper, set_peft_model_state_dict
 from torch import Tensor, nn
 
-from seedcli.errors import NumericalError, UsageError
+from seedcli.errors import DataError, NumericalError, UsageError
+from seedcli.models.weights.adapter import ADAPTER_FILE, LoraAdapter
+from seedcli.models.weights.tensors import UNREADABLE, read_tensors, reason
 
 # Largest difference of two logits, as a share of the largest logit, that rounding explains: adding
 # B @ A to the weight in fp32 changes the order of summation. Measured over 14 Llamas (2 to 32
@@ -85,16 +87,65 @@ def attach_lora(
         bias="none",
         task_type="CAUSAL_LM",
     )
+    peft_model = _wrap(model, config)
+    for module in peft_model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            module.original_module = nn.Identity()
+    return peft_model
+
+
+def _wrap(model: nn.Module, config: LoraConfig) -> PeftModel:
     with warnings.catch_warnings():
         # PEFT asks transformers 5.23 for an attribute by its old name
         warnings.filterwarnings(
             "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
         )
-        peft_model = get_peft_model(model, config)
-    for module in peft_model.modules():
-        if isinstance(module, ModulesToSaveWrapper):
-            module.original_module = nn.Identity()
-    return peft_model
+        return get_peft_model(model, config)
+
+
+def apply_adapter(model: nn.Module, adapter: LoraAdapter) -> nn.Module:
+    """Language model and the adapter that was trained on it -> the changed model, in the dtype that
+    it had. Changes `model`.
+
+    Embeddings that the adapter saved whole may have more rows than the base: those of words that
+    were added when it was trained.
+
+    Raises:
+        DataError: The adapter's weights are unreadable, or fit neither its settings nor the model.
+    """
+    tensors = read_tensors(adapter.weights)
+    ranks = {tensor.shape[0] for name, tensor in tensors.items() if ".lora_A." in name}
+    stated = {adapter.settings["r"], *adapter.settings.get("rank_pattern", {}).values()}
+    # any other would be built before it is compared
+    if ranks != stated:
+        raise DataError(
+            f"{adapter.weights} has adapters of ranks {sorted(ranks)}, {ADAPTER_FILE} says "
+            f"{sorted(stated)}",
+            remedy="take both files from one place",
+        )
+    rows = next((len(each) for name, each in tensors.items() if "embed_tokens.weight" in name), 0)
+    if rows > model.config.vocab_size:
+        untie_embeddings(model)
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    try:
+        peft_model = _wrap(model, LoraConfig(task_type="CAUSAL_LM", **adapter.settings))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of shapes and keys, which are compared below
+            found = set_peft_model_state_dict(peft_model, tensors)
+    except UNREADABLE as error:
+        raise DataError(
+            f"the adapter in {adapter.folder} does not fit its base {adapter.base}: "
+            f"{reason(error)}",
+            remedy=f"see base_model_name_or_path of its {ADAPTER_FILE}",
+        ) from error
+    absent = [name for name in found.missing_keys if "lora_" in name or "modules_to_save" in name]
+    if absent or found.unexpected_keys:
+        raise DataError(
+            f"the adapter in {adapter.folder} does not fit its base {adapter.base}: missing "
+            f"{absent[:3]}, unknown {found.unexpected_keys[:3]}",
+            remedy=f"see base_model_name_or_path of its {ADAPTER_FILE}",
+        )
+    return peft_model.merge_and_unload()
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, int]:

@@ -63,21 +63,22 @@ MODEL_FILES = {".safetensors", ".bin", ".pt", ".pth", ".json", ".model", ".txt"}
 _PROBES, _PROBE_BYTES = 64, 1 << 16
 
 
-def weights_digest(folder: Path) -> str:
-    """Folder of a model -> what tells it from another one, the same after copying: names, sizes and
-    probes of the files' bytes.
+def weights_digest(*folders: Path) -> str:
+    """Folders of a model -> what tells it from another one, the same after copying: names, sizes
+    and probes of the files' bytes.
 
     64 probes of 64 KiB a file, evenly spread, so that 27 GB take no longer than 27 MB. Hidden files
     and folders, in which downloads keep their books, are left out, and so is whatever is neither
     weights, configuration nor vocabulary.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    files = [(path, path.relative_to(top)) for top in folders for path in sorted(top.rglob("*"))]
+    for path, name in files:
+        hidden = any(part.startswith(".") for part in name.parts)
         if hidden or path.suffix not in MODEL_FILES or not path.is_file():
             continue
         size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder).as_posix()} {size}\n".encode())
+        digest.update(f"{name.as_posix()} {size}\n".encode())
         with open(path, "rb") as file:
             for probe in range(_PROBES):
                 file.seek(max(0, size - _PROBE_BYTES) * probe // (_PROBES - 1))

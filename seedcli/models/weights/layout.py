@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 
 from seedcli.errors import DataError
+from seedcli.models.weights.adapter import refuse_adapter
 from seedcli.models.weights.published import VIT_G, Role, Source
 
 _WORDS = (
@@ -111,7 +112,8 @@ def _language_model(folder: str, held: set[str]) -> tuple[str, list[str]]:
         beside = [name for name in _TOKENIZER_FILES if name in held]
         beside += _decoder_files(held)
     inside = {name.removeprefix(folder) for name in held if name.startswith(folder)}
-    refuse_adapter(inside, folder or "the repository")
+    fetched = "hf download REPOSITORY --local-dir FOLDER, and name that folder with --model"
+    refuse_adapter(inside, folder or "the repository", remedy=fetched)
     if "config.json" not in inside:
         raise DataError(f"holds no language model: no config.json; found {_some(inside)}")
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
@@ -121,24 +123,6 @@ def _language_model(folder: str, held: set[str]) -> tuple[str, list[str]]:
     raise DataError(
         "holds no weights as safetensors or PyTorch files (model.safetensors, pytorch_model.bin, "
         f"or their shards); found {_some(inside)}"
-    )
-
-
-def refuse_adapter(names: Iterable[str], where: object) -> None:
-    """Refuses a folder with a LoRA adapter: transformers would load the base model that it names,
-    from wherever that says.
-
-    Raises:
-        DataError: There is one; says how to merge it.
-    """
-    if "adapter_config.json" not in set(names):
-        return
-    raise DataError(
-        f"{where} holds a LoRA adapter (adapter_config.json), expected a whole language model",
-        remedy='merge it into its base model first: python -c "from peft import '
-        "AutoPeftModelForCausalLM as A; "
-        "A.from_pretrained('ADAPTER').merge_and_unload().save_pretrained('MERGED')\", and copy the "
-        "tokenizer's files",
     )
 
 

@@ -2,7 +2,8 @@
 
 A preset, a folder as `seed pretrain` and `seed instruct` write it (a Hugging Face folder with
 `seed.json`), the folder of a tokenizer that has such a one inside as `llm/`, a folder of published
-weights, or a hub id of either. On the path: before the language model.
+weights, a hub id of either, or the folder of a LoRA adapter, whose base is one of these. On the
+path: before the language model.
 """
 
 from __future__ import annotations
@@ -17,8 +18,15 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError, did_you_mean
 from seedcli.files import parse_json
+from seedcli.models.weights.adapter import (
+    ADAPTER_FILE,
+    LoraAdapter,
+    is_adapter,
+    read_adapter,
+    refuse_adapter,
+)
 from seedcli.models.weights.description import ModelFacts
-from seedcli.models.weights.layout import LLM_FOLDER, refuse_adapter
+from seedcli.models.weights.layout import LLM_FOLDER
 from seedcli.models.weights.llm_description import (
     FACTS_FILE,
     LlmFacts,
@@ -54,6 +62,7 @@ class LlmFiles:
         text_tokenizer: Folder of its text tokenizer; the published models have theirs elsewhere.
         facts: What it says of itself, with the visual tokenizer that the user chose.
         tokenizer: That one, as the user said it; None: the model's own.
+        adapter: What changes the weights in `folder`, or None.
     """
 
     model: str
@@ -61,10 +70,16 @@ class LlmFiles:
     text_tokenizer: Path
     facts: LlmFacts
     tokenizer: str | None = None
+    adapter: LoraAdapter | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process they are looked for anew: it may be on another machine."""
         return functools.partial(locate_llm, tokenizer=self.tokenizer), (self.model,)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All that decides what the model says."""
+        return (self.folder, self.adapter.folder) if self.adapter else (self.folder,)
 
 
 def locate_llm(
@@ -89,10 +104,33 @@ def locate_llm(
     """
     reporter = reporter or Reporter()
     folder = find_llm_folder(model, option=option, reporter=reporter)
+    if is_adapter(folder):
+        return _with_adapter(model, read_adapter(folder), tokenizer, reporter)
     config = read_llama_config(folder)
     facts = _facts(model, folder, config, tokenizer, reporter)
     words = find_text_tokenizer(folder, is_published=has_published_rows(config), reporter=reporter)
     return LlmFiles(model, folder, words, facts, tokenizer)
+
+
+def _with_adapter(
+    model: str, adapter: LoraAdapter, tokenizer: str | None, reporter: Reporter
+) -> LlmFiles:
+    """An adapter's files, those of its base among them; words of its own and a description of its
+    own come before the base's.
+    """
+    option = f"base_model_name_or_path of {adapter.folder / ADAPTER_FILE}"
+    folder = find_llm_folder(adapter.base, option=option, reporter=reporter)
+    config = read_llama_config(folder)
+    says = adapter.folder if (adapter.folder / FACTS_FILE).is_file() else folder
+    facts = _facts(adapter.base, says, config, tokenizer, reporter)
+    own = has_words(adapter.folder)
+    words = find_text_tokenizer(
+        adapter.folder if own else folder,
+        is_published=has_published_rows(config),
+        reporter=reporter,
+    )
+    named = dataclasses.replace(facts, name=_name_of(adapter.folder.resolve()))
+    return LlmFiles(model, folder, words, named, tokenizer, adapter)
 
 
 def find_llm_folder(model: str, *, option: str, reporter: Reporter) -> Path:
@@ -209,6 +247,11 @@ def has_published_rows(config: dict[str, Any]) -> bool:
     return config["vocab_size"] == _PUBLISHED_ROWS
 
 
+def has_words(folder: Path) -> bool:
+    """Whether a folder has a text tokenizer."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+
+
 def find_text_tokenizer(folder: Path, *, is_published: bool, reporter: Reporter) -> Path:
     """Folder of a language model's words: its own, or that of the published
     models, which come without.
@@ -218,7 +261,7 @@ def find_text_tokenizer(folder: Path, *, is_published: bool, reporter: Reporter)
     """
     from seedcli.models.weights.download import fetch
 
-    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+    if has_words(folder):
         return folder
     if is_published:
         return fetch(SEED_LLAMA_TEXT_TOKENIZER, reporter=reporter)

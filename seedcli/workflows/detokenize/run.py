@@ -182,7 +182,7 @@ def plan(
 
         llm = locate_filling_llm(settings.llm, settings.model, reporter=reporter)
         check_filling_llm(llm, model, force=settings.force, reporter=reporter)
-        fill = {"llm": llm.facts.name, "llm_digest": weights_digest(llm.folder)}
+        fill = {"llm": llm.facts.name, "llm_digest": weights_digest(*llm.folders)}
 
     pictures = []
     for index, (image, path) in enumerate(

@@ -152,7 +152,7 @@ class AskedModel:
             {"quantize": self._settings.quantize} if self._settings.quantize else {}
         )
         return {
-            "language_model": {"name": self.name, "weights": weights_digest(self._files.folder)}
+            "language_model": {"name": self.name, "weights": weights_digest(*self._files.folders)}
             | precise,
             "tokenizer": self.pictures.name,
             "fingerprint": self.pictures.fingerprint,

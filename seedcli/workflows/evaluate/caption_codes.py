@@ -151,7 +151,7 @@ class CaptionDrawer:
         return {
             "language_model": {
                 "name": facts.name,
-                "weights": weights_digest(self.files.folder),
+                "weights": weights_digest(*self.files.folders),
                 "dtype": self._settings.dtype,
             }
             | ({"quantize": self._settings.quantize} if self._settings.quantize else {}),

@@ -274,7 +274,7 @@ def _known_as(model: str | None) -> tuple[frozenset[str], str | None, str | None
         llm, weights = None, None
         with contextlib.suppress(SeedError):  # a visual tokenizer alone
             llm = locate_llm(model)
-            weights = weights_digest(llm.folder)
+            weights = weights_digest(*llm.folders)
         try:
             facts = describe(locate(model))
         except SeedError:

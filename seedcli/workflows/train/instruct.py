@@ -42,6 +42,7 @@ def run(
         named = {"phases": [plan], "start": recipe.start, "downloads": downloads(recipe)}
         return named | result
     from seedcli.models.language.text_tokenizer import extend_text_tokenizer
+    from seedcli.models.weights.adapter import ADAPTER_FILE, refuse_adapter
     from seedcli.models.weights.locate_llm import locate_llm, read_llama_config
 
     reporter = reporter or Reporter()
@@ -61,6 +62,8 @@ def run(
     )
     work.check()
     files = locate_llm(recipe.start, option="start", reporter=reporter)
+    if files.adapter is not None:  # training would have to write the base's weights anew
+        refuse_adapter([ADAPTER_FILE], files.adapter.folder)
     refuse_longer_rows(recipe.start, read_llama_config(files.folder), recipe.context_length)
     work.earlier = files.facts.trained
     visual = visual_codes(files.facts.visual_tokenizer, reporter=reporter)

@@ -215,7 +215,7 @@ class Side:
         speaker = (
             {}
             if self.files is None
-            else {"name": self.files.facts.name, "weights": weights_digest(self.files.folder)}
+            else {"name": self.files.facts.name, "weights": weights_digest(*self.files.folders)}
         )
         return {
             "language_model": speaker | {"dtype": self._settings.dtype}
