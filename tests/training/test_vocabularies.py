@@ -8,6 +8,10 @@ import hashlib
 import subprocess
 import sys
 
+from transformers import CLIPTokenizer
+
+from seedcli.models.drawing.target import save_words, train_bpe
+
 PROGRAM = """
 import hashlib, json
 from seedcli.data.emoji import train_texts
@@ -29,6 +33,20 @@ def test_vocabularies_do_not_depend_on_the_process():
     assert len(found) == 1
     count, digest = found.pop().split()
     assert int(count) <= 2048 and len(digest) == len(hashlib.sha256().hexdigest())
+
+
+def test_words_are_saved_as_they_were_made_however_they_were_used(tmp_path):
+    words = train_bpe(["a dog", "a red dog"], vocab_size=514, max_tokens=8)
+    save_words(words, tmp_path / "before")
+    asked = {"padding": "longest", "truncation": True}
+    ids = words(["a dog", "a"], **asked)["input_ids"]
+    save_words(words, tmp_path / "after")  # a resumed run that reads nothing writes the first
+    files = [tmp_path / name / "tokenizer.json" for name in ("before", "after")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert (
+        CLIPTokenizer.from_pretrained(tmp_path / "after")(["a dog", "a"], **asked)["input_ids"]
+        == ids
+    )
 
 
 def test_pieces_are_words_of_the_train_split():

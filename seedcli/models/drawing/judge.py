@@ -31,6 +31,7 @@ from transformers import CLIPTokenizer
 from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.files import parse_json, publish_json, published
+from seedcli.models.drawing.target import save_words
 from seedcli.models.visual.config import CLIP_MEAN, CLIP_STD
 from seedcli.models.weights.download import fetch_source
 from seedcli.models.weights.published import Source
@@ -118,7 +119,7 @@ def save_judge(judge: CLIP, config: dict[str, Any], tokenizer: CLIPTokenizer, fo
         "preprocess_cfg": {"mean": list(CLIP_MEAN), "std": list(CLIP_STD), "resize_mode": "squash"},
     }
     publish_json(folder / _CONFIG_FILE, description)
-    tokenizer.save_pretrained(folder)
+    save_words(tokenizer, folder)
 
 
 class ClipJudge:

@@ -8,6 +8,7 @@ the path speak of the same embedding.
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def train_bpe(texts: list[str], *, vocab_size: int, max_tokens: int) -> CLIPToke
         merges=[tuple(merge) for merge in learned["merges"]],
         model_max_length=max_tokens,
     )
+
+
+def save_words(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Writes a text tokenizer as it was made. It remembers how it was last asked to pad and cut,
+    which is another thing after a resume that had nothing left to read.
+    """
+    as_made = copy.deepcopy(tokenizer)
+    as_made.backend_tokenizer.no_padding()
+    as_made.backend_tokenizer.no_truncation()
+    as_made.save_pretrained(folder)
 
 
 def build_clip(

@@ -26,6 +26,7 @@ from seedcli.models.drawing.target import (
     LatentPainter,
     build_clip,
     fold_standardization,
+    save_words,
     target_embedding,
     train_bpe,
 )
@@ -261,7 +262,7 @@ class TargetStage:
         deviation = clip.visual_projection(pooled).std(0)
         fold_standardization(clip, pooled.mean(0), deviation)
         clip.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        save_words(self.tokenizer, folder)
         build_processor(self.config).save_pretrained(folder)
 
 
