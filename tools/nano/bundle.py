@@ -1,10 +1,13 @@
 """Puts the trained parts of seed-nano together as the package bundles them: weights in fp16,
 decoder, judge, recipes, logs.
 
-`python -m tools.nano.bundle PART runs` reads the run folders of a part below `runs`: of the
-tokenizer and its decoder (`nano-target`, `nano-autoencoder`, `nano-unclip`, `nano-causal-qformer`,
-`nano-codebook`), of the judge (`nano-judge`), or of the language model (`nano-pretrain`,
-`nano-prolong`, `nano-describe`, `nano-instruct`), whose codes must be the bundled tokenizer's.
+`python -m tools.nano.bundle PART runs` reads the run folders of a part below `runs`, and writes it
+as soon as it is final: `codes`, the tokenizer (`nano-causal-qformer`, `nano-codebook`); `decoder`
+(`nano-target`, `nano-unclip`, `nano-unclip-on-codes`, and `nano-autoencoder` where it was trained
+anew); `judge` (`nano-judge`); `llm` (`nano-pretrain`, `nano-prolong`, `nano-describe`,
+`nano-instruct`), whose codes must be the bundled tokenizer's. Rounding to fp16 moves codes, so the
+language model is trained on what `codes` wrote; `--to FOLDER` writes it elsewhere, while a decoder
+of the tokenizer before still lies in the package.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from typing import Any
 import torch
 
 from seedcli.errors import DataError
+from seedcli.files import publish_json
 from seedcli.models.language.seed_llama import load_causal_model, save_language_model
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.visual.config import SEED_NANO
-from seedcli.models.weights.description import read_model_facts
+from seedcli.models.weights.description import CONFIG_FILE, read_model_facts
 from seedcli.models.weights.llm_description import read_llm_facts
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO, locate
@@ -31,24 +35,22 @@ from seedcli.models.weights.locate_llm import LLM_FOLDER
 from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.training.run_folder import read_metrics
 
-STAGES = ("nano-target", "nano-autoencoder", "nano-unclip", "nano-causal-qformer", "nano-codebook")
+CODES_STAGES = ("nano-causal-qformer", "nano-codebook")
+DECODER_STAGES = ("nano-target", "nano-unclip", "nano-unclip-on-codes")
 LLM_STAGES = ("nano-pretrain", "nano-prolong", "nano-describe", "nano-instruct")
 NANO_SAMPLING = {"temperature": 0.7, "top_p": 0.9}  # our choice
 
 
-def run_tokenizer(runs: Path, folder: Path) -> dict[str, Any]:
-    """Run folders -> the bundled model folder; returns its fingerprint, sizes
+def run_codes(runs: Path, folder: Path) -> dict[str, Any]:
+    """Run folders of stage I and II -> the tokenizer in `folder`; returns its fingerprint, sizes
     and what each stage cost.
 
     Sampling defaults are taken from the preset, so that they can be tuned after training.
     """
-    tokenizer = load_seed_model(locate(str(runs / "nano-codebook" / "model")), text_branch=True)
-    tokenizer.config = dataclasses.replace(tokenizer.config, detokenize=SEED_NANO.detokenize)
-    stages = {stage: _summary(runs / stage) for stage in STAGES}
-    decoder = folder / "decoder"
-    if decoder.exists():
-        shutil.rmtree(decoder)
     trained = runs / "nano-codebook" / "model"
+    tokenizer = load_seed_model(locate(str(trained)), text_branch=True)
+    tokenizer.config = dataclasses.replace(tokenizer.config, detokenize=SEED_NANO.detokenize)
+    stages = {stage: _summary(runs / stage) for stage in CODES_STAGES}
     _, facts = read_model_facts(trained)
     fingerprint = save_tokenizer_folder(
         tokenizer,
@@ -60,12 +62,29 @@ def run_tokenizer(runs: Path, folder: Path) -> dict[str, Any]:
             "stages": stages,
         },
         vocab=trained / "vocab.txt",
-        decoder=runs / "nano-unclip" / "model",
         dtype=torch.float16,
     )
-    for stage in STAGES:
+    for stage in CODES_STAGES:
         _keep_log(runs / stage, folder / "training" / stage)
     return {"fingerprint": fingerprint, "stages": stages, **_sizes(folder)}
+
+
+def run_decoder(runs: Path, folder: Path) -> dict[str, Any]:
+    """Run folders of the picture decoder -> `folder/decoder`; its stages join those of the
+    tokenizer in `folder`.
+    """
+    decoder = folder / "decoder"
+    if decoder.exists():
+        shutil.rmtree(decoder)
+    shutil.copytree(runs / DECODER_STAGES[-1] / "model", decoder)
+    again = [stage for stage in ("nano-autoencoder",) if (runs / stage).is_dir()]
+    stages = {stage: _summary(runs / stage) for stage in (*again, *DECODER_STAGES)}
+    _, facts = read_model_facts(folder)
+    facts["trained"]["stages"] |= stages
+    publish_json(folder / CONFIG_FILE, facts)
+    for stage in stages:
+        _keep_log(runs / stage, folder / "training" / stage)
+    return {"stages": stages, **_sizes(folder)}
 
 
 def run_judge(runs: Path, folder: Path) -> dict[str, Any]:
@@ -152,14 +171,14 @@ def _with_images(lines: list[dict[str, Any]], run_folder: Path) -> list[dict[str
     ]
 
 
-PARTS = {"tokenizer": run_tokenizer, "judge": run_judge, "llm": run_llm}
+PARTS = {"codes": run_codes, "decoder": run_decoder, "judge": run_judge, "llm": run_llm}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description="Assemble seed-nano from its run folders, part by part."
     )
     parser.add_argument(
-        "part", choices=PARTS, help="llm goes into a folder that holds its tokenizer"
+        "part", choices=PARTS, help="decoder and llm go into a folder that holds their codes"
     )
     parser.add_argument("runs", type=Path, help="folder that holds the run folders")
     parser.add_argument("--to", type=Path, default=BUNDLED_NANO, help="where the model folder goes")
