@@ -19,8 +19,7 @@ from seedcli.benchmarks.retrieval_sets import (
     load_retrieval_set,
 )
 from seedcli.console import Reporter
-from seedcli.data.emoji import read_emoji
-from seedcli.data.emoji_documents import words_of
+from seedcli.data.emoji import read_emoji, with_article
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _emoji_captions(split: str) -> CaptionSet:
             ImageRef.holding(one.key, one.image),
             tuple(dict.fromkeys(one.captions())),
             one.base_hexcode,
-            words_of(one)["thing"],
+            with_article(one.name),
             one.label,
         )
         for one in pictures

@@ -68,6 +68,41 @@ class EmojiPicture:
     is_flag: bool
     split: str
 
+    @property
+    def name(self) -> str:
+        """The label in running words: `woman kneeling: dark skin tone, facing right` -> `woman
+        kneeling with dark skin, facing right`.
+
+        Labels of two people stay as they are; other labels map one to one, so that an answer can
+        be checked.
+        """
+        head, separator, rest = self.label.partition(": ")
+        if not separator:
+            return self.label
+        if self.is_flag:
+            return f"flag of {rest}"
+        if head == "keycap":
+            return f"keycap {rest}"
+        if head in ("family", "kiss", "couple with heart") or len(self.skin_tones) > 1:
+            return self.label
+        with_words: list[str] = []
+        before, after = "", ""
+        for part in rest.split(", "):
+            if part.endswith(" skin tone"):
+                with_words.insert(0, part.removesuffix(" tone"))
+            elif part.endswith(" hair"):
+                with_words.append(part)
+            elif part == "beard":
+                with_words.append("a beard")
+            elif part == "bald":
+                before = "bald "
+            elif part == "facing right":
+                after = ", facing right"
+            else:
+                return self.label
+        joined = f" with {' and '.join(with_words)}" if with_words else ""
+        return f"{before}{head}{joined}{after}"
+
     def captions(self) -> tuple[str, str]:
         """The two fixed captions, for evaluation: the label, and the label with its first tags."""
         return self.label, _join(self.label, self.tags[:NUM_CAPTION_TAGS])
@@ -84,6 +119,26 @@ class EmojiPicture:
             return self.label
         tags = rng.sample(self.tags, rng.randint(1, min(NUM_CAPTION_TAGS, len(self.tags))))
         return _join(self.label, tags) if draw < 0.8 else f"{', '.join(tags)}: {self.label}"
+
+
+def with_article(name: str) -> str:
+    """`waving hand` -> `a waving hand`; plurals, names that begin with a capital or a number and
+    names of several people get none.
+    """
+    first, last = name.split()[0], name.split(" with ")[0].split(",")[0].split()[-1]
+    if name.startswith("flag of "):
+        return f"the {name}"
+    if (
+        not first[0].islower()
+        or ":" in name
+        or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
+        or first in ("men", "women", "people")
+    ):
+        return name
+    return (
+        f"{'an' if first[0] in 'aeiou' and not first.startswith(('uni', 'one', 'eu')) else 'a'} "
+        f"{name}"
+    )
 
 
 def _join(label: str, tags: tuple[str, ...] | list[str]) -> str:

@@ -8,52 +8,31 @@ from the set's structure.
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
-from seedcli.data.emoji import EMOJI_FOLDER, read_emoji
-from seedcli.data.emoji_documents import Question, questions, read_prompts
-from seedcli.data.emoji_structure import FACTS
+from seedcli.data.emoji import EMOJI_FOLDER, EmojiPicture, read_emoji
 from seedcli.errors import DataError, UsageError
 from seedcli.files import parse_json
 
 QUESTIONS_FILE = EMOJI_FOLDER / "questions.json"
 FORMAT_VERSION = 1
-MOST_OF_A_KIND = 300
 QuestionSplit = Literal["validation", "unseen", "vendor"]
 QUESTION_SPLITS: tuple[QuestionSplit, ...] = ("validation", "unseen", "vendor")
 
 
-def build_questions() -> dict[str, Any]:
-    """The set's structure -> content of the file: wording by kind; by split, kind and answer
-    the keys of the pictures.
-
-    Of each kind and split at most 300 questions, drawn by a fixed generator from all
-    that the structure allows.
+@dataclass(frozen=True)
+class Question:
+    """A question about a picture; `choices` are the answers that occur for its kind in the
+    split, for the chance level.
     """
-    splits: dict[str, dict[str, dict[str, list[str]]]] = {}
-    for split in QUESTION_SPLITS:
-        every: dict[str, list[Question]] = defaultdict(list)
-        for question in questions(split):
-            every[question.kind].append(question)
-        splits[split] = {}
-        for kind in (kind for kind in FACTS if kind in every):
-            answers: dict[str, list[str]] = defaultdict(list)
-            for place in sorted(
-                random.Random(0).sample(
-                    range(len(every[kind])), min(MOST_OF_A_KIND, len(every[kind]))
-                )
-            ):
-                answers[every[kind][place].answer].append(every[kind][place].picture.key)
-            splits[split][kind] = {answer: answers[answer] for answer in sorted(answers)}
-    wording = read_prompts()["question"]["ask"]
-    return {
-        "format_version": FORMAT_VERSION,
-        "wording": {kind: wording[kind][0] for kind in FACTS},
-        "splits": splits,
-    }
+
+    picture: EmojiPicture
+    kind: str
+    question: str
+    answer: str
+    choices: tuple[str, ...]
 
 
 @cache

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import datasets
 
 
+_WHERE_FROM = (
+    "`path` of a source in the recipe; seed recipes show NAME says how a bundled one's is made"
+)
 _BUILDERS = {
     ".parquet": "parquet",
     ".json": "json",
@@ -56,7 +59,7 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"training source {path} cannot be read: {error}",
-            remedy="see `data.sources` of the recipe",
+            remedy=_WHERE_FROM,
         ) from error
 
 
@@ -74,7 +77,7 @@ def cached_index(
     except OSError as error:
         raise DataError(
             f"training source {path} cannot be read: {error.strerror}",
-            remedy="see `data.sources` of the recipe",
+            remedy=_WHERE_FROM,
         ) from None
     stamp = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {kind}"
     index = cache / "tar-index" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:24]}.npy"

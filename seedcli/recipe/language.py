@@ -41,15 +41,11 @@ PLAIN_FORMS: frozenset[Form] = frozenset(
 class DocumentSourceSection(Strict):
     """One source of training documents: where rows lie, and what document a row becomes."""
 
-    kind: Literal["tokens", "table", "tar", "emoji", "emoji-text", "emoji-instructions"] = setting(
+    kind: Literal["tokens", "table", "tar"] = setting(
         "tokens: token shards of seed tokenize; table: whatever `datasets` reads (parquet, JSON "
-        "lines, hub id); tar: webdataset shards of rows with codes; emoji: the bundled pictures "
-        "with their captions; emoji-text: their words and sentences made of them; "
-        "emoji-instructions: conversations made of their structure"
+        "lines, hub id); tar: webdataset shards of rows with codes"
     )
-    path: str = setting(
-        "file, folder, hub id or tar pattern; for the emoji kinds the split, which is `train`"
-    )
+    path: str = setting("file, folder, hub id or tar pattern")
     form: Form = setting("what document a row becomes, see data/documents/forms.py")
     weight: float = setting("share of samples, relative to the other sources", gt=0)
     max_tokens: int = setting(
@@ -76,11 +72,6 @@ class DocumentSourceSection(Strict):
     )
     images: str | None = comfort(
         None, "folder that picture paths in the rows are relative to; default: beside the file"
-    )
-    views: int = comfort(
-        1,
-        "emoji kinds: codes of this many augmented views of each picture; 1 is the picture itself",
-        ge=1,
     )
     code_noise: float = comfort(
         0.0, "share of the codes that are read, not learned, which other codes replace", ge=0, lt=1

@@ -30,7 +30,6 @@ from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.packing import PADDING
 from seedcli.data.documents.sequences import IGNORED, TokenSequence
 from seedcli.data.emoji import train_texts
-from seedcli.data.emoji_sources import EmojiCaptions
 from seedcli.models.language.seed_llama import build_language_model
 from seedcli.models.language.text_tokenizer import (
     CodeVocabulary,
@@ -48,6 +47,7 @@ from seedcli.recipe.language import (
 from seedcli.training.accelerator import build_accelerator
 from seedcli.training.llm_data import DocumentSamples, PackedRows, TokenSamples
 from seedcli.training.phase import train_phase
+from tools.nano.conversations import draw_caption, read_structure
 
 NUM_QUERIES = 32
 ENDLESS = 1_000_000  # updates; the turns end a training
@@ -80,8 +80,25 @@ class AnyCodes:
     def __init__(self, num_codes: int):
         self._num_codes = num_codes
 
-    def draw(self, picture: object, rng: random.Random) -> tuple[int, ...]:
+    def draw(self, rng: random.Random) -> tuple[int, ...]:
         return tuple(rng.randrange(self._num_codes) for _ in range(NUM_QUERIES))
+
+
+class EmojiCaptions:
+    """Rows are emoji of the train split -> codes of a picture and a caption."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._codes, self._rows = (
+            AnyCodes(vocabulary.codes.num_codes),
+            read_structure("train").by_emoji,
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, row: int, rng: random.Random) -> Sample:
+        picture = rng.choice(self._rows[row])
+        return Sample(picture.key, (self._codes.draw(rng), draw_caption(picture, rng)))
 
 
 class DrawnCaptions:
@@ -117,7 +134,7 @@ class DrawnCaptions:
     def read(self, row: int, rng: random.Random) -> Sample:
         length = round(rng.gauss(self._mean, self._deviation))
         words = rng.choices(self._words, k=min(max(length, self._shortest), self._longest))
-        return Sample(str(row), (self._codes.draw(None, rng), " ".join(words)))
+        return Sample(str(row), (self._codes.draw(rng), " ".join(words)))
 
 
 def caption_samples(
@@ -125,8 +142,8 @@ def caption_samples(
 ) -> TokenSamples:
     """Captions before or after their picture, one half each, everything learned: as published."""
     section = DocumentSourceSection(
-        kind="emoji",
-        path="train",
+        kind="table",
+        path="captions",
         form="caption",
         weight=1,
         max_tokens=context_length,

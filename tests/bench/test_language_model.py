@@ -20,7 +20,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seedcli.data.emoji_sources import EmojiCaptions
 from seedcli.models.device import keep_freed_memory
 from seedcli.models.language.generate import SeedLlama
 from seedcli.models.language.lora import attach_lora
@@ -31,8 +30,8 @@ from seedcli.training.llm_batches import collate
 from seedcli.training.llm_data import PackedRows, TokenSamples
 from seedcli.training.optimizer import build_phase_optimizer
 from tests.bench.caption_training import (
-    AnyCodes,
     DrawnCaptions,
+    EmojiCaptions,
     PaddedCaptions,
     Training,
     Vocabulary,
@@ -77,7 +76,7 @@ def one_core() -> Iterator[None]:
 
 def samples_of(captions: str, vocabulary: Vocabulary) -> TokenSamples:
     source = (
-        EmojiCaptions("train", AnyCodes(vocabulary.codes.num_codes))
+        EmojiCaptions(vocabulary)
         if captions == "emoji"
         else DrawnCaptions(
             vocabulary,

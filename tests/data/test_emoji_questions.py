@@ -11,13 +11,12 @@ import pytest
 from seedcli.data import emoji_questions
 from seedcli.data.emoji import read_emoji
 from seedcli.data.emoji_questions import (
-    MOST_OF_A_KIND,
     QUESTION_SPLITS,
     QUESTIONS_FILE,
-    build_questions,
     read_questions,
 )
 from seedcli.errors import DataError, UsageError
+from tools.nano.conversations import MOST_OF_A_KIND, build_questions
 
 
 def test_the_file_is_what_the_structure_says():

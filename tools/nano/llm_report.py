@@ -27,13 +27,6 @@ from seedcli.data.documents.conversations import ConversationTemplate, conversat
 from seedcli.data.documents.documents import Codes, Message
 from seedcli.data.documents.sequences import encode_prompt
 from seedcli.data.emoji import SPLITS, EmojiPicture
-from seedcli.data.emoji_documents import (
-    description_request,
-    drawing_requests,
-    edit_pairs,
-    read_structure,
-    words_of,
-)
 from seedcli.data.images.images import build_preprocess, open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
 from seedcli.models.drawing.unclip import load_decoder
@@ -41,6 +34,13 @@ from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_l
 from seedcli.models.weights.load import find_decoder, load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO, locate
 from seedcli.models.weights.locate_llm import locate_llm
+from tools.nano.conversations import (
+    description_request,
+    drawing_requests,
+    edit_pairs,
+    read_structure,
+    words_of,
+)
 
 _BATCH = 32
 MAX_NEW_TOKENS = 80

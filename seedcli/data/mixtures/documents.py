@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seedcli.data.documents.documents import Sample
-from seedcli.data.emoji import read_emoji
-from seedcli.data.emoji_sources import EmojiCaptions, EmojiCodes, EmojiInstructions, EmojiTexts
 from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, TableDocuments, TarDocuments
 from seedcli.data.sample_order import SampleOrder, derived_seed
 from seedcli.data.tokens.picture_store import EncodePictures, PictureStore
@@ -101,22 +99,6 @@ def open_source(
         "fingerprint": fingerprint,
     }
     match section.kind:
-        case "emoji-text":
-            return EmojiTexts(section.path, conversations=section.form == "messages")
-        case "emoji" | "emoji-instructions":
-            pictures = read_emoji("train")
-            codes = EmojiCodes(
-                pictures,
-                section.views,
-                codes_of=_needed(codes_of, section),
-                fingerprint=fingerprint,
-                cache=cache,
-            )
-            return (
-                EmojiCaptions(section.path, codes)
-                if section.kind == "emoji"
-                else EmojiInstructions(section.path, codes)
-            )
         case "tokens":
             return ShardDocuments(section.path, **how)
         case "tar":
@@ -143,6 +125,6 @@ def _needed(codes_of: EncodePictures | None, section: DocumentSourceSection) -> 
         raise DataError(
             f"source {section.path} ({section.kind}, {section.form}) has pictures, and the text "
             "phase has no codes yet",
-            remedy='use sources of words there: form = "text", kind = "emoji-text"',
+            remedy='use sources of words there: form = "text"',
         )
     return codes_of

@@ -106,7 +106,7 @@ def source_lengths(
         DataError: The source is there and cannot be read.
     """
     rng = random.Random(seed)
-    if not _on_this_disk(section):
+    if not _files(section):
         lengths = [_typical_length(section, num_queries, rng) for _ in range(_ROWS)]
         return SourceLengths(lengths, "assumed, typical of its form")
     documents = _documents(section, template, num_queries, num_codes, rng)
@@ -176,10 +176,6 @@ class _Drawn:
         return TokenSequence(ids, ids, image_tokens=0, dropped_images=0, truncated=False)
 
 
-def _on_this_disk(section: DocumentSourceSection) -> bool:
-    return section.kind.startswith("emoji") or bool(_files(section))
-
-
 def _files(section: DocumentSourceSection) -> list[Path]:
     """What the section's path names on this disk, at most a few."""
     from braceexpand import braceexpand
@@ -210,7 +206,7 @@ def _documents(
         section = section.model_copy(update={"path": str(_files(section)[0])})
     with tempfile.TemporaryDirectory() as cache:
         source = open_source(
-            section.model_copy(update={"views": 1}),
+            section,
             codes_of=no_codes if num_queries else None,
             num_queries=num_queries,
             num_codes=num_codes,

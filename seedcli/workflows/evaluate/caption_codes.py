@@ -14,7 +14,7 @@ from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template, read_prompts
 from seedcli.data.documents.documents import Codes, Message, Piece
 from seedcli.data.documents.sequences import encode_prompt
-from seedcli.data.emoji_structure import with_article
+from seedcli.data.emoji import with_article
 from seedcli.errors import UsageError
 from seedcli.models.language.answer import first_image
 from seedcli.models.language.generate import (
@@ -30,7 +30,7 @@ from seedcli.workflows.evaluate.samples import sample_seed
 
 PromptKind = Literal["caption", "request"]
 PLACES = ("{caption}", "{thing}")
-EMOJI_REQUEST = "Draw {thing}."  # what seed-nano is taught first; data/emoji_prompts.toml
+EMOJI_REQUEST = "Draw {thing}."  # what seed-nano is taught first; tools/nano/prompts.toml
 # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py, temperature 0
 OFFICIAL_BEAMS, OFFICIAL_MAX_NEW_TOKENS = 4, 120
 

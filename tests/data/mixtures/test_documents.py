@@ -433,12 +433,13 @@ def test_texts_need_no_tokenizer_and_pictures_do(tmp_path):
         ("one",),
         ("two",),
     ]
+    (tmp_path / "b.jsonl").write_text('{"text": "one", "image": "one.png"}\n')
     with pytest.raises(DataError, match="no codes yet"):
         opened(
             tmp_path,
             codes=None,
-            kind="emoji",
-            path="train",
+            kind="table",
+            path=str(tmp_path / "b.jsonl"),
             form="caption",
             image_first=0.5,
             mask_first=False,
@@ -553,8 +554,8 @@ def test_fields_of_published_rows(tmp_path, row, segments, turns):
 def test_noise_without_codes_that_are_read_is_refused(form, fields):
     with pytest.raises(ValueError, match="`code_noise` replaces codes that are not learned"):
         DocumentSourceSection(
-            kind="emoji",
-            path="train",
+            kind="table",
+            path="rows.jsonl",
             form=form,
             weight=1.0,
             max_tokens=64,
@@ -565,8 +566,8 @@ def test_noise_without_codes_that_are_read_is_refused(form, fields):
 
 def test_noise_of_a_sample_is_a_function_of_its_number():
     fields = {
-        "kind": "emoji",
-        "path": "train",
+        "kind": "table",
+        "path": "rows.jsonl",
         "form": "caption",
         "image_first": 1.0,
         "mask_first": True,

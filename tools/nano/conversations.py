@@ -10,15 +10,23 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from seedcli.data.documents.documents import Role
-from seedcli.data.emoji import NUM_CAPTION_TAGS, EmojiPicture, EmojiSplit, read_emoji
-from seedcli.data.emoji_structure import Change, EmojiStructure, name_picture, with_article
+from seedcli.data.emoji import (
+    NUM_CAPTION_TAGS,
+    EmojiPicture,
+    EmojiSplit,
+    read_emoji,
+    with_article,
+)
+from seedcli.data.emoji_questions import FORMAT_VERSION, QUESTION_SPLITS, Question
+from tools.nano.structure import FACTS, Change, EmojiStructure
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
@@ -31,13 +39,14 @@ TASK_WEIGHTS = {
     "difference": 3,
     "series": 3,
 }
+MOST_OF_A_KIND = 300
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 
 
 @cache
 def read_prompts() -> dict[str, Any]:
-    """The wording, `emoji_prompts.toml`."""
-    return tomllib.loads((files("seedcli.data") / "emoji_prompts.toml").read_text(encoding="utf-8"))
+    """The wording, `prompts.toml`."""
+    return tomllib.loads(Path(__file__).with_name("prompts.toml").read_text(encoding="utf-8"))
 
 
 @cache
@@ -52,7 +61,7 @@ def words_of(picture: EmojiPicture) -> dict[str, str]:
     """What wording may say of a picture: its name with and without article,
     style, group and first tags.
     """
-    name = name_picture(picture)
+    name = picture.name
     thing = with_article(name)
     return {
         "name": name,
@@ -218,7 +227,7 @@ class EmojiSpeaker:
         ask = rng.choice(asks[kind])
         if kind == "identity":
             other = picture if rng.random() < 0.5 else self._any_picture(rng)
-            answer = "yes" if name_picture(other) == name_picture(picture) else "no"
+            answer = "yes" if other.name == picture.name else "no"
             return ask.format(thing=words_of(other)["thing"]), answer
         if kind == "choice":
             things = [
@@ -343,19 +352,6 @@ class EditRequest:
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question about a picture; `choices` are the answers that occur for its kind in the
-    split, for the chance level.
-    """
-
-    picture: EmojiPicture
-    kind: str
-    question: str
-    answer: str
-    choices: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class DrawingRequest:
     """Words to draw; `name` is the bare name in them."""
 
@@ -412,13 +408,31 @@ def description_request() -> str:
     return read_prompts()["describe"]["ask"][0]
 
 
-def train_documents_text() -> Iterator[str]:
-    """Every name, label, tag and group of the train split once: a vocabulary learned from these and
-    from `emoji-text` lacks no word.
+def build_questions() -> dict[str, Any]:
+    """The set's structure -> content of the file: wording by kind; by split, kind and answer
+    the keys of the pictures.
+
+    Of each kind and split at most 300 questions, drawn by a fixed generator from all
+    that the structure allows.
     """
-    for picture in read_structure("train").pictures:
-        words = words_of(picture)
-        yield (
-            f"{words['Thing']}. {picture.label}. {', '.join(picture.tags)}. {picture.group}, "
-            f"{picture.subgroup}. {words['style']}"
-        )
+    splits: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for split in QUESTION_SPLITS:
+        every: dict[str, list[Question]] = defaultdict(list)
+        for question in questions(split):
+            every[question.kind].append(question)
+        splits[split] = {}
+        for kind in (kind for kind in FACTS if kind in every):
+            answers: dict[str, list[str]] = defaultdict(list)
+            for place in sorted(
+                random.Random(0).sample(
+                    range(len(every[kind])), min(MOST_OF_A_KIND, len(every[kind]))
+                )
+            ):
+                answers[every[kind][place].answer].append(every[kind][place].picture.key)
+            splits[split][kind] = {answer: answers[answer] for answer in sorted(answers)}
+    wording = read_prompts()["question"]["ask"]
+    return {
+        "format_version": FORMAT_VERSION,
+        "wording": {kind: wording[kind][0] for kind in FACTS},
+        "splits": splits,
+    }

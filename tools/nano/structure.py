@@ -3,7 +3,7 @@ changed, and what can be asked of one.
 
 Skin tone, gender, direction, colour and drawing style make pairs of pictures that differ in one
 thing; groups, tones and numbers of people make questions with one answer. Pure functions of the
-bundled table, without wording: `data.emoji_documents` speaks.
+bundled table, without wording: `conversations` speaks.
 """
 
 from __future__ import annotations
@@ -74,61 +74,6 @@ class Change:
     target: EmojiPicture
     old: Mapping[str, str]
     new: Mapping[str, str]
-
-
-def name_picture(picture: EmojiPicture) -> str:
-    """Label -> the same in running words: `woman kneeling: dark skin tone, facing right` ->
-    `woman kneeling with dark skin, facing right`.
-
-    Labels of two people stay as they are; other labels map one to one, so that an
-    answer can be checked.
-    """
-    head, separator, rest = picture.label.partition(": ")
-    if not separator:
-        return picture.label
-    if picture.is_flag:
-        return f"flag of {rest}"
-    if head == "keycap":
-        return f"keycap {rest}"
-    if head in ("family", "kiss", "couple with heart") or len(picture.skin_tones) > 1:
-        return picture.label
-    with_words: list[str] = []
-    before, after = "", ""
-    for part in rest.split(", "):
-        if part.endswith(" skin tone"):
-            with_words.insert(0, part.removesuffix(" tone"))
-        elif part.endswith(" hair"):
-            with_words.append(part)
-        elif part == "beard":
-            with_words.append("a beard")
-        elif part == "bald":
-            before = "bald "
-        elif part == "facing right":
-            after = ", facing right"
-        else:
-            return picture.label
-    joined = f" with {' and '.join(with_words)}" if with_words else ""
-    return f"{before}{head}{joined}{after}"
-
-
-def with_article(name: str) -> str:
-    """`waving hand` -> `a waving hand`; plurals, names that begin with a capital or a number and
-    names of several people get none.
-    """
-    first, last = name.split()[0], name.split(" with ")[0].split(",")[0].split()[-1]
-    if name.startswith("flag of "):
-        return f"the {name}"
-    if (
-        not first[0].islower()
-        or ":" in name
-        or (last.endswith("s") and not last.endswith(("ss", "us", "is")))
-        or first in ("men", "women", "people")
-    ):
-        return name
-    return (
-        f"{'an' if first[0] in 'aeiou' and not first.startswith(('uni', 'one', 'eu')) else 'a'} "
-        f"{name}"
-    )
 
 
 def skin_tone(picture: EmojiPicture) -> str | None:

@@ -1,0 +1,120 @@
+"""Tables for seed-nano's language model: rows are emoji, views are of what is read alone, and a
+source of training documents reads them.
+"""
+
+import random
+from collections import Counter, defaultdict
+
+import pyarrow.parquet as pq
+import pytest
+
+from seedcli.data.documents.documents import Sample
+from seedcli.data.emoji import read_emoji
+from seedcli.data.mixtures.documents import open_source
+from seedcli.recipe.language import DocumentSourceSection
+from tools.nano.conversations import TASK_WEIGHTS, read_prompts
+from tools.nano.documents import SCHEMAS, write_documents
+from tools.nano.structure import EmojiStructure
+
+DRAWS = 3
+
+
+@pytest.fixture(scope="module")
+def structure():
+    """Every ninth emoji, drawings of all sets and skin tones."""
+    emoji = defaultdict(list)
+    for picture in read_emoji("train"):
+        emoji[picture.base_hexcode].append(picture)
+    chosen = [picture for row in list(emoji.values())[::9] for picture in row]
+    return EmojiStructure(chosen, read_prompts()["styles"])
+
+
+@pytest.fixture(scope="module")
+def tables(structure, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("documents")
+    write_documents(folder, structure, draws=DRAWS)
+    return folder
+
+
+def rows_of(tables, name):
+    return pq.read_table(tables / f"{name}.parquet").to_pylist()
+
+
+def test_rows_are_emoji_and_those_with_variants_come_oftener(structure, tables):
+    emoji = structure.by_emoji
+    variants = sum(len({one.skin_tones for one in row}) > 1 for row in emoji)
+    assert variants > 5
+    for name in SCHEMAS:
+        wanted = len(emoji) + (0 if name in ("read", "drawn") else 2 * variants)
+        assert len(rows_of(tables, name)) == DRAWS * wanted
+
+
+def test_only_what_is_read_is_a_view(structure, tables):
+    own = {picture.key: picture.image for picture in structure.pictures}
+    assert all(row["image"] == own[row["key"]] for row in rows_of(tables, "drawn"))
+    themselves = [row["image"] == own[row["key"]] for row in rows_of(tables, "read")]
+    # one in eight of 500: five deviations of a fair draw are 0.07
+    assert sum(themselves) / len(themselves) == pytest.approx(0.125, abs=0.07)
+    own_bytes = set(own.values())
+    for row in rows_of(tables, "conversations"):
+        shown = iter(row["images"])
+        for message in row["messages"]:
+            for part in message["content"]:
+                if part["type"] == "image":
+                    image = next(shown)
+                    assert message["role"] == "user" or image in own_bytes
+        assert next(shown, None) is None
+
+
+def test_every_task_is_there(tables):
+    tasks = Counter(row["task"] for row in rows_of(tables, "conversations"))
+    assert set(tasks) == set(TASK_WEIGHTS)
+    assert tasks.most_common(1)[0][0] in ("edit", "describe", "draw")
+
+
+def test_two_builds_are_equal(structure, tables, tmp_path):
+    write_documents(tmp_path, structure, draws=DRAWS)
+    for name in SCHEMAS:
+        made, again = (folder / f"{name}.parquet" for folder in (tables, tmp_path))
+        assert made.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("read", {"form": "caption", "image_first": 1.0, "mask_first": False}),
+        ("texts", {"form": "text"}),
+        ("text-conversations", {"form": "messages"}),
+        ("conversations", {"form": "messages"}),
+    ],
+)
+def test_a_source_reads_them(tables, tmp_path, name, form):
+    path = str(tables / f"{name}.parquet")
+    section = DocumentSourceSection(kind="table", path=path, weight=1, max_tokens=256, **form)
+    lengths = {}
+
+    def codes_of(pictures):
+        return [(lengths.setdefault(one, len(lengths)) % 64,) * 4 for one in pictures]
+
+    words_only = name.startswith("text")
+    source = open_source(
+        section,
+        codes_of=None if words_only else codes_of,
+        num_queries=0 if words_only else 4,
+        num_codes=0 if words_only else 64,
+        fingerprint="",
+        cache=tmp_path,
+    )
+    stored = rows_of(tables, name)
+    for number in range(0, len(source), 17):
+        found: Sample = source.read(number, random.Random(0))
+        said = [segment for message in found.messages for segment in message.segments]
+        said += found.segments
+        pictures = stored[number].get("images") or [stored[number].get("image")]
+        assert found.key == stored[number]["key"]
+        wanted = [codes_of([one])[0] for one in pictures if one]
+        assert [one for one in said if not isinstance(one, str)] == wanted
+        assert any(isinstance(one, str) and one for one in said)
+        if name == "conversations":
+            assert found.meta == {"task": stored[number]["task"]}
+            assert [message.role for message in found.messages[:2]] == ["user", "assistant"]
