@@ -17,6 +17,7 @@ from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.workflows.evaluate.ablation import sides as ablation_models
+from seedcli.workflows.evaluate.ablation.frame import Judgement
 from seedcli.workflows.evaluate.ablation.lora import run_lora
 from seedcli.workflows.evaluate.ablation.masks import run_masks
 from seedcli.workflows.evaluate.ablation.prefix import run_prefix
@@ -260,12 +261,12 @@ def test_prefixes_of_a_tokenizer_alone(settings, tiny_model_folder):
 
 def test_chance_is_of_pictures_that_do_not_belong_together():
     drawn, truth = np.eye(3), np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0]])
-    judgement = ablation_models.Judgement(["a", "b", "c"], drawn, truth)
+    judgement = Judgement(["a", "b", "c"], drawn, truth)
     assert judgement.similarity == {"a": 100.0, "b": 100.0, "c": 0.0}
     assert judgement.chance(["a", "b"]) == 0
     assert judgement.chance(["b", "c"]) == 50  # the second's true picture is what the first drew
     assert judgement.chance(["a"]) is None and judgement.chance(["a", "nothing drawn"]) is None
-    assert ablation_models.Judgement([], np.zeros((0, 0)), np.zeros((0, 0))).similarity == {}
+    assert Judgement([], np.zeros((0, 0)), np.zeros((0, 0))).similarity == {}
 
 
 def test_lora_against_full(settings, tmp_path, tiny_llm_folder, twins):

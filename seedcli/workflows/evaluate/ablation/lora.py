@@ -9,29 +9,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seedcli.benchmarks.ablation import paired_differences, score_groups
 from seedcli.benchmarks.caption import check_scorer, score_captions
-from seedcli.benchmarks.retrieval_sets import is_published_split
 from seedcli.console import Reporter
-from seedcli.errors import UsageError
 from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.language.likelihood import token_log_likelihoods
-from seedcli.workflows.evaluate.ablation.sides import (
+from seedcli.workflows.evaluate.ablation.frame import (
+    MADE_BY,
     PICTURES,
-    AblationSettings,
-    Side,
-    check_phases,
-    describe_sides,
-    judge_drawn,
+    Line,
+    Scores,
+    Seeded,
+    compare_sides,
+    open_ablation,
     without_seed,
 )
+from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side, check_phases
 from seedcli.workflows.evaluate.caption_codes import caption_prompt
-from seedcli.workflows.evaluate.judge import judge_facts
 from seedcli.workflows.evaluate.pictures import Pair
-from seedcli.workflows.evaluate.samples import open_samples, sample_seed
+from seedcli.workflows.evaluate.samples import sample_seed
 
 CAPTION_TOKENS = 32  # too few for an image, so that the grammar leaves words alone
-_MADE_BY = "seed eval ablation"
 
 
 def run_lora(
@@ -64,92 +61,36 @@ def run_lora(
     reporter = reporter or Reporter()
     check_scorer("words")
     sampling = settings.choice()
-    if sampling.num_beams > 1:
-        raise UsageError(
-            "seeds of single captions and beams do not go together", remedy="--beams 1"
-        )
     second = Side("full", full, settings, reporter=reporter)
     sides = [Side("lora", lora, settings, like=second, reporter=reporter), second]
     check_phases(*sides, reporter)
     num_queries = second.pictures.visual.config.qformer.num_queries
     # the open image and EOI
     sampling = dataclasses.replace(sampling, max_new_tokens=num_queries + 1)
-    found, pairs = settings.load_set(reporter)
-    judge = settings.find_judge(second.pictures, reporter)
-    references: dict[str, list[str]] = {key: [] for key in pairs}
-    for caption, number in zip(found.captions, found.txt2img, strict=True):
-        references.get(f"{number:06d}", []).append(caption)
-    decided = {
-        "part": "lora",
-        "data": found.digest,
-        "caption": "first",
-        "prompts": ["<s>{caption}<img>", "<s>{image}"],
-        "constrained": True,
-        "decoding": without_seed(sampling),
-        **{side.name: side.settings() for side in sides},
-    }
-    with open_samples(
-        "ablation",
-        found.name,
-        found.split,
-        settings=decided,
-        output=settings.output,
-        engine=settings.engine,
-        device=settings.device,
+    with open_ablation(
+        "lora",
+        sides,
+        settings,
         reporter=reporter,
+        caption="first",
+        prompts=["<s>{caption}<img>", "<s>{image}"],
+        constrained=True,
+        decoding=without_seed(sampling),
     ) as run:
-        reporter.note(f"answers and pictures in {run.folder}")
-        read: dict[str, dict[str, dict[str, Any]]] = {}
-        drawn: dict[str, dict[tuple[int, str], dict[str, Any]]] = {}
-        reused = 0
-        for side in sides:
-            seen = {f"{side.name}-read-{key}": pair for key, pair in pairs.items()}
-            lines = run.answer(
-                seen, _Reader(side), batch_size=settings.batch_size, what=f"{side.name} pairs"
-            )
-            read[side.name] = dict(zip(pairs, lines, strict=True))
-            reused += run.num_reused
-            asked = {
-                f"{side.name}-s{seed}-{key}": (seed, key, pair)
-                for seed in settings.seeds
-                for key, pair in pairs.items()
-            }
+        read: dict[str, dict[str, Line]] = {}
+        drawn: dict[str, dict[Seeded, Line]] = {}
+        for side in run.sides():
+            read[side.name] = run.answer_pairs(side, "read", _Reader(side), "pairs")
             artist = _Artist(side, sampling, run.folder)
-            lines = run.answer(
-                asked, artist, batch_size=settings.batch_size, what=f"{side.name} pictures"
-            )
-            drawn[side.name] = {
-                (seed, key): line
-                for (seed, key, _), line in zip(asked.values(), lines, strict=True)
-            }
-            reused += run.num_reused
-            side.rest()
-        run.num_reused = reused
-        files = {
-            line["key"]: run.folder / line["picture"]
-            for side in drawn.values()
-            for line in side.values()
-        }
-        truths = {
-            line["key"]: pairs[key].image
-            for side in drawn.values()
-            for (_, key), line in side.items()
-        }
-        judgement = judge_drawn(run, files, truths, judge, settings.batch_size, reporter)
-        published = is_published_split(found)
+            drawn[side.name] = run.answer_seeds(side, artist, "pictures")
+        judgement = run.judge_seeds(drawn)
+        references: dict[str, list[str]] = {key: [] for key in run.pairs}
+        for caption, number in zip(run.found.captions, run.found.txt2img, strict=True):
+            references.get(f"{number:06d}", []).append(caption)
         return run.finish(
-            num={"num_images": len(pairs), "num_pictures": len(files)},
-            **describe_sides(sides),
-            **score_groups(_scores(read, drawn, judgement.similarity, references)),
-            chance={
-                f"{side}_clip_i": judgement.chance(
-                    line["key"] for (seed, _), line in lines.items() if seed == settings.seeds[0]
-                )
-                for side, lines in drawn.items()
-            },
-            seeds=list(settings.seeds),
-            judge=judge_facts(judge),
-            published_split=False if published and len(pairs) < len(found.images) else published,
+            _scores(read, drawn, judgement.similarity, references),
+            counts={"num_pictures": sum(map(len, drawn.values()))},
+            chance=run.chance_of_seeds(drawn, judgement),
         )
 
 
@@ -206,7 +147,7 @@ class _Artist:
         ]
         paths = [f"{PICTURES}/{key}.png" for key in batch]
         self.side.pictures.paint(
-            codes, [self.folder / path for path in paths], seeds, made_by=_MADE_BY
+            codes, [self.folder / path for path in paths], seeds, made_by=MADE_BY
         )
         return [
             {"asked": pair.caption, "codes": list(each), "picture": path}
@@ -215,13 +156,13 @@ class _Artist:
 
 
 def _scores(
-    read: Mapping[str, Mapping[str, dict[str, Any]]],
-    drawn: Mapping[str, Mapping[tuple[int, str], dict[str, Any]]],
+    read: Mapping[str, Mapping[str, Line]],
+    drawn: Mapping[str, Mapping[Seeded, Line]],
     similarity: Mapping[str, float],
     references: Mapping[str, list[str]],
-) -> dict[str, dict[tuple[Any, ...], float]]:
-    """Lines of both sides -> metric -> score by (seed, picture), or by (picture,)."""
-    parts: dict[str, dict[str, dict[tuple[Any, ...], float]]] = {}
+) -> Scores:
+    """Lines of both sides -> scores of each, and full minus lora."""
+    parts: dict[str, Scores] = {}
     for side, lines in read.items():
         captions = score_captions(
             [line["caption"] for line in lines.values()], [references[key] for key in lines]
@@ -235,10 +176,4 @@ def _scores(
             # a single picture has no CIDEr
             "cider": {(key,): score for key, score in zip(lines, captions.cider, strict=False)},
         }
-    scores = {
-        f"{side}_{name}": each for side, metrics in parts.items() for name, each in metrics.items()
-    }
-    for name in parts["full"]:
-        values, samples = paired_differences(parts["full"][name], parts["lora"][name])
-        scores[f"difference_{name}"] = dict(zip(samples, values, strict=True))
-    return scores
+    return compare_sides(parts, "full", "lora")

@@ -15,34 +15,30 @@ from typing import Any
 from seedcli.benchmarks.ablation import (
     WrittenSpan,
     mean_curve,
-    paired_differences,
-    score_groups,
     span_histogram,
     written_span,
 )
-from seedcli.benchmarks.retrieval_sets import is_published_split
 from seedcli.console import Reporter
-from seedcli.errors import UsageError
 from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.language.likelihood import token_log_likelihoods
-from seedcli.workflows.evaluate.ablation.plots import write_curves
-from seedcli.workflows.evaluate.ablation.sides import (
+from seedcli.workflows.evaluate.ablation.frame import (
+    MADE_BY,
     PICTURES,
-    AblationSettings,
-    Side,
-    check_twins,
-    describe_sides,
-    judge_drawn,
+    Line,
+    Scores,
+    Seeded,
+    compare_sides,
+    open_ablation,
     without_seed,
 )
+from seedcli.workflows.evaluate.ablation.plots import write_curves
+from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side, check_twins
 from seedcli.workflows.evaluate.caption_codes import caption_prompt
-from seedcli.workflows.evaluate.judge import judge_facts
 from seedcli.workflows.evaluate.pictures import Pair
-from seedcli.workflows.evaluate.samples import open_samples, sample_seed
+from seedcli.workflows.evaluate.samples import sample_seed
 
 CONDITIONS = ("conditional", "unconditional")
 LOSSES = "losses"
-_MADE_BY = "seed eval ablation"
 
 
 def run_masks(
@@ -77,97 +73,44 @@ def run_masks(
     """
     reporter = reporter or Reporter()
     sampling = settings.choice()
-    if sampling.num_beams > 1:
-        raise UsageError(
-            "seeds of single captions and beams do not go together", remedy="--beams 1"
-        )
     first = Side("causal", causal, settings, reporter=reporter)
     sides = [first, Side("bilateral", bilateral, settings, like=first, reporter=reporter)]
     check_twins(*sides, reporter)
-    found, pairs = settings.load_set(reporter)
-    judge = settings.find_judge(first.pictures, reporter)
-    decided = {
-        "part": "masks",
-        "data": found.digest,
-        "caption": "first",
-        "prompt": "<s>{caption}<img>",
-        "constrained": False,
-        "decoding": without_seed(sampling),
-        **{side.name: side.settings() for side in sides},
-    }
-    with open_samples(
-        "ablation",
-        found.name,
-        found.split,
-        settings=decided,
-        output=settings.output,
-        engine=settings.engine,
-        device=settings.device,
+    with open_ablation(
+        "masks",
+        sides,
+        settings,
         reporter=reporter,
+        caption="first",
+        prompt="<s>{caption}<img>",
+        constrained=False,
+        decoding=without_seed(sampling),
     ) as run:
-        reporter.note(f"answers and pictures in {run.folder}")
-        answers: dict[str, dict[tuple[int, str], dict[str, Any]]] = {}
-        losses: dict[str, dict[str, dict[str, Any]]] = {}
-        reused = 0
-        for side in sides:
-            asked = {
-                f"{side.name}-s{seed}-{key}": (seed, key, pair)
-                for seed in settings.seeds
-                for key, pair in pairs.items()
-            }
-            answer = _Writer(side, sampling, run.folder)
-            lines = run.answer(
-                asked, answer, batch_size=settings.batch_size, what=f"{side.name} answers"
-            )
-            answers[side.name] = {
-                (seed, key): line
-                for (seed, key, _), line in zip(asked.values(), lines, strict=True)
-            }
-            reused += run.num_reused
-            predicted = {f"{side.name}-{LOSSES}-{key}": pair for key, pair in pairs.items()}
-            lines = run.answer(
-                predicted,
-                _Predictor(side),
-                batch_size=settings.batch_size,
-                what=f"{side.name} losses",
-            )
-            losses[side.name] = dict(zip(pairs, lines, strict=True))
-            reused += run.num_reused
-            side.rest()
-        run.num_reused = reused
-        drawn = {
-            line["key"]: run.folder / line["picture"]
-            for side in answers.values()
-            for line in side.values()
-            if line["picture"]
-        }
-        truths = {key: pairs[key.rpartition("-")[2]].image for key in drawn}
-        judgement = judge_drawn(run, drawn, truths, judge, settings.batch_size, reporter)
-        num_queries = sides[0].pictures.visual.config.qformer.num_queries
-        curves = _curves(losses, num_queries)
+        answers: dict[str, dict[Seeded, Line]] = {}
+        losses: dict[str, dict[str, Line]] = {}
+        for side in run.sides():
+            writer = _Writer(side, sampling, run.folder)
+            answers[side.name] = run.answer_seeds(side, writer, "answers")
+            losses[side.name] = run.answer_pairs(side, LOSSES, _Predictor(side), "losses")
+        judgement = run.judge_seeds(answers)
+        curves = _curves(losses, run.num_queries)
         plots = write_curves(
             run.folder / "losses",
-            title=f"{found.name} {found.split}: loss of the next code",
+            title=f"{run.title}: loss of the next code",
             x="position of the code",
             y="nats",
             curves={
-                f"{side}, {name}": (range(num_queries), curve)
+                f"{side}, {name}": (range(run.num_queries), curve)
                 for side, each in curves.items()
                 for name, curve in each.items()
             },
         )
-        published = is_published_split(found)
         return run.finish(
-            num={"num_images": len(pairs), "num_answers": sum(map(len, answers.values()))},
-            **describe_sides(sides),
-            **score_groups(_scores(answers, losses, judgement.similarity, num_queries)),
-            chance={
-                f"{side}_clip_i": judgement.chance(_keys(lines, settings.seeds[0]))
-                for side, lines in answers.items()
-            },
-            seeds=list(settings.seeds),
+            _scores(answers, losses, judgement.similarity, run.num_queries),
+            counts={"num_answers": sum(map(len, answers.values()))},
+            chance=run.chance_of_seeds(answers, judgement),
             by_seed={
-                str(seed): _valid_of_seed(answers, seed, num_queries) for seed in settings.seeds
+                str(seed): _valid_of_seed(answers, seed, run.num_queries) for seed in settings.seeds
             },
             histograms={
                 side: span_histogram([_span(line) for line in lines.values()])
@@ -175,8 +118,6 @@ def run_masks(
             },
             curves=curves,
             plots=[str(path) for path in plots],
-            judge=judge_facts(judge),
-            published_split=False if published and len(pairs) < len(found.images) else published,
         )
 
 
@@ -204,7 +145,7 @@ class _Writer:
             [tuple(each) for each in codes.values()],
             [self.folder / path for path in paths.values()],
             [own_seeds[key] for key in codes],
-            made_by=_MADE_BY,
+            made_by=MADE_BY,
         )
         return [
             {
@@ -244,23 +185,18 @@ class _Predictor:
         return [{name: found[name][place] for name in CONDITIONS} for place in range(len(batch))]
 
 
-def _keys(lines: Mapping[tuple[int, str], dict[str, Any]], seed: int) -> list[str]:
-    """Keys of the lines of one seed, so that no two are of one true picture."""
-    return [line["key"] for (of, _), line in lines.items() if of == seed]
-
-
 def _span(line: Mapping[str, Any]) -> WrittenSpan:
     return WrittenSpan(line["num_codes"], line["end"])
 
 
 def _scores(
-    answers: Mapping[str, Mapping[tuple[int, str], dict[str, Any]]],
-    losses: Mapping[str, Mapping[str, dict[str, Any]]],
+    answers: Mapping[str, Mapping[Seeded, Line]],
+    losses: Mapping[str, Mapping[str, Line]],
     similarity: Mapping[str, float],
     num_queries: int,
-) -> dict[str, dict[tuple[Any, ...], float]]:
-    """Lines of both sides -> metric -> score by (seed, picture), or by (picture,)."""
-    parts: dict[str, dict[str, dict[tuple[Any, ...], float]]] = {}
+) -> Scores:
+    """Lines of both sides -> scores of each, and causal minus bilateral."""
+    parts: dict[str, Scores] = {}
     for side, lines in answers.items():
         rows = losses[side]
         parts[side] = {
@@ -280,14 +216,7 @@ def _scores(
             },
             "end_loss": {(key,): row["conditional"][num_queries] for key, row in rows.items()},
         }
-    one, other = parts.values()
-    scores = {
-        f"{side}_{name}": each for side, metrics in parts.items() for name, each in metrics.items()
-    }
-    for name in one:
-        values, samples = paired_differences(one[name], other[name])
-        scores[f"difference_{name}"] = dict(zip(samples, values, strict=True))
-    return scores
+    return compare_sides(parts, *parts)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -295,7 +224,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _curves(
-    losses: Mapping[str, Mapping[str, dict[str, Any]]], num_queries: int
+    losses: Mapping[str, Mapping[str, Line]], num_queries: int
 ) -> dict[str, dict[str, Any]]:
     return {
         side: {
@@ -307,7 +236,7 @@ def _curves(
 
 
 def _valid_of_seed(
-    answers: Mapping[str, Mapping[tuple[int, str], dict[str, Any]]], seed: int, num_queries: int
+    answers: Mapping[str, Mapping[Seeded, Line]], seed: int, num_queries: int
 ) -> dict[str, dict[str, int]]:
     """How many answers with one seed are images, of how many, as the paper counts them."""
     found = {}

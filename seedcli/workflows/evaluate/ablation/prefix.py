@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 
-from seedcli.benchmarks.ablation import mean_curve, paired_differences, score_groups
-from seedcli.benchmarks.retrieval_sets import is_published_split
+from seedcli.benchmarks.ablation import mean_curve, paired_differences
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import save_picture
@@ -29,23 +28,20 @@ from seedcli.workflows.detokenize.fill import (
     embed_prefixes,
     mean_code_vectors,
 )
-from seedcli.workflows.evaluate.ablation.plots import write_curves, write_strip
-from seedcli.workflows.evaluate.ablation.sides import (
+from seedcli.workflows.evaluate.ablation.frame import (
+    MADE_BY,
     PICTURES,
-    AblationSettings,
+    Ablation,
     Judgement,
-    Side,
-    check_twins,
-    describe_sides,
-    judge_drawn,
+    open_ablation,
 )
-from seedcli.workflows.evaluate.judge import judge_facts
+from seedcli.workflows.evaluate.ablation.plots import write_curves, write_strip
+from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side, check_twins
 from seedcli.workflows.evaluate.pictures import Pair, read_picture
-from seedcli.workflows.evaluate.samples import SampleRun, open_samples, sample_seed
+from seedcli.workflows.evaluate.samples import sample_seed
 
 LENGTHS = (1, 2, 4, 8, 16, 24, 32)
 STRIP_PICTURES = 6
-_MADE_BY = "seed eval ablation"
 
 
 class _Asked(NamedTuple):
@@ -110,47 +106,21 @@ def run_prefix(
                 f"{side.pictures.name} was not trained on prefixes of its codes: they show less "
                 "than they could"
             )
-    found, pairs = settings.load_set(reporter)
-    judge = settings.find_judge(first.pictures, reporter)
-    decided = {
-        "part": "prefix",
-        "data": found.digest,
-        **{side.name: side.settings() for side in sides},
-    }
-    with open_samples(
-        "ablation",
-        found.name,
-        found.split,
-        settings=decided,
-        output=settings.output,
-        engine=settings.engine,
-        device=settings.device,
-        reporter=reporter,
-    ) as run:
-        reporter.note(f"pictures in {run.folder / PICTURES}")
+    with open_ablation("prefix", sides, settings, reporter=reporter) as run:
         asked: dict[str, dict[str, _Asked]] = {}
         drawn: dict[str, Path] = {}
-        reused = 0
-        for side in sides:
-            asked[side.name] = _ask(side, pairs, settings.seeds, lengths, num_queries)
+        for side in run.sides():
+            asked[side.name] = _ask(side, run.pairs, settings.seeds, lengths, num_queries)
             painter = _Painter(side, run.folder, reporter)
-            lines = run.answer(
-                asked[side.name],
-                painter,
-                batch_size=settings.batch_size,
-                what=f"{side.name} pictures",
-            )
+            lines = run.answer(asked[side.name], painter, f"{side.name} pictures")
             drawn |= {line["key"]: run.folder / line["picture"] for line in lines}
-            reused += run.num_reused
-            side.rest()
-        run.num_reused = reused
         truths = {key: each.pair.image for side in asked.values() for key, each in side.items()}
-        judgement = judge_drawn(run, drawn, truths, judge, settings.batch_size, reporter)
+        judgement = run.judge(drawn, truths)
         scores = _scores(asked, judgement.similarity)
         curves = _curves(scores, lengths)
         plots = write_curves(
             run.folder / "prefixes",
-            title=f"{found.name} {found.split}: pictures from the first K codes",
+            title=f"{run.title}: pictures from the first K codes",
             x="K",
             y="similarity to the original, x100",
             curves={
@@ -159,20 +129,15 @@ def run_prefix(
                 for fill, curve in fills.items()
             },
         )
-        strip = _write_strip(run, asked, drawn, pairs, lengths, settings.seeds[0], num_queries)
-        published = is_published_split(found)
+        strip = _write_strip(run, asked, drawn, lengths, settings.seeds[0])
         return run.finish(
-            num={"num_images": len(pairs), "num_pictures": len(drawn)},
-            **describe_sides(sides),
-            **score_groups(_named(scores, num_queries)),
+            _named(scores, num_queries),
+            counts={"num_pictures": len(drawn)},
             chance=_chance(asked, judgement, settings.seeds[0], num_queries),
             lengths=list(lengths),
-            seeds=list(settings.seeds),
             curves=curves,
             plots=[str(path) for path in plots],
             strip=str(strip),
-            judge=judge_facts(judge),
-            published_split=False if published and len(pairs) < len(found.images) else published,
         )
 
 
@@ -244,7 +209,7 @@ class _Painter:
             path = f"{PICTURES}/{key}.png"
             facts = pictures.facts(drawn, sample_seed(each.seed, each.picture))
             facts |= {"codes_only": each.kept, "fill": each.fill}
-            save_picture(image, self.folder / path, facts, made_by=_MADE_BY)
+            save_picture(image, self.folder / path, facts, made_by=MADE_BY)
             lines.append({"codes": list(drawn), "picture": path})
         return lines
 
@@ -328,30 +293,26 @@ def _curves(scores: Scores, lengths: Sequence[int]) -> dict[str, dict[str, Any]]
 
 
 def _write_strip(
-    run: SampleRun,
+    run: Ablation,
     asked: Mapping[str, Mapping[str, _Asked]],
     drawn: Mapping[str, Path],
-    pairs: Mapping[str, Pair],
     lengths: Sequence[int],
     seed: int,
-    num_queries: int,
 ) -> Path:
     """Some pictures, evenly from the set: the original, then what each K shows, one row
     for each side and fill.
     """
     rows: list[tuple[str, list[Image.Image | None]]] = []
     size = 64
-    for picture, pair in list(pairs.items())[:: -(-len(pairs) // STRIP_PICTURES)]:
+    for picture, pair in list(run.pairs.items())[:: -(-len(run.pairs) // STRIP_PICTURES)]:
         original = read_picture(pair.image)
         for side, fill in dict.fromkeys(
             (side, each.fill) for side, every in asked.items() for each in every.values()
         ):
-            cells = [
-                drawn.get(
-                    f"{side}-{fill if kept < num_queries else 'mean'}-{kept:02d}-s{seed}-{picture}"
-                )
-                for kept in lengths
-            ]
+            cells = []
+            for kept in lengths:
+                filled = fill if kept < run.num_queries else "mean"
+                cells.append(drawn.get(f"{side}-{filled}-{kept:02d}-s{seed}-{picture}"))
             images = [None if path is None else open_image(path) for path in cells]
             size = max([size, *(image.width for image in images if image is not None)])
             rows.append((f"{side}, {fill}", [original, *images]))

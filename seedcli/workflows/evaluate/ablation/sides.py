@@ -4,25 +4,16 @@ nothing else, loaded one at a time.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from seedcli.benchmarks.clip_similarity import (
-    pack_feature,
-    pair_similarity,
-    shuffled_similarity,
-    unpack_features,
-)
-from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, load_retrieval_set
+from seedcli.benchmarks.retrieval_sets import RetrievalSet, load_retrieval_set
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
@@ -40,12 +31,11 @@ from seedcli.models.weights.locate_llm import (
     locate_llm,
 )
 from seedcli.recipe.read import leaves
-from seedcli.workflows.evaluate.judge import find_judge, open_drawn, open_judgements
-from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs, read_picture
-from seedcli.workflows.evaluate.samples import SampleRun, first
+from seedcli.workflows.evaluate.judge import find_judge
+from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs
+from seedcli.workflows.evaluate.samples import first
 
 MAX_NEW_TOKENS = 120  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py
-PICTURES = "pictures"
 _RECIPE = "recipe.resolved.toml"
 _MAY_DIFFER = re.compile(r"(tokenizer|target|model\.mask|(run|parallel)\..*)$")
 
@@ -100,7 +90,12 @@ class AblationSettings:
             UsageError: A setting is out of range, or asks for beams, which
                 have no seed of their own.
         """
-        return SamplingSettings(**{"max_new_tokens": MAX_NEW_TOKENS} | self.sampling)
+        chosen = SamplingSettings(**{"max_new_tokens": MAX_NEW_TOKENS} | self.sampling)
+        if chosen.num_beams > 1:
+            raise UsageError(
+                "seeds of single captions and beams do not go together", remedy="--beams 1"
+            )
+        return chosen
 
     def find_judge(self, pictures: EvalPictures, reporter: Reporter) -> ClipJudge:
         """The judge, loaded before anything is drawn for it."""
@@ -401,95 +396,3 @@ def _compare_training(
         *({key: recipe[key] for key in shared} for recipe in (one, other))
     ):
         reporter.warn(f"the {what} were trained differently: {differing}")
-
-
-class Judgement:
-    """What a judge found of drawn pictures and the true one of each.
-
-    Attributes:
-        similarity: Cosine of both, x100, by key.
-    """
-
-    def __init__(self, keys: Sequence[str], drawn: np.ndarray, truth: np.ndarray):
-        self._places = {key: place for place, key in enumerate(keys)}
-        self._drawn, self._truth = drawn, truth
-        self.similarity: dict[str, float] = (
-            dict(zip(keys, pair_similarity(drawn, truth).tolist(), strict=True))
-            if len(keys)
-            else {}
-        )
-
-    def chance(self, keys: Iterable[str]) -> float | None:
-        """Keys, no two of one true picture -> mean similarity of what does not belong together;
-        None of fewer than two.
-        """
-        places = [self._places[key] for key in keys if key in self._places]
-        level = (
-            shuffled_similarity(self._drawn[places], self._truth[places])
-            if len(places) > 1
-            else None
-        )
-        return None if level is None else round(level, 4)
-
-
-def judge_drawn(
-    run: SampleRun,
-    files: Mapping[str, Path],
-    truths: Mapping[str, ImageRef],
-    judge: ClipJudge,
-    batch_size: int,
-    reporter: Reporter,
-) -> Judgement:
-    """Drawn pictures and the true one of each, by key -> how alike they are; a run inside
-    the run for each judge.
-
-    Many pictures have one true picture here, whose features are computed once.
-    """
-    features: dict[str, Any] = {}
-
-    def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
-        new = {truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features}
-        found = judge.image_features(
-            [
-                *(read_picture(image) for image in new.values()),
-                *(open_drawn(path) for path in batch.values()),
-            ]
-        )
-        features.update(zip(new, found.numpy()[: len(new)], strict=True))
-        return [
-            {"drawn": pack_feature(drawn), "truth": pack_feature(features[truths[key].stamp])}
-            for key, drawn in zip(batch, found.numpy()[len(new) :], strict=True)
-        ]
-
-    with open_judgements(run, judge, reporter) as judged:
-        lines = judged.answer(dict(files), ask, batch_size=4 * batch_size, what="judgements")
-    empty = np.zeros((0, 0))
-    drawn, truth = (
-        unpack_features([line[name] for line in lines]) if lines else empty
-        for name in ("drawn", "truth")
-    )
-    return Judgement(list(files), drawn, truth)
-
-
-def describe_sides(sides: Sequence[Side]) -> dict[str, Any]:
-    """`model` and `fingerprint` of an envelope about two models, and `models` with both."""
-    both = {
-        side.name: {
-            "name": side.title,
-            "tokenizer": side.pictures.name,
-            "fingerprint": side.pictures.fingerprint,
-        }
-        for side in sides
-    }
-    return {
-        "model": " and ".join(f"{name}: {facts['name']}" for name, facts in both.items()),
-        "fingerprint": ", ".join(dict.fromkeys(facts["fingerprint"] for facts in both.values())),
-        "models": both,
-    }
-
-
-def without_seed(sampling: SamplingSettings) -> dict[str, Any]:
-    """How tokens are chosen, for the settings of a run; seeds are in the keys of its samples, so
-    that more of them can be added.
-    """
-    return {name: value for name, value in dataclasses.asdict(sampling).items() if name != "seed"}

@@ -1,0 +1,285 @@
+"""What the ablations share: a run that asks both sides about one set of pictures, and a judge's
+word on what they drew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seedcli.benchmarks.ablation import paired_differences, score_groups
+from seedcli.benchmarks.clip_similarity import (
+    pack_feature,
+    pair_similarity,
+    shuffled_similarity,
+    unpack_features,
+)
+from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split
+from seedcli.console import Reporter
+from seedcli.models.drawing.judge import ClipJudge
+from seedcli.models.language.generate import SamplingSettings
+from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side
+from seedcli.workflows.evaluate.judge import judge_facts, open_drawn, open_judgements
+from seedcli.workflows.evaluate.pictures import Pair, read_picture
+from seedcli.workflows.evaluate.samples import Answer, SampleRun, open_samples
+
+PICTURES = "pictures"
+MADE_BY = "seed eval ablation"
+Line = dict[str, Any]
+Seeded = tuple[int, str]  # seed and key of a picture
+Scores = dict[str, dict[tuple[Any, ...], float]]  # metric -> score by (seed, picture) or (picture,)
+
+
+@contextlib.contextmanager
+def open_ablation(
+    part: str,
+    sides: Sequence[Side],
+    settings: AblationSettings,
+    *,
+    reporter: Reporter,
+    **decided: Any,
+) -> Iterator[Ablation]:
+    """Loads data and judge, and opens the folder of the run.
+
+    Args:
+        part: Name of the ablation.
+        sides: Both models; the first one's decoder draws for both.
+        settings: What the ablations share.
+        reporter: Hears of progress.
+        decided: What decides answers beside data and models, for the settings of the run.
+
+    Raises:
+        DataError: As `load_retrieval_set` and `open_samples`.
+    """
+    found, pairs = settings.load_set(reporter)
+    judge = settings.find_judge(sides[0].pictures, reporter)
+    with open_samples(
+        "ablation",
+        found.name,
+        found.split,
+        settings={
+            "part": part,
+            "data": found.digest,
+            **decided,
+            **{side.name: side.settings() for side in sides},
+        },
+        output=settings.output,
+        engine=settings.engine,
+        device=settings.device,
+        reporter=reporter,
+    ) as run:
+        reporter.note(f"answers and pictures in {run.folder}")
+        yield Ablation(run, sides, settings, found, pairs, judge, reporter)
+
+
+class Ablation:
+    """An ablation whose run is open.
+
+    Attributes:
+        folder: Of the run.
+        title: Name and split of the data.
+        found: The data.
+        pairs: Its pictures with their first captions, by key.
+        num_queries: Codes of a picture.
+    """
+
+    def __init__(
+        self,
+        run: SampleRun,
+        sides: Sequence[Side],
+        settings: AblationSettings,
+        found: RetrievalSet,
+        pairs: Mapping[str, Pair],
+        judge: ClipJudge,
+        reporter: Reporter,
+    ):
+        self.folder, self.found, self.pairs = run.folder, found, pairs
+        self.title = f"{found.name} {found.split}"
+        self.num_queries = sides[0].pictures.visual.config.qformer.num_queries
+        self._run, self._sides, self._settings = run, sides, settings
+        self._judge, self._reporter, self._num_reused = judge, reporter, 0
+
+    def sides(self) -> Iterator[Side]:
+        """One after the other; a language model's memory is given back before the next."""
+        for side in self._sides:
+            yield side
+            side.rest()
+
+    def answer(self, asked: Mapping[str, Any], ask: Answer, what: str) -> list[Line]:
+        """Samples -> their lines; see `SampleRun.answer`."""
+        lines = self._run.answer(asked, ask, batch_size=self._settings.batch_size, what=what)
+        self._num_reused += self._run.num_reused
+        return lines
+
+    def answer_pairs(self, side: Side, label: str, ask: Answer, what: str) -> dict[str, Line]:
+        """A side's lines about each picture, by its key."""
+        asked = {f"{side.name}-{label}-{key}": pair for key, pair in self.pairs.items()}
+        lines = self.answer(asked, ask, f"{side.name} {what}")
+        return dict(zip(self.pairs, lines, strict=True))
+
+    def answer_seeds(self, side: Side, ask: Answer, what: str) -> dict[Seeded, Line]:
+        """A side's lines about each picture with each seed; a sample is (seed, key, pair)."""
+        asked = {
+            f"{side.name}-s{seed}-{key}": (seed, key, pair)
+            for seed in self._settings.seeds
+            for key, pair in self.pairs.items()
+        }
+        lines = self.answer(asked, ask, f"{side.name} {what}")
+        return {
+            (seed, key): line for (seed, key, _), line in zip(asked.values(), lines, strict=True)
+        }
+
+    def judge_seeds(self, answers: Mapping[str, Mapping[Seeded, Line]]) -> Judgement:
+        """Lines of each side, some with a `picture` -> how alike those are to the true ones."""
+        drawn, truths = {}, {}
+        for lines in answers.values():
+            for (_, key), line in lines.items():
+                if line["picture"]:
+                    drawn[line["key"]] = self.folder / line["picture"]
+                    truths[line["key"]] = self.pairs[key].image
+        return self.judge(drawn, truths)
+
+    def judge(self, drawn: Mapping[str, Path], truths: Mapping[str, ImageRef]) -> Judgement:
+        """Drawn pictures and the true one of each, by key -> how alike they are."""
+        size = self._settings.batch_size
+        return _judge_drawn(self._run, drawn, truths, self._judge, size, self._reporter)
+
+    def chance_of_seeds(
+        self, answers: Mapping[str, Mapping[Seeded, Line]], judgement: Judgement
+    ) -> dict[str, float | None]:
+        """`SIDE_clip_i` of pictures that do not belong together: those of one seed, so that no two
+        are of one true picture.
+        """
+        first = self._settings.seeds[0]
+        return {
+            f"{side}_clip_i": judgement.chance(
+                line["key"] for (seed, _), line in lines.items() if seed == first
+            )
+            for side, lines in answers.items()
+        }
+
+    def finish(
+        self, scores: Mapping[str, Mapping[Any, float]], *, counts: Mapping[str, int], **more: Any
+    ) -> dict[str, Any]:
+        """Scores -> the envelope; `counts` are beside `num_images`."""
+        self._run.num_reused = self._num_reused
+        published, pairs = is_published_split(self.found), self.pairs
+        return self._run.finish(
+            num={"num_images": len(pairs), **counts},
+            **_describe(self._sides),
+            **score_groups(scores),
+            seeds=list(self._settings.seeds),
+            judge=judge_facts(self._judge),
+            published_split=published and len(pairs) == len(self.found.images),
+            **more,
+        )
+
+
+def compare_sides(parts: Mapping[str, Scores], one: str, other: str) -> Scores:
+    """Scores of both sides by metric -> the same with the side's name before the metric, and
+    `difference_METRIC`, `one` minus `other`, of samples that both have.
+    """
+    scores = {
+        f"{side}_{name}": each for side, metrics in parts.items() for name, each in metrics.items()
+    }
+    for name in parts[one]:
+        values, samples = paired_differences(parts[one][name], parts[other][name])
+        scores[f"difference_{name}"] = dict(zip(samples, values, strict=True))
+    return scores
+
+
+class Judgement:
+    """What a judge found of drawn pictures and the true one of each.
+
+    Attributes:
+        similarity: Cosine of both, x100, by key.
+    """
+
+    def __init__(self, keys: Sequence[str], drawn: np.ndarray, truth: np.ndarray):
+        self._places = {key: place for place, key in enumerate(keys)}
+        self._drawn, self._truth = drawn, truth
+        self.similarity: dict[str, float] = (
+            dict(zip(keys, pair_similarity(drawn, truth).tolist(), strict=True))
+            if len(keys)
+            else {}
+        )
+
+    def chance(self, keys: Iterable[str]) -> float | None:
+        """Keys, no two of one true picture -> mean similarity of what does not belong together;
+        None of fewer than two.
+        """
+        places = [self._places[key] for key in keys if key in self._places]
+        level = (
+            shuffled_similarity(self._drawn[places], self._truth[places])
+            if len(places) > 1
+            else None
+        )
+        return None if level is None else round(level, 4)
+
+
+def _judge_drawn(
+    run: SampleRun,
+    files: Mapping[str, Path],
+    truths: Mapping[str, ImageRef],
+    judge: ClipJudge,
+    batch_size: int,
+    reporter: Reporter,
+) -> Judgement:
+    """Drawn pictures and the true one of each, by key -> how alike they are; a run inside
+    the run for each judge.
+
+    Many pictures have one true picture here, whose features are computed once.
+    """
+    features: dict[str, Any] = {}
+
+    def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
+        new = {truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features}
+        found = judge.image_features(
+            [
+                *(read_picture(image) for image in new.values()),
+                *(open_drawn(path) for path in batch.values()),
+            ]
+        )
+        features.update(zip(new, found.numpy()[: len(new)], strict=True))
+        return [
+            {"drawn": pack_feature(drawn), "truth": pack_feature(features[truths[key].stamp])}
+            for key, drawn in zip(batch, found.numpy()[len(new) :], strict=True)
+        ]
+
+    with open_judgements(run, judge, reporter) as judged:
+        lines = judged.answer(dict(files), ask, batch_size=4 * batch_size, what="judgements")
+    empty = np.zeros((0, 0))
+    drawn, truth = (
+        unpack_features([line[name] for line in lines]) if lines else empty
+        for name in ("drawn", "truth")
+    )
+    return Judgement(list(files), drawn, truth)
+
+
+def _describe(sides: Sequence[Side]) -> dict[str, Any]:
+    """`model` and `fingerprint` of an envelope about two models, and `models` with both."""
+    both = {
+        side.name: {
+            "name": side.title,
+            "tokenizer": side.pictures.name,
+            "fingerprint": side.pictures.fingerprint,
+        }
+        for side in sides
+    }
+    return {
+        "model": " and ".join(f"{name}: {facts['name']}" for name, facts in both.items()),
+        "fingerprint": ", ".join(dict.fromkeys(facts["fingerprint"] for facts in both.values())),
+        "models": both,
+    }
+
+
+def without_seed(sampling: SamplingSettings) -> dict[str, Any]:
+    """How tokens are chosen, for the settings of a run; seeds are in the keys of its samples, so
+    that more of them can be added.
+    """
+    return {name: value for name, value in dataclasses.asdict(sampling).items() if name != "seed"}
