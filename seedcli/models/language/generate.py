@@ -152,8 +152,7 @@ class SeedLlama:
             settings: How tokens are chosen.
             image: Whether an answer may, must or at once must hold an image.
             constrained: Under the image grammar; False for the ablation.
-            seeds: Of each row; by default `settings.seed` for every row. Sampled
-                beams share the first.
+            seeds: Of each row; by default `settings.seed` for every row.
             wordless: The same requests without their words, as prompts: what code guidance moves
                 away from; by default BOS alone, any picture.
             on_part: Hears words as they are written and each image as it is complete; for
@@ -174,6 +173,19 @@ class SeedLlama:
             )
         budgets = [self._budget(prompt, settings, image) for prompt in prompts]
         seeds = [settings.seed] * len(prompts) if seeds is None else list(seeds)
+        if len(prompts) > 1 and settings.num_beams > 1 and settings.temperature > 0:
+            # sampled beams share one generator, and an answer depends on its own seed alone
+            return [
+                self.generate(
+                    [prompt],
+                    settings,
+                    image=image,
+                    constrained=constrained,
+                    seeds=[seed],
+                    wordless=wordless and [wordless[row]],
+                )[0]
+                for row, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
+            ]
         length = max(map(len, prompts))
         processors = self._processors(
             settings,

@@ -275,26 +275,19 @@ class AskedModel:
         """Prompts and keys of their samples -> `answer`, its words; `ended`, False where it ran out
         of tokens; `pictures`, images in it.
 
-        An answer depends on its own prompt and key alone. Sampled beams share one generator, so
-        they are searched row by row.
+        An answer depends on its own prompt and key alone.
         """
-        at_once = (
-            1 if self.sampling.num_beams > 1 and self.sampling.temperature > 0 else len(prompts)
-        )
+        seeds = [sample_seed(self._settings.seed, key) for key in keys]
         lines = []
-        for start in range(0, len(prompts), at_once):
-            part = slice(start, start + at_once)
-            seeds = [sample_seed(self._settings.seed, key) for key in keys[part]]
-            for answer in self.llm.generate(prompts[part], self.sampling, seeds=seeds):
-                words = [segment for segment in answer.segments if isinstance(segment, str)]
-                pictures = len(answer.segments) - len(words)
-                lines.append(
-                    {
-                        "answer": " ".join(map(str.strip, words)),
-                        "ended": answer.ended,
-                        "pictures": pictures,
-                    }
-                )
+        for answer in self.llm.generate(prompts, self.sampling, seeds=seeds):
+            words = [segment for segment in answer.segments if isinstance(segment, str)]
+            lines.append(
+                {
+                    "answer": " ".join(map(str.strip, words)),
+                    "ended": answer.ended,
+                    "pictures": len(answer.segments) - len(words),
+                }
+            )
         return lines
 
     def encode_answers(self, answers: Sequence[str], *, ended: bool) -> list[list[int]]:

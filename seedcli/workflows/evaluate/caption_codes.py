@@ -176,24 +176,16 @@ class CaptionDrawer:
         prompts = [self._ids(caption) for caption in captions.values()]
         seeds = [sample_seed(self.sampling.seed, key) for key in captions]
         need = "required" if self.prompt == "request" and self._settings.constrained else "allowed"
-        # Beams that are sampled share one seed, so such answers would depend on who
-        # else is in the batch.
-        alone = self.sampling.num_beams > 1 and self.sampling.temperature > 0
-        size = 1 if alone else len(prompts)
         # a caption without its words is BOS alone, which is what guidance takes by itself
-        wordless = None if self.request is None else [self._asked(())]
-        answers = [
-            answer
-            for start in range(0, len(prompts), size)
-            for answer in self.llm.generate(
-                prompts[start : start + size],
-                self.sampling,
-                image=need,
-                constrained=self._settings.constrained,
-                seeds=seeds[start : start + size],
-                wordless=wordless and wordless * size,
-            )
-        ]
+        wordless = None if self.request is None else [self._asked(())] * len(prompts)
+        answers = self.llm.generate(
+            prompts,
+            self.sampling,
+            image=need,
+            constrained=self._settings.constrained,
+            seeds=seeds,
+            wordless=wordless,
+        )
         found: Sequence[Codes | None] = [
             first_image(answer.ids, self.llm.vocabulary, opened=self.prompt == "caption")
             for answer in answers

@@ -103,8 +103,13 @@ def test_an_image_that_would_not_fit_is_not_begun_and_a_required_one_comes_in_ti
 
 @pytest.mark.parametrize(
     "settings",
-    [GREEDY, WARM, SamplingSettings(temperature=0, num_beams=3, max_new_tokens=36)],
-    ids=["greedy", "sampled", "beams"],
+    [
+        GREEDY,
+        WARM,
+        SamplingSettings(temperature=0, num_beams=3, max_new_tokens=36),
+        SamplingSettings(temperature=1.5, num_beams=2, max_new_tokens=36),
+    ],
+    ids=["greedy", "sampled", "beams", "sampled beams"],
 )
 @pytest.mark.parametrize("image", ["allowed", "first"])
 def test_a_batch_answers_as_each_prompt_alone(tiny_llm, settings, image) -> None:
