@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
-from seedcli.errors import DataError, UsageError, did_you_mean
+from seedcli.errors import DataError, SeedError, UsageError, did_you_mean
 from seedcli.models.visual.config import PRESETS, SeedModelConfig
 from seedcli.models.weights.description import read_model_facts
 from seedcli.models.weights.layout import RELEASED_FILES, tokenizer_roles
@@ -85,21 +86,37 @@ def locate(
         return _locate_folder(BUNDLED_NANO, model)
     if path.is_dir():
         return _locate_folder(path, model)
+    if names_a_repository(model):
+        return _locate_hub(model, reporter)
+    raise nowhere(model, "model", PRESETS, option)
+
+
+def names_a_repository(model: str) -> bool:
+    """What stands for a model may be a hub id, and is nothing on this disk."""
+    is_id = _HUB_ID.fullmatch(model) and not names_a_path(model)
+    return bool(is_id) and not Path(model).expanduser().exists()
+
+
+def nowhere(model: str, what: str, presets: Iterable[str], option: str) -> SeedError:
+    """Why a name is neither preset, folder nor hub id, and what to type.
+
+    Args:
+        model: What the user said.
+        what: `model`, `language model`.
+        presets: Names that come with the package.
+        option: What the user says it with.
+    """
+    path, presets = Path(model).expanduser(), list(presets)
+    expected = f"{option} takes a preset ({', '.join(presets)}), a folder or a hub id"
     if path.exists():
-        raise DataError(
+        return DataError(
             f"{option} {model} is a file, expected a folder", remedy=f"{option} {path.parent}"
         )
     if names_a_path(model):
-        raise DataError(
-            f"no folder at {path}",
-            remedy=made_by_a_recipe(path)
-            or f"{option} takes a preset ({', '.join(PRESETS)}), a folder or a hub id",
-        )
-    if _HUB_ID.fullmatch(model):
-        return _locate_hub(model, reporter)
-    raise UsageError(
-        f"no model is called {model!r}{did_you_mean(model, PRESETS)}",
-        remedy=f"{option} takes a preset ({', '.join(PRESETS)}), a folder or a hub id (owner/name)",
+        return DataError(f"no folder at {path}", remedy=_made_by_a_recipe(path) or expected)
+    return UsageError(
+        f"no {what} is called {model!r}{did_you_mean(model, presets)}",
+        remedy=f"{expected} (owner/name)",
     )
 
 
@@ -124,7 +141,7 @@ def names_a_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model
 
 
-def made_by_a_recipe(path: Path) -> str | None:
+def _made_by_a_recipe(path: Path) -> str | None:
     """What to do where a run folder is missing, `runs/NAME` or in it: train what NAME names."""
     if path.parts[:1] != ("runs",) or len(path.parts) < 2:
         return None

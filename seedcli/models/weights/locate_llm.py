@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
-from seedcli.errors import DataError, UsageError, did_you_mean
+from seedcli.errors import DataError
 from seedcli.files import parse_json
 from seedcli.models.weights.adapter import (
     ADAPTER_FILE,
@@ -33,7 +32,7 @@ from seedcli.models.weights.llm_description import (
     TemplateName,
     read_llm_facts,
 )
-from seedcli.models.weights.locate import BUNDLED_NANO, locate, made_by_a_recipe, names_a_path
+from seedcli.models.weights.locate import BUNDLED_NANO, locate, names_a_repository, nowhere
 from seedcli.models.weights.published import (
     ROLES,
     SEED_LLAMA_TEXT_TOKENIZER,
@@ -42,7 +41,6 @@ from seedcli.models.weights.published import (
     language_model,
 )
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PUBLISHED_ROWS = 40194  # AILab-CVC/SEED: 32,000 pieces, 8,192 codes, two markers
 # the 8B is made of Vicuna, the 14B of Llama-2-chat
 _TEMPLATE_OF_WIDTH: dict[int, TemplateName] = {4096: "vicuna", 5120: "llama-2"}
@@ -148,8 +146,6 @@ def find_llm_folder(model: str, *, option: str, reporter: Reporter) -> Path:
         return here
     if role := hub_role(model):
         return fetch(role, reporter=reporter)
-    expected = f"{option} takes a preset ({', '.join(LLM_PRESETS)}), a folder or a hub id"
-    path = Path(model).expanduser()
     if model == "seed-nano":
         raise DataError(
             "this installation has no bundled language model (looked in "
@@ -157,17 +153,7 @@ def find_llm_folder(model: str, *, option: str, reporter: Reporter) -> Path:
             remedy="seed pretrain nano-pretrain and seed instruct nano-instruct make one; "
             f"{option} takes its folder",
         )
-    if path.exists():
-        raise DataError(
-            f"{option} {model} is a file, expected a folder",
-            remedy=f"{option} takes its folder, {path.parent}",
-        )
-    if names_a_path(model):
-        raise DataError(f"no folder at {path}", remedy=made_by_a_recipe(path) or expected)
-    raise UsageError(
-        f"no language model is called {model!r}{did_you_mean(model, LLM_PRESETS)}",
-        remedy=f"{expected} (owner/name)",
-    )
+    raise nowhere(model, "language model", LLM_PRESETS, option)
 
 
 def find_llm_here(model: str) -> Path | None:
@@ -198,8 +184,7 @@ def hub_role(model: str) -> Role | None:
     """What is fetched for a preset or a hub id; None for what is neither."""
     if model in ROLES and ROLES[model].kind == "language-model":
         return ROLES[model]
-    is_hub_id = _HUB_ID.fullmatch(model) and not names_a_path(model) and not Path(model).exists()
-    return language_model(model) if is_hub_id else None
+    return language_model(model) if names_a_repository(model) else None
 
 
 def read_llama_config(folder: Path) -> dict[str, Any]:
