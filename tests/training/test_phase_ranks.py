@@ -5,59 +5,18 @@ another number of ranks reads.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from seedcli.training.run_folder import read_metrics
+from tests.training.run_ranks import run_ranks
 from tests.training.tiny_llm import train_tiny
-
-ROOT = Path(__file__).parents[2]
 
 
 def _run_ranks(folder: Path, parallel: dict, *flags: str, world: int = 2) -> None:
-    """The tiny phase on `world` processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    arguments = [
-        sys.executable,
-        "-m",
-        "tests.training.tiny_llm",
-        str(folder),
-        json.dumps(parallel),
-        *flags,
-    ]
-    ranks = []
-    for rank in range(world):
-        place = {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "LOCAL_WORLD_SIZE": str(world),
-        }
-        environment = (
-            os.environ
-            | place
-            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-        )
-        ranks.append(
-            subprocess.Popen(
-                arguments,
-                env=environment,
-                cwd=ROOT,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    messages = [process.communicate(timeout=390)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0] * world, "\n".join(messages)
+    run_ranks("tests.training.tiny_llm", str(folder), json.dumps(parallel), *flags, world=world)
 
 
 def _losses(folder: Path) -> list[float]:
