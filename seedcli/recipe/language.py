@@ -1,5 +1,5 @@
 """Recipe sections of the language model: `seed pretrain` and `seed instruct`. Torch-free; the rules
-of `schema` hold here too.
+of `sections` hold here too.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from seedcli.recipe.tokenizer import (
-    MAX_LEARNING_RATE,
-    DecayRate,
+from seedcli.recipe.sections import (
+    AdamWSection,
+    CheckpointsSection,
+    ProcessesSection,
     Recipe,
     Strict,
     comfort,
@@ -121,24 +122,14 @@ class DocumentDataSection(Strict):
         return any(source.form not in PLAIN_FORMS for source in self.sources)
 
 
-class TokenOptimizationSection(Strict):
-    """AdamW over packed rows, its schedule and its length."""
+class TokenOptimizationSection(AdamWSection):
+    """AdamW over packed rows."""
 
-    steps: int = setting("number of optimizer updates", ge=1)
     batch_tokens: int = setting(
         "tokens per update, all processes together: a multiple of the context length", ge=1
     )
-    learning_rate: float = setting("peak learning rate", gt=0, le=MAX_LEARNING_RATE)
-    min_learning_rate: float = setting("where the cosine ends", ge=0, le=MAX_LEARNING_RATE)
-    warmup_steps: int = setting("updates of linear warm-up", ge=0)
-    schedule: Literal["cosine", "constant"] = setting(
-        "course of the learning rate after the warm-up"
-    )
     weight_decay: float = setting("AdamW's weight decay", ge=0)
     decay_norms: bool = setting("decay RMSNorm weights and embeddings too, as the official run did")
-    betas: tuple[DecayRate, DecayRate] = setting("AdamW's moment decay rates")
-    adam_epsilon: float = setting("AdamW's epsilon", gt=0)
-    gradient_clip: float = setting("largest gradient norm; 0 turns clipping off", ge=0)
 
 
 class AdapterSection(Strict):
@@ -186,23 +177,14 @@ class LanguageModelSection(Strict):
         return self
 
 
-class LlmParallelSection(Strict):
+class LlmParallelSection(ProcessesSection):
     """How one update is spread over processes and memory; changes no result beyond rounding."""
 
-    engine: Literal["ddp", "deepspeed"] = comfort(
-        "ddp", "what averages gradients; one process needs neither"
-    )
     zero_stage: Literal[0, 1, 2, 3] = comfort(
         0, "DeepSpeed ZeRO: 1 shards optimizer moments, 2 gradients too, 3 parameters too"
     )
-    offload_optimizer: bool = comfort(
-        False, "DeepSpeed keeps optimizer moments in the host's memory"
-    )
     offload_parameters: bool = comfort(
         False, "DeepSpeed ZeRO 3 keeps parameters in the host's memory"
-    )
-    precision: Literal["fp32", "bf16", "fp16"] = comfort(
-        "fp32", "arithmetic of the forward pass; master weights stay fp32"
     )
     gradient_checkpointing: bool = comfort(
         False,
@@ -214,35 +196,13 @@ class LlmParallelSection(Strict):
     micro_batch_rows: int = comfort(
         1, "packed rows a process computes at once; must divide its share of an update", ge=1
     )
-    device: Literal["auto", "cpu"] = comfort("auto", "auto takes a GPU where there is one")
 
 
-class LlmRunSection(Strict):
+class LlmRunSection(CheckpointsSection):
     """What a run writes, and when; nothing here changes results."""
 
     log_every_steps: int = comfort(10, "updates between lines of metrics.jsonl", ge=1)
-    checkpoint_every_steps: int = comfort(500, "updates between checkpoints", ge=1)
-    keep_checkpoints: int = comfort(2, "newest checkpoints to keep", ge=1)
-    loader_workers: int = comfort(
-        0, "processes a rank that read and tokenise ahead; 0: in the training process", ge=0
-    )
     shard_size: str = comfort("5GB", "largest file of the saved model")
-
-
-class TextPhaseSection(Strict):
-    """Phase 0: words only, every parameter, before the vocabulary has codes."""
-
-    data: DocumentDataSection
-    optimization: TokenOptimizationSection
-
-
-class LoraPhaseSection(Strict):
-    """Phase 1: LoRA with embeddings, head and norms; merged afterwards, and
-    the merge is verified.
-    """
-
-    adapter: AdapterSection
-    optimization: TokenOptimizationSection
 
 
 class FullPhaseSection(Strict):
@@ -251,7 +211,42 @@ class FullPhaseSection(Strict):
     optimization: TokenOptimizationSection
 
 
-class PretrainRecipe(Recipe):
+class TextPhaseSection(FullPhaseSection):
+    """Phase 0: words only, every parameter, before the vocabulary has codes."""
+
+    data: DocumentDataSection
+
+
+class LoraPhaseSection(FullPhaseSection):
+    """Phase 1: LoRA with embeddings, head and norms; merged afterwards, and
+    the merge is verified.
+    """
+
+    adapter: AdapterSection
+
+
+class LanguageRecipe(Recipe):
+    """What both trainings of the language model have."""
+
+    seed: int = setting("of new weights, samples and dropout", ge=0)
+    context_length: int = setting("tokens of a packed row", ge=64)
+    data: DocumentDataSection
+    parallel: LlmParallelSection = comfort(
+        LlmParallelSection(), "how an update is spread over processes"
+    )
+    run: LlmRunSection = comfort(LlmRunSection(), "what is written, and when")
+
+    def refuse_broken_rows(self, *phases: FullPhaseSection | None) -> None:
+        """Raises ValueError where an update of a phase is no whole number of packed rows."""
+        for phase in phases:
+            if phase is not None and phase.optimization.batch_tokens % self.context_length:
+                raise ValueError(
+                    f"batch_tokens {phase.optimization.batch_tokens} is no multiple of "
+                    f"context_length {self.context_length}"
+                )
+
+
+class PretrainRecipe(LanguageRecipe):
     """A language model learns the codes: words only (optional), LoRA, merge, everything
     but the input embedding.
     """
@@ -259,13 +254,10 @@ class PretrainRecipe(Recipe):
     command: ClassVar[str] = "pretrain"
 
     stage: Literal["pretrain"] = setting("what is trained")
-    seed: int = setting("of new weights, samples and dropout", ge=0)
     tokenizer: str = setting(
         "visual tokenizer whose codes are learned: a preset, a folder or a hub id"
     )
-    context_length: int = setting("tokens of a packed row", ge=64)
     language_model: LanguageModelSection
-    data: DocumentDataSection
     text: TextPhaseSection | None = comfort(
         None, "phase 0; needed with start = scratch, whose text vocabulary it learns"
     )
@@ -273,10 +265,6 @@ class PretrainRecipe(Recipe):
     full: FullPhaseSection | None = comfort(
         None, "phase 3; left out: the merged model is the result"
     )
-    parallel: LlmParallelSection = comfort(
-        LlmParallelSection(), "how an update is spread over processes"
-    )
-    run: LlmRunSection = comfort(LlmRunSection(), "what is written, and when")
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
@@ -292,16 +280,11 @@ class PretrainRecipe(Recipe):
                 f"language_model.shape.max_positions {shape.max_positions} is less than "
                 f"context_length {self.context_length}"
             )
-        for phase in (self.text, self.lora, self.full):
-            if phase is not None and phase.optimization.batch_tokens % self.context_length:
-                raise ValueError(
-                    f"batch_tokens {phase.optimization.batch_tokens} is no multiple of "
-                    f"context_length {self.context_length}"
-                )
+        self.refuse_broken_rows(self.text, self.lora, self.full)
         return self
 
 
-class InstructRecipe(Recipe):
+class InstructRecipe(LanguageRecipe):
     """A pretrained model learns to follow instructions: LoRA on the merged
     model, merged at the end.
     """
@@ -309,26 +292,15 @@ class InstructRecipe(Recipe):
     command: ClassVar[str] = "instruct"
 
     stage: Literal["instruct"] = setting("what is trained")
-    seed: int = setting("of new weights, samples and dropout", ge=0)
     start: str = setting(
         "folder, hub id or preset of the pretrained model (what seed pretrain wrote)"
     )
     template: Literal["vicuna", "llama-2", "own"] = setting(
         "how conversations are written; own: the model's chat template"
     )
-    context_length: int = setting("tokens of a packed row", ge=64)
-    data: DocumentDataSection
     lora: LoraPhaseSection
-    parallel: LlmParallelSection = comfort(
-        LlmParallelSection(), "how an update is spread over processes"
-    )
-    run: LlmRunSection = comfort(LlmRunSection(), "what is written, and when")
 
     @model_validator(mode="after")
     def _batch_fits(self) -> Self:
-        if self.lora.optimization.batch_tokens % self.context_length:
-            raise ValueError(
-                f"batch_tokens {self.lora.optimization.batch_tokens} is no multiple of "
-                f"context_length {self.context_length}"
-            )
+        self.refuse_broken_rows(self.lora)
         return self

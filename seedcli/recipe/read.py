@@ -20,7 +20,7 @@ from seedcli.errors import RecipeError, did_you_mean
 from seedcli.recipe.toml_lines import Loc, lines_of
 
 if TYPE_CHECKING:
-    from seedcli.recipe.tokenizer import Recipe
+    from seedcli.recipe.sections import Recipe
 
 COMMAND_LINE = "command line"
 MAX_DEPTH = 50  # of a key; no schema has more than five levels

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from seedcli.recipe.drawing import AutoencoderRecipe, JudgeRecipe, TargetRecipe, UnclipRecipe
 from seedcli.recipe.language import InstructRecipe, PretrainRecipe
-from seedcli.recipe.tokenizer import (
-    AutoencoderRecipe,
-    CausalQFormerRecipe,
-    CodebookRecipe,
-    JudgeRecipe,
-    Recipe,
-    TargetRecipe,
-    UnclipRecipe,
-)
+from seedcli.recipe.sections import Recipe
+from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe
 
 STAGES: dict[str, type[Recipe]] = {
     "target": TargetRecipe,

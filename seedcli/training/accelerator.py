@@ -26,7 +26,7 @@ from transformers.integrations import (
 
 from seedcli.errors import UsageError
 from seedcli.recipe.language import LlmParallelSection
-from seedcli.recipe.tokenizer import ParallelSection
+from seedcli.recipe.pictures import ParallelSection
 from seedcli.training.checkpoints import uses_deepspeed
 
 _ONE_PROCESS = {

@@ -24,7 +24,7 @@ from seedcli.console import Reporter
 from seedcli.errors import Interrupted, NumericalError, UsageError
 from seedcli.models.device import keep_freed_memory
 from seedcli.recipe.language import LlmRunSection, TokenOptimizationSection
-from seedcli.recipe.tokenizer import OptimizationSection, RunSection
+from seedcli.recipe.pictures import OptimizationSection, RunSection
 from seedcli.training.checkpoints import (
     load_checkpoint,
     newest_checkpoint,

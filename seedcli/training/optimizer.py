@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from seedcli.recipe.language import LlmParallelSection, TokenOptimizationSection
-from seedcli.recipe.tokenizer import OptimizationSection
+from seedcli.recipe.pictures import OptimizationSection
 
 
 def build_stage_optimizer(model: nn.Module, optimization: OptimizationSection) -> torch.optim.AdamW:

@@ -34,7 +34,7 @@ from seedcli.engine.hold import hold
 from seedcli.errors import RecipeError
 from seedcli.files import parse_json, publish_json, publish_text, published, space_named
 from seedcli.recipe.read import dump_resolved, leaves
-from seedcli.recipe.tokenizer import Recipe
+from seedcli.recipe.sections import Recipe
 
 PACKAGES = (
     "torch",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seedcli.console import Reporter
 from seedcli.data.documents.left_out import Tally, add_tallies
-from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
+from seedcli.recipe.pictures import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.accelerator import begin_training, build_accelerator
 from seedcli.training.checkpoints import newest_checkpoint, read_progress
 from seedcli.training.loop import Figures, train

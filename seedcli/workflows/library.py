@@ -23,7 +23,7 @@ from seedcli.recipe.read import load_recipe
 from seedcli.workflows.train import plan as planning
 
 if TYPE_CHECKING:
-    from seedcli.recipe.tokenizer import Recipe
+    from seedcli.recipe.sections import Recipe
 
 Benchmark = Literal["retrieval", "caption", "vqa", "clip-similarity"]
 _PATHS = ("images", "data_root", "output")

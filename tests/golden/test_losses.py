@@ -15,7 +15,8 @@ from seedcli.data.mixtures.pairs import Mixture, PicturePairs
 from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.visual.model import SeedModel
-from seedcli.recipe.tokenizer import CausalQFormerLossSection, PicturesSection
+from seedcli.recipe.pictures import PicturesSection
+from seedcli.recipe.tokenizer import CausalQFormerLossSection
 from seedcli.training.initialize import initialize_tokenizer, train_wordpiece
 from seedcli.training.stages.causal_qformer import CausalQFormerStage
 

@@ -22,7 +22,7 @@ from seedcli.recipe.read import (
     load_recipe,
     shipped_recipes,
 )
-from seedcli.recipe.tokenizer import Recipe, Strict, comfort, setting
+from seedcli.recipe.sections import Recipe, Strict, comfort, setting
 
 
 class OptimizerSection(Strict):

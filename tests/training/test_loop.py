@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seedcli.errors import DataError, Interrupted, NumericalError, UsageError
-from seedcli.recipe.tokenizer import OptimizationSection, RunSection
+from seedcli.recipe.pictures import OptimizationSection, RunSection
 from seedcli.training.checkpoints import changing_state, newest_checkpoint
 from seedcli.training.optimizer import build_stage_optimizer, learning_rate_at
 from seedcli.training.run_folder import plot_metrics, read_metrics

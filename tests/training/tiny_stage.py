@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seedcli.recipe.tokenizer import OptimizationSection, ParallelSection, RunSection
+from seedcli.recipe.pictures import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.moving_average import MovingAverage
 from seedcli.training.ranks import Ranks, end_rank
 from seedcli.training.stage import train_stage

@@ -33,7 +33,7 @@ from seedcli.data.images.tables import read_opened
 from seedcli.data.tables import open_table
 from seedcli.data.text_files import printable
 from seedcli.errors import DataError, UsageError
-from seedcli.recipe.tokenizer import PicturesSection, ValidationSection
+from seedcli.recipe.pictures import PicturesSection, ValidationSection
 
 MAX_TAGS = 6  # in one caption: a label of a dozen words and six tags stay within 35 tokens
 _HUB_SET = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

@@ -17,13 +17,8 @@ from seedcli.console import Reporter
 from seedcli.data.images.augmentation import epoch_indices, random_views
 from seedcli.data.images.captioned import open_pictures, read_training_pictures
 from seedcli.models.drawing.unclip_parts import build_autoencoder, encode_latents
-from seedcli.recipe.tokenizer import (
-    AutoencoderLossSection,
-    AutoencoderSection,
-    CropSection,
-    PictureDataSection,
-    ValidationSection,
-)
+from seedcli.recipe.drawing import AutoencoderLossSection, AutoencoderSection, CropSection
+from seedcli.recipe.pictures import PictureDataSection, ValidationSection
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.picture_batches import view_config
 from seedcli.training.stages.sheets import spread_rows, write_sheet
@@ -65,9 +60,7 @@ class AutoencoderStage:
         self.views = view_config(data.augmentation, data.image_size_px)
         torch.manual_seed(seed)
         self.model: nn.Module = build_autoencoder(
-            channels=model.channels,
-            layers_per_level=model.layers_per_level,
-            latent_channels=model.latent_channels,
+            **model.model_dump(),
             image_size_px=data.image_size_px,
         )
 

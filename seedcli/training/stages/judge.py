@@ -18,13 +18,8 @@ from seedcli.data.images.augmentation import normalize_views, random_views
 from seedcli.data.images.captioned import caption_texts, open_pictures, read_training_pictures
 from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
 from seedcli.models.drawing.target import train_bpe
-from seedcli.recipe.tokenizer import (
-    BlurSection,
-    JudgeLossSection,
-    JudgeSection,
-    PictureDataSection,
-    ValidationSection,
-)
+from seedcli.recipe.drawing import BlurSection, JudgeLossSection, JudgeSection
+from seedcli.recipe.pictures import PictureDataSection, ValidationSection
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.picture_batches import (
     MAX_LOGIT_SCALE,
@@ -81,12 +76,8 @@ class JudgeStage:
         )["input_ids"]
         self.config = judge_config(
             self.tokenizer,
-            embedding_dim=model.embedding_dim,
             image_size_px=data.image_size_px,
-            vision_layers=model.vision_layers,
-            vision_width=model.vision_width,
-            text_width=model.text_width,
-            text_depth=model.text_depth,
+            **model.model_dump(exclude={"vocab_size", "max_text_tokens"}),
         )
         torch.manual_seed(seed)
         # channels last: a third faster on a CPU, in fp32 and in bf16

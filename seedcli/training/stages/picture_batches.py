@@ -16,7 +16,7 @@ from transformers import CLIPTokenizer
 
 from seedcli.data.images.captioned import TrainingPicture
 from seedcli.models.visual.config import PreprocessConfig
-from seedcli.recipe.tokenizer import AugmentationSection
+from seedcli.recipe.pictures import AugmentationSection
 from seedcli.training.gather import gather_rows
 from seedcli.training.ranks import Ranks
 

@@ -38,12 +38,8 @@ from seedcli.models.drawing.unclip_parts import (
 )
 from seedcli.models.visual.config import PreprocessConfig
 from seedcli.models.weights.digest import weights_digest
-from seedcli.recipe.tokenizer import (
-    ClipSection,
-    PictureDataSection,
-    TargetLossSection,
-    ValidationSection,
-)
+from seedcli.recipe.drawing import ClipSection, TargetLossSection
+from seedcli.recipe.pictures import PictureDataSection, ValidationSection
 from seedcli.training.embedding_health import LinearMap, effective_rank, explained_variance
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.encoded_views import EncodedViews
@@ -108,13 +104,8 @@ class TargetStage:
         torch.manual_seed(seed)
         clip = build_clip(
             tokenizer=self.tokenizer,
-            embedding_dim=model.embedding_dim,
             image_size_px=data.image_size_px,
-            patch_size_px=model.patch_size_px,
-            vision_width=model.vision_width,
-            vision_depth=model.vision_depth,
-            text_width=model.text_width,
-            text_depth=model.text_depth,
+            **model.model_dump(exclude={"vocab_size", "max_text_tokens", "painter_width"}),
         )
         painter = LatentPainter(
             model.embedding_dim,

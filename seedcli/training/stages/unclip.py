@@ -40,13 +40,8 @@ from seedcli.models.drawing.unclip_parts import (
 )
 from seedcli.models.visual.config import PreprocessConfig
 from seedcli.models.visual.model import SeedModel
-from seedcli.recipe.tokenizer import (
-    DiffusionSection,
-    FeaturesSection,
-    PictureDataSection,
-    UnetSection,
-    ValidationSection,
-)
+from seedcli.recipe.drawing import DiffusionSection, UnetSection
+from seedcli.recipe.pictures import FeaturesSection, PictureDataSection, ValidationSection
 from seedcli.training.moving_average import MovingAverage
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.encoded_views import EncodedViews
@@ -150,11 +145,7 @@ class UnclipStage:
             unet = build_unet(
                 latent_size=side,
                 latent_channels=channels,
-                channels=model.channels,
-                layers_per_level=model.layers_per_level,
-                attention_levels=model.attention_levels,
-                attention_head_dim=model.attention_head_dim,
-                condition_width=model.condition_width,
+                **model.model_dump(),
                 text_width=self.prompt.shape[-1],
                 generation_dim=pipeline.image_encoder.config.projection_dim,
             )

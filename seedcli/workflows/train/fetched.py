@@ -19,8 +19,10 @@ from seedcli.models.weights.published import (
     Role,
     Source,
 )
+from seedcli.recipe.drawing import UnclipRecipe
 from seedcli.recipe.language import InstructRecipe, PretrainRecipe
-from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe, Recipe, UnclipRecipe
+from seedcli.recipe.sections import Recipe
+from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe
 
 
 def downloads(recipe: Recipe | PretrainRecipe | InstructRecipe) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from seedcli.recipe.language import (
     PretrainRecipe,
     TokenOptimizationSection,
 )
-from seedcli.recipe.tokenizer import Recipe
+from seedcli.recipe.sections import Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedcli.errors import UsageError
 from seedcli.models.visual.config import PRESETS, SeedModelConfig
-from seedcli.recipe.tokenizer import Recipe
+from seedcli.recipe.sections import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -170,13 +170,8 @@ def _target(recipe: Any) -> Networks:
     model, side = recipe.model, recipe.data.image_size_px
     clip = build_clip(
         tokenizer=_words(model.vocab_size, model.max_text_tokens),
-        embedding_dim=model.embedding_dim,
         image_size_px=side,
-        patch_size_px=model.patch_size_px,
-        vision_width=model.vision_width,
-        vision_depth=model.vision_depth,
-        text_width=model.text_width,
-        text_depth=model.text_depth,
+        **model.model_dump(exclude={"vocab_size", "max_text_tokens", "painter_width"}),
     )
     autoencoder = _autoencoder_of(recipe.autoencoder)
     shape = latent_shape(autoencoder, side)
@@ -200,12 +195,8 @@ def _judge(recipe: Any) -> Networks:
     judge = build_judge(
         judge_config(
             _words(model.vocab_size, model.max_text_tokens),
-            embedding_dim=model.embedding_dim,
             image_size_px=side,
-            vision_layers=model.vision_layers,
-            vision_width=model.vision_width,
-            text_width=model.text_width,
-            text_depth=model.text_depth,
+            **model.model_dump(exclude={"vocab_size", "max_text_tokens"}),
         )
     )
 
@@ -220,9 +211,7 @@ def _autoencoder(recipe: Any) -> Networks:
     from seedcli.models.drawing.unclip_parts import build_autoencoder
 
     autoencoder = build_autoencoder(
-        channels=recipe.model.channels,
-        layers_per_level=recipe.model.layers_per_level,
-        latent_channels=recipe.model.latent_channels,
+        **recipe.model.model_dump(),
         image_size_px=recipe.data.image_size_px,
     )
     # crops are counted as whole pictures: the last updates see those, and memory is theirs
@@ -247,11 +236,7 @@ def _unclip(recipe: Any) -> Networks:
         unet = build_unet(
             latent_size=height,
             latent_channels=channels,
-            channels=recipe.model.channels,
-            layers_per_level=recipe.model.layers_per_level,
-            attention_levels=recipe.model.attention_levels,
-            attention_head_dim=recipe.model.attention_head_dim,
-            condition_width=recipe.model.condition_width,
+            **recipe.model.model_dump(),
             text_width=target.config.hidden_size,
             generation_dim=target.config.projection_dim,
         )

@@ -10,14 +10,13 @@ from seedcli.data.documents.left_out import Tally, add_tallies, describe_tally
 from seedcli.errors import RecipeError
 from seedcli.files import publish_json, publish_text
 from seedcli.models.visual.config import PreprocessConfig
+from seedcli.recipe.drawing import UnclipRecipe
+from seedcli.recipe.pictures import TokenizerRecipe, ValidationSection
 from seedcli.recipe.tokenizer import (
     CausalQFormerRecipe,
     CodebookRecipe,
     PairDataSection,
     PairSourceSection,
-    Recipe,
-    UnclipRecipe,
-    ValidationSection,
 )
 from seedcli.training.run_folder import alone, open_run_folder, plot_metrics
 from seedcli.workflows.train.fetched import downloads
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 @alone
 def run(
-    recipe: Recipe,
+    recipe: TokenizerRecipe,
     output: Path,
     *,
     resume: bool = False,
@@ -53,32 +52,23 @@ def run(
     reporter = reporter or Reporter()
     ranks = Ranks.from_environment()
     ranks.rows(recipe.optimization.batch_size)
+    optimization = recipe.optimization
+    length = {"steps": optimization.steps, "images": optimization.steps * optimization.batch_size}
+    dry = {"dry_run": True, "output": str(output)}
     fetched = downloads(recipe) if dry_run else []
     if any(part["download_bytes"] != 0 for part in fetched):
-        return {
-            "stage": recipe.stage,
-            "steps": recipe.optimization.steps,
-            "images": recipe.optimization.steps * recipe.optimization.batch_size,
-            "downloads": fetched,
-            "dry_run": True,
-            "output": str(output),
-        }
+        return {"stage": recipe.stage, **length, "downloads": fetched, **dry}
     stage = build_stage(recipe, ranks, output, reporter)
+    parameters = list(stage.model.parameters())
+    trained = sum(one.numel() for one in parameters if one.requires_grad)
     size = {
         "stage": stage.name,
-        "trained_parameters": sum(
-            parameter.numel() for parameter in stage.model.parameters() if parameter.requires_grad
-        ),
-        "frozen_parameters": sum(
-            parameter.numel()
-            for parameter in stage.model.parameters()
-            if not parameter.requires_grad
-        ),
-        "steps": recipe.optimization.steps,
-        "images": recipe.optimization.steps * recipe.optimization.batch_size,
+        "trained_parameters": trained,
+        "frozen_parameters": sum(one.numel() for one in parameters) - trained,
+        **length,
     }
     if dry_run:
-        return size | {"downloads": fetched, "dry_run": True, "output": str(output)}
+        return size | {"downloads": fetched, **dry}
     if ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
         if recipe.validation is not None and recipe.validation.share:
@@ -131,43 +121,38 @@ def _tell_left_out(
     return {"left_out": found} if found else {}
 
 
-def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
+def build_stage(recipe: TokenizerRecipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
     """The stage that the recipe names, built from its sections.
 
     Raises:
         RecipeError: The stage belongs to another command.
     """
+
+    def with_pictures(stage: Any, **own: Any) -> Any:
+        """A stage that holds its pictures in memory."""
+        return stage(
+            seed=recipe.seed,
+            data=recipe.data,
+            validation=recipe.validation,
+            model=recipe.model,
+            losses=recipe.losses,
+            batch_size=recipe.optimization.batch_size,
+            ranks=ranks,
+            reporter=reporter,
+            **own,
+        )
+
     match recipe.stage:
         case "target":
             from seedcli.models.weights.load import find_autoencoder
             from seedcli.training.stages.target import TargetStage
 
-            return TargetStage(
-                seed=recipe.seed,
-                autoencoder=find_autoencoder(recipe.autoencoder, reporter=reporter),
-                views=recipe.views,
-                data=recipe.data,
-                validation=recipe.validation,
-                model=recipe.model,
-                losses=recipe.losses,
-                batch_size=recipe.optimization.batch_size,
-                ranks=ranks,
-                reporter=reporter,
-            )
+            autoencoder = find_autoencoder(recipe.autoencoder, reporter=reporter)
+            return with_pictures(TargetStage, autoencoder=autoencoder, views=recipe.views)
         case "judge":
             from seedcli.training.stages.judge import JudgeStage
 
-            return JudgeStage(
-                seed=recipe.seed,
-                data=recipe.data,
-                validation=recipe.validation,
-                blur=recipe.blur,
-                model=recipe.model,
-                losses=recipe.losses,
-                batch_size=recipe.optimization.batch_size,
-                ranks=ranks,
-                reporter=reporter,
-            )
+            return with_pictures(JudgeStage, blur=recipe.blur)
         case "causal-qformer":
             return _build_causal_qformer(recipe, ranks, reporter)
         case "codebook":
@@ -175,17 +160,7 @@ def build_stage(recipe: Recipe, ranks: Any, output: Path, reporter: Reporter) ->
         case "autoencoder":
             from seedcli.training.stages.autoencoder import AutoencoderStage
 
-            return AutoencoderStage(
-                seed=recipe.seed,
-                data=recipe.data,
-                validation=recipe.validation,
-                crops=recipe.crops,
-                model=recipe.model,
-                losses=recipe.losses,
-                batch_size=recipe.optimization.batch_size,
-                ranks=ranks,
-                reporter=reporter,
-            )
+            return with_pictures(AutoencoderStage, crops=recipe.crops)
         case "unclip":
             return _build_unclip(recipe, ranks, reporter)
         case _:
@@ -260,7 +235,7 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
     )
 
 
-def _write_held_out(recipe: Recipe, output: Path) -> None:
+def _write_held_out(recipe: TokenizerRecipe, output: Path) -> None:
     """What a share holds out is chosen by the run, so the run says what it was: `held_out.json`,
     for `seed eval retrieval`, of the pictures that are files.
     """
@@ -356,13 +331,8 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
 
     def save(tokenizer: SeedModel, folder: Path) -> None:
         publish_text(folder / "vocab.txt", "\n".join(captions.pieces) + "\n")
-        trained = {
-            "stage": recipe.stage,
-            "recipe": recipe.name,
-            "steps": recipe.optimization.steps,
-            "batch_size": recipe.optimization.batch_size,
-        }
-        save_tokenizer_folder(tokenizer, folder, name=recipe.name or config.name, trained=trained)
+        name = recipe.name or config.name
+        save_tokenizer_folder(tokenizer, folder, name=name, trained=_trained(recipe))
 
     return CausalQFormerStage(
         tokenizer,
@@ -452,20 +422,9 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
         features = StreamedFeatures(frozen, pairs)
 
     def save(trained: SeedModel, folder: Path) -> None:
-        facts = {
-            "stage": recipe.stage,
-            "recipe": recipe.name,
-            "steps": recipe.optimization.steps,
-            "batch_size": recipe.optimization.batch_size,
-        }
-        facts["trained_with_prefixes"] = recipe.losses.prefix_share > 0
-        save_tokenizer_folder(
-            trained,
-            folder,
-            name=recipe.name or config.name,
-            trained=facts,
-            vocab=vocab,
-        )
+        facts = _trained(recipe) | {"trained_with_prefixes": recipe.losses.prefix_share > 0}
+        name = recipe.name or config.name
+        save_tokenizer_folder(trained, folder, name=name, trained=facts, vocab=vocab)
 
     return CodebookStage(
         tokenizer,
@@ -477,6 +436,16 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
         save=save,
         ranks=ranks,
     )
+
+
+def _trained(recipe: TokenizerRecipe) -> dict[str, Any]:
+    """What the finished folder says of its training."""
+    return {
+        "stage": recipe.stage,
+        "recipe": recipe.name,
+        "steps": recipe.optimization.steps,
+        "batch_size": recipe.optimization.batch_size,
+    }
 
 
 def _captions(recipe: CausalQFormerRecipe) -> list[str]:

@@ -23,7 +23,7 @@ from seedcli.data.images.captioned import (
 )
 from seedcli.data.mixtures.pairs import PicturePairs
 from seedcli.errors import DataError, UsageError
-from seedcli.recipe.tokenizer import PicturesSection, ValidationSection
+from seedcli.recipe.pictures import PicturesSection, ValidationSection
 
 
 def png(colour: str) -> bytes:

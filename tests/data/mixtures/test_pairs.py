@@ -24,7 +24,7 @@ from seedcli.data.mixtures.pairs import Mixture, Pair, PicturePairs, TablePairs,
 from seedcli.data.sample_order import shuffled_index
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PRESETS
-from seedcli.recipe.tokenizer import PicturesSection
+from seedcli.recipe.pictures import PicturesSection
 
 TRAINING = PRESETS["seed-nano"].preprocess.training
 

@@ -14,13 +14,8 @@ from seedcli.data.mixtures.pairs import Mixture, Pair
 from seedcli.errors import NoSpaceError, NumericalError, RecipeError
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
-from seedcli.recipe.tokenizer import (
-    CodebookLearningSection,
-    CodebookLossSection,
-    OptimizationSection,
-    ParallelSection,
-    RunSection,
-)
+from seedcli.recipe.pictures import OptimizationSection, ParallelSection, RunSection
+from seedcli.recipe.tokenizer import CodebookLearningSection, CodebookLossSection
 from seedcli.training.ranks import Ranks
 from seedcli.training.stage import train_stage
 from seedcli.training.stages.codebook import CodebookStage
