@@ -188,7 +188,7 @@ def parse_paper_numbers(text: str) -> PaperNumbers:
         }
         for dataset, metrics in entry["values"].items():
             for metric, value in metrics.items():
-                digits = max(0, -Decimal(value).as_tuple().exponent)
+                digits = max(0, -int(Decimal(value).as_tuple().exponent))
                 published.append(
                     PublishedNumber(
                         measurement(entry, dataset),
