@@ -29,7 +29,7 @@ class Journal:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def recover(self, keep: Callable[[Any], None], *, ordered: bool) -> None:
+    def recover(self, keep: Callable[[Any], object], *, ordered: bool) -> None:
         """Gives every whole line to `keep`, and cuts off what a kill left of the last one.
 
         Args:

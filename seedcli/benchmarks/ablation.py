@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 
+Sample = TypeVar("Sample", bound=Hashable)
 SpanEnd = Literal["closed", "interrupted", "unfinished"]
 _DIGITS = 4
 
@@ -82,8 +83,8 @@ def mean_curve(rows: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
 
 
 def paired_differences(
-    one: Mapping[Hashable, float], other: Mapping[Hashable, float]
-) -> tuple[list[float], list[Hashable]]:
+    one: Mapping[Sample, float], other: Mapping[Sample, float]
+) -> tuple[list[float], list[Sample]]:
     """Scores of two models by sample -> `one` minus `other` where both have a
     score, and the samples.
 

@@ -351,7 +351,7 @@ def _read_tars(dataset: str, split: str, tars: Sequence[Path]) -> RetrievalSet:
     return RetrievalSet(dataset, split, tuple(refs), tuple(captions), tuple(txt2img))
 
 
-def _read_tar(source: TarPairs, row: int) -> bytes:
+def _read_tar(source: TarPairs, row: int) -> bytes | str:
     # a retrieval set has nothing to draw; the interface of training wants it
     return source.read(row, random.Random(0)).image
 

@@ -50,7 +50,7 @@ HABITS = {"json": JsonOption, "quiet": QuietOption, "debug": DebugOption}
 class _TableOrder(TyperGroup):
     """Lists the commands in the order of the table."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return [name for name in COMMANDS if name in self.commands]
 
 
@@ -118,7 +118,8 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(report(error, continues=continues)) from None
 
     del command.__wrapped__  # Typer would read the signature through it
-    command.__signature__ = inspect.Signature([*own, *extra])
+    typed: Any = command
+    typed.__signature__ = inspect.Signature([*own, *extra])
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *extra]}
     return command
 

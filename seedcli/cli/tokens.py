@@ -128,6 +128,7 @@ def build(
           -o tokens/llava-conversation
     """  # noqa: E501
     from seedcli.workflows.documents.build import BuildRequest, plan, run
+    from seedcli.workflows.tokenize.outputs import TokenizeSummary
 
     request = BuildRequest(
         format=set_format,
@@ -151,6 +152,10 @@ def build(
         return
     summary = run(request, reporter=console)
     console.result(summary.as_result())
+    if isinstance(summary, TokenizeSummary):
+        if summary.failed:
+            raise PartialFailure(f"{summary.failed} images failed; {summary.errors} names them")
+        return
     if summary.errors:
         raise PartialFailure(
             f"{summary.failed} of {summary.rows + summary.failed} documents could not be made, "

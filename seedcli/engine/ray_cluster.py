@@ -8,12 +8,13 @@ it is up, so that actors for which there is no room yet hold nothing back.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import seedcli
 from seedcli.console import Reporter
@@ -62,7 +63,7 @@ class RayCluster:
                     address=self._choice.ray_address,
                     include_dashboard=False,
                     log_to_driver=False,
-                    logging_level="error",
+                    logging_level=logging.ERROR,
                 )
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise _no_cluster(self._choice.ray_address or "this machine", error) from error
@@ -148,7 +149,7 @@ class RayCluster:
             actor, part, tries = running[ready]
             name, node = names[actor]
             try:
-                said = ray.get(next(ready))
+                said = ray.get(next(cast(Any, ready)))
             except StopIteration:
                 del running[ready]
                 idle.append(actor)

@@ -16,20 +16,10 @@ import torch
 import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
+from seedcli.data.documents.packing import PackedRow
 from seedcli.training.readers import read_ahead
 
 LaneStates = Mapping[int, dict[str, Any]]
-
-
-class Row(Protocol):
-    """A packed row, see `data.packing`."""
-
-    input_ids: np.ndarray
-    labels: np.ndarray
-    position_ids: np.ndarray
-    lane: int
-    lane_state: dict[str, Any]
-    counts: dict[str, int]
 
 
 class RowSource(Protocol):
@@ -39,7 +29,7 @@ class RowSource(Protocol):
 
     def __call__(
         self, *, lanes: int, share: int, shares: int, states: LaneStates | None
-    ) -> Iterator[Row]: ...
+    ) -> Iterator[PackedRow]: ...
 
 
 class PackedBatches(IterableDataset):
@@ -123,7 +113,7 @@ class PackedBatches(IterableDataset):
         return range(self._rank * share, (self._rank + 1) * share)
 
 
-def collate(rows: Sequence[Row]) -> dict[str, Any]:
+def collate(rows: Sequence[PackedRow]) -> dict[str, Any]:
     """Rows -> int64 tensors [B,L], the lanes' positions after them, and summed counts."""
     counts: dict[str, int] = {}
     for row in rows:

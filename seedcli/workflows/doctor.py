@@ -23,20 +23,19 @@ PACKAGES = (
     "deepspeed",
     "datasets",
     "open_clip_torch",
-    "timm",
-)
-PACKAGES += (
     "tokenizers",
     "sentencepiece",
     "safetensors",
     "huggingface_hub",
     "pyarrow",
-    "webdataset",
     "pycocotools",
     "numpy",
     "pillow",
+    "pydantic",
+    "typer",
+    "rich",
+    "gradio",
 )
-PACKAGES += ("pydantic", "typer", "rich", "gradio")
 SHOWN_ENVIRONMENT = ("HF_", "OMP_", "CUDA_", "TORCH_", "NCCL_")
 BUNDLED = Path(seedcli.__file__).parent / "bundled"
 

@@ -78,8 +78,8 @@ def open_tokens(
     Raises:
         DataError: There is no shard, a file is none, or its codes are of another tokenizer.
     """
-    single = isinstance(inputs, (str, Path))
-    return open_shards([inputs] if single else inputs, fingerprint=fingerprint)
+    several = [inputs] if isinstance(inputs, str | Path) else inputs
+    return open_shards(several, fingerprint=fingerprint)
 
 
 def train(

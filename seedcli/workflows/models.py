@@ -275,7 +275,7 @@ def audit(model: str, *, reporter: Reporter | None = None) -> list[dict[str, Any
     Raises:
         DataError: A file is unreadable.
     """
-    from seedcli.models.weights.convert import census, expected_shapes, fit_vocabulary
+    from seedcli.models.weights.convert import FileRole, census, expected_shapes, fit_vocabulary
     from seedcli.models.weights.tensors import read_tensors
 
     files = with_weights(locate(model, reporter=reporter), reporter=reporter)
@@ -301,7 +301,8 @@ def audit(model: str, *, reporter: Reporter | None = None) -> list[dict[str, Any
             sorted(set(expected) - set(tensors)),
         )
         return [_audit_row(files.weights[0], len(tensors), used, {}, unknown, missing, shapes)]
-    for path, role in zip(files.weights, ("vision", "quantizer"), strict=True):
+    roles: tuple[FileRole, ...] = ("vision", "quantizer")
+    for path, role in zip(files.weights, roles, strict=True):
         tensors = read_tensors(path)
         found = census(
             tensors, fit_vocabulary(config, tensors) if role == "quantizer" else config, role=role

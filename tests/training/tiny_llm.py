@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from seedcli.data.documents.packing import PackedRow
 from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.accelerator import build_accelerator
 from seedcli.training.phase import PhaseResult, train_phase
@@ -36,18 +36,6 @@ OPTIMIZATION = TokenOptimizationSection(
     adam_epsilon=1e-8,
     gradient_clip=1.0,
 )
-
-
-@dataclass
-class Row:
-    """A packed row of two documents, some of whose tokens are not learned."""
-
-    input_ids: np.ndarray
-    labels: np.ndarray
-    position_ids: np.ndarray
-    lane: int
-    lane_state: dict[str, Any]
-    counts: dict[str, int]
 
 
 def rows(*, lanes: int, share: int, shares: int, states: dict | None):
@@ -75,7 +63,7 @@ def rows(*, lanes: int, share: int, shares: int, states: dict | None):
             labels[[0, cut]] = -100
             at[lane] += 1
             positions = np.concatenate([np.arange(cut), np.arange(CONTEXT - cut)])
-            yield Row(
+            yield PackedRow(
                 ids,
                 labels,
                 positions,

@@ -241,7 +241,7 @@ def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> It
 def _read_shards(path: Path) -> Iterator[CodedImage]:
     from seedcli.data.tokens.shards import open_shards, read_rows
 
-    shards = open_shards([path], content=("images", "segments"))
+    shards = open_shards([path], content={"images", "segments"})
     made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
     for shard in shards.paths:
         for number, row in enumerate(read_rows(shard)):

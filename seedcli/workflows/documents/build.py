@@ -315,9 +315,14 @@ def _read_or_list(request: BuildRequest, reporter: Reporter) -> TokenJob:
                     yield line
                     progress.advance()
 
-            sizes = {"name": request.name, "shard_size": request.shard_size}
             return freeze_documents(
-                request.workspace, listing, counted(), settings, **sizes, codes=codes
+                request.workspace,
+                listing,
+                counted(),
+                settings,
+                name=request.name,
+                shard_size=request.shard_size,
+                codes=codes,
             )
     for name, value in settings.items():
         stored = job.settings.get(name)

@@ -66,7 +66,7 @@ def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
         if isinstance(row, TokenRow):
             record = {
                 "source": row.source,
-                "codes": row.codes.tolist(),
+                "codes": [int(code) for code in row.codes],
                 **made_by,
                 "key": row.key,
                 "text": row.text,

@@ -12,12 +12,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from seedcli.benchmarks.image_refs import ImageRef
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template
-from seedcli.data.documents.documents import Codes, Message, Piece, Segment
+from seedcli.data.documents.documents import Codes, Document, Message, Piece, Segment
 from seedcli.data.documents.sequences import encode_prompt, encode_segments
 from seedcli.errors import DataError, SeedError, UsageError
 from seedcli.models.language.generate import (
@@ -29,6 +29,7 @@ from seedcli.models.language.generate import (
     sampling_of,
 )
 from seedcli.models.weights.digest import weights_digest
+from seedcli.models.weights.llm_description import TemplateName
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
 from seedcli.workflows.evaluate.pictures import EvalPictures
@@ -213,7 +214,7 @@ class AskedModel:
             segments: list[Segment] = []
             for one in examples:
                 segments += [one.picture, one.question, one.answer]
-            document = (Piece((*segments, *pictures, text), learned=False),)
+            document: Document = (Piece((*segments, *pictures, text), learned=False),)
         else:
             messages: list[Message] = []
             for one in examples:
@@ -222,7 +223,8 @@ class AskedModel:
                     Message("assistant", (one.answer,)),
                 ]
             messages.append(Message("user", (*pictures, text)))
-            document = conversation_template(self.template, llm.text_tokenizer).prompt(messages)
+            template = cast(TemplateName, self.template)
+            document = conversation_template(template, llm.text_tokenizer).prompt(messages)
         return encode_prompt(document, llm.text_tokenizer, llm.vocabulary)
 
     def ask_each(
@@ -258,8 +260,8 @@ class AskedModel:
             raise next(iter(failed.values()))
         lines = dict(zip(prompts, answer(prompts), strict=True)) if prompts else {}
         self._has_answered |= bool(lines)
-        for key, error in failed.items():
-            lines[key] = {"answer": "", "ended": True, "pictures": 0, "failed": error.message}
+        for key, refused in failed.items():
+            lines[key] = {"answer": "", "ended": True, "pictures": 0, "failed": refused.message}
         return [lines[key] for key in batch]
 
     def _with_room(self, prompt: list[int]) -> list[int]:

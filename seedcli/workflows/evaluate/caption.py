@@ -85,11 +85,11 @@ def run_caption(
     """
     reporter, ask = reporter or Reporter(), ask or AskSettings()
     check_scorer(words)
-    load = {"images": images, "data_root": data_root, "reporter": reporter}
-    found = load_caption_set(dataset, split=split, allow_split=allow_split, **load)  # type: ignore[arg-type]
+    load: dict[str, Any] = {"images": images, "data_root": data_root, "reporter": reporter}
+    found = load_caption_set(dataset, split=split, allow_split=allow_split, **load)
     examples = (
         load_caption_set(dataset, split=shots_split, allow_split=True, **load) if shots else None
-    )  # type: ignore[arg-type]
+    )
     if examples is not None and shots >= len(examples.pictures):
         raise UsageError(
             f"--shots {shots}: split {shots_split} of {found.name} has "

@@ -133,7 +133,7 @@ class Eyes:
         features [B,F]; fp32.
         """
         start = stretch.start
-        passes = self._pictures if stretch.kind == "pictures" else self._captions
+        passes: Any = self._pictures if stretch.kind == "pictures" else self._captions
         for features in passes(stretch.items):
             yield start, features.float().cpu().numpy()
             start += len(features)
@@ -218,11 +218,8 @@ class FeatureCache:
     def compute_part(self) -> dict[str, Any]:
         """What a task of an array job does: its part of them; returns what it has to say."""
         numbers = {
-            f"num_{name}": len(self._of(kind, items)[0])
-            for name, kind, items in (
-                ("images", "pictures", self._found.images),
-                ("captions", "captions", self._found.captions),
-            )
+            "num_images": len(self._of("pictures", self._found.images)[0]),
+            "num_captions": len(self._of("captions", self._found.captions)[0]),
         }
         return {
             "benchmark": "retrieval",

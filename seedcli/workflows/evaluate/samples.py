@@ -164,24 +164,24 @@ def open_samples(
         DataError: The folder holds a run with other settings, or other things; another process is
             at it; it cannot be written.
     """
-    settings = json.loads(
+    decided: dict[str, Any] = json.loads(
         json.dumps(
             {"benchmark": benchmark, "dataset": dataset, "split": split, **settings},
             allow_nan=False,
         )
     )
     name = re.sub(r"[^\w.-]+", "_", f"{benchmark}-{dataset}-{split}")
-    folder = output or EVAL_RUNS / f"{name}-{_digest(settings)}"
+    folder = output or EVAL_RUNS / f"{name}-{_digest(decided)}"
     reporter = reporter or Reporter()
     try:
-        _claim_folder(folder, settings, reporter)
+        _claim_folder(folder, decided, reporter)
     except (FileExistsError, NotADirectoryError):
         raise DataError(f"{folder} is no folder", remedy="choose another folder with -o") from None
     engine.check()
     part = engine.part
     name = SAMPLES_FILE if part.is_whole else PART_FILE.format(part.index, part.count)
     with hold_part(folder, part), Journal(folder / name) as journal:
-        yield SampleRun(folder, settings, journal, engine, device, reporter)
+        yield SampleRun(folder, decided, journal, engine, device, reporter)
 
 
 class SampleRun:

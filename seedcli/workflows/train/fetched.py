@@ -55,8 +55,8 @@ def _roles(recipe: Recipe | PretrainRecipe | InstructRecipe) -> list[Role]:
             return _visual_tokenizer(recipe.tokenizer) + words + _target(recipe.target)
         case UnclipRecipe():
             eyes = _visual_tokenizer(recipe.codes.tokenizer) if recipe.codes else []
-            start = [UNCLIP] if recipe.start == "seed-2" else []
-            return start + _target(recipe.target) + eyes
+            decoder = [UNCLIP] if recipe.start == "seed-2" else []
+            return decoder + _target(recipe.target) + eyes
         case _:
             return []
 

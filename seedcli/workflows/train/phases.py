@@ -21,7 +21,7 @@ from seedcli.data.documents.documents import Codes
 from seedcli.data.documents.left_out import describe_tally
 from seedcli.errors import UsageError
 from seedcli.files import parse_json, publish_json
-from seedcli.models.weights.llm_description import LlmFacts
+from seedcli.models.weights.llm_description import LlmFacts, TemplateName
 from seedcli.models.weights.locate import ModelFiles
 from seedcli.recipe.language import (
     DocumentDataSection,
@@ -78,7 +78,7 @@ class PhasedRun:
     name: str
     seed: int
     context_length: int
-    template: str
+    template: TemplateName
     teaches_conversations: bool
     phases: dict[str, TokenOptimizationSection]
     parallel: LlmParallelSection
@@ -178,7 +178,7 @@ class PhasedRun:
         from seedcli.models.weights.cache import writable_cache
 
         cache = writable_cache(self.folder / "cache")
-        codes_of = visual and self._codes_of(visual)
+        codes_of = self._codes_of(visual) if visual else None
 
         def open_all() -> list[DocumentSource]:
             return [

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
@@ -35,6 +35,7 @@ from seedcli.recipe.language import (
     PretrainRecipe,
     TokenOptimizationSection,
 )
+from seedcli.recipe.pictures import TokenizerRecipe
 from seedcli.recipe.sections import Recipe
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def run(
         )
     kind, device, count = _devices(gpus)
     if not isinstance(recipe, PretrainRecipe | InstructRecipe):
-        return _plan_stage(recipe, kind, device, count, utilisation)
+        return _plan_stage(cast(TokenizerRecipe, recipe), kind, device, count, utilisation)
     phases, base = (
         _pretrain_phases(recipe) if isinstance(recipe, PretrainRecipe) else _instruct_phases(recipe)
     )
@@ -161,7 +162,7 @@ def run(
 
 
 def _plan_stage(
-    recipe: Recipe, kind: str, device: Device, count: int, utilisation: float
+    recipe: TokenizerRecipe, kind: str, device: Device, count: int, utilisation: float
 ) -> dict[str, Any]:
     from seedcli.workflows.train.plan_tokenizer import plan_stage
 

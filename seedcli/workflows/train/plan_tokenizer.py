@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedcli.errors import UsageError
 from seedcli.models.visual.config import PRESETS, SeedModelConfig
-from seedcli.recipe.sections import Recipe
+from seedcli.recipe.pictures import TokenizerRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ class Networks:
     every_step: bool = False
 
 
-def plan_stage(recipe: Recipe, *, count: int, peak_flops: float) -> dict[str, Any]:
+def plan_stage(recipe: TokenizerRecipe, *, count: int, peak_flops: float) -> dict[str, Any]:
     """Recipe of a tokenizer stage -> parameters, arithmetic, memory and hours.
 
     Args:

@@ -121,7 +121,7 @@ def _tell_left_out(
     return {"left_out": found} if found else {}
 
 
-def build_stage(recipe: TokenizerRecipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
+def build_stage(recipe: Any, ranks: Any, output: Path, reporter: Reporter) -> Any:
     """The stage that the recipe names, built from its sections.
 
     Raises:
@@ -235,7 +235,7 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
     )
 
 
-def _write_held_out(recipe: TokenizerRecipe, output: Path) -> None:
+def _write_held_out(recipe: Any, output: Path) -> None:
     """What a share holds out is chosen by the run, so the run says what it was: `held_out.json`,
     for `seed eval retrieval`, of the pictures that are files.
     """
@@ -401,6 +401,7 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
         preprocess=config.preprocess.training,
         reporter=reporter,
     )
+    features: CachedFeatures | StreamedFeatures
     if recipe.features.source == "cache":
         features = CachedFeatures(
             frozen,

@@ -169,10 +169,10 @@ class Ablation:
         """Scores -> the envelope; `counts` are beside `num_images`."""
         self._run.num_reused = self._num_reused
         published, pairs = is_published_split(self.found), self.pairs
+        facts: dict[str, Any] = _describe(self._sides) | score_groups(scores)
         return self._run.finish(
             num={"num_images": len(pairs), **counts},
-            **_describe(self._sides),
-            **score_groups(scores),
+            **facts,
             seeds=list(self._settings.seeds),
             judge=judge_facts(self._judge),
             published_split=published and len(pairs) == len(self.found.images),

@@ -62,14 +62,14 @@ def run_lora(
     check_scorer("words")
     sampling = settings.choice()
     second = Side("full", full, settings, reporter=reporter)
-    sides = [Side("lora", lora, settings, like=second, reporter=reporter), second]
-    check_phases(*sides, reporter)
+    first = Side("lora", lora, settings, like=second, reporter=reporter)
+    check_phases(first, second, reporter)
     num_queries = second.pictures.visual.config.qformer.num_queries
     # the open image and EOI
     sampling = dataclasses.replace(sampling, max_new_tokens=num_queries + 1)
     with open_ablation(
         "lora",
-        sides,
+        [first, second],
         settings,
         reporter=reporter,
         caption="first",

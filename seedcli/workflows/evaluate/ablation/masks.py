@@ -74,11 +74,11 @@ def run_masks(
     reporter = reporter or Reporter()
     sampling = settings.choice()
     first = Side("causal", causal, settings, reporter=reporter)
-    sides = [first, Side("bilateral", bilateral, settings, like=first, reporter=reporter)]
-    check_twins(*sides, reporter)
+    second = Side("bilateral", bilateral, settings, like=first, reporter=reporter)
+    check_twins(first, second, reporter)
     with open_ablation(
         "masks",
-        sides,
+        [first, second],
         settings,
         reporter=reporter,
         caption="first",

@@ -164,7 +164,7 @@ class Side:
             model if self.files is None else self.files.facts.visual_tokenizer, reporter=reporter
         )
         decoder = settings.decoder and locate(settings.decoder, reporter=reporter)
-        self.pictures = EvalPictures(
+        self.pictures: EvalPictures = EvalPictures(
             self.tokenizer,
             steps=like.pictures.steps if like else settings.steps,
             guidance=like.pictures.guidance if like else settings.guidance,
@@ -249,8 +249,7 @@ def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
                 if other.pictures.visual.config.qformer.mask == side.name
                 else f"--{side.name} takes a model of a {side.name} tokenizer",
             )
-    one, other = (_shape(side.pictures.visual) for side in (causal, bilateral))
-    if differing := _differences(one, other):
+    if differing := _differences(_shape(causal.pictures.visual), _shape(bilateral.pictures.visual)):
         raise DataError(
             f"{causal.tokenizer.model} and {bilateral.tokenizer.model} are no twins: {differing}",
             remedy="the twin is trained by the same recipes with another model.mask: "
@@ -258,13 +257,15 @@ def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
         )
     _compare_training(
         "tokenizers",
-        *(training_facts(side.tokenizer.folder) for side in (causal, bilateral)),
+        training_facts(causal.tokenizer.folder),
+        training_facts(bilateral.tokenizer.folder),
         reporter,
     )
     if causal.files is not None and bilateral.files is not None:
         _compare_training(
             "language models",
-            *(training_facts(side.files.folder) for side in (causal, bilateral)),
+            training_facts(causal.files.folder),
+            training_facts(bilateral.files.folder),
             reporter,
         )
 
