@@ -58,7 +58,7 @@ OWNERS = {
     "pyarrow": {"data/"},
     "pycocoevalcap": {"benchmarks/caption.py"},
     "pycocotools": {"data/published_sets/records.py"},
-    "pydantic": {"recipe/read.py", "recipe/tokenizer.py", "recipe/language.py"},
+    "pydantic": {"recipe/"},
     "ray": {"engine/ray_cluster.py"},
     "rich": {"console.py"},
     "safetensors": {"models/", "training/"},
