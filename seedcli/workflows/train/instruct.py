@@ -11,7 +11,7 @@ from seedcli.console import Reporter
 from seedcli.recipe.language import InstructRecipe
 from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.workflows.train.fetched import downloads
-from seedcli.workflows.train.phases import PhasedRun, lora_model, planned, visual_codes
+from seedcli.workflows.train.phases import PhasedRun, planned, visual_codes
 from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes
 
 
@@ -47,15 +47,10 @@ def run(
 
     reporter = reporter or Reporter()
     work = PhasedRun(
+        recipe=recipe,
         folder=output,
-        name=recipe.name or "instruct",
-        seed=recipe.seed,
-        context_length=recipe.context_length,
         template=recipe.template,
-        teaches_conversations=recipe.data.has_conversations,
         phases={"lora": recipe.lora.optimization},
-        parallel=recipe.parallel,
-        run=recipe.run,
         resume=resume,
         resume_command=resume_command,
         reporter=reporter,
@@ -72,15 +67,6 @@ def run(
     if work.ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
     text_tokenizer = extend_text_tokenizer(files.text_tokenizer, visual.num_codes)
-    work.phase(
-        "lora",
-        lora_model(
-            files.folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed
-        ),
-        recipe.data,
-        work.open_sources(recipe.data, visual),
-        text_tokenizer,
-        visual=visual,
-        merge=True,
-    )
+    sources = work.open_sources(recipe.data, visual)
+    work.lora_phase(recipe.lora, files.folder, sources, text_tokenizer, visual)
     return {"model": str(work.result), "phases": work.done}

@@ -25,8 +25,8 @@ from seedcli.models.weights.llm_description import LlmFacts, TemplateName
 from seedcli.models.weights.locate import ModelFiles
 from seedcli.recipe.language import (
     DocumentDataSection,
+    LanguageRecipe,
     LlmParallelSection,
-    LlmRunSection,
     LoraPhaseSection,
     TokenOptimizationSection,
 )
@@ -62,27 +62,19 @@ class PhasedRun:
     """A run of one or more phases in one folder.
 
     Attributes:
+        recipe: What is trained.
         folder: The run folder; `folder/model` is the result.
-        name: Of the result.
-        seed: Of new weights, samples and dropout.
         template: How conversations are written.
-        teaches_conversations: Some documents with pictures are conversations; else
-            `seed.json` names no template.
         phases: What each phase is trained with, in their order; the last one's model is the run's.
         resume_command: What to type after an interruption.
         earlier: Facts of the training of the model that the run starts from.
         done: Facts of finished phases, for `seed.json` and for the command's result.
     """
 
+    recipe: LanguageRecipe
     folder: Path
-    name: str
-    seed: int
-    context_length: int
     template: TemplateName
-    teaches_conversations: bool
     phases: dict[str, TokenOptimizationSection]
-    parallel: LlmParallelSection
-    run: LlmRunSection
     resume: bool
     resume_command: str
     reporter: Reporter
@@ -95,7 +87,17 @@ class PhasedRun:
         """What all phases train with; asking for it joins the group of ranks."""
         from seedcli.training.accelerator import build_accelerator
 
-        return build_accelerator(self.parallel)
+        return build_accelerator(self.recipe.parallel)
+
+    @property
+    def name(self) -> str:
+        """Of the result."""
+        return self.recipe.name or self.recipe.command
+
+    @property
+    def teaches_conversations(self) -> bool:
+        """Some documents with pictures are conversations; else `seed.json` names no template."""
+        return self.recipe.data.has_conversations
 
     @property
     def result(self) -> Path:
@@ -120,8 +122,8 @@ class PhasedRun:
             try:
                 rows_of_update(
                     optimization,
-                    self.parallel,
-                    context_length=self.context_length,
+                    self.recipe.parallel,
+                    context_length=self.recipe.context_length,
                     world=self.ranks.world,
                 )
             except UsageError as error:
@@ -159,7 +161,9 @@ class PhasedRun:
         """A function: pictures -> their codes, by a tokenizer that is loaded with the first."""
         from seedcli.workflows.pictures import SeedTokenizer
 
-        tokenizer = SeedTokenizer(visual.files, device=self.parallel.device, reporter=self.reporter)
+        tokenizer = SeedTokenizer(
+            visual.files, device=self.recipe.parallel.device, reporter=self.reporter
+        )
 
         def codes_of(pictures: Sequence[Any]) -> list[Codes]:
             # a cache of codes must not depend on how many pictures came along
@@ -216,7 +220,7 @@ class PhasedRun:
             data,
             sources,
             template=conversation_template(self.template, text_tokenizer),
-            seed=self.seed,
+            seed=self.recipe.seed,
         )
 
     def phase(
@@ -246,9 +250,9 @@ class PhasedRun:
         vocabulary = CodeVocabulary.of(text_tokenizer, visual.num_queries) if visual else None
         documents = self.documents(data, sources, text_tokenizer)
         samples = TokenSamples(
-            documents, text_tokenizer, vocabulary, context_length=self.context_length
+            documents, text_tokenizer, vocabulary, context_length=self.recipe.context_length
         )
-        rows = PackedRows(samples, context_length=self.context_length)
+        rows = PackedRows(samples, context_length=self.recipe.context_length)
         if self.ranks.rank == 0:
             for line in samples.look_through():
                 self.reporter.note(line)
@@ -259,11 +263,11 @@ class PhasedRun:
                 rows,
                 self.accelerator,
                 is_image_token=vocabulary.is_image_token if vocabulary else None,
-                context_length=self.context_length,
-                seed=self.seed,
+                context_length=self.recipe.context_length,
+                seed=self.recipe.seed,
                 optimization=self.phases[name],
-                parallel=self.parallel,
-                run=self.run,
+                parallel=self.recipe.parallel,
+                run=self.recipe.run,
                 folder=folder,
                 resume=self.resume,
                 resume_command=self.resume_command,
@@ -276,6 +280,37 @@ class PhasedRun:
         del result
         gc.collect()
         return target
+
+    def lora_phase(
+        self,
+        section: LoraPhaseSection,
+        start: Path,
+        sources: list[DocumentSource],
+        text_tokenizer: PreTrainedTokenizerFast,
+        visual: VisualCodes,
+    ) -> Path:
+        """Phase `lora` of the model in `start`: its vocabulary is extended, adapters are attached
+        from the recipe's seed, and merged at the end.
+        """
+        seed = self.recipe.seed
+
+        def build(device: torch.device) -> PreTrainedModel:
+            import torch
+
+            from seedcli.models.language.lora import attach_lora
+            from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
+            from seedcli.training.accelerator import gather_parameters
+
+            attention = attention_kernel(self.recipe.parallel, device)
+            model = load_causal_model(start, attention=attention)
+            extend_language_model(model, text_tokenizer, seed=seed, gather=gather_parameters)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return attach_lora(model, **section.adapter.model_dump())
+
+        return self.phase(
+            "lora", build, self.recipe.data, sources, text_tokenizer, visual=visual, merge=True
+        )
 
     def _finish(
         self,
@@ -326,7 +361,7 @@ class PhasedRun:
             text_tokenizer,
             target,
             facts=self._facts(visual) if visual else None,
-            shard_size=self.run.shard_size,
+            shard_size=self.recipe.run.shard_size,
         )
 
     def _write_chat_template(self, text_tokenizer: PreTrainedTokenizerFast) -> None:
@@ -395,42 +430,6 @@ def attention_kernel(parallel: LlmParallelSection, device: torch.device) -> str:
         device,
         {"bf16": torch.bfloat16, "fp16": torch.float16}.get(parallel.precision, torch.float32),
     )
-
-
-def lora_model(
-    start: Path,
-    text_tokenizer: PreTrainedTokenizerFast,
-    phase: LoraPhaseSection,
-    *,
-    parallel: LlmParallelSection,
-    seed: int,
-) -> Callable[[torch.device], PreTrainedModel]:
-    """Builder of the model of a LoRA phase: loaded, its vocabulary extended, adapters attached
-    from the recipe's seed.
-    """
-
-    def build(device: torch.device) -> PreTrainedModel:
-        import torch
-
-        from seedcli.models.language.lora import attach_lora
-        from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
-        from seedcli.training.accelerator import gather_parameters
-
-        model = load_causal_model(start, attention=attention_kernel(parallel, device))
-        extend_language_model(model, text_tokenizer, seed=seed, gather=gather_parameters)
-        adapter = phase.adapter
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return attach_lora(
-                model,
-                rank=adapter.rank,
-                alpha=adapter.alpha,
-                dropout=adapter.dropout,
-                targets=adapter.targets,
-                trained_whole=adapter.trained_whole,
-            )
-
-    return build
 
 
 def planned(

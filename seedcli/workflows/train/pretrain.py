@@ -16,7 +16,6 @@ from seedcli.workflows.train.phases import (
     PhasedRun,
     VisualCodes,
     attention_kernel,
-    lora_model,
     planned,
     visual_codes,
 )
@@ -70,15 +69,10 @@ def run(
         }
     reporter = reporter or Reporter()
     work = PhasedRun(
+        recipe=recipe,
         folder=output,
-        name=recipe.name or "pretrain",
-        seed=recipe.seed,
-        context_length=recipe.context_length,
         template=recipe.language_model.template,
-        teaches_conversations=recipe.data.has_conversations,
         phases={name: phase.optimization for name, phase in phases.items()},
-        parallel=recipe.parallel,
-        run=recipe.run,
         resume=resume,
         resume_command=resume_command,
         reporter=reporter,
@@ -105,17 +99,7 @@ def run(
         from seedcli.models.language.text_tokenizer import extend_text_tokenizer
 
         text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
-        folder = words = work.phase(
-            "lora",
-            lora_model(
-                folder, text_tokenizer, recipe.lora, parallel=recipe.parallel, seed=recipe.seed
-            ),
-            recipe.data,
-            sources,
-            text_tokenizer,
-            visual=visual,
-            merge=True,
-        )
+        folder = words = work.lora_phase(recipe.lora, folder, sources, text_tokenizer, visual)
     if recipe.full:
         _full_phase(recipe, work, folder, words, sources, visual)
     return {"model": str(work.result), "phases": work.done}
@@ -143,12 +127,7 @@ def _text_phase(recipe: PretrainRecipe, work: PhasedRun, start: Start | None) ->
             return load_causal_model(start.folder, attention=attention)
         return build_language_model(
             text_tokenizer,
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.intermediate_size,
-            num_layers=shape.num_layers,
-            num_heads=shape.num_heads,
-            max_positions=shape.max_positions,
-            rope_theta=shape.rope_theta,
+            **shape.model_dump(exclude={"text_vocab_size"}),
             attention=attention,
             seed=recipe.seed,
         )
