@@ -8,6 +8,7 @@ written left; what was damaged is not called right.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import shutil
 import sys
@@ -24,7 +25,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="how long")
     parser.add_argument("--trials", type=int, default=10**6, help="of each kind, at most")
     parser.add_argument("--seed", type=int, default=0, help="names the whole run")
-    parser.add_argument("--only", default="", help="kinds whose name holds this")
+    parser.add_argument("--only", default="", help="kinds whose name this expression finds")
     chosen = parser.parse_args()
     preload()
     from tests.torture.subjects import SUBJECTS, write_whole_files
@@ -35,7 +36,7 @@ def main() -> int:
     try:
         in_child(lambda: write_whole_files(root / "whole"), root)
         kinds = [*(subject.name for subject in SUBJECTS), "surroundings", "faults"]
-        kinds = [kind for kind in kinds if chosen.only in kind]
+        kinds = [kind for kind in kinds if re.search(chosen.only, kind)]
         end = time.monotonic() + chosen.seconds
         for number, kind in enumerate(kinds):
             left = end - time.monotonic()
