@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedcli.data.emoji import all_texts
 from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
 from seedcli.models.drawing.target import train_bpe
+from tests.emoji_texts import all_texts
 
 
 @pytest.fixture(scope="session")

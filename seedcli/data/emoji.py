@@ -7,7 +7,6 @@ The file is built by `tools.nano.build_emoji`; licences lie beside it. Pictures 
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -107,19 +106,6 @@ class EmojiPicture:
         """The two fixed captions, for evaluation: the label, and the label with its first tags."""
         return self.label, _join(self.label, self.tags[:NUM_CAPTION_TAGS])
 
-    def sample_caption(self, rng: random.Random) -> str:
-        """Draws a training caption: four in ten the label, four the label and a random choice of
-        tags, two the tags in front of it.
-
-        The label is always there, since tags alone fit many emoji and would make false negatives
-        of a contrastive batch.
-        """
-        draw = rng.random()
-        if draw < 0.4 or not self.tags:
-            return self.label
-        tags = rng.sample(self.tags, rng.randint(1, min(NUM_CAPTION_TAGS, len(self.tags))))
-        return _join(self.label, tags) if draw < 0.8 else f"{', '.join(tags)}: {self.label}"
-
 
 def with_article(name: str) -> str:
     """`waving hand` -> `a waving hand`; plurals, names that begin with a capital or a number and
@@ -141,7 +127,7 @@ def with_article(name: str) -> str:
     )
 
 
-def _join(label: str, tags: tuple[str, ...] | list[str]) -> str:
+def _join(label: str, tags: tuple[str, ...]) -> str:
     return f"{label}: {', '.join(tags)}" if tags else label
 
 
@@ -176,22 +162,3 @@ def read_emoji(split: EmojiSplit | None = None) -> list[EmojiPicture]:
     if split is not None and split not in SPLITS:
         raise UsageError(f"The emoji set has no split {split!r}; it has {', '.join(SPLITS)}.")
     return [picture for picture in _read_all() if split is None or split == picture.split]
-
-
-def train_texts() -> list[str]:
-    """Every distinct text of the train split (labels, tags, group and subgroup names), sorted: what
-    vocabularies may be learned from.
-    """
-    return _texts(read_emoji("train"))
-
-
-def all_texts() -> list[str]:
-    """The same of all splits: for measuring tools, never for a part of the model."""
-    return _texts(read_emoji(None))
-
-
-def _texts(pictures: list[EmojiPicture]) -> list[str]:
-    texts: set[str] = set()
-    for picture in pictures:
-        texts.update((picture.label, picture.group, picture.subgroup, *picture.tags))
-    return sorted(texts)

@@ -29,7 +29,6 @@ from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.packing import PADDING
 from seedcli.data.documents.sequences import IGNORED, TokenSequence
-from seedcli.data.emoji import train_texts
 from seedcli.models.language.seed_llama import build_language_model
 from seedcli.models.language.text_tokenizer import (
     CodeVocabulary,
@@ -47,6 +46,7 @@ from seedcli.recipe.language import (
 from seedcli.training.accelerator import build_accelerator
 from seedcli.training.llm_data import DocumentSamples, PackedRows, TokenSamples
 from seedcli.training.phase import train_phase
+from tests.emoji_texts import train_texts
 from tools.nano.conversations import draw_caption, read_structure
 
 NUM_QUERIES = 32

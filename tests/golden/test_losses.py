@@ -9,7 +9,6 @@ import dataclasses
 import pytest
 import torch
 
-from seedcli.data.emoji import train_texts
 from seedcli.data.images.captioned import read_pictures
 from seedcli.data.mixtures.pairs import Mixture, PicturePairs
 from seedcli.models.visual.captions import CaptionTokenizer
@@ -19,6 +18,7 @@ from seedcli.recipe.pictures import PicturesSection
 from seedcli.recipe.tokenizer import CausalQFormerLossSection
 from seedcli.training.initialize import initialize_tokenizer, train_wordpiece
 from seedcli.training.stages.causal_qformer import CausalQFormerStage
+from tests.emoji_texts import train_texts
 
 NANO = PRESETS["seed-nano"]
 SMALL = dataclasses.replace(

@@ -14,7 +14,7 @@ from seedcli.models.drawing.target import save_words, train_bpe
 
 PROGRAM = """
 import hashlib, json
-from seedcli.data.emoji import train_texts
+from tests.emoji_texts import train_texts
 from seedcli.models.drawing.target import train_bpe
 from seedcli.training.initialize import train_wordpiece
 pieces = train_wordpiece(train_texts(), vocab_size=2048)
@@ -50,9 +50,9 @@ def test_words_are_saved_as_they_were_made_however_they_were_used(tmp_path):
 
 
 def test_pieces_are_words_of_the_train_split():
-    from seedcli.data.emoji import train_texts
     from seedcli.models.visual.captions import CaptionTokenizer
     from seedcli.training.initialize import train_wordpiece
+    from tests.emoji_texts import train_texts
 
     pieces = train_wordpiece(train_texts(), vocab_size=2048)
     assert (

@@ -26,6 +26,7 @@ from seedcli.data.emoji import (
     with_article,
 )
 from seedcli.data.emoji_questions import FORMAT_VERSION, QUESTION_SPLITS, Question
+from seedcli.data.images.captioned import TrainingPicture
 from tools.nano.structure import FACTS, Change, EmojiStructure
 
 PictureSegment = str | EmojiPicture
@@ -78,8 +79,15 @@ def draw_caption(picture: EmojiPicture, rng: random.Random) -> str:
     """A caption for pretraining: the set's own (label and tags), its running words, and in a fifth
     of the cases the style.
     """
-    caption = picture.sample_caption(rng) if rng.random() < 0.7 else words_of(picture)["thing"]
+    caption = _sample_caption(picture, rng) if rng.random() < 0.7 else words_of(picture)["thing"]
     return f"{caption}, {words_of(picture)['style']} style" if rng.random() < _STYLED else caption
+
+
+def _sample_caption(picture: EmojiPicture, rng: random.Random) -> str:
+    """A caption as the tokenizer's training draws it: the label, and in most cases tags."""
+    captions, group = (picture.label,), picture.base_hexcode
+    words = TrainingPicture(picture.key, picture.image, captions, picture.tags, group)
+    return words.sample_caption(rng)
 
 
 class EmojiSpeaker:
@@ -176,7 +184,7 @@ class EmojiSpeaker:
                 for name in ("name", "thing")
             }
         elif rng.random() < 0.25:
-            said |= dict.fromkeys(("name", "thing"), picture.sample_caption(rng))
+            said |= dict.fromkeys(("name", "thing"), _sample_caption(picture, rng))
         return [
             ("user", (rng.choice(draw["ask"]).format_map(said),)),
             self._reply(draw["reply"], picture, rng),
