@@ -26,6 +26,8 @@ TINY = [
     "model.embedding_dim=16",
     "model.vocab_size=600",
     "data.split=unseen",
+    # Accelerate has one precision a process, and tests of other stages share this one
+    "parallel.precision=fp32",
 ]
 
 
