@@ -10,12 +10,8 @@ import torch
 from torch import Tensor
 
 from seedcli.models.visual.config import SeedModelConfig
-from seedcli.models.weights.convert import (
-    expected_shapes,
-    quantizer_table,
-    text_table,
-    vision_table,
-)
+from seedcli.models.weights.convert import expected_shapes
+from seedcli.models.weights.key_tables import quantizer_table, text_table, vision_table
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -15,7 +15,8 @@ from seedcli.errors import DataError, RecipeError
 from seedcli.models.visual.captions import clean_caption
 from seedcli.models.visual.config import SeedModelConfig, config_from_dict, config_to_dict
 from seedcli.models.visual.model import SeedModel
-from seedcli.models.weights.convert import convert_vision, quantizer_table, text_table
+from seedcli.models.weights.convert import convert_vision
+from seedcli.models.weights.key_tables import quantizer_table, text_table
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import ModelFiles
 from seedcli.models.weights.tensors import read_tensors

@@ -31,7 +31,7 @@ TORCH_FREE = [
     "errors.py",
     "console.py",
     "recipe/read.py",
-    "recipe/tokenizer.py",
+    "recipe/stages.py",
     "recipe/toml_lines.py",
     "models/visual/config.py",
     "models/language/cost.py",

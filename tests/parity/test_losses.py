@@ -12,7 +12,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from safetensors.torch import load_file
 
-from seedcli.models.weights.convert import quantizer_table, text_table
+from seedcli.models.weights.key_tables import quantizer_table, text_table
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.recipe.tokenizer import (

@@ -12,7 +12,7 @@ from seedcli.models.weights.load import find_target, load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO, locate
 from seedcli.recipe.read import dotted, leaves, load_recipe
 from seedcli.training.ranks import Ranks
-from seedcli.workflows.train.tokenizer import build_stage
+from seedcli.workflows.train.build_stage import build_stage
 
 SMALL = [
     f'model.vocab="{BUNDLED_NANO / "vocab.txt"}"',

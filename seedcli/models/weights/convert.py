@@ -1,5 +1,4 @@
-"""Released key names <-> our key names, by an explicit table made from the configuration; and the
-census of a released file.
+"""Tensors of released files -> ours, by the tables of `key_tables`; and the census of such a file.
 
 A released SEED-2 tokenizer is two files: the ViT of LAVIS (`eva_vit_g.pth`, bare names, one block
 more than is used) and everything else (`seed_quantizer.pt`, 590 keys of which 370 are used).
@@ -24,12 +23,16 @@ from torch.overrides import TorchFunctionMode
 from seedcli.errors import DataError
 from seedcli.models.visual.config import SeedModelConfig
 from seedcli.models.visual.model import SeedModel
+from seedcli.models.weights.key_tables import (
+    blip2_vision_table,
+    quantizer_table,
+    text_table,
+    vision_table,
+)
 
 FileRole = Literal["vision", "quantizer"]
-VISION_FILE, QUANTIZER_FILE = "eva_vit_g.pth", "seed_quantizer.pt"
 # a buffer counting 0, 1, 2, ...; ours needs none
 POSITION_IDS = "Qformer.bert.embeddings.position_ids"
-_BOTH = ("weight", "bias")
 
 # Keys that a released file carries beyond what is loaded, first match wins. Names of the
 # text-distillation head follow the training code of HEAD; SEED-1 called the same head
@@ -65,138 +68,6 @@ BLIP2_ACCOUNTED_FOR: tuple[tuple[str, str], ...] = (
         )
     ),
 )
-
-
-def _pairs(ours: str, released: str, names: Iterable[str] = _BOTH) -> dict[str, str]:
-    return {f"{released}.{name}": f"{ours}.{name}" for name in names}
-
-
-def vision_table(config: SeedModelConfig) -> dict[str, str]:
-    """Key of `eva_vit_g.pth` -> our key, for every tensor of the ViT (511 at full size)."""
-    table = {"cls_token": "vision.class_token", "pos_embed": "vision.position_embedding"} | _pairs(
-        "vision.patch_embedding", "patch_embed.proj"
-    )
-    for i in range(config.vision.depth):
-        released, ours = f"blocks.{i}", f"vision.blocks.{i}"
-        table |= _pairs(f"{ours}.attention_norm", f"{released}.norm1")
-        table |= _pairs(f"{ours}.attention.qkv", f"{released}.attn.qkv", ("weight",))
-        table |= {
-            f"{released}.attn.q_bias": f"{ours}.attention.query_bias",
-            f"{released}.attn.v_bias": f"{ours}.attention.value_bias",
-        }
-        table |= _pairs(f"{ours}.attention.output", f"{released}.attn.proj")
-        table |= _pairs(f"{ours}.mlp_norm", f"{released}.norm2")
-        table |= _pairs(f"{ours}.mlp.fc1", f"{released}.mlp.fc1") | _pairs(
-            f"{ours}.mlp.fc2", f"{released}.mlp.fc2"
-        )
-    return table
-
-
-def _attention_table(ours: str, released: str) -> dict[str, str]:
-    table: dict[str, str] = {}
-    for name in ("query", "key", "value"):
-        table |= _pairs(f"{ours}.{name}", f"{released}.self.{name}")
-    return (
-        table
-        | _pairs(f"{ours}.output", f"{released}.output.dense")
-        | _pairs(f"{ours}.norm", f"{released}.output.LayerNorm")
-    )
-
-
-def _feed_forward_table(ours: str, layer: str, suffix: str) -> dict[str, str]:
-    return (
-        _pairs(f"{ours}.mlp.fc1", f"{layer}.intermediate{suffix}.dense")
-        | _pairs(f"{ours}.mlp.fc2", f"{layer}.output{suffix}.dense")
-        | _pairs(f"{ours}.norm", f"{layer}.output{suffix}.LayerNorm")
-    )
-
-
-def quantizer_table(config: SeedModelConfig) -> dict[str, str]:
-    """Key of `seed_quantizer.pt` -> our key, text branch excluded (369 at full size; `position_ids`
-    makes the 370 of the census).
-    """
-    table = {
-        "query_tokens": "qformer.query_tokens",
-        "quantize.embedding.weight": "codebook.embedding",
-        "pos_embed": "decoder.reconstruction.position_embedding",
-        "pos_embed_image": "decoder.generation.position_embedding",
-    }
-    table |= _pairs("vision_norm", "ln_vision") | _pairs(
-        "qformer.embedding_norm", "Qformer.bert.embeddings.LayerNorm"
-    )
-    for i in range(config.qformer.depth):
-        released, ours = f"Qformer.bert.encoder.layer.{i}", f"qformer.layers.{i}"
-        table |= _attention_table(f"{ours}.self_attention", f"{released}.attention")
-        if i % config.qformer.cross_attention_every == 0:
-            table |= _attention_table(f"{ours}.cross_attention", f"{released}.crossattention")
-        table |= _feed_forward_table(f"{ours}.feed_forward", released, "_query")
-    for i in (0, 2):
-        table |= _pairs(f"codebook.encoder.{i}", f"encode_task_layer.{i}") | _pairs(
-            f"decoder.expand.{i}", f"decode_task_layer.{i}"
-        )
-    for tower, name in (("reconstruction", "blocks"), ("generation", "blocks_image")):
-        for i in range(config.generation.depth):
-            released, ours = f"{name}.{i}", f"decoder.{tower}.blocks.{i}"
-            table |= _pairs(f"{ours}.attention_norm", f"{released}.norm1") | _pairs(
-                f"{ours}.mlp_norm", f"{released}.norm2"
-            )
-            table |= _pairs(f"{ours}.qkv", f"{released}.attn.qkv") | _pairs(
-                f"{ours}.output", f"{released}.attn.proj"
-            )
-            table |= _pairs(f"{ours}.mlp.fc1", f"{released}.mlp.fc1") | _pairs(
-                f"{ours}.mlp.fc2", f"{released}.mlp.fc2"
-            )
-    for i in (0, 2, 4):
-        table |= _pairs(f"decoder.head.{i}", f"image_down.{i}", ("weight",))
-    return table | _pairs("decoder.projection", "distill_image_proj")
-
-
-def text_table(config: SeedModelConfig) -> dict[str, str]:
-    """Key of `seed_quantizer.pt` -> our key for the text branch, its two projections and the
-    temperature (74 + 5 at full size).
-    """
-    embeddings = "Qformer.bert.embeddings"
-    table = {
-        f"{embeddings}.word_embeddings.weight": "text_branch.word_embedding.weight",
-        f"{embeddings}.position_embeddings.weight": "text_branch.position_embedding.weight",
-    }
-    for i in range(config.qformer.depth):
-        table |= _feed_forward_table(
-            f"text_branch.feed_forwards.{i}", f"Qformer.bert.encoder.layer.{i}", ""
-        )
-    table |= _pairs("text_branch.text_projection", "text_proj") | _pairs(
-        "text_branch.image_projection", "vision_proj"
-    )
-    return table | {"temp": "text_branch.temperature"}
-
-
-def blip2_vision_table(config: SeedModelConfig) -> dict[str, str]:
-    """Key of a transformers BLIP-2 file (`Salesforce/blip2-itm-vit-g`), its `qkv.bias` split as
-    below -> our key for its ViT.
-
-    Its `post_layernorm` is BLIP-2's own and not the `ln_vision` of SEED, which was trained further.
-    """
-    embeddings = "vision_model.embeddings"
-    table = {
-        f"{embeddings}.class_embedding": "vision.class_token",
-        f"{embeddings}.position_embedding": "vision.position_embedding",
-    }
-    table |= _pairs("vision.patch_embedding", f"{embeddings}.patch_embedding")
-    for i in range(config.vision.depth):
-        released, ours = f"vision_model.encoder.layers.{i}", f"vision.blocks.{i}"
-        table |= _pairs(f"{ours}.attention_norm", f"{released}.layer_norm1") | _pairs(
-            f"{ours}.mlp_norm", f"{released}.layer_norm2"
-        )
-        table |= _pairs(f"{ours}.attention.qkv", f"{released}.self_attn.qkv", ("weight",))
-        table |= {
-            f"{released}.self_attn.query_bias": f"{ours}.attention.query_bias",
-            f"{released}.self_attn.value_bias": f"{ours}.attention.value_bias",
-        }
-        table |= _pairs(f"{ours}.attention.output", f"{released}.self_attn.projection")
-        table |= _pairs(f"{ours}.mlp.fc1", f"{released}.mlp.fc1") | _pairs(
-            f"{ours}.mlp.fc2", f"{released}.mlp.fc2"
-        )
-    return table
 
 
 def split_blip2_bias(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -440,18 +311,3 @@ def convert_quantizer(
     return converted | {
         "codebook.position_mean": mean.expand(config.qformer.num_queries, -1).contiguous()
     }
-
-
-def to_released(
-    state: Mapping[str, Tensor], config: SeedModelConfig
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Our tensors -> those of the two released files under the official names, the text branch if
-    `state` has it; inverse of loading.
-    """
-    quantizer = quantizer_table(config)
-    if any(key.startswith("text_branch.") for key in state):
-        quantizer |= text_table(config)
-    return (
-        {key: state[ours] for key, ours in vision_table(config).items()},
-        {key: state[ours] for key, ours in quantizer.items()},
-    )

@@ -14,7 +14,8 @@ from seedcli.models.drawing.judge import _wants_quick_gelu, load_judge
 from seedcli.recipe.read import load_recipe
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.picture_batches import drawing_contrast
-from seedcli.workflows.train.tokenizer import build_stage, run
+from seedcli.workflows.train.build_stage import build_stage
+from seedcli.workflows.train.tokenizer import run
 
 TINY = [
     "optimization.steps=2",

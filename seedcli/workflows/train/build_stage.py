@@ -1,0 +1,402 @@
+"""Recipe -> the stage that it names, its networks built or loaded, its data opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedcli.console import Reporter
+from seedcli.errors import RecipeError
+from seedcli.files import publish_text
+from seedcli.models.visual.config import PreprocessConfig
+from seedcli.recipe.drawing import UnclipRecipe
+from seedcli.recipe.pictures import TokenizerRecipe, ValidationSection
+from seedcli.recipe.tokenizer import (
+    CausalQFormerRecipe,
+    CodebookRecipe,
+    PairDataSection,
+    PairSourceSection,
+)
+
+if TYPE_CHECKING:
+    from seedcli.models.visual.model import SeedModel
+
+
+def build_stage(recipe: Any, ranks: Any, output: Path, reporter: Reporter) -> Any:
+    """The stage that the recipe names, built from its sections.
+
+    Raises:
+        RecipeError: The stage belongs to another command.
+    """
+
+    def with_pictures(stage: Any, **own: Any) -> Any:
+        """A stage that holds its pictures in memory."""
+        return stage(
+            seed=recipe.seed,
+            data=recipe.data,
+            validation=recipe.validation,
+            model=recipe.model,
+            losses=recipe.losses,
+            batch_size=recipe.optimization.batch_size,
+            ranks=ranks,
+            reporter=reporter,
+            **own,
+        )
+
+    match recipe.stage:
+        case "target":
+            from seedcli.models.weights.load import find_autoencoder
+            from seedcli.training.stages.target import TargetStage
+
+            autoencoder = find_autoencoder(recipe.autoencoder, reporter=reporter)
+            return with_pictures(TargetStage, autoencoder=autoencoder, views=recipe.views)
+        case "judge":
+            from seedcli.training.stages.judge import JudgeStage
+
+            return with_pictures(JudgeStage, blur=recipe.blur)
+        case "causal-qformer":
+            return _build_causal_qformer(recipe, ranks, reporter)
+        case "codebook":
+            return _build_codebook(recipe, ranks, output, reporter)
+        case "autoencoder":
+            from seedcli.training.stages.autoencoder import AutoencoderStage
+
+            return with_pictures(AutoencoderStage, crops=recipe.crops)
+        case "unclip":
+            return _build_unclip(recipe, ranks, reporter)
+        case _:
+            raise RecipeError(
+                f"stage {recipe.stage!r} is not trained by `seed train-tokenizer`",
+                remedy="see seed recipes ls",
+            )
+
+
+def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
+    from seedcli.models.device import pick_device
+    from seedcli.models.drawing.target import load_target
+    from seedcli.models.drawing.unclip_parts import (
+        build_pipeline,
+        load_autoencoder,
+        load_pipeline,
+    )
+    from seedcli.models.weights.digest import weights_digest
+    from seedcli.models.weights.load import (
+        find_autoencoder,
+        find_decoder,
+        find_target,
+        load_seed_model,
+    )
+    from seedcli.models.weights.locate import locate
+    from seedcli.training.stages.unclip import UnclipStage
+
+    folders = {}
+    if recipe.target != "pipeline":
+        folders["target"] = find_target(recipe.target, reporter=reporter)
+    if recipe.autoencoder != "pipeline":
+        folders["autoencoder"] = find_autoencoder(recipe.autoencoder, reporter=reporter)
+    if recipe.start == "scratch":
+        pipeline = build_pipeline(**folders, prediction=recipe.diffusion.prediction)
+    else:
+        start = Path(recipe.start)
+        if not start.is_dir():
+            start = find_decoder(
+                locate(recipe.start, option="start", reporter=reporter), reporter=reporter
+            )
+        pipeline = load_pipeline(start)
+        if "target" in folders:
+            pipeline.register_modules(image_encoder=load_target(folders["target"]))
+        if "autoencoder" in folders:
+            pipeline.register_modules(vae=load_autoencoder(folders["autoencoder"]))
+        folders["start"] = start
+    tokenizer = (
+        load_seed_model(
+            locate(recipe.codes.tokenizer, option="codes.tokenizer", reporter=reporter),
+            reporter=reporter,
+        )
+        if recipe.codes
+        else None
+    )
+    _check_widths(pipeline, tokenizer)
+    made_by = [weights_digest(folder) for folder in folders.values()]
+    return UnclipStage(
+        seed=recipe.seed,
+        pipeline=pipeline,
+        tokenizer=tokenizer,
+        true_share=recipe.codes.true_share if recipe.codes else 1.0,
+        data=recipe.data,
+        validation=recipe.validation,
+        features=recipe.features,
+        model=recipe.model,
+        diffusion=recipe.diffusion,
+        batch_size=recipe.optimization.batch_size,
+        made_by=" ".join([*made_by, tokenizer.fingerprint if tokenizer else ""]),
+        ranks=ranks,
+        device=pick_device(recipe.parallel.device),
+        reporter=reporter,
+    )
+
+
+def _check_widths(pipeline: Any, tokenizer: Any) -> None:
+    """Refuses parts that do not speak of one embedding."""
+    if pipeline.image_encoder is None:
+        raise RecipeError(
+            'target = "pipeline", and the pipeline has no image encoder',
+            remedy='target = "clip-h", or the folder of a target',
+        )
+    width = pipeline.image_encoder.config.projection_dim
+    found = {}
+    if tokenizer is not None:
+        found["the tokenizer's generation embedding"] = tokenizer.config.generation.generation_dim
+    if pipeline.unet is not None:
+        found["the pipeline's UNet"] = (
+            pipeline.unet.config.projection_class_embeddings_input_dim // 2
+        )
+    for name, other in found.items():
+        if other != width:
+            raise RecipeError(
+                f"the target has embeddings of width {width}, {name} has {other}",
+                remedy="train decoder and tokenizer towards one target",
+            )
+
+
+def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Reporter) -> Any:
+    from seedcli.models.visual.captions import CaptionTokenizer
+    from seedcli.models.visual.config import PRESETS
+    from seedcli.models.visual.model import SeedModel
+    from seedcli.models.weights.download import fetch
+    from seedcli.models.weights.locate import locate
+    from seedcli.models.weights.published import BLIP_2, VIT_G
+    from seedcli.models.weights.tensors import save_tokenizer_folder
+    from seedcli.training.initialize import (
+        initialize_tokenizer,
+        overlay_shape,
+        start_from_blip2,
+        start_from_model,
+        train_wordpiece,
+    )
+    from seedcli.training.stages.causal_qformer import CausalQFormerStage
+
+    model = recipe.model
+    config = overlay_shape(
+        PRESETS[model.preset],
+        {**model.shape, "qformer": {**model.shape.get("qformer", {}), "mask": model.mask}},
+    )
+    match model.vocab:
+        case "train":
+            captions = CaptionTokenizer(
+                train_wordpiece(_captions(recipe), vocab_size=config.qformer.vocab_size)
+            )
+        case "bert":
+            from seedcli.models.weights.load import find_vocab
+
+            captions = CaptionTokenizer(
+                find_vocab(locate(model.preset, option="model.preset"), reporter=reporter)
+            )
+        case path:
+            captions = CaptionTokenizer(Path(path))
+    tokenizer = SeedModel(config, text_branch=True)
+    initialize_tokenizer(tokenizer, seed=recipe.seed)
+    match model.start:
+        case "scratch":
+            pass
+        case "blip2":
+            start_from_blip2(
+                tokenizer,
+                vision=fetch(VIT_G, reporter=reporter),
+                blip2=fetch(BLIP_2, reporter=reporter),
+            )
+        case folder:
+            start_from_model(
+                tokenizer, locate(folder, option="start", reporter=reporter), reporter=reporter
+            )
+    if recipe.losses.temperature:
+        tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
+
+    def save(tokenizer: SeedModel, folder: Path) -> None:
+        publish_text(folder / "vocab.txt", "\n".join(captions.pieces) + "\n")
+        name = recipe.name or config.name
+        save_tokenizer_folder(tokenizer, folder, name=name, trained=_trained(recipe))
+
+    return CausalQFormerStage(
+        tokenizer,
+        pairs=build_mixture(
+            recipe.data,
+            recipe.validation,
+            seed=recipe.seed,
+            preprocess=config.preprocess.training,
+            reporter=reporter,
+        ),
+        captions=captions,
+        loss=recipe.losses,
+        train_vision=model.train_vision,
+        batch_size=recipe.optimization.batch_size,
+        save=save,
+        ranks=ranks,
+    )
+
+
+def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
+    import torch
+
+    from seedcli.models.device import pick_device
+    from seedcli.models.drawing.target import load_target, target_embedding
+    from seedcli.models.weights.load import find_target, find_vocab, load_seed_model
+    from seedcli.models.weights.locate import locate
+    from seedcli.models.weights.tensors import save_tokenizer_folder
+    from seedcli.training.stages.codebook import CodebookStage
+    from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
+
+    device = pick_device(recipe.parallel.device)
+    files = locate(recipe.tokenizer, option="tokenizer", reporter=reporter)
+    vocab = find_vocab(files, reporter=reporter)  # the finished folder takes it
+    tokenizer = load_seed_model(files, device=device, text_branch=True, reporter=reporter)
+    # Trained parameters must not alias the memory-mapped file they came from.
+    tokenizer.load_state_dict(
+        {name: tensor.float().clone() for name, tensor in tokenizer.state_dict().items()},
+        assign=True,
+    )
+    target = load_target(find_target(recipe.target, reporter=reporter)).to(device)
+    config, width = tokenizer.config, target.config.projection_dim
+    if width != config.generation.generation_dim:
+        raise RecipeError(
+            f"target {recipe.target} has embeddings of width {width}, "
+            f"the tokenizer's generation embedding has {config.generation.generation_dim}"
+        )
+    if target.config.image_size != config.vision.image_size_px:
+        raise RecipeError(
+            f"target {recipe.target} reads pictures of {target.config.image_size} px, the "
+            f"tokenizer {config.vision.image_size_px} px"
+        )
+
+    autocast = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.parallel.precision)
+
+    @torch.no_grad()
+    def frozen(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        place = next(target.parameters()).device
+        pixels = pixels.to(place)
+        with torch.autocast(place.type, dtype=autocast, enabled=autocast is not None):
+            return tokenizer.causal_embeddings(pixels), target_embedding(target, pixels)
+
+    pairs = build_mixture(
+        recipe.data,
+        recipe.validation,
+        seed=recipe.seed,
+        preprocess=config.preprocess.training,
+        reporter=reporter,
+    )
+    features: CachedFeatures | StreamedFeatures
+    if recipe.features.source == "cache":
+        features = CachedFeatures(
+            frozen,
+            pairs,
+            folder=output,
+            key={
+                "tokenizer": tokenizer.fingerprint,
+                "target": recipe.target,
+                "data": recipe.data.model_dump(mode="json"),
+                "seed": recipe.seed,
+            },
+            num_views=recipe.features.views * len(pairs),
+            batch_size=recipe.features.batch_size,
+            seed=recipe.seed,
+            write=ranks.rank == 0,
+            reporter=reporter,
+        )
+    else:
+        features = StreamedFeatures(frozen, pairs)
+
+    def save(trained: SeedModel, folder: Path) -> None:
+        facts = _trained(recipe) | {"trained_with_prefixes": recipe.losses.prefix_share > 0}
+        name = recipe.name or config.name
+        save_tokenizer_folder(trained, folder, name=name, trained=facts, vocab=vocab)
+
+    return CodebookStage(
+        tokenizer,
+        features=features,
+        learning=recipe.codebook,
+        losses=recipe.losses,
+        batch_size=recipe.optimization.batch_size,
+        seed=recipe.seed,
+        save=save,
+        ranks=ranks,
+    )
+
+
+def _trained(recipe: TokenizerRecipe) -> dict[str, Any]:
+    """What the finished folder says of its training."""
+    return {
+        "stage": recipe.stage,
+        "recipe": recipe.name,
+        "steps": recipe.optimization.steps,
+        "batch_size": recipe.optimization.batch_size,
+    }
+
+
+def _captions(recipe: CausalQFormerRecipe) -> list[str]:
+    """What a vocabulary is learned from: the training captions of the listed pictures.
+
+    Raises:
+        RecipeError: No source is listed.
+    """
+    from seedcli.data.images.captioned import caption_texts, read_training_pictures
+
+    listed = [source for source in recipe.data.sources if source.kind == "pictures"]
+    if not listed:
+        raise RecipeError(
+            'model.vocab = "train" reads the captions of sources of kind "pictures"; there is none',
+            remedy='model.vocab = "bert", or the path of a vocabulary',
+        )
+    return sorted(
+        {
+            text
+            for source in listed
+            for text in caption_texts(read_training_pictures(source, recipe.validation)[0])
+        }
+    )
+
+
+def build_mixture(
+    data: PairDataSection,
+    validation: ValidationSection | None,
+    *,
+    seed: int,
+    preprocess: PreprocessConfig,
+    reporter: Reporter,
+) -> Any:
+    """The recipe's weighted sources as one sequence of augmented pairs; the reporter hears what of
+    them is left out.
+
+    Raises:
+        DataError: A source cannot be read.
+    """
+    from seedcli.data.mixtures.pairs import Mixture
+
+    sources = [
+        (_open_pairs(source, validation, reporter), source.weight) for source in data.sources
+    ]
+    return Mixture(sources, seed=seed, preprocess=preprocess)
+
+
+def _open_pairs(
+    source: PairSourceSection, validation: ValidationSection | None, reporter: Reporter
+) -> Any:
+    from seedcli.data.images.captioned import read_training_pictures
+    from seedcli.data.mixtures.pairs import PicturePairs, TablePairs, TarPairs
+
+    match source.kind:
+        case "pictures":
+            pictures, _ = read_training_pictures(source, validation)
+            return PicturePairs(pictures, by_picture=source.by_picture)
+        case "table":
+            return TablePairs(
+                source.path,
+                split=source.split or "train",
+                image_column=source.image_column or "image",
+                caption_column=source.caption_column or "caption",
+            )
+        case "tar":
+            pairs = TarPairs(source.path, caption_key=source.caption_key)
+            for reason, number in pairs.left_out.items():
+                left = f"{number:,} left out beside {len(pairs):,} rows"
+                reporter.note(f"{source.path}: {left}, {reason}")
+            return pairs
