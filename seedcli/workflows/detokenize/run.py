@@ -242,7 +242,10 @@ def _read_shards(path: Path) -> Iterator[CodedImage]:
     from seedcli.data.tokens.shards import open_shards, read_rows
 
     shards = open_shards([path], content={"images", "segments"})
-    made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
+    made_by: dict[str, Any] = {
+        "model": shards.header.tokenizer,
+        "fingerprint": shards.header.fingerprint,
+    }
     for shard in shards.paths:
         for number, row in enumerate(read_rows(shard)):
             where = f"{shard}, row {number}"
