@@ -9,9 +9,7 @@ from seedcli.console import Reporter
 from seedcli.data.documents.left_out import Tally, add_tallies, describe_tally
 from seedcli.files import publish_json
 from seedcli.recipe.pictures import TokenizerRecipe
-from seedcli.recipe.tokenizer import (
-    PairDataSection,
-)
+from seedcli.recipe.tokenizer import PairDataSection
 from seedcli.training.run_folder import alone, open_run_folder, plot_metrics
 from seedcli.workflows.train.build_stage import build_stage
 from seedcli.workflows.train.fetched import downloads
@@ -100,9 +98,7 @@ def run(
     )
 
 
-def _tell_left_out(
-    recipe: Any, left_out: Tally, ranks: Any, reporter: Reporter
-) -> dict[str, Any]:
+def _tell_left_out(recipe: Any, left_out: Tally, ranks: Any, reporter: Reporter) -> dict[str, Any]:
     """Says at the end which sources had rows of no use; the same for the command's result."""
     sources = recipe.data.sources if isinstance(recipe.data, PairDataSection) else [recipe.data]
     found = {
