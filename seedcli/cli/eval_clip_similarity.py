@@ -1,117 +1,13 @@
 """`seed eval clip-similarity`: drawn pictures against true ones, under a CLIP model."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import typer
-
-from seedcli.cli.chat import (
-    BeamsOption,
-    ChatModelOption,
-    CodeGuidanceOption,
-    MaxTokensOption,
-    PictureGuidanceOption,
-    PictureStepsOption,
-    QuantizeOption,
-    TemperatureOption,
-    TokenizerOption,
-    TopKOption,
-    TopPOption,
-    UnconstrainedOption,
-)
-from seedcli.cli.eval_options import (
-    AllowSplitOption,
-    DataRootOption,
-    DatasetOption,
-    FirstOption,
-    ImageFolderOption,
-    SampleBatchOption,
-    SamplesFolderOption,
-    SplitOption,
-    show_result,
-)
-from seedcli.cli.options import DeviceOption, DtypeOption, SeedOption
+from seedcli.cli.eval_tables import give, show_result
 from seedcli.console import console
-
-TaskOption = Annotated[
-    Literal["text", "image"],
-    typer.Option(
-        "--task",
-        help="text: caption -> picture by the language model; image: picture -> codes -> picture.",
-    ),
-]
-JudgeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--judge",
-        metavar="MODEL",
-        help="CLIP model that compares: ARCHITECTURE/WEIGHTS of open_clip, hf-hub:ID or a folder. "
-        "Default: the bundled one for emoji, ViT-L-14/openai else.",
-    ),
-]
-PromptOption = Annotated[
-    Literal["caption", "request"] | None,
-    typer.Option(
-        "--prompt",
-        help="The caption alone, or a request in a conversation; by default as the "
-        "model was taught.",
-    ),
-]
-RequestOption = Annotated[
-    str | None,
-    typer.Option(
-        "--request",
-        metavar="TEXT",
-        help="Words of the request, with {caption} in them (or {thing}: with its article).",
-    ),
-]
-NegativeOption = Annotated[
-    Literal["unconditional"] | None,
-    typer.Option(
-        "--negative",
-        help="Pictures move away from what the language model draws unasked, as in the "
-        "official evaluation.",
-    ),
-]
-CeilingOption = Annotated[
-    bool,
-    typer.Option(
-        "--ceiling",
-        help="Also draw from the true target embedding: what a perfect tokenizer would reach.",
-    ),
-]
+from seedcli.workflows.evaluate.requests import SimilaritySettings
 
 
-def clip_similarity(
-    task: TaskOption = "text",
-    dataset: DatasetOption = "emoji",
-    split: SplitOption = None,
-    model: ChatModelOption = "seed-nano",
-    tokenizer: TokenizerOption = None,
-    judge: JudgeOption = None,
-    prompt: PromptOption = None,
-    request: RequestOption = None,
-    ceiling: CeilingOption = False,
-    temperature: TemperatureOption = None,
-    top_k: TopKOption = None,
-    top_p: TopPOption = None,
-    beams: BeamsOption = None,
-    max_new_tokens: MaxTokensOption = None,
-    code_guidance: CodeGuidanceOption = None,
-    unconstrained: UnconstrainedOption = False,
-    picture_steps: PictureStepsOption = None,
-    picture_guidance: PictureGuidanceOption = None,
-    negative: NegativeOption = None,
-    seed: SeedOption = 0,
-    output: SamplesFolderOption = None,
-    limit: FirstOption = None,
-    batch_size: SampleBatchOption = 8,
-    images: ImageFolderOption = None,
-    data_root: DataRootOption = None,
-    allow_split: AllowSplitOption = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    quantize: QuantizeOption = None,
-) -> None:
+def clip_similarity(settings: SimilaritySettings) -> None:
     """Similarity of drawn pictures to the true ones and to their captions, x100,
     with the level of chance.
 
@@ -126,46 +22,9 @@ def clip_similarity(
       seed eval clip-similarity --task image --ceiling
       seed eval clip-similarity --dataset coco --data-root ~/data --model seed-llama-8b-sft -o runs/coco
     """  # noqa: E501
-    from seedcli.workflows.evaluate.caption_codes import CaptionSettings
-    from seedcli.workflows.evaluate.clip_similarity import SimilaritySettings, run_clip_similarity
+    from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
 
-    given = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "num_beams": beams,
-        "max_new_tokens": max_new_tokens,
-        "code_guidance": code_guidance,
-    }
-    settings = SimilaritySettings(
-        task=task,
-        dataset=dataset,
-        split=split,
-        images=images,
-        data_root=data_root,
-        allow_split=allow_split,
-        captions=CaptionSettings(
-            model=model,
-            tokenizer=tokenizer,
-            prompt=prompt,
-            request=request,
-            sampling={name: value for name, value in given.items() if value is not None},
-            constrained=not unconstrained,
-            seed=seed,
-            device=device,
-            dtype=dtype,
-            quantize=quantize,
-        ),
-        steps=picture_steps,
-        guidance=picture_guidance,
-        negative=negative is not None,
-        ceiling=ceiling,
-        judge=judge,
-        output=output,
-        limit=limit,
-        batch_size=batch_size,
-    )
-    console.result(run_clip_similarity(settings, reporter=console), human=_show)
+    give(run_clip_similarity(settings, reporter=console), _show)
 
 
 def _show(result: dict[str, Any]) -> str:

@@ -3,62 +3,46 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from seedcli.cli import completion
 from seedcli.console import console
 from seedcli.errors import PartialFailure
+from seedcli.options import Option
+from seedcli.workflows.evaluate.requests import DATA
 
 
 def paper(
     model: Annotated[
         str | None,
-        typer.Option(
-            "--model",
+        Option(
+            "Only results of this preset, folder or hub id.",
             "-m",
             metavar="MODEL",
-            autocompletion=completion.models,
-            help="Only results of this preset, folder or hub id.",
-            show_default=False,
+            complete="models",
         ),
     ] = None,
     results: Annotated[
         Path | None,
-        typer.Option(
-            "--results",
-            metavar="DIR",
-            help="Folder that is searched for result.json; default runs/eval.",
-        ),
+        Option("Folder that is searched for result.json; default runs/eval.", metavar="DIR"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Also write paper.json, paper.md and paper.png there.",
-        ),
+        Option("Also write paper.json, paper.md and paper.png there.", "-o", metavar="DIR"),
     ] = None,
     run: Annotated[
         bool,
-        typer.Option(
-            "--run",
-            help="Measure what is missing, where weights and data are on this machine; into the "
-            "results folder.",
+        Option(
+            "Measure what is missing, where weights and data are on this machine; into the "
+            "results folder."
         ),
     ] = False,
     dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--dataset", metavar="NAME", help="Only this set; may be repeated.", show_default=False
-        ),
-    ] = None,
+        tuple[str, ...],
+        Option("Only this set; may be repeated.", metavar="NAME", panel=DATA),
+    ] = (),
     data_root: Annotated[
-        Path | None,
-        typer.Option("--data-root", metavar="DIR", help="Where named sets lie, for --run."),
+        Path | None, Option("Where named sets lie, for --run.", metavar="DIR", panel=DATA)
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show every number, those without a result too.")
+        bool, Option("Show every number, those without a result too.", "--all")
     ] = False,
 ) -> None:
     """Every published number beside ours: 95 % interval, and a verdict where both were measured
@@ -83,7 +67,7 @@ def paper(
         results=results,
         output=output,
         run=run,
-        datasets=dataset or (),
+        datasets=dataset,
         data_root=data_root,
         reporter=console,
     )

@@ -1,56 +1,13 @@
 """`seed eval retrieval`: captions find pictures, and pictures captions."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import typer
-
-from seedcli.cli.eval_options import (
-    AllowSplitOption,
-    DataRootOption,
-    DatasetOption,
-    ImageFolderOption,
-    SamplesFolderOption,
-    SplitOption,
-)
-from seedcli.cli.options import BatchSizeOption, DeviceOption, DtypeOption, LimitOption, ModelOption
+from seedcli.cli.eval_tables import give
 from seedcli.console import console
+from seedcli.workflows.evaluate.requests import RetrievalRequest
 
 
-def retrieval(
-    dataset: DatasetOption = "emoji",
-    split: SplitOption = None,
-    model: ModelOption = "seed-nano",
-    feature: Annotated[
-        Literal["causal", "codes"],
-        typer.Option("--feature", help="Causal embeddings, or those reconstructed from the codes."),
-    ] = "causal",
-    query: Annotated[
-        int | None,
-        typer.Option(
-            "--query",
-            min=0,
-            help="Use this query's feature; default: the last, which sees all the others.",
-            show_default=False,
-        ),
-    ] = None,
-    by_query: Annotated[
-        bool,
-        typer.Option(
-            "--by-query", help="Also score every query, and say how much the queries differ."
-        ),
-    ] = False,
-    images: ImageFolderOption = None,
-    data_root: DataRootOption = None,
-    allow_split: AllowSplitOption = False,
-    batch_size: BatchSizeOption = 64,
-    limit: LimitOption = None,
-    output: SamplesFolderOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither read nor keep embeddings on disk.")
-    ] = False,
-) -> None:
+def retrieval(request: RetrievalRequest) -> None:
     """Recall of pictures by captions and of captions by pictures, at 1, 5 and 10.
 
     \b
@@ -61,25 +18,8 @@ def retrieval(
     """
     from seedcli.workflows.evaluate.retrieval import run_retrieval
 
-    result = run_retrieval(
-        dataset,
-        split=split,
-        model=model,
-        feature=feature,
-        query=query,
-        by_query=by_query,
-        images=images,
-        data_root=data_root,
-        allow_split=allow_split,
-        batch_size=batch_size,
-        limit=limit,
-        device=device,
-        dtype=dtype,
-        cache=not no_cache,
-        output=output,
-        reporter=console,
-    )
-    console.result(result, human=_show_retrieval)
+    result = run_retrieval(request, reporter=console)
+    give(result, _show_retrieval)
 
 
 def _show_retrieval(result: dict[str, Any]) -> str:

@@ -1,107 +1,13 @@
 """`seed eval vqa`."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import typer
-
-from seedcli.benchmarks.answers import VQA_DECODING
-from seedcli.cli import completion
-from seedcli.cli.chat import ChatModelOption, QuantizeOption, TokenizerOption
-from seedcli.cli.eval_ask_options import (
-    AskTemplateOption,
-    BeamsOption,
-    CutOption,
-    MaxTokensOption,
-    PromptOption,
-    QuestionRootOption,
-    TemperatureOption,
-    TopKOption,
-    TopPOption,
-)
-from seedcli.cli.eval_options import (
-    AllowSplitOption,
-    FirstOption,
-    SampleBatchOption,
-    SamplesFolderOption,
-    show_result,
-    tell_failed,
-)
-from seedcli.cli.options import DeviceOption, DtypeOption, SeedOption
+from seedcli.cli.eval_tables import give, show_result
 from seedcli.console import console
+from seedcli.workflows.evaluate.requests import VqaRequest
 
 
-def vqa(
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset",
-            metavar="emoji|vqav2|okvqa|vizwiz|seed-bench|msvd|msrvtt|nextqa|FILE",
-            autocompletion=completion.one_of(
-                "emoji|vqav2|okvqa|vizwiz|seed-bench|msvd|msrvtt|nextqa|FILE"
-            ),
-            help="A named set, or a file of questions: your own or of a published layout.",
-        ),
-    ] = "emoji",
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            help="Default: unseen for emoji, val for vqav2, okvqa, vizwiz, test for videos.",
-            show_default=False,
-        ),
-    ] = None,
-    model: ChatModelOption = "seed-nano",
-    tokenizer: TokenizerOption = None,
-    template: AskTemplateOption = None,
-    prompt: PromptOption = None,
-    by: Annotated[
-        Literal["generation", "likelihood"] | None,
-        typer.Option(
-            "--by",
-            help="Answer in words, or take the likeliest choice; default: choices where there are "
-            "any, but for emoji.",
-        ),
-    ] = None,
-    choice_score: Annotated[
-        Literal["mean", "sum"],
-        typer.Option(
-            "--choice-score", help="Log-likelihood of a choice: mean of its tokens, or their sum."
-        ),
-    ] = "mean",
-    frames: Annotated[
-        int | None,
-        typer.Option(
-            "--frames",
-            min=1,
-            help="Frames of a video; default: 8 for nextqa, else 4.",
-            show_default=False,
-        ),
-    ] = None,
-    beams: BeamsOption = VQA_DECODING["num_beams"],
-    temperature: TemperatureOption = 0.0,
-    top_k: TopKOption = None,
-    top_p: TopPOption = 1.0,
-    max_new_tokens: MaxTokensOption = VQA_DECODING["max_new_tokens"],
-    cut: CutOption = "phrase",
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            "--images",
-            metavar="DIR",
-            help="Where pictures and videos (files, or folders of frames) lie.",
-        ),
-    ] = None,
-    data_root: QuestionRootOption = None,
-    allow_split: AllowSplitOption = False,
-    output: SamplesFolderOption = None,
-    batch_size: SampleBatchOption = 16,
-    limit: FirstOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    quantize: QuantizeOption = None,
-) -> None:
+def vqa(request: VqaRequest) -> None:
     """Questions about pictures and videos: accuracy over all and by kind, beside that of
     answering without a look.
 
@@ -126,41 +32,10 @@ def vqa(
       seed eval vqa --dataset vqav2 --data-root ~/data --model seed-llama-8b-sft
       seed eval vqa --dataset seed-bench --data-root ~/data --model seed-llama-8b-sft
     """  # noqa: E501
-    from seedcli.workflows.evaluate.asking import AskSettings
     from seedcli.workflows.evaluate.vqa import run_vqa
 
-    result = run_vqa(
-        dataset,
-        split=split,
-        ask=AskSettings(
-            model=model,
-            tokenizer=tokenizer,
-            template=template,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            num_beams=beams,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            device=device,
-            dtype=dtype,
-            quantize=quantize,
-        ),
-        prompt=prompt,
-        by=by,
-        choice_score=choice_score,
-        cut=cut,
-        num_frames=frames,
-        images=images,
-        data_root=data_root,
-        allow_split=allow_split,
-        batch_size=batch_size,
-        limit=limit,
-        output=output,
-        reporter=console,
-    )
-    console.result(result, human=_show_vqa)
-    tell_failed(result, "questions")
+    result = run_vqa(request, reporter=console)
+    give(result, _show_vqa, asked="questions")
 
 
 def _show_vqa(result: dict[str, Any]) -> str:

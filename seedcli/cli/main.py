@@ -11,70 +11,101 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from seedcli import __version__
-from seedcli.cli.options import DebugOption, JsonOption, QuietOption
+from seedcli.cli.help import HelpedCommand, HelpedGroup
+from seedcli.cli.signature import Signature
 from seedcli.console import console, stdout_named
 from seedcli.errors import DataError, NoSpaceError, SeedError
 from seedcli.files import raise_if_full
+from seedcli.options import Option
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a program that SIGPIPE ended
 
-# Subcommand -> "module:function" or "module:app", in the order of the help. The function's
-# signature and docstring are the command's.
+# Subcommand -> what the list of commands says of it, and "module:function" or "module:app", in the
+# order of the list. A module is imported when its command is asked for.
 COMMANDS = {
-    "tokenize": "seedcli.cli.tokenize:tokenize",
-    "detokenize": "seedcli.cli.detokenize:detokenize",
-    "train-tokenizer": "seedcli.cli.train_tokenizer:train_tokenizer",
-    "pretrain": "seedcli.cli.pretrain:pretrain",
-    "instruct": "seedcli.cli.instruct:instruct",
-    "eval": "seedcli.cli.eval:app",
-    "chat": "seedcli.cli.chat:chat",
-    "tokens": "seedcli.cli.tokens:app",
-    "models": "seedcli.cli.models:app",
-    "recipes": "seedcli.cli.recipes:app",
-    "plan": "seedcli.cli.plan:plan",
-    "doctor": "seedcli.cli.doctor:doctor",
+    "tokenize": ("Turn images into 32 codes each.", "tokenize:tokenize"),
+    "detokenize": ("Draw pictures from codes.", "detokenize:detokenize"),
+    "train-tokenizer": ("Train one stage of the visual tokenizer.", "train:train_tokenizer"),
+    "pretrain": ("Teach a language model to read and write codes.", "train:pretrain"),
+    "instruct": ("Teach it to follow instructions with pictures.", "train:instruct"),
+    "eval": ("Measure a model as the paper does.", "eval:app"),
+    "chat": ("Talk with a model that reads and draws images.", "chat:chat"),
+    "tokens": ("Build token shards, look into them, join them.", "tokens:app"),
+    "models": ("List, download and verify published weights.", "models:app"),
+    "recipes": ("List, show, copy and compare recipes.", "recipes:app"),
+    "plan": ("Say what a training needs: memory, hours.", "plan:plan"),
+    "doctor": ("Report versions, hardware and folders.", "doctor:doctor"),
 }
 
-HABITS = {"json": JsonOption, "quiet": QuietOption, "debug": DebugOption}
+EVERYWHERE = "In every command"
 
 
-class _TableOrder(TyperGroup):
-    """Lists the commands in the order of the table."""
+@dataclass(frozen=True)
+class Habits:
+    """What every command can be told of its output."""
+
+    json: Annotated[bool, Option("JSON Lines on stdout, also on a terminal.", panel=EVERYWHERE)] = (
+        False
+    )
+    quiet: Annotated[bool, Option("Nothing on stderr but errors.", "-q", panel=EVERYWHERE)] = False
+    debug: Annotated[bool, Option("Show the traceback of an error.", panel=EVERYWHERE)] = False
+
+
+class _Table(HelpedGroup):
+    """Lists the commands of the table, and imports the one that is asked for."""
+
+    def __init__(self, **settings: Any):
+        listed = {
+            name: HelpedCommand(name=name, help=about) for name, (about, _) in COMMANDS.items()
+        }
+        super().__init__(**settings | {"commands": listed})
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [name for name in COMMANDS if name in self.commands]
+        return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed and load_command(name), rest
+
+
+@functools.cache
+def load_command(name: str) -> Any:
+    """A command, or a group of commands, of the table, ready to be parsed and run."""
+    module, _, attribute = COMMANDS[name][1].partition(":")
+    command = getattr(importlib.import_module(f"seedcli.cli.{module}"), attribute)
+    holder = typer.Typer(rich_markup_mode=None, add_completion=False)
+    holder.callback()(lambda: None)
+    if isinstance(command, typer.Typer):
+        command.info.cls = HelpedGroup
+        for info in command.registered_commands:
+            info.cls, info.callback = HelpedCommand, as_command(info.callback)
+        holder.add_typer(command, name=name, no_args_is_help=True)
+    else:
+        holder.command(name, cls=HelpedCommand)(as_command(command))
+    return typer.main.get_group(holder).commands[name]
 
 
 def build_app() -> typer.Typer:
     """The Typer application with every command of the table."""
     app = typer.Typer(
         name="seed",
-        cls=_TableOrder,
+        cls=_Table,
         help="Images as 32 discrete codes that a language model reads and writes like words.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # plain help: loading rich would double the time of `seed --help`
+        rich_markup_mode=None,  # panels are for people: see `cli/help.py`
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_root)
-    for name, target in COMMANDS.items():
-        module, _, attribute = target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        if isinstance(command, typer.Typer):
-            for info in command.registered_commands:
-                info.callback = as_command(info.callback)
-            app.add_typer(command, name=name, no_args_is_help=True)
-        else:
-            app.command(name)(as_command(command))
     return app
 
 
@@ -96,32 +127,30 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     """`function` with `--json`, `--quiet` and `--debug`, with stdout kept for results, and with
     errors turned into exit codes.
     """
-    signature = inspect.signature(function, eval_str=True)
-    own = list(signature.parameters.values())
-    added = {name: option for name, option in HABITS.items() if name not in signature.parameters}
-    extra = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
-        for name, option in added.items()
-    ]
+    own, shared = Signature(function), Signature(_set_habits)
+    parameters = [*own.parameters, *shared.parameters]
+    continues = any(each.name == "resume" for each in parameters)
 
     @functools.wraps(function)
-    def command(**arguments: Any) -> None:
-        for name in added:
-            del arguments[name]
+    def command(**given: Any) -> None:
+        _set_habits(**shared.arguments(given))
         try:
             with console.results_only():
-                function(**arguments)
+                function(**own.arguments(given))
         except (typer.Exit, typer.BadParameter, typer.Abort):
             raise
         except BaseException as error:
-            continues = "resume" in signature.parameters
             raise typer.Exit(report(error, continues=continues)) from None
 
     del command.__wrapped__  # Typer would read the signature through it
     typed: Any = command
-    typed.__signature__ = inspect.Signature([*own, *extra])
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *extra]}
+    typed.__signature__ = inspect.Signature(parameters)
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+def _set_habits(habits: Habits) -> None:
+    console.configure(json=habits.json, quiet=habits.quiet, debug=habits.debug)
 
 
 def report(error: BaseException, *, continues: bool = False) -> int:

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from seedcli.cli.options import DryRunOption
 from seedcli.console import console
+from seedcli.options import Argument, DryRunOption, Option
 
 app = typer.Typer(help="List, download, verify and look into published weights.")
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A preset, a folder with weights, or a hub id.")
+    str,
+    Argument("A preset, a folder with weights, or a hub id.", metavar="MODEL", complete="models"),
 ]
 
 
@@ -34,15 +35,15 @@ def ls() -> None:
 def pull(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="NAME", help="A preset, a part (seed models ls shows them), or a hub id."
+        Argument(
+            "A preset, a part (seed models ls shows them), or a hub id.",
+            metavar="NAME",
+            complete="models",
         ),
     ] = "seed-2",
     to: Annotated[
         Path | None,
-        typer.Option(
-            "--to", metavar="FOLDER", help="Lay the files out here, as --model FOLDER takes them."
-        ),
+        Option("Lay the files out here, as --model FOLDER takes them.", metavar="FOLDER"),
     ] = None,
     dry_run: DryRunOption = False,
 ) -> None:

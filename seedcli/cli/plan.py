@@ -2,31 +2,24 @@
 
 from typing import Annotated, Any
 
-import typer
-
-from seedcli.cli import completion
-from seedcli.cli.options import OverridesArgument, RecipeArgument
 from seedcli.console import console
+from seedcli.options import Option, OverridesArgument, RecipeArgument
 
 
 def plan(
     recipe: RecipeArgument,
-    overrides: OverridesArgument = None,
+    overrides: OverridesArgument = (),
     gpus: Annotated[
         str,
-        typer.Option(
-            "--gpus",
+        Option(
+            "Devices, e.g. a100-40g:64, h100-80g:8, rtx4090-24g:1, cpu:2 (cores).",
             metavar="KIND:NUMBER",
-            autocompletion=completion.devices,
-            help="Devices, e.g. a100-40g:64, h100-80g:8, rtx4090-24g:1, cpu:2 (cores).",
+            complete="devices",
         ),
     ] = "a100-40g:8",
     utilisation: Annotated[
         float,
-        typer.Option(
-            "--utilisation",
-            help="Share of the devices' peak that the arithmetic gets; an assumption.",
-        ),
+        Option("Share of the devices' peak that the arithmetic gets; an assumption."),
     ] = 0.4,
 ) -> None:
     """Parameters, memory and hours of a recipe of any training; loads no weights. Of a language
@@ -43,7 +36,7 @@ def plan(
 
     console.result(
         run(
-            load_recipe(recipe, overrides or ()),
+            load_recipe(recipe, overrides),
             gpus=gpus,
             utilisation=utilisation,
             reporter=console,

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from seedcli.cli import completion
-from seedcli.cli.options import ForceOption, OverridesArgument, RecipeArgument
 from seedcli.console import console
 from seedcli.files import publish_text
+from seedcli.options import Argument, ForceOption, Option, OverridesArgument, RecipeArgument
 
 app = typer.Typer(help="List, show, copy and compare recipes.")
 
@@ -51,10 +50,8 @@ def ls() -> None:
 @app.command("show")
 def show(
     recipe: RecipeArgument,
-    overrides: OverridesArgument = None,
-    resolved: Annotated[
-        bool, typer.Option("--resolved", help="Every value with the file and line it comes from.")
-    ] = False,
+    overrides: OverridesArgument = (),
+    resolved: Annotated[bool, Option("Every value with the file and line it comes from.")] = False,
 ) -> None:
     """Show a recipe as it is written, or resolved: with its base, its defaults and your overrides.
 
@@ -73,7 +70,7 @@ def show(
     if not resolved:
         console.text(read_text(find_recipe(recipe)).rstrip("\n"))
         return
-    loaded = load_recipe(recipe, overrides or ())
+    loaded = load_recipe(recipe, overrides)
     if console.json:
         for path, _, value in leaves(loaded.model_dump(mode="json")):
             console.result({"key": path, "value": value, "origin": loaded.origins[path]})
@@ -85,11 +82,7 @@ def show(
 def keys(
     stage: Annotated[
         str,
-        typer.Argument(
-            metavar="STAGE",
-            help="The stage of a recipe, e.g. codebook.",
-            autocompletion=completion.stages,
-        ),
+        Argument("The stage of a recipe, e.g. codebook.", metavar="STAGE", complete="stages"),
     ],
 ) -> None:
     """List what a recipe of a stage may say: each key with its meaning, unit, type and default.
@@ -111,7 +104,7 @@ def keys(
 @app.command("cp")
 def cp(
     recipe: RecipeArgument,
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="The new file.")],
+    target: Annotated[Path, Argument("The new file.", metavar="FILE")],
     force: ForceOption = False,
 ) -> None:
     """Copy a recipe to start one of your own; its `base` still finds the shipped file.
@@ -135,7 +128,9 @@ def cp(
 @app.command("diff")
 def diff(
     first: RecipeArgument,
-    second: Annotated[str, typer.Argument(metavar="OTHER", help="The recipe to compare with.")],
+    second: Annotated[
+        str, Argument("The recipe to compare with.", metavar="OTHER", complete="recipes")
+    ],
 ) -> None:
     """Show the resolved values in which two recipes differ.
 

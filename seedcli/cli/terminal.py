@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 from unicodedata import east_asian_width
 
-import typer
+from seedcli.options import Option
 
 if TYPE_CHECKING:
     from seedcli.data.images.terminal import PictureProtocol
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 ShowHow = Literal["auto", "kitty", "iterm", "sixel", "blocks", "no"]
 ShowOption = Annotated[
     ShowHow,
-    typer.Option(
-        "--show",
-        help="How a terminal shows pictures: in its own protocol, or in blocks of colour; auto "
-        "looks at it.",
+    Option(
+        "How a terminal shows pictures: in its own protocol, or in blocks of colour; auto looks "
+        "at it."
     ),
 ]
 

@@ -5,81 +5,15 @@ from typing import Annotated
 
 import typer
 
-from seedcli.cli import completion
-from seedcli.cli.options import (
-    ActorsOption,
-    BatchSizeOption,
-    DeviceOption,
-    DryRunOption,
-    DtypeOption,
-    LimitOption,
-    ModelOption,
-    NprocOption,
-    RayAddressOption,
-    RayOption,
-    ResumeOption,
-    engine_choice,
-)
+from seedcli.cli.tokenize import refuse_failed
 from seedcli.console import console
 from seedcli.errors import DataError, PartialFailure
+from seedcli.options import Argument, DryRunOption, Option
+from seedcli.workflows.documents.request import BuildRequest
 
 ShardsArgument = Annotated[
-    list[Path],
-    typer.Argument(metavar="SHARDS...", help="Token shards (.parquet), or folders of them."),
-]
-
-FormatArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="FORMAT",
-        help="Layout of a published set, or messages: see seed tokens formats.",
-        autocompletion=completion.set_formats,
-    ),
-]
-AnnotationsArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT...",
-        help="Its annotation files: .json, .jsonl, .csv, .parquet, .txt; also .gz, .zip.",
-    ),
-]
-ShardsFolderOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of token shards.")
-]
-ImagesOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--images",
-        metavar="DIR",
-        help="Where pictures and videos (files, or folders of frames) lie; may be given again. "
-        "Default: beside INPUT.",
-    ),
-]
-CodesOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--codes",
-        metavar="SHARDS",
-        help="Token shards of pictures (seed tokenize) that need no second time; may "
-        "be given again.",
-    ),
-]
-FramesOption = Annotated[
-    int | None,
-    typer.Option(
-        "--frames", min=1, help="Frames of each video; by default 4 or 8, as its set has it."
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=0,
-        help="Processes that decode pictures, 0 for none; by default as many as cores, at most 8.",
-    ),
-]
-ShardSizeOption = Annotated[
-    int, typer.Option("--shard-size", min=1, help="Documents in a token shard.")
+    tuple[Path, ...],
+    Argument("Token shards (.parquet), or folders of them.", metavar="SHARDS"),
 ]
 
 app = typer.Typer(
@@ -89,28 +23,7 @@ app = typer.Typer(
 
 
 @app.command()
-def build(
-    set_format: FormatArgument,
-    inputs: AnnotationsArgument = None,
-    *,
-    output: ShardsFolderOption,
-    images: ImagesOption = None,
-    codes: CodesOption = None,
-    model: ModelOption = "seed-nano",
-    frames: FramesOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    batch_size: BatchSizeOption = 32,
-    workers: WorkersOption = None,
-    nproc: NprocOption = "1",
-    ray: RayOption = False,
-    ray_address: RayAddressOption = None,
-    actors: ActorsOption = None,
-    limit: LimitOption = None,
-    shard_size: ShardSizeOption = 10_000,
-    resume: ResumeOption = False,
-    dry_run: DryRunOption = False,
-) -> None:
+def build(request: BuildRequest, dry_run: DryRunOption = False) -> None:
     """Turn a published data set, or your own conversations, into token shards that training reads.
 
     Every picture is tokenised once, however many documents name it; where several sets share
@@ -127,36 +40,17 @@ def build(
       seed tokens build llava conversation_58k.json --images train2017 --codes tokens/train2017 --model seed-2 \\
           -o tokens/llava-conversation
     """  # noqa: E501
-    from seedcli.workflows.documents.build import BuildRequest, plan, run
+    from seedcli.workflows.documents.build import plan, run
     from seedcli.workflows.tokenize.outputs import TokenizeSummary
 
-    request = BuildRequest(
-        format=set_format,
-        inputs=tuple(inputs or ()),
-        output=output,
-        images=tuple(images or ()),
-        codes=tuple(codes or ()),
-        model=model,
-        device=device,
-        dtype=dtype,
-        batch_size=batch_size,
-        workers=workers,
-        engine=engine_choice(nproc, ray, ray_address, actors),
-        frames=frames,
-        limit=limit,
-        shard_size=shard_size,
-        resume=resume,
-    )
     if dry_run:
         console.result(plan(request, reporter=console))
         return
     summary = run(request, reporter=console)
     console.result(summary.as_result())
-    if isinstance(summary, TokenizeSummary):
-        if summary.failed:
-            raise PartialFailure(f"{summary.failed} images failed; {summary.errors} names them")
-        return
-    if summary.errors:
+    if isinstance(summary, TokenizeSummary):  # of a part: pictures alone
+        refuse_failed(summary, request.pictures())
+    elif summary.errors:
         raise PartialFailure(
             f"{summary.failed} of {summary.rows + summary.failed} documents could not be made, "
             f"others go without {summary.left_out} pictures; {summary.errors} names them",
@@ -196,9 +90,7 @@ def info(shards: ShardsArgument) -> None:
 @app.command()
 def head(
     shards: ShardsArgument,
-    number: Annotated[
-        int, typer.Option("--number", "-n", min=1, help="How many images to show.")
-    ] = 5,
+    number: Annotated[int, Option("How many images to show.", "-n", min=1)] = 5,
 ) -> None:
     """Show the first images: source, codes, caption.
 
@@ -250,13 +142,9 @@ def merge(
     shards: ShardsArgument,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="OUT", help="A .parquet file, or a folder with --shard-size."
-        ),
+        Option("A .parquet file, or a folder with --shard-size.", "-o", metavar="OUT"),
     ],
-    shard_size: Annotated[
-        int | None, typer.Option("--shard-size", min=1, help="Images in each shard of the folder.")
-    ] = None,
+    shard_size: Annotated[int | None, Option("Images in each shard of the folder.", min=1)] = None,
 ) -> None:
     """Join shards of one tokenizer; two fingerprints are refused.
 

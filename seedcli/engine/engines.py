@@ -14,10 +14,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 from seedcli.console import Reporter
 from seedcli.errors import UsageError
+from seedcli.options import SHARED_OUT, Option
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -63,26 +64,58 @@ class Slice:
         return f"{self.index}/{self.count}"
 
 
+def _number_of_processes(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not (text.isdecimal() and int(text) > 0):
+        raise UsageError(f"--nproc {text}: expected a number of processes, or auto")
+    return int(text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
-    """Which engine, as it was asked for.
+    """Which engine, as it was asked for; `ray_address` implies `ray`."""
 
-    Attributes:
-        nproc: Processes of this machine; `auto` takes one for each GPU, without one half as many
-            as cores.
-        ray: Compute on a Ray cluster: the one that `ray_address` or the environment names, else
-            one that is started on this machine.
-        ray_address: `HOST:PORT` of the cluster's head, or `auto`; implies `ray`.
-        actors: Workers on the cluster; by default one for each GPU, without one for every four
-            cores.
-        part: The parts that this call computes.
-    """
-
-    nproc: int | Literal["auto"] = 1
-    ray: bool = False
-    ray_address: str | None = None
-    actors: int | None = None
-    part: Slice = Slice()
+    nproc: Annotated[
+        int | Literal["auto"],
+        Option(
+            "Processes of this machine with a model each; auto takes one for each GPU, else one "
+            "for every two cores.",
+            metavar="N",
+            panel=SHARED_OUT,
+            parse=_number_of_processes,
+        ),
+    ] = 1
+    ray: Annotated[
+        bool,
+        Option(
+            "Compute on a Ray cluster: the one that --ray-address or RAY_ADDRESS names, else one "
+            "on this machine.",
+            panel=SHARED_OUT,
+        ),
+    ] = False
+    ray_address: Annotated[
+        str | None,
+        Option("Head of a running Ray cluster, or auto.", metavar="HOST:PORT", panel=SHARED_OUT),
+    ] = None
+    actors: Annotated[
+        int | None,
+        Option(
+            "Workers on the Ray cluster; by default one for each GPU, else for every 4 cores.",
+            min=1,
+            panel=SHARED_OUT,
+        ),
+    ] = None
+    part: Annotated[
+        Slice,
+        Option(
+            "Only every N-th part of the work, from the I-th on: "
+            "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT in an array job.",
+            metavar="I/N",
+            panel=SHARED_OUT,
+            parse=Slice.parse,
+        ),
+    ] = Slice()
 
     @property
     def uses_ray(self) -> bool:

@@ -6,26 +6,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import inspect
 import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
-from seedcli.benchmarks.answers import CAPTION_DECODING, VQA_DECODING
 from seedcli.console import LibraryReporter, OnProgress
 from seedcli.data.tokens.shards import TokenShards, open_shards
 from seedcli.errors import UsageError, did_you_mean
+from seedcli.options import group_of
 from seedcli.recipe.read import load_recipe
+from seedcli.workflows.evaluate.requests import (
+    CaptionRequest,
+    RetrievalRequest,
+    SimilaritySettings,
+    VqaRequest,
+)
 from seedcli.workflows.train import plan as planning
+from seedcli.workflows.train.run import run_folder, workflow_of
 
 if TYPE_CHECKING:
     from seedcli.recipe.sections import Recipe
 
 Benchmark = Literal["retrieval", "caption", "vqa", "clip-similarity"]
+R = TypeVar("R")
 _PATHS = ("images", "data_root", "output")
 
 
@@ -105,11 +111,9 @@ def train(
         NumericalError: A loss is not finite, or the codebook collapsed.
     """
     loaded = load_recipe(recipe) if isinstance(recipe, (str, Path)) else recipe
-    folder = Path("runs") / str(loaded.name) if output is None else Path(output)
-    name = loaded.command.removeprefix("train-")
-    workflow = importlib.import_module(f"seedcli.workflows.train.{name}")
+    folder = run_folder(loaded, output)
     with contextlib.redirect_stdout(sys.stderr):  # DeepSpeed writes log lines to stdout
-        result = workflow.run(
+        result = workflow_of(loaded)(
             loaded,
             folder,
             resume=resume,
@@ -131,9 +135,8 @@ def evaluate(
         benchmark: `retrieval`, `caption`, `vqa` or `clip-similarity`.
         progress: As for `SeedTokenizer.from_pretrained`.
         **options: `model`, `dataset`, `split`, `limit`, `output`, `device` and whatever else the
-            benchmark takes: the fields of `AskSettings` (caption, vqa), `SimilaritySettings` and
-            `CaptionSettings` (clip-similarity), the arguments of `run_retrieval`, `run_caption`
-            and `run_vqa`.
+            benchmark takes: the fields of `RetrievalRequest`, `CaptionRequest`, `VqaRequest` or
+            `SimilaritySettings`, and of the groups in it (`workflows/evaluate/requests.py`).
 
     Raises:
         UsageError: No such benchmark, option, set, split or model.
@@ -148,40 +151,20 @@ def evaluate(
         case "retrieval":
             from seedcli.workflows.evaluate.retrieval import run_retrieval
 
-            _refuse_unknown(benchmark, options, _arguments(run_retrieval))
-            result = run_retrieval(**options, reporter=reporter)
-        case "caption" | "vqa":
-            from seedcli.workflows.evaluate.asking import AskSettings
+            retrieval = _request(RetrievalRequest(), options, benchmark)
+            result = run_retrieval(retrieval, reporter=reporter)
+        case "caption":
             from seedcli.workflows.evaluate.caption import run_caption
+
+            result = run_caption(_request(CaptionRequest(), options, benchmark), reporter=reporter)
+        case "vqa":
             from seedcli.workflows.evaluate.vqa import run_vqa
 
-            run, decoding = (
-                (run_caption, CAPTION_DECODING)
-                if benchmark == "caption"
-                else (run_vqa, VQA_DECODING)
-            )
-            asked = _fields(AskSettings)
-            _refuse_unknown(benchmark, options, (_arguments(run) | asked) - {"ask"})
-            ask, others = _parted(decoding | options, asked)
-            result = run(ask=AskSettings(**ask), **others, reporter=reporter)
+            result = run_vqa(_request(VqaRequest(), options, benchmark), reporter=reporter)
         case "clip-similarity":
-            from seedcli.models.language.generate import SamplingSettings
-            from seedcli.workflows.evaluate.caption_codes import CaptionSettings
-            from seedcli.workflows.evaluate.clip_similarity import (
-                SimilaritySettings,
-                run_clip_similarity,
-            )
+            from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
 
-            sampled = _fields(SamplingSettings) - {"seed"}
-            asked, drawn = _fields(CaptionSettings), _fields(SimilaritySettings)
-            _refuse_unknown(
-                benchmark, options, (sampled | asked | drawn) - {"sampling", "captions"}
-            )
-            sampling, others = _parted(options, sampled)
-            captions, others = _parted(others, asked)
-            settings = SimilaritySettings(
-                captions=CaptionSettings(**captions, sampling=sampling), **others
-            )
+            settings = _request(SimilaritySettings(), options, benchmark)
             result = run_clip_similarity(settings, reporter=reporter)
         case _:
             raise UsageError(
@@ -225,26 +208,42 @@ def plan(
     )
 
 
-def _fields(settings: type) -> set[str]:
-    return {each.name for each in dataclasses.fields(settings)}
+def _request(request: R, options: Mapping[str, Any], benchmark: str) -> R:
+    """Options by the names of fields, also of groups of fields, put into a request.
 
-
-def _arguments(run: Any) -> set[str]:
-    return set(inspect.signature(run).parameters) - {"reporter"}
-
-
-def _parted(options: Mapping[str, Any], names: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options -> those of these names, and the others."""
-    return (
-        {name: value for name, value in options.items() if name in names},
-        {name: value for name, value in options.items() if name not in names},
-    )
-
-
-def _refuse_unknown(benchmark: str, options: Mapping[str, Any], known: set[str]) -> None:
-    for name in options:
-        if name not in known:
+    Raises:
+        UsageError: No field has a name.
+    """
+    places = _places(type(request))
+    for name, value in options.items():
+        if name not in places:
             raise UsageError(
-                f"{benchmark} has no option {name!r}{did_you_mean(name, known)}",
-                remedy=f"one of {', '.join(sorted(known))}",
+                f"{benchmark} has no option {name!r}{did_you_mean(name, places)}",
+                remedy=f"one of {', '.join(sorted(places))}",
             )
+        request = _replaced(request, places[name], value)
+    return request
+
+
+def _places(kind: Any) -> dict[str, tuple[str, ...]]:
+    """Names of the fields of a request and its groups -> where they are; of two fields of one name
+    the group's.
+    """
+    own, inside = {}, {}
+    for name, annotation in get_type_hints(kind, include_extras=True).items():
+        if (group := group_of(annotation)) is None:
+            own[name] = (name,)
+        else:
+            inside |= {
+                each: (name, *place)
+                for each, place in _places(group[0]).items()
+                if each not in group[1]
+            }
+    return own | inside
+
+
+def _replaced(request: Any, place: tuple[str, ...], value: Any) -> Any:
+    name, *rest = place
+    if rest:
+        value = _replaced(getattr(request, name), tuple(rest), value)
+    return dataclasses.replace(request, **{name: value})

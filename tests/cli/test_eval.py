@@ -18,10 +18,14 @@ from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate import retrieval as evaluate
 from seedcli.workflows.evaluate import retrieval_features
-from seedcli.workflows.evaluate.retrieval import run_retrieval
+from seedcli.workflows.evaluate.requests import RetrievalRequest
 from tests.engine.elsewhere import send_elsewhere
 
 RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"}
+
+
+def run_retrieval(dataset, **options):
+    return evaluate.run_retrieval(RetrievalRequest(dataset=dataset, **options))
 
 
 @pytest.fixture(autouse=True)

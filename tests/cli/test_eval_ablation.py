@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from seedcli.cli.eval_ablation import _show_masks, _show_prefix
 from seedcli.cli.main import app
-from seedcli.workflows.evaluate.ablation.sides import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
 from tests.llm_fixture import write_tiny_llm
 from tests.workflows.evaluate.test_ablation import with_mask, with_phases
 

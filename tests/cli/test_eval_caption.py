@@ -15,8 +15,8 @@ from seedcli.data.documents.conversations import read_prompts
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.generate import SeedLlama
 from seedcli.workflows.evaluate import asking as eval_asking
-from seedcli.workflows.evaluate.asking import AskSettings
 from seedcli.workflows.evaluate.caption import candidate_names, run_caption
+from seedcli.workflows.evaluate.requests import AskSettings, CaptionRequest
 
 CAPTIONS = [
     ["a red bus", "the bus waits near a bridge"],
@@ -54,9 +54,10 @@ def run(tiny_llm_folder, caption_file, tmp_path):
             **{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 10}
             | changes.pop("ask", {})
         )
-        return run_caption(
-            dataset or str(caption_file), ask=ask, output=tmp_path / folder, **changes
+        request = CaptionRequest(
+            dataset=dataset or str(caption_file), ask=ask, output=tmp_path / folder, **changes
         )
+        return run_caption(request)
 
     return start
 

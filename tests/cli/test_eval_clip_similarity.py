@@ -14,8 +14,10 @@ from seedcli.data.images.facts import read_picture_facts
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate import judge as eval_judge
-from seedcli.workflows.evaluate.caption_codes import CaptionDrawer, CaptionSettings
+from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
 from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
+from seedcli.workflows.evaluate.requests import CaptionSettings
+from seedcli.workflows.sampling import SamplingOptions
 
 
 @pytest.fixture
@@ -185,7 +187,11 @@ def test_pictures_move_away_from_what_is_drawn_unasked(run, tiny_llm_folder, tmp
     assert result["settings"]["negative"] == "unconditional"
     facts = read_picture_facts(tmp_path / "run" / "pictures" / "000000.png")
     drawer = CaptionDrawer(
-        CaptionSettings(model=str(tiny_llm_folder), prompt="caption", sampling={"num_beams": 1})
+        CaptionSettings(
+            model=str(tiny_llm_folder),
+            prompt="caption",
+            sampling=SamplingOptions(num_beams=1),
+        )
     )
     assert tuple(facts["negative"]) == drawer.unconditional()
     run(*options, output="plain")
@@ -256,7 +262,7 @@ def test_a_limit_draws_the_first_and_another_judge_costs_no_drawing(
 def test_sampled_beams_do_not_depend_on_the_batch(tiny_llm_folder):
     settings = CaptionSettings(
         model=str(tiny_llm_folder),
-        sampling={"temperature": 1.0, "num_beams": 2, "max_new_tokens": 50},
+        sampling=SamplingOptions(temperature=1.0, num_beams=2, max_new_tokens=50),
         device="cpu",
     )
     drawer = CaptionDrawer(settings)
@@ -267,9 +273,12 @@ def test_sampled_beams_do_not_depend_on_the_batch(tiny_llm_folder):
 @pytest.mark.parametrize("prompt", ["request", "caption"])
 def test_guided_codes_are_others_and_do_not_depend_on_the_batch(tiny_llm_folder, prompt):
     plain = CaptionSettings(
-        model=str(tiny_llm_folder), prompt=prompt, sampling={"num_beams": 1}, device="cpu"
+        model=str(tiny_llm_folder),
+        prompt=prompt,
+        sampling=SamplingOptions(num_beams=1),
+        device="cpu",
     )
-    guided = dataclasses.replace(plain, sampling={"num_beams": 1, "code_guidance": 5.0})
+    guided = dataclasses.replace(plain, sampling=SamplingOptions(num_beams=1, code_guidance=5.0))
     captions = {"a": "a small dog", "b": "the red bus waits near the bridge"}
     drawer = CaptionDrawer(guided)
     drawn = drawer.codes(captions)

@@ -15,7 +15,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.language.generate import SeedLlama
 from seedcli.models.language.likelihood import log_likelihoods
 from seedcli.workflows.evaluate import asking as eval_asking
-from seedcli.workflows.evaluate.asking import AskSettings
+from seedcli.workflows.evaluate.requests import AskSettings, VqaRequest
 from seedcli.workflows.evaluate.vqa import run_vqa
 from tests.benchmarks.test_vqa_sets import root, write_videos
 
@@ -72,7 +72,10 @@ def run(tiny_llm_folder, question_file, tmp_path):
             **{"model": str(tiny_llm_folder), "device": "cpu", "max_new_tokens": 6}
             | changes.pop("ask", {})
         )
-        return run_vqa(dataset or str(question_file), ask=ask, output=tmp_path / folder, **changes)
+        request = VqaRequest(
+            dataset=dataset or str(question_file), ask=ask, output=tmp_path / folder, **changes
+        )
+        return run_vqa(request)
 
     return start
 

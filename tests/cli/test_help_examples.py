@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from seedcli.cli.main import app
 from tests.contracts.command_line import leaf_commands, parse, seed_calls
 from tests.contracts.source_tree import ROOT
+from tests.videos import write_video
 
 COMMANDS = dict(leaf_commands())
 # What is not in a clone: published weights and sets, somebody's tars, folders of trained models,
@@ -61,6 +62,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "photos").mkdir()
     for name in ("photo.jpg", "img.jpg", "photos/one.jpg", "photos/two.jpg"):
         Image.open(ROOT / "examples" / "face.png").convert("RGB").save(folder / name)
+    write_video(folder / "clip.mp4")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for output in ("codes.jsonl", "tokens/"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from seedcli.cli.main import app
+from seedcli.cli.main import COMMANDS, app, load_command
 
 
 def leaf_commands() -> Iterator[tuple[str, Any]]:
@@ -21,7 +21,12 @@ def leaf_commands() -> Iterator[tuple[str, Any]]:
             else:
                 yield " ".join((*words, name)), command
 
-    yield from walk(typer.main.get_command(app), ())
+    for name in COMMANDS:
+        command = load_command(name)
+        if hasattr(command, "commands"):
+            yield from walk(command, (name,))
+        else:
+            yield name, command
 
 
 def parse(line: str) -> None:

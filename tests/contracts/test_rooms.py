@@ -20,7 +20,15 @@ FLOORS = {
     "workflows": 4,
     "cli": 5,
 }
-BASE_FILES = {"__init__.py", "errors.py", "console.py", "files.py", "journal.py", "storage.py"}
+BASE_FILES = {
+    "__init__.py",
+    "console.py",
+    "errors.py",
+    "files.py",
+    "journal.py",
+    "options.py",
+    "storage.py",
+}
 TOP_FILES = {"__main__.py"}
 # Its types-only imports say where the public names live; below, `seedcli` itself is its version.
 PUBLIC_NAMES = "__init__.py"

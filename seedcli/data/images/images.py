@@ -17,12 +17,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from seedcli.data.images.items import ImageHandling
 from seedcli.errors import DataError
 from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
@@ -31,7 +32,6 @@ from seedcli.storage import is_url, read_whole
 if TYPE_CHECKING:
     import torch
 
-ImageHandling = Literal["seed", "official"]
 # One picture as a program may have it: a file, its bytes, a Pillow image, or samples.
 ImageSource: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray | torch.Tensor"
 

@@ -10,6 +10,8 @@ from seedcli.data.images.endings import TAR_ENDINGS
 from seedcli.data.text_files import printable
 from seedcli.files import json_text
 
+ImageHandling = Literal["seed", "official"]  # see `open_image`
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

@@ -12,6 +12,7 @@ on embeddings that codes gave (SEED's published decoder never saw any).
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +90,33 @@ def _pixels(views: Tensor, side: int) -> Tensor:
     return normalize_views(views, config)
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """The networks that the UNet learns among, none of which learns.
+
+    Attributes:
+        pipeline: A stable-unCLIP pipeline; without `unet` and `image_normalizer` where they are
+            made by the stage.
+        tokenizer: Whose generation embeddings are drawn; None: the target's alone.
+        true_share: Share of samples that read the target's embedding all the same.
+        made_by: What tells these networks from others.
+    """
+
+    pipeline: Any
+    tokenizer: SeedModel | None
+    true_share: float
+    made_by: str
+
+
 class UnclipStage:
     """Latents and embeddings of views -> the denoising UNet.
 
     Args:
         seed: Of weights, batches, views and noise.
-        pipeline: A stable-unCLIP pipeline; without `unet` and `image_normalizer` where they are
-            made here.
-        tokenizer: Whose generation embeddings are drawn; None: the target's alone.
-        true_share: Share of samples that read the target's embedding all the same.
+        around: The networks that the UNet learns among.
         features: Whether views are computed before training.
         model: Shape of a UNet from scratch; None: the pipeline's is trained on.
         batch_size: Pictures of a global batch.
-        made_by: What tells these frozen networks from others.
         device: Of the frozen networks.
     """
 
@@ -111,26 +126,26 @@ class UnclipStage:
         self,
         *,
         seed: int,
-        pipeline: Any,
-        tokenizer: SeedModel | None,
-        true_share: float,
+        around: Surroundings,
         data: PictureDataSection,
         validation: ValidationSection | None,
         features: FeaturesSection,
         model: UnetSection | None,
         diffusion: DiffusionSection,
         batch_size: int,
-        made_by: str,
         ranks: Ranks = Ranks(),
         device: torch.device = torch.device("cpu"),
         reporter: Reporter | None = None,
     ):
-        self.pipeline, self.true_share = pipeline, true_share
+        self.pipeline = pipeline = around.pipeline
+        self.true_share = around.true_share
         self.diffusion, self.seed, self.batch_size, self.ranks = diffusion, seed, batch_size, ranks
-        self.frozen = FrozenNetworks(pipeline.vae, pipeline.image_encoder, tokenizer).to(device)
+        self.frozen = FrozenNetworks(pipeline.vae, pipeline.image_encoder, around.tokenizer)
+        self.frozen.to(device)
         self.prompt = empty_prompt_states(pipeline.tokenizer, pipeline.text_encoder)
         self.scheduler = build_training_scheduler(pipeline.scheduler)
-        self._features, self._made_by, self._reporter = features, made_by, reporter or Reporter()
+        self._features, self._made_by = features, around.made_by
+        self._reporter = reporter or Reporter()
         self.config = view_config(data.augmentation, data.image_size_px)
         self.image_size_px = data.image_size_px
         self.pictures, held_out = read_training_pictures(data, validation, words=False)

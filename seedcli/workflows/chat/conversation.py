@@ -21,9 +21,11 @@ from seedcli.models.language.answer import Answer, Part
 from seedcli.models.language.generate import Quantization, SamplingSettings
 from seedcli.models.language.vocab import check_codes
 from seedcli.workflows.chat.model import ChatModel
-from seedcli.workflows.chat.pictures import Drawing, PictureSettings
-from seedcli.workflows.chat.turns import IMAGE_MARK, ChatSettings, Turn, interleave
+from seedcli.workflows.chat.pictures import Drawing
+from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
+from seedcli.workflows.chat.turns import IMAGE_MARK, Turn, interleave
 from seedcli.workflows.pictures import SeedTokenizer
+from seedcli.workflows.sampling import SamplingOptions
 
 GENERATE_BATCH_SIZE = 32  # prompts answered together
 
@@ -97,9 +99,9 @@ class SeedChat:
         settings = ChatSettings(
             model=str(model),
             tokenizer=None if tokenizer is None else str(tokenizer),
-            sampling=sampling,
+            sampling=SamplingOptions(**sampling),
             pictures=PictureSettings(
-                steps=picture_steps, guidance=picture_guidance, device=device, offload=offload
+                steps=picture_steps, guidance=picture_guidance, offload=offload
             ),
             device=device,
             dtype=dtype,

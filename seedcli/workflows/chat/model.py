@@ -34,7 +34,8 @@ from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import locate_llm
 from seedcli.workflows.chat.pictures import ChatPictures, Drawing, check_output
-from seedcli.workflows.chat.turns import IMAGE_MARK, ChatSettings
+from seedcli.workflows.chat.settings import ChatSettings
+from seedcli.workflows.chat.turns import IMAGE_MARK
 from seedcli.workflows.pictures import SeedTokenizer
 
 UNCONDITIONAL = "unconditional"
@@ -70,7 +71,8 @@ class ChatModel:
             DataError: Files are missing or do not fit together.
         """
         self.settings, reporter = settings, reporter or Reporter()
-        SamplingSettings(**settings.sampling)  # refuses what is out of range before anything else
+        # refuses what is out of range before anything else
+        SamplingSettings(**settings.sampling.given())
         if settings.draws:
             check_output(settings.pictures.output)
         if llm is None:
@@ -81,7 +83,7 @@ class ChatModel:
             self.facts: LlmFacts = self._files.facts
         else:
             self.llm, self.facts = llm, llm.facts
-        self.sampling = sampling_of(self.facts, settings.sampling)
+        self.sampling = sampling_of(self.facts, settings.sampling.given())
         if (settings.template or self.facts.template) is None:
             raise UsageError(
                 f"{self.facts.name} was not taught conversations, so nobody knows how to "
@@ -91,7 +93,9 @@ class ChatModel:
             )
         self._pictures = ChatPictures(
             self.facts,
-            settings.pictures,
+            dataclasses.replace(
+                settings.pictures, device=settings.pictures.device or settings.device
+            ),
             chosen=settings.tokenizer is not None,
             reporter=reporter,
         )

@@ -15,44 +15,16 @@ from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import picture_facts, save_picture
 from seedcli.data.images.images import ImageSource, read_image
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import DataError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer
+from seedcli.workflows.chat.settings import PictureSettings
 from seedcli.workflows.pictures import SeedTokenizer
 
 if TYPE_CHECKING:
     from PIL import Image
-
-_STRONGEST = 1000  # of guidance; far beyond it numbers overflow
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureSettings:
-    """How pictures are read and drawn.
-
-    Attributes:
-        output: Folder of drawn pictures: `0.png`, `1.png`, ... after those that are there; None
-            keeps none.
-        steps: Denoising steps; None takes the preset's.
-        guidance: How closely the picture decoder follows the codes; None takes the preset's.
-        device: Where tokenizer and decoder compute.
-        dtype: Of the picture decoder; `auto` is float16 on a GPU, else float32.
-        offload: Keep tokenizer and decoder in the host's memory, and on the
-            GPU only while they work.
-    """
-
-    output: Path | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    offload: bool = False
-
-    def __post_init__(self) -> None:
-        if self.guidance is not None and not 1 <= self.guidance <= _STRONGEST:
-            raise UsageError(f"--picture-guidance is {self.guidance}, expected 1 to {_STRONGEST}")
 
 
 def check_output(folder: Path | None) -> None:

@@ -1,58 +1,21 @@
-"""What a conversation is opened with, and what an answer is."""
+"""What an answer is, and how words and images are put together."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from seedcli.data.documents.conversations import strip_segments
 from seedcli.errors import UsageError
-from seedcli.models.weights.llm_description import TemplateName
-from seedcli.workflows.chat.pictures import Drawing, PictureSettings
+from seedcli.workflows.chat.pictures import Drawing
 
 if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_MARK = "<image>"
 Picture = TypeVar("Picture")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatSettings:
-    """What a conversation is opened with.
-
-    Attributes:
-        model: Language model: preset, folder or hub id.
-        tokenizer: Visual tokenizer in place of the one that the language model names.
-        template: How the conversation is written, in place of what the language model was taught.
-        sampling: Settings of `SamplingSettings` that the user gave; the others are the model's
-            own, else that class's.
-        constrained: Under the image grammar.
-        words_first: An answer that must hold an image may begin with words.
-        pictures: How pictures are read and drawn.
-        draws: Images of answers are drawn; else they stay codes, and no
-            picture decoder is needed.
-        negative: File with the codes of an image that pictures move away from, or `unconditional`
-            for what the model draws unasked.
-        device: Where the language model computes.
-        dtype: Of its weights.
-        quantize: 8 or 4 bits for its linear layers.
-    """
-
-    model: str = "seed-nano"
-    tokenizer: str | None = None
-    template: TemplateName | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    constrained: bool = True
-    words_first: bool = False
-    pictures: PictureSettings = field(default_factory=PictureSettings)
-    draws: bool = True
-    negative: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: Literal["8bit", "4bit"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,20 +41,12 @@ class Batch:
     negatives: list[CodedImage]
 
 
-def draw(
-    plan: Plan,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    reporter: Reporter | None = None,
-) -> Iterator[dict[str, Any]]:
+def draw(plan: Plan, *, reporter: Reporter | None = None) -> Iterator[dict[str, Any]]:
     """Draws the pictures of a plan and gives one result as each is on disk; whoever
     stops early keeps those.
 
     Args:
         plan: What to draw.
-        device: Where the picture decoder computes.
-        dtype: Of the picture decoder.
         reporter: Hears of progress.
 
     Raises:
@@ -63,13 +55,13 @@ def draw(
         NumericalError: The decoder produced NaN.
         PartialFailure: Batches ended the processes that drew them; the others are drawn.
     """
-    engine, reporter = plan.settings.engine, reporter or Reporter()
+    engine, reporter = plan.request.engine, reporter or Reporter()
     engine.check()
     tokenizer = None
     if plan.model.fingerprint is None:
-        tokenizer = _build_tokenizer(plan, device, dtype, reporter)
+        tokenizer = _build_tokenizer(plan, reporter)
         plan = _with_fingerprint(plan, tokenizer.fingerprint, reporter)
-    size = plan.settings.batch_size
+    size = plan.request.batch_size
     batches = engine.part.of(
         [
             Batch(
@@ -94,11 +86,11 @@ def draw(
         progress.resume(len(results))
         reports: Iterator[Report[Batch]] = iter(())
         if open_batches:
-            tokenizer = tokenizer or _build_tokenizer(plan, device, dtype, reporter)
+            tokenizer = tokenizer or _build_tokenizer(plan, reporter)
             how = dataclasses.replace(plan, pictures=[], negatives=[])
-            drawing = OpenDrawing(how, tokenizer, device, progress)
+            drawing = OpenDrawing(how, tokenizer, progress)
             workers = stack.enter_context(
-                open_workers(engine, drawing, device=device, reporter=reporter)
+                open_workers(engine, drawing, device=plan.request.device, reporter=reporter)
             )
             reports = workers.run(open_batches)
         while True:
@@ -125,14 +117,18 @@ def draw(
         )
 
 
-def _build_tokenizer(plan: Plan, device: str, dtype: str, reporter: Reporter) -> SeedTokenizer:
+def _build_tokenizer(plan: Plan, reporter: Reporter) -> SeedTokenizer:
     # here: malformed codes are refused, and kept pictures named, before torch is loaded
     from seedcli.workflows.pictures import SeedTokenizer
 
     # The tokenizer's part is small, and on the CPU in float32 embeddings agree between machines
     # with and without a GPU.
     return SeedTokenizer(
-        plan.files, device="cpu", decoder_device=device, decoder_dtype=dtype, reporter=reporter
+        plan.files,
+        device="cpu",
+        decoder_device=plan.request.device,
+        decoder_dtype=plan.request.dtype,
+        reporter=reporter,
     )
 
 
@@ -143,13 +139,11 @@ class OpenDrawing:
     Attributes:
         plan: How to draw, without pictures.
         tokenizer: Draws.
-        device: Where a language model that completes codes computes.
         progress: Hears of steps where it is of the same process.
     """
 
     plan: Plan
     tokenizer: SeedTokenizer
-    device: str
     progress: Progress
 
     @contextlib.contextmanager
@@ -159,12 +153,12 @@ class OpenDrawing:
         reporter.note(f"pictures by {tokenizer.title}")
         _ = tokenizer.decoder  # what is wrong with it is said before a language model is loaded
         embed = None
-        if plan.settings.codes_only is not None:
+        if plan.request.codes_only is not None:
             embed = prefix_embedding(
                 tokenizer,
-                plan.settings.codes_only,
+                plan.request.codes_only,
                 llm=plan.llm,
-                device=self.device,
+                device=plan.request.device,
                 reporter=reporter,
             )
         yield lambda batch: self._draw(batch, embed)
@@ -184,7 +178,7 @@ class OpenDrawing:
                 ]
         drawn = tokenizer.draw(
             embeddings,
-            plan.settings.seed + batch.start,
+            plan.request.seed + batch.start,
             steps=plan.steps,
             guidance=plan.guidance,
             negative=tokenizer.generation_embeddings([one.codes for one in batch.negatives])
@@ -207,9 +201,9 @@ def _with_fingerprint(plan: Plan, fingerprint: str, reporter: Reporter) -> Plan:
     """
     known = ModelFacts(config=plan.model.config, fingerprint=fingerprint)
     images = [picture.image for picture in plan.pictures] + plan.negatives
-    check_fingerprints(images, known, plan.settings.force, reporter)
+    check_fingerprints(images, known, plan.request.force, reporter)
     if plan.llm is not None:
-        check_filling_llm(plan.llm, known, force=plan.settings.force, reporter=reporter)
+        check_filling_llm(plan.llm, known, force=plan.request.force, reporter=reporter)
 
     def of(picture: Picture) -> Picture:
         earlier = read_picture_facts(picture.path) if picture.kept else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from seedcli.models.visual.model import SeedModel
     from seedcli.workflows.pictures import SeedTokenizer
 
-Fill = Literal["mean", "llm"]
 _SAME = 1e-6  # a mean of positions that is the codebook's own mean was never learned
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +19,6 @@ from seedcli.data.tokens.code_lines import (
     read_code_lines,
     read_integers,
 )
-from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.description import ModelFacts
@@ -27,51 +26,15 @@ from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import ModelFiles, locate
 from seedcli.models.weights.locate_llm import LlmFiles
 from seedcli.workflows.detokenize.fill import (
-    Fill,
     check_filling_llm,
     locate_filling_llm,
 )
 from seedcli.workflows.detokenize.paths import choose_paths
+from seedcli.workflows.detokenize.request import DetokenizeRequest
 
 COMPLETED = "completed_codes"  # known when they are drawn
 _NUMBERS = re.compile(r"[\d\s,.+-]*\d[\d\s,.+-]*")
 _MAX_SEED = 2**63
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What decides how pictures look.
-
-    Attributes:
-        model: Preset, folder or hub id.
-        steps: Denoising steps; None takes the preset's.
-        guidance: Classifier-free guidance scale; None takes the preset's.
-        seed: Seed of the first picture; picture i is drawn with `seed + i`.
-        negative: File with the codes of an image to move away from: one for all, or one for each.
-        codes_only: Keeps this many codes of each image and fills the others.
-        fill: What the others become: the mean code vector of each position, or what the language
-            model `llm` continues with.
-        llm: Preset, folder or hub id; by default the language model that belongs to `model`.
-        batch_size: Pictures drawn together.
-        force: Draw codes of another model, and replace files that are not ours.
-        resume: Keep the pictures that this very command would draw again.
-        limit: Only the first so many images.
-        engine: Where batches are drawn, and which of them.
-    """
-
-    model: str
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = 0
-    negative: Path | None = None
-    codes_only: int | None = None
-    fill: Fill = "mean"
-    llm: str | None = None
-    batch_size: int = 8
-    force: bool = False
-    resume: bool = False
-    limit: int | None = None
-    engine: EngineChoice = field(default_factory=EngineChoice)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +53,7 @@ class Picture:
 class Plan:
     """Everything that is known before weights are loaded."""
 
-    settings: Settings
+    request: DetokenizeRequest
     files: ModelFiles
     model: ModelFacts
     steps: int
@@ -110,15 +73,13 @@ class Plan:
             "fingerprint": self.model.fingerprint,
             "steps": self.steps,
             "guidance": self.guidance,
-            "seed": self.settings.seed,
-            "batch_size": self.settings.batch_size,
+            "seed": self.request.seed,
+            "batch_size": self.request.batch_size,
         }
 
 
 def plan(
-    words: Sequence[str],
-    output: Path,
-    settings: Settings,
+    request: DetokenizeRequest,
     *,
     stdin: BinaryIO | None = None,
     reporter: Reporter | None = None,
@@ -127,9 +88,7 @@ def plan(
     what is there already.
 
     Args:
-        words: One file or folder, `-` or nothing for `stdin`, or the integers themselves.
-        output: A `.png` for one image, a folder for many.
-        settings: How to draw.
+        request: What to draw, and how.
         stdin: Where `-` reads.
         reporter: Hears of what one should know.
 
@@ -139,49 +98,50 @@ def plan(
         DataError: Codes of another model, unreadable input, a file in the way.
     """
     reporter = reporter or Reporter()
-    files = locate(settings.model, reporter=reporter)
+    output = request.checked_output()
+    files = locate(request.model, reporter=reporter)
     model = describe(files)
     config = model.config
-    steps = config.detokenize.steps if settings.steps is None else settings.steps
-    guidance = config.detokenize.guidance if settings.guidance is None else settings.guidance
-    if settings.codes_only is not None and settings.codes_only > config.qformer.num_queries:
+    steps = config.detokenize.steps if request.steps is None else request.steps
+    guidance = config.detokenize.guidance if request.guidance is None else request.guidance
+    if request.codes_only is not None and request.codes_only > config.qformer.num_queries:
         raise UsageError(
-            f"--codes-only {settings.codes_only}: an image has {config.qformer.num_queries} codes"
+            f"--codes-only {request.codes_only}: an image has {config.qformer.num_queries} codes"
         )
-    if settings.negative is not None and guidance <= 1:
+    if request.negative is not None and guidance <= 1:
         raise UsageError(
             f"--negative has no effect with --guidance {guidance:g}",
             remedy="guidance must be over 1 to move away from something",
         )
 
-    images = list(islice(_read(words, stdin, model), settings.limit))
+    images = list(islice(_read(request.inputs, stdin, model), request.limit))
     if not images:
         raise UsageError(
-            f"{_name(words)} holds no codes",
+            f"{_name(request.inputs)} holds no codes",
             remedy="seed tokenize img.jpg | seed detokenize -o out.png",
         )
-    if settings.seed + len(images) > _MAX_SEED:
+    if request.seed + len(images) > _MAX_SEED:
         raise UsageError(
-            f"--seed {settings.seed} is too large for {len(images)} images; seeds end at "
+            f"--seed {request.seed} is too large for {len(images)} images; seeds end at "
             f"{_MAX_SEED - 1}"
         )
-    _check(images, model, settings.force, reporter)
+    _check(images, model, request.force, reporter)
     negatives: list[CodedImage] = []
-    if settings.negative is not None:
-        negatives = list(_read([str(settings.negative)], None, model))
+    if request.negative is not None:
+        negatives = list(_read([str(request.negative)], None, model))
         if len(negatives) not in (1, len(images)):
             raise UsageError(
-                f"{settings.negative} holds {len(negatives)} images; --negative takes one for all, "
+                f"{request.negative} holds {len(negatives)} images; --negative takes one for all, "
                 f"or one for each of {len(images)}"
             )
-        _check(negatives, model, settings.force, reporter)
+        _check(negatives, model, request.force, reporter)
 
     llm, fill = None, {}
-    if settings.codes_only is not None and settings.fill == "llm":
+    if request.codes_only is not None and request.fill == "llm":
         from seedcli.models.weights.digest import weights_digest
 
-        llm = locate_filling_llm(settings.llm, settings.model, reporter=reporter)
-        check_filling_llm(llm, model, force=settings.force, reporter=reporter)
+        llm = locate_filling_llm(request.llm, request.model, reporter=reporter)
+        check_filling_llm(llm, model, force=request.force, reporter=reporter)
         fill = {"llm": llm.facts.name, "llm_digest": weights_digest(*llm.folders)}
 
     pictures = []
@@ -194,22 +154,22 @@ def plan(
             fingerprint=model.fingerprint,
             steps=steps,
             guidance=guidance,
-            seed=settings.seed + index,
+            seed=request.seed + index,
             negative=negatives[index % len(negatives)].codes if negatives else None,
         )
-        if settings.codes_only is not None:
+        if request.codes_only is not None:
             prefixes = bool(model.trained.get("trained_with_prefixes"))
             facts |= {
-                "codes_only": settings.codes_only,
-                "fill": settings.fill,
+                "codes_only": request.codes_only,
+                "fill": request.fill or "mean",
                 "trained_with_prefixes": prefixes,
                 **fill,
             }
         pictures.append(
-            Picture(image=image, path=path, facts=facts, kept=_is_kept(path, facts, settings))
+            Picture(image=image, path=path, facts=facts, kept=_is_kept(path, facts, request))
         )
     return Plan(
-        settings=settings,
+        request=request,
         files=files,
         model=model,
         steps=steps,
@@ -222,7 +182,7 @@ def plan(
 
 def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> Iterator[CodedImage]:
     num_queries = model.config.qformer.num_queries
-    if words == ["-"] or not words:
+    if list(words) == ["-"] or not words:
         if stdin is None or (not words and stdin.isatty()):
             raise UsageError(
                 "no codes given",
@@ -232,7 +192,7 @@ def _read(words: Sequence[str], stdin: BinaryIO | None, model: ModelFacts) -> It
         return read_code_lines(stdin, "stdin", num_queries=num_queries)
     path = Path(words[0]).expanduser()
     if len(words) > 1 or (_NUMBERS.fullmatch(words[0]) and not path.exists()):
-        return iter([read_integers(words)])
+        return iter([read_integers(list(words))])
     if path.is_dir() or path.suffix == ".parquet":
         return _read_shards(path)
     return read_code_file(path, num_queries=num_queries)
@@ -309,22 +269,22 @@ def check_fingerprints(
     reporter.warn(message)
 
 
-def _is_kept(path: Path, facts: dict[str, Any], settings: Settings) -> bool:
+def _is_kept(path: Path, facts: dict[str, Any], request: DetokenizeRequest) -> bool:
     """Whether an earlier run has drawn this very picture and `resume` keeps it; refuses to
     replace what is not ours.
 
     Raises:
         DataError: The file in the way was not drawn by us.
     """
-    if not path.exists() or (settings.force and not settings.resume):
+    if not path.exists() or (request.force and not request.resume):
         return False
     earlier = read_picture_facts(path)
-    if earlier is None and not settings.force:
+    if earlier is None and not request.force:
         raise DataError(
             f"{path} exists and is no picture of seed detokenize",
             remedy="choose another -o, or --force to replace it",
         )
-    if not settings.resume or earlier is None:
+    if not request.resume or earlier is None:
         return False
     wanted = (
         facts

@@ -12,7 +12,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,90 +30,19 @@ from seedcli.data.published_sets.picture_finder import PictureFinder
 from seedcli.data.tokens.job import Outcome, PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.shards import ShardHeader, find_shards, read_header, write_shard
-from seedcli.engine.engines import EngineChoice
 from seedcli.engine.hold import in_turn
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
+from seedcli.workflows.documents.request import BuildRequest
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.outputs import TokenizeSummary
 from seedcli.workflows.tokenize.parts import load_tokenizer
-from seedcli.workflows.tokenize.request import TokenizeRequest
 from seedcli.workflows.tokenize.run import run as tokenize
 
 COMMAND = "seed tokens build"
 _UNITS = {"segments": "documents", "messages": "conversations"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildRequest:
-    """What `seed tokens build` was asked for.
-
-    Attributes:
-        format: A name in `FORMATS`.
-        inputs: Annotation files; may be empty with `resume`.
-        output: Folder of shards.
-        images: Folders (and tables) of pictures; empty for the folders of the inputs.
-        codes: Token shards of pictures that need not be tokenised again.
-        model, device, dtype, batch_size, workers, engine: As `TokenizeRequest`.
-        frames: Of a video, instead of what its set says.
-        limit: Stop after this many documents.
-        shard_size: Documents of a shard; pictures of a part of the work.
-        resume: Continue what was interrupted.
-    """
-
-    format: str
-    inputs: tuple[str, ...]
-    output: Path
-    images: tuple[Path, ...] = ()
-    codes: tuple[Path, ...] = ()
-    model: str = "seed-nano"
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: int = 32
-    workers: int | None = None
-    engine: EngineChoice = field(default_factory=EngineChoice)
-    frames: int | None = None
-    limit: int | None = None
-    shard_size: int = 10_000
-    resume: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of the output folder: of the shards, and of the set in the keys of documents."""
-        return self.output.resolve().name
-
-    @property
-    def workspace(self) -> Path:
-        """Where the state of the run is kept."""
-        return self.output / ".seed"
-
-    @property
-    def inline(self) -> Path:
-        """Where pictures lie meanwhile that rows carry in themselves."""
-        return self.workspace / "inline"
-
-    @property
-    def errors_path(self) -> Path:
-        """The file that names every document that failed, and every picture
-        that one goes without.
-        """
-        return self.output / "errors.jsonl"
-
-    def pictures(self) -> TokenizeRequest:
-        """The part that `seed tokenize` does."""
-        return TokenizeRequest(
-            output=self.workspace / "pictures",
-            model=self.model,
-            device=self.device,
-            dtype=self.dtype,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            engine=self.engine,
-            shard_size=self.shard_size,
-            resume=True,
-        )
 
 
 @dataclass(frozen=True)

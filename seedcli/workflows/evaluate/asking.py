@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from seedcli.benchmarks.image_refs import ImageRef
 from seedcli.console import Reporter
@@ -21,7 +21,6 @@ from seedcli.data.documents.documents import Codes, Document, Message, Piece, Se
 from seedcli.data.documents.sequences import encode_prompt, encode_segments
 from seedcli.errors import DataError, SeedError, UsageError
 from seedcli.models.language.generate import (
-    Quantization,
     SamplingSettings,
     SeedLlama,
     load_language_model,
@@ -33,47 +32,12 @@ from seedcli.models.weights.llm_description import TemplateName
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
 from seedcli.workflows.evaluate.pictures import EvalPictures
+from seedcli.workflows.evaluate.requests import AskSettings, AskTemplate
 from seedcli.workflows.evaluate.samples import sample_seed
 
 PLAIN = "plain"
-AskTemplate = Literal["vicuna", "llama-2", "own", "plain"]
 Sample = TypeVar("Sample")
 _MOST_PICTURES = 32  # in one pass of the visual tokenizer
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskSettings:
-    """Whom to ask, and how answers are written.
-
-    Attributes:
-        model: Language model: preset, folder or hub id.
-        tokenizer: Visual tokenizer in place of the one that the language model names.
-        template: How a question is written: a conversation as the model was taught, or `plain`,
-            pictures and words and nothing else. None takes what the model's folder states, `plain`
-            for a model that was not taught conversations.
-        temperature: 0 takes the likeliest token.
-        top_k: Of sampling; None: as the model's folder advises.
-        top_p: Of sampling.
-        num_beams: Beams of beam search; 1 is none.
-        max_new_tokens: Longest answer.
-        seed: Of sampling, and of examples that are drawn.
-        device: Where to compute.
-        dtype: Of the language model's weights.
-        quantize: 8 or 4 bits for its linear layers.
-    """
-
-    model: str = "seed-nano"
-    tokenizer: str | None = None
-    template: AskTemplate | None = None
-    temperature: float = 0.0
-    top_k: int | None = None
-    top_p: float = 1.0
-    num_beams: int = 1
-    max_new_tokens: int = 32
-    seed: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: Quantization | None = None
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ against reference captions.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +22,10 @@ from seedcli.benchmarks.caption_sets import CaptionedPicture, CaptionSet, load_c
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
-from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.models.language.likelihood import choice_log_likelihoods
-from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, AskSettings, Example
+from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, Example
+from seedcli.workflows.evaluate.requests import CaptionRequest
 from seedcli.workflows.evaluate.samples import first, mean_metrics, open_samples, sample_seed
 
 NAME_TOPS = (1, 5)
@@ -33,25 +33,7 @@ NAME_TOPS = (1, 5)
 _SPARE = 8
 
 
-def run_caption(
-    dataset: str = "emoji",
-    *,
-    split: str | None = None,
-    ask: AskSettings | None = None,
-    prompt: str | None = None,
-    shots: int = 0,
-    shots_split: str = "train",
-    cut: AnswerCut = "phrase",
-    words: CaptionTokenisation = "words",
-    images: Path | None = None,
-    data_root: Path | None = None,
-    allow_split: bool = False,
-    batch_size: int = 16,
-    limit: int | None = None,
-    output: Path | None = None,
-    engine: EngineChoice = EngineChoice(),
-    reporter: Reporter | None = None,
-) -> dict[str, Any]:
+def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) -> dict[str, Any]:
     """Captions of a split: CIDEr, BLEU-1 to 4 and ROUGE-L, times 100; for emoji also how the right
     name ranks among those of the split.
 
@@ -60,21 +42,9 @@ def run_caption(
     Metrics of fewer pictures than the whole set are of those alone: CIDEr weighs words by how rare
     they are in the references that take part.
 
-    Args:
-        dataset, split, images, data_root, allow_split: See `load_caption_set`.
-        ask: Whom, and how answers are written.
-        prompt: What follows the picture; by default the published request, and nothing for `plain`
-            prompts, as in pretraining.
-        shots: Examples before each picture, drawn for each by the seed. Differs from source:
-            upstream takes pictures like the one that is described, found by retrieval.
-        shots_split: The split that examples come from.
-        cut: What of an answer is scored.
-        words: What words are.
-        batch_size: Pictures that are described together.
-        limit: The first pictures only.
-        output: Folder of the run.
-        engine: Where pictures are described, and which of them.
-        reporter: Hears of progress.
+    The prompt is by default the published request, and nothing for `plain` prompts, as in
+    pretraining. Examples (`shots`) are drawn for each picture by the seed. Differs from source:
+    upstream takes pictures like the one that is described, found by retrieval.
 
     Returns:
         The envelope of every benchmark; for a task of an array job what it answered.
@@ -83,19 +53,25 @@ def run_caption(
         UsageError: No such set, split, model or setting.
         DataError: Data or weights are missing or refused.
     """
-    reporter, ask = reporter or Reporter(), ask or AskSettings()
+    reporter = reporter or Reporter()
+    shots, cut, words = request.shots, request.cut, request.words
     check_scorer(words)
-    load: dict[str, Any] = {"images": images, "data_root": data_root, "reporter": reporter}
-    found = load_caption_set(dataset, split=split, allow_split=allow_split, **load)
-    examples = (
-        load_caption_set(dataset, split=shots_split, allow_split=True, **load) if shots else None
+    load = functools.partial(
+        load_caption_set,
+        request.dataset,
+        images=request.images,
+        data_root=request.data_root,
+        reporter=reporter,
     )
+    found = load(split=request.split, allow_split=request.allow_split)
+    examples = load(split=request.shots_split, allow_split=True) if shots else None
     if examples is not None and shots >= len(examples.pictures):
         raise UsageError(
-            f"--shots {shots}: split {shots_split} of {found.name} has "
+            f"--shots {shots}: split {request.shots_split} of {found.name} has "
             f"{len(examples.pictures)} pictures"
         )
-    model = AskedModel(ask, reporter=reporter)
+    model = AskedModel(request.ask, reporter=reporter)
+    prompt = request.prompt
     if prompt is None:
         prompt = "" if model.template == PLAIN else read_prompts()["question"]["describe_image"]
     names = candidate_names(found, plain=model.template == PLAIN)
@@ -112,13 +88,15 @@ def run_caption(
         found.name,
         found.split,
         settings=settings,
-        output=output,
-        engine=engine,
-        device=ask.device,
+        output=request.output,
+        engine=request.engine,
+        device=request.ask.device,
         reporter=reporter,
     ) as run:
-        pictures = first(found.pictures, limit)
-        answered = run.answer(pictures, describer.answer, batch_size=batch_size, what="pictures")
+        pictures = first(found.pictures, request.limit)
+        answered = run.answer(
+            pictures, describer.answer, batch_size=request.batch_size, what="pictures"
+        )
         if run.is_part:
             return run.part_result()
         lines = dict(zip(pictures, answered, strict=True))

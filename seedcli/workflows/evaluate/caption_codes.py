@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template, read_prompts
@@ -26,44 +25,13 @@ from seedcli.models.language.generate import (
 )
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
+from seedcli.workflows.evaluate.requests import CaptionSettings, PromptKind
 from seedcli.workflows.evaluate.samples import sample_seed
 
-PromptKind = Literal["caption", "request"]
 PLACES = ("{caption}", "{thing}")
 EMOJI_REQUEST = "Draw {thing}."  # what seed-nano is taught first; tools/nano/prompts.toml
 # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py, temperature 0
 OFFICIAL_BEAMS, OFFICIAL_MAX_NEW_TOKENS = 4, 120
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaptionSettings:
-    """How captions are asked.
-
-    Attributes:
-        model: Language model: preset, folder or hub id.
-        tokenizer: Visual tokenizer in place of the one that the language model names.
-        prompt: `caption`: BOS, caption, BOI, as pretraining writes a pair; `request`: a
-            turn of a conversation; None: a request of a model that was taught
-            conversations, else the caption.
-        request: Words of the request, with `{caption}`, or `{thing}` for the caption with its
-            article; None: the first that training has.
-        sampling: Settings of `SamplingSettings` that the user gave; the others are those of
-            the official evaluation.
-        constrained: Under the image grammar.
-        seed: Of sampling.
-        device, dtype, quantize: See `load_language_model`.
-    """
-
-    model: str = "seed-nano"
-    tokenizer: str | None = None
-    prompt: PromptKind | None = None
-    request: str | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    constrained: bool = True
-    seed: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
-    quantize: Literal["8bit", "4bit"] | None = None
 
 
 class CaptionDrawer:
@@ -98,7 +66,7 @@ class CaptionDrawer:
                 remedy='--request "Draw {caption}."',
             )
         # refuses what is out of range before anything is looked for
-        SamplingSettings(**settings.sampling)
+        SamplingSettings(**settings.sampling.given())
         refuse_quantization(settings.quantize, settings.device)
         self.files: LlmFiles = locate_llm(
             settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
@@ -128,7 +96,9 @@ class CaptionDrawer:
             "max_new_tokens": self._max_new_tokens(),
             "code_guidance": advised.code_guidance,
         }
-        self.sampling = SamplingSettings(**official | settings.sampling | {"seed": settings.seed})
+        self.sampling = SamplingSettings(
+            **official | settings.sampling.given() | {"seed": settings.seed}
+        )
 
     def _max_new_tokens(self) -> int:
         """After an open image the grammar needs Q codes and EOI; where words may come first, or

@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seedcli.benchmarks.clip_similarity import pair_similarity, similarity_scores, unpack_features
 from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split, load_retrieval_set
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import save_image
-from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer
-from seedcli.workflows.evaluate.caption_codes import CaptionDrawer, CaptionSettings
+from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
 from seedcli.workflows.evaluate.contact_sheet import SheetSample, write_contact_sheet
 from seedcli.workflows.evaluate.judge import TRUTH, find_judge, judge_facts, judge_pictures
 from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs
+from seedcli.workflows.evaluate.requests import CaptionSettings, SimilaritySettings
 from seedcli.workflows.evaluate.samples import (
     SampleRun,
     first,
@@ -37,50 +37,8 @@ from seedcli.workflows.evaluate.samples import (
     sample_seed,
 )
 
-Task = Literal["text", "image"]
 PICTURES, CEILING, SHEET = "pictures", "ceiling", "index.html"
 _MADE_BY = "seed eval clip-similarity"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimilaritySettings:
-    """What is drawn, and from what.
-
-    Attributes:
-        task: `text`: caption -> codes by the language model -> picture; `image`:
-            picture -> codes -> picture.
-        dataset, split, images, data_root, allow_split: See `load_retrieval_set`.
-        captions: How a language model is asked; for `image` only its `model`, `seed`,
-            `device` and `dtype` count.
-        steps, guidance: Of the picture decoder; None takes the preset's.
-        negative: Pictures move away from what the language model draws unasked, as in the official
-            evaluation; for `text` only.
-        ceiling: Also draw from the true target embedding, what a perfect tokenizer
-            would hand to the decoder.
-        judge: See `load_judge`; None: the bundled one for emoji, CLIP ViT-L/14 for all else.
-        output: Folder of answers and result.
-        limit: First samples only.
-        batch_size: Pictures that are drawn together.
-        engine: Where pictures are drawn, and which of them; the judge looks at all of them, in
-            this process.
-    """
-
-    task: Task = "text"
-    dataset: str = "emoji"
-    split: str | None = None
-    images: Path | None = None
-    data_root: Path | None = None
-    allow_split: bool = False
-    captions: CaptionSettings = field(default_factory=CaptionSettings)
-    steps: int | None = None
-    guidance: float | None = None
-    negative: bool = False
-    ceiling: bool = False
-    judge: str | None = None
-    output: Path | None = None
-    limit: int | None = None
-    batch_size: int = 8
-    engine: EngineChoice = field(default_factory=EngineChoice)
 
 
 def run_clip_similarity(

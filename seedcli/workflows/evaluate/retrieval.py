@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,35 +29,14 @@ from seedcli.benchmarks.retrieval_sets import (
     load_retrieval_set,
 )
 from seedcli.console import Reporter
-from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.models.visual.model import SeedModel
+from seedcli.workflows.evaluate.requests import Feature, RetrievalRequest
 from seedcli.workflows.evaluate.retrieval_features import Eyes, FeatureCache
 from seedcli.workflows.evaluate.samples import open_samples
 
-Feature = Literal["causal", "codes"]
 
-
-def run_retrieval(
-    dataset: str = "emoji",
-    *,
-    split: str | None = None,
-    model: str = "seed-nano",
-    feature: Feature = "causal",
-    query: int | None = None,
-    by_query: bool = False,
-    images: Path | None = None,
-    data_root: Path | None = None,
-    allow_split: bool = False,
-    batch_size: int = 64,
-    limit: int | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    cache: bool = True,
-    output: Path | None = None,
-    engine: EngineChoice = EngineChoice(),
-    reporter: Reporter | None = None,
-) -> dict[str, Any]:
+def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None) -> dict[str, Any]:
     """Zero-shot retrieval between pictures and captions in both directions:
     recall@1, 5 and 10 in percent.
 
@@ -69,23 +48,10 @@ def run_retrieval(
     Source: AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py (compute_sim_matrix),
     LV/tasks/retrieval.py.
 
-    Args:
-        dataset, split, images, data_root, allow_split: See `load_retrieval_set`.
-        model: Preset, folder or hub id.
-        feature: `causal` embeddings, or those reconstructed from `codes`.
-        query: Number of the query whose feature stands for the picture; a causal
-            query sees those before it.
-        by_query: Also score every query alone (`metrics`) and with those before it, as the mean of
-            their features (`prefix_metrics`), and measure how much the queries differ.
-        batch_size: Pictures, and captions, in one pass.
-        limit: Take the first pictures only.
-        device, dtype: See `load_seed_model`.
-        cache: Keep embeddings on disk and use what is there.
-        output: Folder of the result and of a line for each picture: its rank and those of its
-            captions, from 0, among all candidates; by default one under `runs/eval`.
-        engine: Where features are computed, and which of them: a task of an array job computes its
-            part and leaves it in the cache.
-        reporter: Hears of progress.
+    A causal query sees those before it. `by_query` scores each query alone (`metrics`) and with
+    those before it, as the mean of their features (`prefix_metrics`). The folder of the result has
+    a line for each picture: its rank and those of its captions, from 0, among all candidates. A
+    task of an array job computes its part of the features and leaves it in the cache.
 
     Returns:
         The envelope of every benchmark, with `metrics`, their `intervals`, what `chance` would
@@ -98,22 +64,27 @@ def run_retrieval(
     """
     reporter = reporter or Reporter()
     found = load_retrieval_set(
-        dataset,
-        split=split,
-        images=images,
-        data_root=data_root,
-        allow_split=allow_split,
+        request.dataset,
+        split=request.split,
+        images=request.images,
+        data_root=request.data_root,
+        allow_split=request.allow_split,
         reporter=reporter,
     )
     published = is_published_split(found)
-    if limit is not None:
-        found, published = found.first(limit), None if published is None else False
-    eyes = Eyes(model, device=device, dtype=dtype, batch_size=batch_size, reporter=reporter)
+    if request.limit is not None:
+        found, published = found.first(request.limit), None if published is None else False
+    eyes = Eyes(
+        request.model,
+        device=request.device,
+        dtype=request.dtype,
+        batch_size=request.batch_size,
+        reporter=reporter,
+    )
     tokenizer = eyes.tokenizer
     num_queries = tokenizer.config.qformer.num_queries
-    if query is None:
-        query = num_queries - 1
-    elif not 0 <= query < num_queries:
+    query = num_queries - 1 if request.query is None else request.query
+    if not 0 <= query < num_queries:
         raise UsageError(
             f"--query {query}: {tokenizer.name} has the queries 0 to {num_queries - 1}",
             remedy="the last one is the default",
@@ -122,18 +93,25 @@ def run_retrieval(
         f"{tokenizer.name} answers"
         + (
             "; it knows emoji only, --model seed-2 is the one for photographs"
-            if model == "seed-nano"
+            if request.model == "seed-nano"
             else ""
         )
     )
 
-    cached = FeatureCache(eyes, found, keeps=cache, engine=engine, device=device, reporter=reporter)
-    if not engine.part.is_whole:
+    cached = FeatureCache(
+        eyes,
+        found,
+        keeps=request.cache,
+        engine=request.engine,
+        device=request.device,
+        reporter=reporter,
+    )
+    if not request.engine.part.is_whole:
         return cached.compute_part()
     features_of = cached.compute()
     text_features, embeddings = features_of.captions, features_of.pictures
-    queries = list(range(num_queries)) if by_query else [query]
-    features = _image_features(tokenizer, embeddings, feature, queries, batch_size)
+    queries = list(range(num_queries)) if request.by_query else [query]
+    features = _image_features(tokenizer, embeddings, request.feature, queries, request.batch_size)
 
     txt2img = torch.tensor(found.txt2img)
     everything = torch.ones(len(found.images), dtype=torch.bool)
@@ -151,7 +129,7 @@ def run_retrieval(
             for name, keep in subsets.items()
             if keep.any()
         }
-    if by_query:
+    if request.by_query:
         prefixes = F.normalize(features.cumsum(dim=1), dim=-1)
         more["by_query"] = [
             {
@@ -167,7 +145,7 @@ def run_retrieval(
         "tokenizer": tokenizer.name,
         "fingerprint": tokenizer.fingerprint,
         "dtype": str(tokenizer.compute_dtype).removeprefix("torch."),
-        "feature": feature,
+        "feature": request.feature,
         "query": query,
         "reranking": "none",
         "preprocessing": asdict(tokenizer.config.preprocess.retrieval),
@@ -176,7 +154,12 @@ def run_retrieval(
         "candidates": _candidates_digest(found, main),
     }
     with open_samples(
-        "retrieval", found.name, found.split, settings=settings, output=output, reporter=reporter
+        "retrieval",
+        found.name,
+        found.split,
+        settings=settings,
+        output=request.output,
+        reporter=reporter,
     ) as run:
         ranks = _ranks_of_pictures(of_query, text_features, found, main)
         lines = run.answer(
@@ -197,7 +180,7 @@ def run_retrieval(
             metrics=recall_metrics(i2t_ranks, t2i_ranks),
             intervals=recall_intervals(i2t_ranks, t2i_ranks, owners),
             chance=chance_metrics(owners, len(i2t_ranks)),
-            feature=feature,
+            feature=request.feature,
             query=query,
             published_split=published,
             **more,

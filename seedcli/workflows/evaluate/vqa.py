@@ -6,47 +6,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
-from seedcli.benchmarks.vqa_score import ChoiceScore, majority_scores, score_line
+from seedcli.benchmarks.vqa_score import majority_scores, score_line
 from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_question_set
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
 from seedcli.data.published_sets.questions import Question
-from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.files import json_text, publish_text
 from seedcli.models.language.likelihood import choice_log_likelihoods
-from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, AskSettings
+from seedcli.workflows.evaluate.asking import PLAIN, AskedModel
+from seedcli.workflows.evaluate.requests import AnswerBy, VqaRequest
 from seedcli.workflows.evaluate.samples import mean_metrics, open_samples
 
-AnswerBy = Literal["generation", "likelihood"]
 QUESTION = "{question}"
 # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_vqa.py
 PLAIN_PROMPT = f"Question: {QUESTION}\nAnswer:"
 SUBMISSION_FILE = "submission.json"
 
 
-def run_vqa(
-    dataset: str = "emoji",
-    *,
-    split: str | None = None,
-    ask: AskSettings | None = None,
-    prompt: str | None = None,
-    by: AnswerBy | None = None,
-    choice_score: ChoiceScore = "mean",
-    cut: AnswerCut = "phrase",
-    num_frames: int | None = None,
-    images: Path | None = None,
-    data_root: Path | None = None,
-    allow_split: bool = False,
-    batch_size: int = 16,
-    limit: int | None = None,
-    output: Path | None = None,
-    engine: EngineChoice = EngineChoice(),
-    reporter: Reporter | None = None,
-) -> dict[str, Any]:
+def run_vqa(request: VqaRequest, *, reporter: Reporter | None = None) -> dict[str, Any]:
     """Answers to the questions of a split -> accuracy in percent, over all and by kind, beside what
     blind answering reaches.
 
@@ -56,21 +37,10 @@ def run_vqa(
     no accuracy; `submission.json` in the run's folder is what the server takes. A question that
     cannot be asked counts as answered wrong, and its line says why (`num_failed`).
 
-    Args:
-        dataset, split, images, data_root, num_frames, allow_split: See `load_question_set`.
-        ask: Whom, and how answers are written. Published answers of tuned models are greedy.
-        prompt: What follows the pictures, with `{question}` in it; by default the question and the
-            published request for one word or phrase, for `plain` prompts the words of the official
-            script for pretrained models.
-        by: `generation` of words, or the `likelihood` of each choice; by default the latter where
-            every question has choices, but for the emoji, whose choices are all answers of a kind.
-        choice_score: A choice's log-likelihood divided by its tokens (`mean`), or as it is (`sum`).
-        cut: What of a written answer is scored.
-        batch_size: Questions that are answered together.
-        limit: The first questions only.
-        output: Folder of the run.
-        engine: Where questions are answered, and which of them.
-        reporter: Hears of progress.
+    A prompt has `{question}` in it; by default it is the question and the published request for one
+    word or phrase, for `plain` prompts the words of the official script for pretrained models.
+    Choices are compared by `likelihood` where every question has some, but for the emoji, whose
+    choices are all answers of a kind. Published answers of tuned models are greedy.
 
     Returns:
         The envelope of every benchmark, with `kinds`; for a task of an array job what it answered.
@@ -79,29 +49,30 @@ def run_vqa(
         UsageError: No such set, split, model or setting; likelihood of questions without choices.
         DataError: Data or weights are missing or refused.
     """
-    reporter, ask = reporter or Reporter(), ask or AskSettings()
+    reporter = reporter or Reporter()
+    prompt, cut = request.prompt, request.cut
     if prompt is not None and QUESTION not in prompt:
         raise UsageError(
             f"--prompt {prompt!r} does not say where the question stands",
             remedy=f"write {QUESTION} in it",
         )
     found = load_question_set(
-        dataset,
-        split=split,
-        images=images,
-        data_root=data_root,
-        num_frames=num_frames,
-        limit=limit,
-        allow_split=allow_split,
+        request.dataset,
+        split=request.split,
+        images=request.images,
+        data_root=request.data_root,
+        num_frames=request.num_frames,
+        limit=request.limit,
+        allow_split=request.allow_split,
     )
-    by = by or found.answered_by
+    by = request.by or found.answered_by
     without = next((key for key, one in found.questions.items() if not one.row.choices), None)
     if by == "likelihood" and without is not None:
         raise UsageError(
             f"question {without} of {found.name} has no choices whose likelihood could be compared",
             remedy="--by generation",
         )
-    model = AskedModel(ask, reporter=reporter)
+    model = AskedModel(request.ask, reporter=reporter)
     if prompt is None:
         prompt = (
             PLAIN_PROMPT
@@ -121,24 +92,25 @@ def run_vqa(
         found.name,
         found.split,
         settings=settings,
-        output=output,
-        engine=engine,
-        device=ask.device,
+        output=request.output,
+        engine=request.engine,
+        device=request.ask.device,
         reporter=reporter,
     ) as run:
         questions = found.questions
         answerer = _Answerer(model, prompt, by)
-        lines = run.answer(questions, answerer.answer, batch_size=batch_size, what="questions")
+        lines = run.answer(
+            questions, answerer.answer, batch_size=request.batch_size, what="questions"
+        )
         if run.is_part:
             return run.part_result()
         rows = [one.row for one in questions.values()]
         scores = [
-            score_line(row, line, cut=cut, by=choice_score)
+            score_line(row, line, cut=cut, by=request.choice_score)
             for row, line in zip(rows, lines, strict=True)
         ]
-        more: dict[str, Any] = {
-            "scoring": {"choice_score": choice_score} if by == "likelihood" else {"cut": cut}
-        }
+        scoring = {"choice_score": request.choice_score} if by == "likelihood" else {"cut": cut}
+        more: dict[str, Any] = {"scoring": scoring}
         if by == "generation":
             more["num_unended"] = sum(not line["ended"] for line in lines)
             more["num_empty"] = sum(not cut_answer(line["answer"], cut) for line in lines)

@@ -7,16 +7,32 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from seedcli.data.images.images import ImageHandling
-from seedcli.data.images.inputs import Columns, Container, Item, list_inputs
-from seedcli.data.tokens.job import PlannedShard, remove_job
+from seedcli.data.images.items import Columns, ImageHandling
 from seedcli.engine.engines import EngineChoice, Place, cores
 from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import Numerics
 from seedcli.models.weights.cache import cache_folder
-from seedcli.storage import is_url, refusals_named
+from seedcli.options import (
+    RUNS,
+    SHARED_OUT,
+    Argument,
+    BatchSizeOption,
+    DecodersOption,
+    DeviceOption,
+    DtypeOption,
+    ForceOption,
+    LimitOption,
+    ModelOption,
+    Option,
+    ResumeOption,
+)
+from seedcli.storage import as_place, is_url, refusals_named
+
+if TYPE_CHECKING:
+    from seedcli.data.images.items import Container, Item
+    from seedcli.data.tokens.job import PlannedShard
 
 FEW_IMAGES = 16  # up to here decoding in this process is over before workers are up
 MAX_WORKERS = 8
@@ -26,51 +42,98 @@ MAX_WORKERS = 8
 class TokenizeRequest:
     """What `seed tokenize` was asked for.
 
-    Attributes:
-        inputs: INPUT arguments; may be empty where a manifest exists (`resume`, `retry_failed`).
-        output: File (.jsonl, .txt, .parquet) or folder of shards; None for `stream`.
-        output_format: `json` lines or `tokens` (`<img><img_01335>...</img>`); a
-            parquet file is neither.
-        model, device, dtype, numerics: See `load_seed_model`.
-        image_handling: See `open_image`.
-        batch_size: Images of one pass through the model; smaller inputs than this run in one
-            pass of their own size.
-        workers: Processes that decode, for each one with a model; None decides by the number of
-            images and cores.
-        limit: Stop after this many images.
-        shard_size: Images of a shard that is not made from one input shard.
-        columns: Of tables.
-        frames: Of each video; None takes what its item says.
-        resume: Continue what was interrupted.
-        retry_failed: Compute only what failed before.
-        overwrite: Replace the output file if there is one.
-        force: Start an interrupted single file anew.
-        work: Folder on this machine (and, on others, of the same name there) for what is computed
-            of open shards; by default it lies with the output, or in the cache where the output
-            is an address.
-        engine: Where shards are computed, and which of them; for a folder of shards.
+    `inputs` may be empty where a manifest exists (`resume`, `retry_failed`); without an `output`
+    the codes are a `stream`. Inputs that are fewer than `batch_size` run in one pass of their own
+    size. `work` lies on each machine that computes, under the same name.
     """
 
-    inputs: tuple[str, ...] = ()
-    output: Path | None = None
-    output_format: Literal["json", "tokens"] = "json"
-    model: str = "seed-nano"
-    device: str = "auto"
-    dtype: str = "auto"
-    numerics: Numerics = "default"
-    image_handling: ImageHandling = "seed"
-    batch_size: int = 32
-    workers: int | None = None
-    limit: int | None = None
-    shard_size: int = 10_000
-    columns: Columns = field(default_factory=Columns)
-    frames: int | None = None
-    resume: bool = False
-    retry_failed: bool = False
-    overwrite: bool = False
-    force: bool = False
-    work: Path | None = None
+    inputs: Annotated[
+        tuple[str, ...],
+        Argument(
+            "Images, videos, folders, globs, - for paths on stdin, .tar shards with {000..127} "
+            "ranges, parquet, or a folder saved by datasets; addresses (s3://, gs://, hf://, "
+            "https://) too.",
+            metavar="INPUT",
+        ),
+    ] = ()
+    output: Annotated[
+        Path | None,
+        Option(
+            "A .jsonl or .parquet file (.txt for token text), or a folder of token shards; an "
+            "address (s3://, gs://, hf://) does as well.",
+            "-o",
+            metavar="OUT",
+            parse=as_place,
+        ),
+    ] = None
+    output_format: Annotated[
+        Literal["json", "tokens"],
+        Option("JSON Lines, or token text: <img>...</img>.", "--format"),
+    ] = "json"
+    model: ModelOption = "seed-nano"
+    image_handling: Annotated[
+        ImageHandling,
+        Option(
+            "official ignores EXIF, drops alpha and saturates 16-bit, as the official code; for "
+            "matching its codes."
+        ),
+    ] = "seed"
+    numerics: Annotated[
+        Numerics,
+        Option(
+            "official-fp16 computes as the official script does on a GPU; not run on a GPU so far."
+        ),
+    ] = "default"
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+    batch_size: BatchSizeOption = 32
+    workers: DecodersOption = None
     engine: EngineChoice = field(default_factory=EngineChoice)
+    work: Annotated[
+        Path | None,
+        Option(
+            "Folder on this machine for what is computed of open shards; by default with the "
+            "output.",
+            metavar="DIR",
+            panel=SHARED_OUT,
+        ),
+    ] = None
+    limit: LimitOption = None
+    shard_size: Annotated[
+        int,
+        Option("Images in a token shard, where the input is no shard itself.", min=1),
+    ] = 10_000
+    image_column: Annotated[
+        str | None, Option("Column of a table that holds the image; found by its type.")
+    ] = None
+    text_column: Annotated[
+        str | None,
+        Option(
+            "Column of a table, or field of a tar's JSON, that holds the caption; found by its "
+            "name."
+        ),
+    ] = None
+    frames: Annotated[
+        int | None,
+        Option("Frames of each video, uniformly spaced; 4 where nothing is said.", min=1),
+    ] = None
+    resume: ResumeOption = False
+    retry_failed: Annotated[
+        bool,
+        Option(
+            "Only what errors.jsonl in -o DIR names; what succeeds goes to NAME.retry-001.parquet.",
+            panel=RUNS,
+        ),
+    ] = False
+    overwrite: Annotated[
+        bool, Option("Replace the file that -o names, if there is one.", panel=RUNS)
+    ] = False
+    force: ForceOption = False
+
+    @property
+    def columns(self) -> Columns:
+        """Of tables."""
+        return Columns(self.image_column, self.text_column)
 
     @property
     def writes_shards(self) -> bool:
@@ -209,6 +272,9 @@ def _check_place(
     stdin: Iterable[str],
     entries: Iterable[Item | Container] | None,
 ) -> Iterator[Item | Container]:
+    from seedcli.data.images.inputs import list_inputs  # Pillow; the parser need not wait for it
+    from seedcli.data.tokens.job import remove_job
+
     manifest = request.workspace / "manifest.json"
     # tasks that share out a folder find the manifest of the first of them
     joins = request.resume or request.retry_failed or not request.engine.part.is_whole

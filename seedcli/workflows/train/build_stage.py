@@ -87,7 +87,7 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
         load_seed_model,
     )
     from seedcli.models.weights.locate import locate
-    from seedcli.training.stages.unclip import UnclipStage
+    from seedcli.training.stages.unclip import Surroundings, UnclipStage
 
     folders = {}
     if recipe.target != "pipeline":
@@ -120,16 +120,18 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
     made_by = [weights_digest(folder) for folder in folders.values()]
     return UnclipStage(
         seed=recipe.seed,
-        pipeline=pipeline,
-        tokenizer=tokenizer,
-        true_share=recipe.codes.true_share if recipe.codes else 1.0,
+        around=Surroundings(
+            pipeline=pipeline,
+            tokenizer=tokenizer,
+            true_share=recipe.codes.true_share if recipe.codes else 1.0,
+            made_by=" ".join([*made_by, tokenizer.fingerprint if tokenizer else ""]),
+        ),
         data=recipe.data,
         validation=recipe.validation,
         features=recipe.features,
         model=recipe.model,
         diffusion=recipe.diffusion,
         batch_size=recipe.optimization.batch_size,
-        made_by=" ".join([*made_by, tokenizer.fingerprint if tokenizer else ""]),
         ranks=ranks,
         device=pick_device(recipe.parallel.device),
         reporter=reporter,

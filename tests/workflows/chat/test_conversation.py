@@ -24,10 +24,11 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.language.generate import sampling_of
 from seedcli.workflows.chat.conversation import SeedChat, open_conversation
 from seedcli.workflows.chat.model import ChatModel
-from seedcli.workflows.chat.pictures import ChatPictures, PictureSettings
-from seedcli.workflows.chat.turns import ChatSettings
+from seedcli.workflows.chat.pictures import ChatPictures
+from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
 from seedcli.workflows.documents import build as build_documents
-from seedcli.workflows.documents.build import BuildRequest
+from seedcli.workflows.documents.request import BuildRequest
+from seedcli.workflows.sampling import SamplingOptions
 from tests.videos import write_video
 
 BASE = {"temperature": 1.5, "top_p": 1.0, "max_new_tokens": 45}
@@ -49,7 +50,7 @@ def talk(tiny_llm, tmp_path):
     def start(reporter=None, **changes) -> SeedChat:
         sampling = BASE | changes.pop("sampling", {})
         settings = ChatSettings(
-            sampling=sampling,
+            sampling=SamplingOptions(**sampling),
             pictures=PictureSettings(output=tmp_path / "out", steps=2, device="cpu"),
             **changes,
         )

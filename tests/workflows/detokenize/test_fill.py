@@ -21,9 +21,9 @@ from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import locate_llm
 from seedcli.workflows.detokenize.draw import draw
 from seedcli.workflows.detokenize.fill import complete_codes, locate_filling_llm, prefix_embedding
-from seedcli.workflows.detokenize.run import Settings, plan
+from seedcli.workflows.detokenize.request import DetokenizeRequest
 from seedcli.workflows.pictures import SeedTokenizer
-from tests.workflows.detokenize.test_run import Listener, _codes, _lines
+from tests.workflows.detokenize.test_run import Listener, _codes, _lines, plan
 
 
 @pytest.fixture
@@ -31,13 +31,14 @@ def settings(tiny_model_folder, tiny_llm_folder):
     def make(**replaced):
         defaults = {
             "model": str(tiny_model_folder),
+            "device": "cpu",
             "steps": 1,
             "guidance": 2.0,
             "batch_size": 2,
             "codes_only": 8,
             "fill": "llm",
         }
-        return Settings(**defaults | {"llm": str(tiny_llm_folder)} | replaced)
+        return DetokenizeRequest(**defaults | {"llm": str(tiny_llm_folder)} | replaced)
 
     return make
 
@@ -77,7 +78,7 @@ def test_pictures_are_those_of_the_completed_codes(settings, tiny_model_folder, 
     planned = plan(
         [], tmp_path / "out", settings(seed=3), stdin=_lines(_codes(1), _codes(2), _codes(3))
     )
-    results = list(draw(planned, device="cpu", reporter=listener))
+    results = list(draw(planned, reporter=listener))
     assert [result["codes"] for result in results] == [_codes(1), _codes(2), _codes(3)]
     assert {
         (result["codes_only"], result["fill"], result["llm"], result["trained_with_prefixes"])
@@ -91,25 +92,24 @@ def test_pictures_are_those_of_the_completed_codes(settings, tiny_model_folder, 
             read_picture_facts(Path(result["output"]))["completed_codes"]
             == result["completed_codes"]
         )
-        plain = Settings(model=str(tiny_model_folder), steps=1, guidance=2.0, seed=3 + number)
+        plain = DetokenizeRequest(
+            device="cpu", model=str(tiny_model_folder), steps=1, guidance=2.0, seed=3 + number
+        )
         [again] = draw(
             plan([], tmp_path / f"{number}.png", plain, stdin=_lines(result["completed_codes"])),
-            device="cpu",
         )
         assert np.abs(pixels(again["output"]) - pixels(result["output"])).max() <= 1
 
 
 def test_a_resumed_run_keeps_what_the_same_model_completed(settings, tiny_llm_folder, tmp_path):
     lines = [_codes(1), _codes(2)]
-    before = list(draw(plan([], tmp_path / "out", settings(), stdin=_lines(*lines)), device="cpu"))
-    kept = list(
-        draw(plan([], tmp_path / "out", settings(resume=True), stdin=_lines(*lines)), device="cpu")
-    )
+    before = list(draw(plan([], tmp_path / "out", settings(), stdin=_lines(*lines))))
+    kept = list(draw(plan([], tmp_path / "out", settings(resume=True), stdin=_lines(*lines))))
     assert kept == [result | {"kept": True} for result in before]
     other = tmp_path / "other-llm"
     shutil.copytree(tiny_llm_folder, other)
     (other / "note.txt").write_text("trained for longer")
-    for changes in ({"codes_only": 9}, {"fill": "mean"}, {"llm": str(other)}):
+    for changes in ({"codes_only": 9}, {"fill": "mean", "llm": None}, {"llm": str(other)}):
         planned = plan([], tmp_path / "out", settings(resume=True, **changes), stdin=_lines(*lines))
         assert not any(picture.kept for picture in planned.pictures), changes
 

@@ -22,8 +22,10 @@ from seedcli.errors import DataError, PartialFailure, UsageError
 from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.locate import locate
 from seedcli.workflows.detokenize import draw as draw_module
+from seedcli.workflows.detokenize import run as plan_module
 from seedcli.workflows.detokenize.draw import draw
-from seedcli.workflows.detokenize.run import Plan, Settings, plan
+from seedcli.workflows.detokenize.request import DetokenizeRequest
+from seedcli.workflows.detokenize.run import Plan
 from tests.engine.elsewhere import send_elsewhere
 
 
@@ -44,6 +46,13 @@ def _codes(index: int = 0) -> list[int]:
     return [(7 * index + 3 * position) % 64 for position in range(32)]
 
 
+def plan(words: list[str], output: Path, request: DetokenizeRequest, **others: Any) -> Any:
+    """The plan of a request with these inputs and this output."""
+    return plan_module.plan(
+        dataclasses.replace(request, inputs=tuple(words), output=output), **others
+    )
+
+
 def _lines(*images: dict[str, Any] | list[int]) -> io.BytesIO:
     return io.BytesIO("\n".join(json.dumps(image) for image in images).encode())
 
@@ -56,10 +65,11 @@ def _fingerprint(folder: Path) -> str:
 def settings(tiny_model_folder: Path) -> Any:
     """Settings of a quick run, with some replaced."""
 
-    def make(**replaced: Any) -> Settings:
-        return Settings(
+    def make(**replaced: Any) -> DetokenizeRequest:
+        return DetokenizeRequest(
             **{
                 "model": str(tiny_model_folder),
+                "device": "cpu",
                 "steps": 1,
                 "guidance": 2.0,
                 "batch_size": 2,
@@ -85,9 +95,7 @@ def _names(planned: Plan) -> list[str]:
 
 def test_one_image_from_integers(settings: Any, tiny_model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.png"
-    results = list(
-        draw(plan([str(code) for code in _codes()], out, settings(seed=5)), device="cpu")
-    )
+    results = list(draw(plan([str(code) for code in _codes()], out, settings(seed=5))))
     expected = {
         "source": None,
         "output": str(out),
@@ -109,10 +117,18 @@ def test_one_image_from_integers(settings: Any, tiny_model_folder: Path, tmp_pat
 
 def test_defaults_are_the_presets(tiny_model_folder: Path, tmp_path: Path) -> None:
     planned = plan(
-        [], tmp_path / "out.png", Settings(model=str(tiny_model_folder)), stdin=_lines(_codes())
+        [],
+        tmp_path / "out.png",
+        DetokenizeRequest(device="cpu", model=str(tiny_model_folder)),
+        stdin=_lines(_codes()),
     )
     assert (planned.steps, planned.guidance) == (20, 10.0)
-    planned = plan(["-"], tmp_path / "out.png", Settings(model="seed-2"), stdin=_lines([8191] * 32))
+    planned = plan(
+        ["-"],
+        tmp_path / "out.png",
+        DetokenizeRequest(device="cpu", model="seed-2"),
+        stdin=_lines([8191] * 32),
+    )
     assert (planned.steps, planned.guidance, planned.model.config.name) == (20, 10.0, "seed-2")
 
 
@@ -138,7 +154,7 @@ def test_one_malformed_image_of_many_refuses_all(tmp_path: Path, codes: Any, say
         plan(
             [],
             tmp_path / "out",
-            Settings(model="seed-2"),
+            DetokenizeRequest(device="cpu", model="seed-2"),
             stdin=_lines({"codes": [0] * 32}, {"codes": codes}, {"codes": [0] * 32}),
         )
     assert says in caught.value.message
@@ -178,24 +194,26 @@ def test_a_fingerprint_that_only_weights_tell_is_checked_before_drawing(
     shutil.copytree(released_folder, folder)
     (folder / "seed_fingerprint.json").unlink(missing_ok=True)
     shutil.copytree(tiny_decoder_folder, folder / "decoder")
-    settings = Settings(model=str(folder), steps=1, guidance=1.0)
+    settings = DetokenizeRequest(device="cpu", model=str(folder), steps=1, guidance=1.0)
     foreign = plan(
         [], tmp_path / "out.png", settings, stdin=_lines({"codes": _codes(), "fingerprint": "f00"})
     )
     with pytest.raises(DataError, match="f00"):
-        list(draw(foreign, device="cpu"))
+        list(draw(foreign))
     assert not (tmp_path / "out.png").exists()
 
-    [result] = draw(plan([], tmp_path / "out.png", settings, stdin=_lines(_codes())), device="cpu")
+    [result] = draw(plan([], tmp_path / "out.png", settings, stdin=_lines(_codes())))
     assert len(result["fingerprint"]) == 16
 
 
 def test_a_picture_of_other_weights_is_not_kept(tiny_model_folder: Path, tmp_path: Path) -> None:
     """Where only loading tells the fingerprint, what is kept is decided after it."""
-    settings = Settings(model=str(tiny_model_folder), steps=1, guidance=1.0, resume=True)
+    settings = DetokenizeRequest(
+        device="cpu", model=str(tiny_model_folder), steps=1, guidance=1.0, resume=True
+    )
     out = tmp_path / "out.png"
     known = plan([], out, settings, stdin=_lines(_codes()))
-    [drawn] = draw(known, device="cpu")
+    [drawn] = draw(known)
     unknown = dataclasses.replace(known.model, fingerprint=None)
     [picture] = known.pictures
     for fingerprint, kept in ((drawn["fingerprint"], True), ("f00", False)):
@@ -205,7 +223,7 @@ def test_a_picture_of_other_weights_is_not_kept(tiny_model_folder: Path, tmp_pat
             text={PNG_KEY: json.dumps(picture.facts | {"fingerprint": fingerprint})},
         )
         late = dataclasses.replace(picture, facts=picture.facts | {"fingerprint": None}, kept=True)
-        [result] = draw(dataclasses.replace(known, model=unknown, pictures=[late]), device="cpu")
+        [result] = draw(dataclasses.replace(known, model=unknown, pictures=[late]))
         assert (result["fingerprint"], result.get("kept", False)) == (drawn["fingerprint"], kept)
 
 
@@ -251,7 +269,7 @@ def test_token_shards_and_parquet(
         plan(
             [str(path)],
             tmp_path / "out",
-            Settings(model=str(_other_model(tiny_model_folder, tmp_path))),
+            DetokenizeRequest(device="cpu", model=str(_other_model(tiny_model_folder, tmp_path))),
         )
 
 
@@ -307,16 +325,16 @@ def test_a_file_that_is_not_ours_is_not_replaced(settings: Any, tmp_path: Path) 
         with pytest.raises(DataError, match="no picture of seed detokenize"):
             plan([], photo, settings(resume=resume), stdin=_lines(_codes()))
     assert photo.read_bytes() == before
-    list(draw(plan([], photo, settings(force=True), stdin=_lines(_codes())), device="cpu"))
+    list(draw(plan([], photo, settings(force=True), stdin=_lines(_codes()))))
     assert read_picture_facts(photo)["codes"] == _codes()
 
 
 def test_an_interrupted_run_resumes_to_the_same_bytes(settings: Any, tmp_path: Path) -> None:
     images = [_codes(index) for index in range(5)]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert len(list(draw(plan([], whole, settings(), stdin=_lines(*images)), device="cpu"))) == 5
+    assert len(list(draw(plan([], whole, settings(), stdin=_lines(*images))))) == 5
 
-    running = draw(plan([], broken, settings(), stdin=_lines(*images)), device="cpu")
+    running = draw(plan([], broken, settings(), stdin=_lines(*images)))
     for _ in range(3):
         next(running)
     running.close()
@@ -327,9 +345,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(settings: Any, tmp_path: P
     ]
 
     stamps = {path.name: path.stat().st_mtime_ns for path in broken.iterdir()}
-    results = list(
-        draw(plan([], broken, settings(resume=True), stdin=_lines(*images)), device="cpu")
-    )
+    results = list(draw(plan([], broken, settings(resume=True), stdin=_lines(*images))))
     assert [result.get("kept", False) for result in results] == [True, True, True, False, False]
     assert {name: (broken / name).stat().st_mtime_ns for name in stamps} == stamps
     assert [
@@ -338,11 +354,11 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(settings: Any, tmp_path: P
 
     finished = plan([], broken, settings(resume=True), stdin=_lines(*images))
     assert finished.summary()["kept"] == 5
-    assert all(result["kept"] for result in draw(finished, device="cpu"))
+    assert all(result["kept"] for result in draw(finished))
 
 
 def test_resume_keeps_nothing_that_other_settings_drew(settings: Any, tmp_path: Path) -> None:
-    list(draw(plan([], tmp_path / "out.png", settings(), stdin=_lines(_codes())), device="cpu"))
+    list(draw(plan([], tmp_path / "out.png", settings(), stdin=_lines(_codes()))))
     for change in ({"seed": 1}, {"steps": 2}, {"guidance": 3.0}, {"codes_only": 4}):
         [picture] = plan(
             [], tmp_path / "out.png", settings(resume=True, **change), stdin=_lines(_codes())
@@ -364,9 +380,7 @@ def test_negative_codes(settings: Any, tmp_path: Path) -> None:
     images = _codes(1), _codes(2)
 
     def pictures(name: str, **replaced: Any) -> list[np.ndarray]:
-        results = draw(
-            plan([], tmp_path / name, settings(**replaced), stdin=_lines(*images)), device="cpu"
-        )
+        results = draw(plan([], tmp_path / name, settings(**replaced), stdin=_lines(*images)))
         return [_array(Path(result["output"])) for result in results]
 
     plain, moved = (
@@ -402,7 +416,7 @@ def test_codes_only_forgets_what_follows(settings: Any, tmp_path: Path) -> None:
         settings(codes_only=8, seed=0, batch_size=1),
         stdin=_lines(first, other),
     )
-    results = list(draw(planned, device="cpu", reporter=listener))
+    results = list(draw(planned, reporter=listener))
     assert results[0]["codes"] == first
     assert (results[0]["codes_only"], results[0]["fill"], results[0]["trained_with_prefixes"]) == (
         8,
@@ -413,9 +427,7 @@ def test_codes_only_forgets_what_follows(settings: Any, tmp_path: Path) -> None:
     assert any("not trained on prefixes" in said for said in listener.said)
 
     def picture(codes: list[int], **replaced: Any) -> bytes:
-        [result] = draw(
-            plan([], tmp_path / "one.png", settings(**replaced), stdin=_lines(codes)), device="cpu"
-        )
+        [result] = draw(plan([], tmp_path / "one.png", settings(**replaced), stdin=_lines(codes)))
         return _array(Path(result["output"])).tobytes()
 
     assert picture(first, codes_only=8) == picture(other, codes_only=8)
@@ -450,10 +462,9 @@ def test_a_model_without_decoder(tiny_tokenizer_folder: Path, tmp_path: Path) ->
                 plan(
                     [],
                     tmp_path / "out.png",
-                    Settings(model=str(tiny_tokenizer_folder)),
+                    DetokenizeRequest(device="cpu", model=str(tiny_tokenizer_folder)),
                     stdin=_lines(_codes()),
                 ),
-                device="cpu",
             )
         )
 
@@ -473,7 +484,6 @@ def test_progress_tells_steps(settings: Any, tmp_path: Path) -> None:
     list(
         draw(
             plan([], tmp_path / "out", settings(), stdin=_lines(_codes(), _codes(), _codes())),
-            device="cpu",
             reporter=reporter,
         )
     )
@@ -490,7 +500,7 @@ def test_other_engines_draw_the_same_in_the_same_order(
     def drawn(folder: str, resume: bool = False, **choice: Any) -> list[str]:
         how = settings(resume=resume, engine=EngineChoice(**choice))
         wanted = plan([], tmp_path / folder, how, stdin=_lines(*images))
-        return [Path(result["output"]).name for result in draw(wanted, device="cpu")]
+        return [Path(result["output"]).name for result in draw(wanted)]
 
     def contents(folder: str) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
@@ -521,5 +531,5 @@ def test_pictures_that_end_their_worker_are_named_and_the_others_drawn(
     wanted = plan([], tmp_path, settings(), stdin=_lines(*[_codes(n) for n in range(3)]))
     results: list[dict[str, Any]] = []
     with pytest.raises(PartialFailure, match="2 of 3 pictures are not drawn"):
-        results.extend(draw(wanted, device="cpu"))
+        results.extend(draw(wanted))
     assert [Path(result["output"]).name for result in results] == ["000002.png"]

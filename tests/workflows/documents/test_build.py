@@ -31,8 +31,9 @@ from seedcli.models.language.text_tokenizer import (
 from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.recipe.language import DocumentSourceSection
-from seedcli.workflows.documents.build import BuildRequest, plan, run
+from seedcli.workflows.documents.build import plan, run
 from seedcli.workflows.documents.inspect import verify
+from seedcli.workflows.documents.request import BuildRequest
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize import run as tokenize_images
 from seedcli.workflows.tokenize.request import TokenizeRequest

@@ -21,8 +21,10 @@ from seedcli.workflows.evaluate.ablation.frame import Judgement
 from seedcli.workflows.evaluate.ablation.lora import run_lora
 from seedcli.workflows.evaluate.ablation.masks import run_masks
 from seedcli.workflows.evaluate.ablation.prefix import run_prefix
-from seedcli.workflows.evaluate.ablation.sides import AblationSettings, training_facts
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.sides import training_facts
 from seedcli.workflows.evaluate.pictures import EvalPictures
+from seedcli.workflows.sampling import SamplingOptions
 from tests.llm_fixture import write_tiny_llm
 
 
@@ -118,7 +120,7 @@ def test_masks_from_start_to_plot(twins, settings, tmp_path):
     assert again["num_reused"] == 18 + 6
     assert again["curves"] == result["curves"]
     with pytest.raises(DataError, match="other settings"):
-        run_masks(*twins, settings(sampling={"temperature": 0.5}))
+        run_masks(*twins, settings(sampling=SamplingOptions(temperature=0.5)))
 
 
 def test_an_image_of_exactly_all_codes_is_drawn_and_judged(twins, settings, tmp_path, monkeypatch):
@@ -136,7 +138,7 @@ def test_an_image_of_exactly_all_codes_is_drawn_and_judged(twins, settings, tmp_
         ]
 
     monkeypatch.setattr(SeedLlama, "generate", generate)
-    result = run_masks(*twins, settings(seeds=(0,), sampling={"max_new_tokens": 40}))
+    result = run_masks(*twins, settings(seeds=(0,), sampling=SamplingOptions(max_new_tokens=40)))
     assert result["histograms"]["causal"]["lengths_of_closed"]["32"] == 1
     assert result["metrics"]["causal_valid"] == pytest.approx(100 / 3, abs=1e-3)
     assert result["by_seed"]["0"]["causal"] == {"valid": 1, "of": 3}
@@ -168,7 +170,7 @@ def test_models_that_are_no_twins_are_refused(twins, settings, tmp_path, tiny_mo
         run_prefix(str(tiny_model_folder), str(other), settings())
     assert "nano-bilateral-codebook" in caught.value.remedy
     with pytest.raises(UsageError, match="beams"):
-        run_masks(causal, bilateral, settings(sampling={"num_beams": 2}))
+        run_masks(causal, bilateral, settings(sampling=SamplingOptions(num_beams=2)))
 
 
 def test_training_that_differs_is_said(tmp_path):

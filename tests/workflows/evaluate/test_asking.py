@@ -17,7 +17,8 @@ from seedcli.data.documents.sequences import build_sequence, encode_prompt
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.likelihood import log_likelihoods
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
-from seedcli.workflows.evaluate.asking import AskedModel, AskSettings, Example
+from seedcli.workflows.evaluate.asking import AskedModel, Example
+from seedcli.workflows.evaluate.requests import AskSettings
 
 DATA = Path(__file__).parents[2] / "parity" / "data"
 A, B, C = (tuple((start + number) % 64 for number in range(32)) for start in (0, 7, 30))

@@ -16,10 +16,15 @@ from seedcli.engine.engines import EngineChoice, Slice
 from seedcli.errors import UsageError
 from seedcli.workflows.evaluate import samples
 from seedcli.workflows.evaluate.ablation.masks import _Writer
-from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side
-from seedcli.workflows.evaluate.asking import AskSettings
-from seedcli.workflows.evaluate.caption_codes import CaptionSettings
-from seedcli.workflows.evaluate.clip_similarity import SimilaritySettings, run_clip_similarity
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.sides import Side
+from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
+from seedcli.workflows.evaluate.requests import (
+    AskSettings,
+    CaptionSettings,
+    SimilaritySettings,
+    VqaRequest,
+)
 from seedcli.workflows.evaluate.vqa import run_vqa
 from tests.engine.elsewhere import send_elsewhere, travelled
 
@@ -55,15 +60,15 @@ def test_questions(pictures, tiny_llm_folder, tmp_path):
     ask = AskSettings(model=str(tiny_llm_folder), device="cpu", max_new_tokens=4)
 
     def answer(folder, **choice):
-        engine = EngineChoice(**choice)
-        return run_vqa(
-            str(tmp_path / "mine.json"),
+        request = VqaRequest(
+            dataset=str(tmp_path / "mine.json"),
             ask=ask,
             by="generation",
             batch_size=2,
             output=tmp_path / folder,
-            engine=engine,
+            engine=EngineChoice(**choice),
         )
+        return run_vqa(request)
 
     alone, together = answer("alone"), answer("together", nproc=2)
     assert alone["num_failed"] == 1

@@ -12,7 +12,7 @@ import textwrap
 import pytest
 
 from seedcli.benchmarks.intervals import bootstrap_interval
-from seedcli.cli.eval_options import show_result
+from seedcli.cli.eval_tables import show_result
 from seedcli.engine.engines import EngineChoice, Slice
 from seedcli.errors import DataError, Interrupted, NumericalError, PartialFailure
 from seedcli.models.weights.digest import weights_digest

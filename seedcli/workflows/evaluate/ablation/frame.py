@@ -23,7 +23,8 @@ from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_publish
 from seedcli.console import Reporter
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.language.generate import SamplingSettings
-from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.sides import Side
 from seedcli.workflows.evaluate.judge import judge_facts, open_drawn, open_judgements
 from seedcli.workflows.evaluate.pictures import Pair, read_picture
 from seedcli.workflows.evaluate.samples import Answer, SampleRun, open_samples

@@ -23,7 +23,8 @@ from seedcli.workflows.evaluate.ablation.frame import (
     open_ablation,
     without_seed,
 )
-from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side, check_phases
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.sides import Side, check_phases
 from seedcli.workflows.evaluate.caption_codes import caption_prompt
 from seedcli.workflows.evaluate.pictures import Pair
 from seedcli.workflows.evaluate.samples import sample_seed

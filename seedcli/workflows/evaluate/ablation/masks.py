@@ -32,7 +32,8 @@ from seedcli.workflows.evaluate.ablation.frame import (
     without_seed,
 )
 from seedcli.workflows.evaluate.ablation.plots import write_curves
-from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side, check_twins
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.sides import Side, check_twins
 from seedcli.workflows.evaluate.caption_codes import caption_prompt
 from seedcli.workflows.evaluate.pictures import Pair
 from seedcli.workflows.evaluate.samples import sample_seed

@@ -23,11 +23,11 @@ from seedcli.data.images.facts import save_picture
 from seedcli.data.images.images import open_image
 from seedcli.errors import UsageError
 from seedcli.workflows.detokenize.fill import (
-    Fill,
     complete_codes,
     embed_prefixes,
     mean_code_vectors,
 )
+from seedcli.workflows.detokenize.request import Fill
 from seedcli.workflows.evaluate.ablation.frame import (
     MADE_BY,
     PICTURES,
@@ -36,7 +36,8 @@ from seedcli.workflows.evaluate.ablation.frame import (
     open_ablation,
 )
 from seedcli.workflows.evaluate.ablation.plots import write_curves, write_strip
-from seedcli.workflows.evaluate.ablation.sides import AblationSettings, Side, check_twins
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.sides import Side, check_twins
 from seedcli.workflows.evaluate.pictures import Pair, read_picture
 from seedcli.workflows.evaluate.samples import sample_seed
 

@@ -8,17 +8,13 @@ import functools
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from seedcli.benchmarks.retrieval_sets import RetrievalSet, load_retrieval_set
 from seedcli.console import Reporter
-from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
-from seedcli.models.drawing.judge import ClipJudge
-from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
+from seedcli.models.language.generate import SeedLlama, load_language_model
 from seedcli.models.visual.config import config_to_dict
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.digest import weights_digest
@@ -31,93 +27,11 @@ from seedcli.models.weights.locate_llm import (
     locate_llm,
 )
 from seedcli.recipe.read import leaves
-from seedcli.workflows.evaluate.judge import find_judge
-from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs
-from seedcli.workflows.evaluate.samples import first
+from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.pictures import EvalPictures
 
-MAX_NEW_TOKENS = 120  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py
 _RECIPE = "recipe.resolved.toml"
 _MAY_DIFFER = re.compile(r"(tokenizer|target|model\.mask|(run|parallel)\..*)$")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblationSettings:
-    """What the ablations share.
-
-    Attributes:
-        dataset, split, images, data_root, allow_split: See `load_retrieval_set`.
-        judge: See `load_judge`; None: the bundled one for emoji, CLIP ViT-L/14 for all else.
-        sampling: Settings of `SamplingSettings` that the user gave; the others are that class's.
-        seeds: Of generation; every caption is answered once with each.
-        decoder: Model whose picture decoder draws for both; None: the first model's.
-        steps, guidance: Of the picture decoder; None takes the preset's.
-        output: Folder of answers and result.
-        limit: First pictures only.
-        batch_size: Samples that are answered together.
-        engine: Where they are answered; the judge looks at all of them, in this process.
-        device, dtype: Of the language models; see `load_language_model`.
-    """
-
-    dataset: str = "emoji"
-    split: str | None = None
-    images: Path | None = None
-    data_root: Path | None = None
-    allow_split: bool = False
-    judge: str | None = None
-    sampling: dict[str, Any] = field(default_factory=dict)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    decoder: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    output: Path | None = None
-    limit: int | None = None
-    batch_size: int = 16
-    engine: EngineChoice = field(default_factory=EngineChoice)
-    device: str = "auto"
-    dtype: str = "auto"
-
-    def __post_init__(self) -> None:
-        if not self.engine.part.is_whole:
-            raise UsageError(
-                f"--part {self.engine.part}: an ablation compares whole runs",
-                remedy="--nproc N or --ray share out its answers",
-            )
-
-    def choice(self) -> SamplingSettings:
-        """How tokens are chosen, but for the seed.
-
-        Raises:
-            UsageError: A setting is out of range, or asks for beams, which
-                have no seed of their own.
-        """
-        chosen = SamplingSettings(**{"max_new_tokens": MAX_NEW_TOKENS} | self.sampling)
-        if chosen.num_beams > 1:
-            raise UsageError(
-                "seeds of single captions and beams do not go together", remedy="--beams 1"
-            )
-        return chosen
-
-    def find_judge(self, pictures: EvalPictures, reporter: Reporter) -> ClipJudge:
-        """The judge, loaded before anything is drawn for it."""
-        return find_judge(
-            self.judge,
-            pictures,
-            emoji=self.dataset == "emoji",
-            device=self.device,
-            reporter=reporter,
-        )
-
-    def load_set(self, reporter: Reporter) -> tuple[RetrievalSet, dict[str, Pair]]:
-        """The data, and its pictures with the first caption of each, by key."""
-        found = load_retrieval_set(
-            self.dataset,
-            split=self.split,
-            images=self.images,
-            data_root=self.data_root,
-            allow_split=self.allow_split,
-            reporter=reporter,
-        )
-        return found, first(caption_pairs(found), self.limit)
 
 
 class Side:

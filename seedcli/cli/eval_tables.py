@@ -1,73 +1,38 @@
-"""Options that the benchmarks of `seed eval` share, and how their results are shown. One file per
-benchmark has its command.
-"""
+"""How the results of `seed eval` are shown. One file per benchmark has its command."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Any
 
-import typer
-
-from seedcli.cli import completion
+from seedcli.console import console
 from seedcli.errors import PartialFailure
 
-DatasetOption = Annotated[
-    str,
-    typer.Option(
-        "--dataset",
-        metavar="emoji|flickr30k|coco|FILE",
-        autocompletion=completion.one_of("emoji|flickr30k|coco|FILE"),
-        help="A named set, or a file of captions: Karpathy's, BLIP's, COCO's, or a table.",
-    ),
-]
-SplitOption = Annotated[
-    str | None,
-    typer.Option(
-        "--split",
-        help="Default: unseen for emoji (also: vendor, validation, train), test for others.",
-    ),
-]
-ImageFolderOption = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", help="Where the pictures of FILE lie.")
-]
-DataRootOption = Annotated[
-    Path | None,
-    typer.Option("--data-root", metavar="DIR", help="Where named sets lie; else the hub is asked."),
-]
-AllowSplitOption = Annotated[
-    bool, typer.Option("--allow-split", help="Accept a split whose size is not the published one.")
-]
-SamplesFolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="DIR",
-        help="Folder of answers and result; default: one of its own for each setting "
-        "under runs/eval.",
-    ),
-]
-FirstOption = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        min=1,
-        help="Only the first so many samples; a later run without it computes the others.",
-    ),
-]
-SampleBatchOption = Annotated[
-    int, typer.Option("--batch-size", "-b", min=1, help="Samples that are answered together.")
-]
 
+def give(
+    result: dict[str, Any],
+    human: Callable[[dict[str, Any]], str],
+    *,
+    asked: str | None = None,
+) -> None:
+    """Gives what a benchmark measured; what a task of an array job did is no measurement yet.
 
-def tell_failed(result: dict[str, Any], what: str) -> None:
-    """Ends the command with exit code 4 where some samples could not be asked.
+    Args:
+        result: The envelope.
+        human: The envelope for people.
+        asked: What was asked of a model, where some could not be.
 
     Raises:
-        PartialFailure: There are such.
+        PartialFailure: Some could not; it ends the command with exit code 4.
     """
+    is_part = "part" in result
+    console.result(result, human=None if is_part else human)
+    if asked is not None and not is_part:
+        _tell_failed(result, asked)
+
+
+def _tell_failed(result: dict[str, Any], what: str) -> None:
     if result["num_failed"]:
         raise PartialFailure(
             f"{result['num_failed']} of {result[f'num_{what}']} {what} could not be asked, and "

@@ -1,0 +1,337 @@
+"""What the benchmarks of `seed eval` are asked for: a data set, a model, and how it answers.
+
+A request is measured by the function of its benchmark (`run_retrieval`, `run_caption`, ...), for a
+person and for `seedcli.evaluate` alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from seedcli.benchmarks.answers import CAPTION_DECODING, VQA_DECODING, AnswerCut
+from seedcli.benchmarks.caption import CaptionTokenisation
+from seedcli.benchmarks.vqa_score import ChoiceScore
+from seedcli.engine.engines import EngineChoice
+from seedcli.options import (
+    BatchSizeOption,
+    DeviceOption,
+    DtypeOption,
+    LanguageModelOption,
+    LimitOption,
+    ModelOption,
+    Option,
+    PictureGuidanceOption,
+    PictureStepsOption,
+    QuantizeOption,
+    SeedOption,
+    TokenizerOption,
+    UnconstrainedOption,
+    Without,
+)
+from seedcli.workflows.sampling import SAMPLING, SamplingOptions
+
+DATA = "Data"
+ANSWERS = "How answers are asked for and scored"
+
+Feature = Literal["causal", "codes"]
+AskTemplate = Literal["vicuna", "llama-2", "own", "plain"]
+AnswerBy = Literal["generation", "likelihood"]
+PromptKind = Literal["caption", "request"]
+Task = Literal["text", "image"]
+
+DatasetOption = Annotated[
+    str,
+    Option(
+        "A named set, or a file of captions: Karpathy's, BLIP's, COCO's, or a table.",
+        metavar="emoji|flickr30k|coco|FILE",
+        panel=DATA,
+    ),
+]
+SplitOption = Annotated[
+    str | None,
+    Option(
+        "Default: unseen for emoji (also: vendor, validation, train), test for others.", panel=DATA
+    ),
+]
+ImageFolderOption = Annotated[
+    Path | None, Option("Where the pictures of FILE lie.", "--images", metavar="DIR", panel=DATA)
+]
+DataRootOption = Annotated[
+    Path | None,
+    Option("Where named sets lie; else the hub is asked.", metavar="DIR", panel=DATA),
+]
+AllowSplitOption = Annotated[
+    bool, Option("Accept a split whose size is not the published one.", panel=DATA)
+]
+SamplesFolderOption = Annotated[
+    Path | None,
+    Option(
+        "Folder of answers and result; default: one of its own for each setting under runs/eval.",
+        "-o",
+        metavar="DIR",
+    ),
+]
+FirstOption = Annotated[
+    int | None,
+    Option("Only the first so many samples; a later run without it computes the others.", min=1),
+]
+SampleBatchOption = Annotated[int, Option("Samples that are answered together.", "-b", min=1)]
+JudgeOption = Annotated[
+    str | None,
+    Option(
+        "CLIP model that compares: ARCHITECTURE/WEIGHTS of open_clip, hf-hub:ID or a folder. "
+        "Default: the bundled one for emoji, ViT-L-14/openai else.",
+        metavar="MODEL",
+    ),
+]
+PromptOption = Annotated[
+    str | None,
+    Option(
+        "What follows the picture; default: the words of the published protocol.",
+        metavar="TEXT",
+        panel=ANSWERS,
+    ),
+]
+CutOption = Annotated[
+    AnswerCut,
+    Option(
+        "What of an answer is scored: its first line without the final period, the first line, "
+        "or all.",
+        panel=ANSWERS,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalRequest:
+    """Which pictures and captions find each other, by which feature."""
+
+    dataset: DatasetOption = "emoji"
+    split: SplitOption = None
+    model: ModelOption = "seed-nano"
+    feature: Annotated[
+        Feature, Option("Causal embeddings, or those reconstructed from the codes.")
+    ] = "causal"
+    query: Annotated[
+        int | None,
+        Option("Use this query's feature; default: the last, which sees all the others.", min=0),
+    ] = None
+    by_query: Annotated[
+        bool, Option("Also score every query, and say how much the queries differ.")
+    ] = False
+    images: ImageFolderOption = None
+    data_root: DataRootOption = None
+    allow_split: AllowSplitOption = False
+    batch_size: BatchSizeOption = 64
+    limit: LimitOption = None
+    output: SamplesFolderOption = None
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+    cache: Annotated[bool, Option("Neither read nor keep embeddings on disk.", "--no-cache")] = True
+    engine: EngineChoice = field(default_factory=EngineChoice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskSettings:
+    """Whom to ask, and how answers are written."""
+
+    model: LanguageModelOption = "seed-nano"
+    tokenizer: TokenizerOption = None
+    template: Annotated[
+        AskTemplate | None,
+        Option(
+            "How questions are written; default: as the model was taught. plain: no conversation, "
+            "as pretrained.",
+            panel=ANSWERS,
+        ),
+    ] = None
+    num_beams: Annotated[
+        int, Option("Beams of beam search; 1 is none.", "--beams", min=1, panel=SAMPLING)
+    ] = 1
+    temperature: Annotated[
+        float, Option("0 takes the likeliest token.", min=0.0, panel=SAMPLING)
+    ] = 0.0
+    top_k: Annotated[
+        int | None,
+        Option(
+            "With a temperature: only so many likeliest tokens; 0: all. Default: the model's.",
+            min=0,
+            panel=SAMPLING,
+        ),
+    ] = None
+    top_p: Annotated[
+        float,
+        Option(
+            "With a temperature: the likeliest of this probability.",
+            min=0.0,
+            max=1.0,
+            panel=SAMPLING,
+        ),
+    ] = 1.0
+    max_new_tokens: Annotated[int, Option("Longest answer.", min=1, panel=SAMPLING)] = 32
+    seed: SeedOption = 0
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+    quantize: QuantizeOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRequest:
+    """Which pictures are described, by whom, and how the descriptions are scored."""
+
+    dataset: DatasetOption = "emoji"
+    split: SplitOption = None
+    ask: AskSettings = field(default_factory=lambda: AskSettings(**CAPTION_DECODING))
+    prompt: PromptOption = None
+    shots: Annotated[
+        int,
+        Option(
+            "Described pictures shown before each; the official script for pretrained models "
+            "has 2.",
+            min=0,
+            panel=ANSWERS,
+        ),
+    ] = 0
+    shots_split: Annotated[str, Option("The split that they come from.", panel=ANSWERS)] = "train"
+    cut: CutOption = "phrase"
+    words: Annotated[
+        CaptionTokenisation,
+        Option(
+            "What words are: our rules; Stanford's tokenizer, as published (needs Java); what "
+            "spaces part.",
+            panel=ANSWERS,
+        ),
+    ] = "words"
+    images: ImageFolderOption = None
+    data_root: DataRootOption = None
+    allow_split: AllowSplitOption = False
+    output: SamplesFolderOption = None
+    batch_size: SampleBatchOption = 16
+    limit: FirstOption = None
+    engine: EngineChoice = field(default_factory=EngineChoice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VqaRequest:
+    """Which questions are asked, of whom, and how the answers are scored."""
+
+    dataset: Annotated[
+        str,
+        Option(
+            "A named set, or a file of questions: your own or of a published layout.",
+            metavar="emoji|vqav2|okvqa|vizwiz|seed-bench|msvd|msrvtt|nextqa|FILE",
+            panel=DATA,
+        ),
+    ] = "emoji"
+    split: Annotated[
+        str | None,
+        Option(
+            "Default: unseen for emoji, val for vqav2, okvqa, vizwiz, test for videos.", panel=DATA
+        ),
+    ] = None
+    ask: AskSettings = field(default_factory=lambda: AskSettings(**VQA_DECODING))
+    prompt: PromptOption = None
+    by: Annotated[
+        AnswerBy | None,
+        Option(
+            "Answer in words, or take the likeliest choice; default: choices where there are any, "
+            "but for emoji.",
+            panel=ANSWERS,
+        ),
+    ] = None
+    choice_score: Annotated[
+        ChoiceScore,
+        Option("Log-likelihood of a choice: mean of its tokens, or their sum.", panel=ANSWERS),
+    ] = "mean"
+    cut: CutOption = "phrase"
+    num_frames: Annotated[
+        int | None,
+        Option("Frames of a video; default: 8 for nextqa, else 4.", "--frames", min=1, panel=DATA),
+    ] = None
+    images: Annotated[
+        Path | None,
+        Option(
+            "Where pictures and videos (files, or folders of frames) lie.",
+            metavar="DIR",
+            panel=DATA,
+        ),
+    ] = None
+    data_root: Annotated[
+        Path | None,
+        Option("Where named sets lie; none is downloaded.", metavar="DIR", panel=DATA),
+    ] = None
+    allow_split: AllowSplitOption = False
+    output: SamplesFolderOption = None
+    batch_size: SampleBatchOption = 16
+    limit: FirstOption = None
+    engine: EngineChoice = field(default_factory=EngineChoice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionSettings:
+    """How captions are asked; what `sampling` leaves out is as in the official evaluation."""
+
+    model: LanguageModelOption = "seed-nano"
+    tokenizer: TokenizerOption = None
+    prompt: Annotated[
+        PromptKind | None,
+        Option(
+            "The caption alone, or a request in a conversation; by default as the model was "
+            "taught.",
+            panel=ANSWERS,
+        ),
+    ] = None
+    request: Annotated[
+        str | None,
+        Option(
+            "Words of the request, with {caption} in them (or {thing}: with its article).",
+            metavar="TEXT",
+            panel=ANSWERS,
+        ),
+    ] = None
+    sampling: Annotated[SamplingOptions, Without("seed")] = field(default_factory=SamplingOptions)
+    constrained: UnconstrainedOption = True
+    seed: SeedOption = 0
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+    quantize: QuantizeOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilaritySettings:
+    """What is drawn, and from what; for the task `image` only `model`, `seed`, `device` and `dtype`
+    of `captions` count.
+    """
+
+    task: Annotated[
+        Task,
+        Option(
+            "text: caption -> picture by the language model; image: picture -> codes -> picture."
+        ),
+    ] = "text"
+    dataset: DatasetOption = "emoji"
+    split: SplitOption = None
+    captions: CaptionSettings = field(default_factory=CaptionSettings)
+    judge: JudgeOption = None
+    ceiling: Annotated[
+        bool,
+        Option("Also draw from the true target embedding: what a perfect tokenizer would reach."),
+    ] = False
+    steps: PictureStepsOption = None
+    guidance: PictureGuidanceOption = None
+    negative: Annotated[
+        Literal["unconditional"] | None,
+        Option(
+            "Pictures move away from what the language model draws unasked, as in the official "
+            "evaluation."
+        ),
+    ] = None
+    output: SamplesFolderOption = None
+    limit: FirstOption = None
+    batch_size: SampleBatchOption = 8
+    images: ImageFolderOption = None
+    data_root: DataRootOption = None
+    allow_split: AllowSplitOption = False
+    engine: EngineChoice = field(default_factory=EngineChoice)
