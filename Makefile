@@ -6,6 +6,7 @@
 # make check   linter, formatter and types, changes nothing;   make fix lets them change
 # make lock    requirements.lock anew: the versions that tests run with, which all targets but test-lowest install
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
+# make bench-gpu   what only a GPU can tell, with random weights, in six minutes: on a machine that has torch and reaches nothing (tools/bench_gpu)
 # make docs    the pages of docs/ as a site in build/site; broken links fail
 # make nano-tables   everything that the README says of seed-nano, measured into runs/eval/nano; what is there is not measured again
 #
@@ -15,7 +16,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test torture test-fast test-all test-lowest test-web check fix lock bench docs nano-tables
+.PHONY: demo test torture test-fast test-all test-lowest test-web check fix lock bench bench-gpu docs nano-tables
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -23,6 +24,7 @@ PINNED_TORCH := torch==2.14.1 torchvision==0.29.1
 TORCH ?=
 PICTURE ?= examples/face.png
 NANO_RESULTS ?= runs/eval/nano
+GPU_RESULTS ?= bench-gpu.json
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -111,6 +113,10 @@ lock: $(VENV)/developed
 
 bench: $(VENV)/developed
 	$(BIN)/python -m pytest -s -m bench
+
+# No environment of ours is built: the machine has its own.
+bench-gpu:
+	$(PYTHON) -m tools.bench_gpu -o $(GPU_RESULTS)
 
 docs: $(VENV)/developed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

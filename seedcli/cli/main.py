@@ -42,6 +42,7 @@ COMMANDS = {
     "tokens": ("Build token shards, look into them, join them.", "tokens:app"),
     "models": ("List, download and verify published weights.", "models:app"),
     "recipes": ("List, show, copy and compare recipes.", "recipes:app"),
+    "bench": ("Measure this machine's rates.", "bench:app"),
     "plan": ("Say what a training needs: memory, hours.", "plan:plan"),
     "doctor": ("Report versions, hardware and folders.", "doctor:doctor"),
 }

@@ -2,43 +2,93 @@
 
 from typing import Annotated, Any
 
+from seedcli.cli.plan_tokenize import TOKENIZE, plan_tokenize
 from seedcli.console import console
-from seedcli.options import Option, OverridesArgument, RecipeArgument
+from seedcli.errors import UsageError
+from seedcli.options import Argument, Dtype, Option, OverridesArgument
+
+OF_PICTURES = "seed plan tokenize"
 
 
 def plan(
-    recipe: RecipeArgument,
+    recipe: Annotated[
+        str,
+        Argument(
+            "A TOML file, the name of a shipped recipe (seed recipes ls), or tokenize.",
+            metavar="RECIPE",
+            complete="recipes",
+        ),
+    ],
     overrides: OverridesArgument = (),
     gpus: Annotated[
         str,
         Option(
-            "Devices, e.g. a100-40g:64, h100-80g:8, rtx4090-24g:1, cpu:2 (cores).",
+            "Devices, e.g. a100-40g:64, h100:8, rtx4090:1, cpu:2 (cores).",
             metavar="KIND:NUMBER",
             complete="devices",
         ),
     ] = "a100-40g:8",
     utilisation: Annotated[
-        float,
-        Option("Share of the devices' peak that the arithmetic gets; an assumption."),
-    ] = 0.4,
+        float | None,
+        Option(
+            "Share of the devices' peak that the arithmetic gets; default: 0.4, an assumption, or "
+            "what seed bench tokenize measured."
+        ),
+    ] = None,
+    images: Annotated[
+        str | None, Option("How many pictures, e.g. 500M.", metavar="N", panel=OF_PICTURES)
+    ] = None,
+    model: Annotated[
+        str,
+        Option(
+            "A preset, a folder with weights, or a hub id.",
+            "-m",
+            metavar="MODEL",
+            complete="models",
+            panel=OF_PICTURES,
+        ),
+    ] = "seed-2",
+    dtype: Annotated[
+        Dtype, Option("Of the arithmetic; auto is float32.", panel=OF_PICTURES)
+    ] = "auto",
+    image_bytes: Annotated[
+        int | None, Option("Mean size of a picture's file.", min=1, panel=OF_PICTURES)
+    ] = None,
 ) -> None:
     """Parameters, memory and hours of a recipe of any training; loads no weights. Of a language
-    model also memory by ZeRO stage, tokens and padding.
+    model also memory by ZeRO stage, tokens and padding. In place of a recipe tokenize asks for
+    hours, bytes and the storage that keeps up with so many pictures.
 
     \b
     Example:
       seed plan vicuna7b --gpus a100-40g:64
       seed plan vicuna7b --gpus h100-80g:8 full.optimization.steps=5000 --json
       seed plan seed2-unclip-on-codes --gpus a100-80g:8
+      seed plan tokenize --images 500M --gpus h100:64 --dtype bfloat16
     """
+    if recipe == TOKENIZE:
+        plan_tokenize(
+            images,
+            gpus=gpus,
+            model=model,
+            dtype="float32" if dtype == "auto" else dtype,
+            utilisation=utilisation,
+            image_bytes=image_bytes,
+        )
+        return
+    if images is not None or image_bytes is not None:
+        raise UsageError(
+            f"--images and --image-bytes are of pictures, and {recipe} is a recipe",
+            remedy="seed plan tokenize --images 500M",
+        )
     from seedcli.recipe.read import load_recipe
-    from seedcli.workflows.train.plan import run
+    from seedcli.workflows.train.plan import UTILISATION, run
 
     console.result(
         run(
             load_recipe(recipe, overrides),
             gpus=gpus,
-            utilisation=utilisation,
+            utilisation=UTILISATION if utilisation is None else utilisation,
             reporter=console,
         ),
         human=_show,

@@ -23,6 +23,7 @@ from seedcli.data.images.loader import end_with_parent
 from seedcli.engine.engines import TRIES, OpenWorker, P, Place, Report, cores
 
 _HEAR_EVERY_S = 0.1  # how late the bar may be
+_ENDING_S = 2.0  # for a worker that has closed to end by itself
 _CLOSING_S = 10.0  # for workers to come to the end of what they last said, and to close
 
 
@@ -140,11 +141,14 @@ class _Desk:
     def end(self) -> None:
         if self._pool is None:
             return
-        # What is left has nothing to do; clients of buckets leave threads that would hold it up.
-        # Python 3.14 has terminate_workers() for this.
-        for process in list((self._pool._processes or {}).values()):
+        # What is left has nothing to do but to give back its semaphores; clients of buckets leave
+        # threads that would hold it up. Python 3.14 has terminate_workers() for this.
+        processes = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.join(_ENDING_S)
             process.terminate()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=True)
         self._ears.close()
         self._pool = self._ears = None
 

@@ -1,4 +1,4 @@
-"""Ray, where it is installed: a head and two nodes on this machine, one of which is killed."""
+"""Ray, where it is installed: two nodes on this machine, one of which is killed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ def cluster():
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80_000_000}
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80_000_000}
     cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=2, object_store_memory=80_000_000)
     try:
         yield cluster
     finally:
@@ -93,17 +92,17 @@ def test_a_node_that_is_killed_and_a_poisoned_picture_cost_nothing_else(
     cluster, tmp_path, tiny_tokenizer_folder, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    write_pictures(tmp_path / "pictures", 30)
+    write_pictures(tmp_path / "pictures", 20)
     (tmp_path / "pictures" / "07.png").write_bytes(b"POISON")
     reference = run(ask_for(tiny_tokenizer_folder, output=tmp_path / "one", workers=1))
     node = cluster.add_node(num_cpus=2, object_store_memory=80_000_000)
-    reporter = KillingReporter(cluster, node, after=8)
+    reporter = KillingReporter(cluster, node, after=4)
     request = ask_for(
         tiny_tokenizer_folder, output=tmp_path / "ray", workers=1, engine=on_ray(cluster)
     )
     summary = run(request, reporter=reporter)
     assert reporter.node is None
-    assert (summary.images, summary.failed, summary.shards) == (29, 1, 6)
+    assert (summary.images, summary.failed, summary.shards) == (19, 1, 4)
     assert (summary.images, summary.failed) == (reference.images, reference.failed)
     assert shard_bytes(tmp_path / "ray") == shard_bytes(tmp_path / "one")
     errors = (tmp_path / "ray" / "errors.jsonl").read_text()

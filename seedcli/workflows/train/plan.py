@@ -107,7 +107,7 @@ def run(
             f"--utilisation {utilisation:g}: expected a share above 0, at most 1",
             remedy=f"--utilisation {UTILISATION}",
         )
-    kind, device, count = _devices(gpus)
+    kind, device, count = parse_devices(gpus)
     if not isinstance(recipe, PretrainRecipe | InstructRecipe):
         return _plan_stage(cast(TokenizerRecipe, recipe), kind, device, count, utilisation)
     phases, base = (
@@ -188,9 +188,15 @@ def _described(
     }
 
 
-def _devices(gpus: str) -> tuple[str, Device, int]:
+def parse_devices(gpus: str) -> tuple[str, Device, int]:
+    """`h100-80g:8` -> kind, facts and number; `h100` is the first kind of that name.
+
+    Raises:
+        UsageError: No such kind, or no number.
+    """
     kind, _, number = gpus.lower().partition(":")
-    if kind not in DEVICES:
+    named = [one for one in DEVICES if kind in (one, one.partition("-")[0])]
+    if not named:
         raise UsageError(
             f"--gpus {gpus}: {kind!r} is not known",
             remedy=f"KIND:NUMBER with one of {', '.join(DEVICES)}",
@@ -199,7 +205,7 @@ def _devices(gpus: str) -> tuple[str, Device, int]:
         raise UsageError(
             f"--gpus {gpus}: found {number!r} as their number", remedy=f"--gpus {kind}:8"
         )
-    return kind, DEVICES[kind], int(number or 1)
+    return named[0], DEVICES[named[0]], int(number or 1)
 
 
 def _arithmetic(parallel: LlmParallelSection) -> Arithmetic:
