@@ -39,6 +39,7 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
     """
     import datasets
 
+    datasets.disable_progress_bars()  # the reporter has the one progress line
     suffix = Path(path.removesuffix(".gz")).suffix
     try:
         if suffix in _BUILDERS:

@@ -97,7 +97,7 @@ def read_adapter(folder: Path) -> LoraAdapter:
     neutral = {"bias": ("none", None), "init_lora_weights": (True, False, "gaussian", None)}
     if config.get("peft_type") != "LORA":
         raise _not_read(path, "peft_type", config.get("peft_type"))
-    settings = {}
+    settings: dict[str, Any] = {}
     for key, value in config.items():
         kinds = _TAKEN.get(key)
         of_numbers = key not in ("rank_pattern", "alpha_pattern") or _are_numbers(value)

@@ -120,25 +120,9 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
     of_query = features[:, queries.index(query)]
     more: dict[str, Any] = {}
     if subsets:
-        more["subsets"] = {
-            name: {
-                "num_images": int(keep.sum()),
-                "num_captions": int(select_images(keep, txt2img)[0].sum()),
-                "metrics": _score(of_query, text_features, txt2img, keep),
-            }
-            for name, keep in subsets.items()
-            if keep.any()
-        }
+        more["subsets"] = _score_subsets(of_query, text_features, txt2img, subsets)
     if request.by_query:
-        prefixes = F.normalize(features.cumsum(dim=1), dim=-1)
-        more["by_query"] = [
-            {
-                "query": number,
-                "metrics": _score(features[:, number], text_features, txt2img, main),
-                "prefix_metrics": _score(prefixes[:, number], text_features, txt2img, main),
-            }
-            for number in queries
-        ]
+        more["by_query"] = _score_queries(features, text_features, txt2img, main)
         more["query_variance"] = query_variance(embeddings[main])
 
     settings = {
@@ -186,6 +170,36 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
             **more,
             cached=features_of.cached,
         )
+
+
+def _score_subsets(
+    of_query: Tensor, text_features: Tensor, txt2img: Tensor, subsets: dict[str, Tensor]
+) -> dict[str, dict[str, Any]]:
+    """Recall among the pictures of each subset [N] that has any, and their captions."""
+    return {
+        name: {
+            "num_images": int(keep.sum()),
+            "num_captions": int(select_images(keep, txt2img)[0].sum()),
+            "metrics": _score(of_query, text_features, txt2img, keep),
+        }
+        for name, keep in subsets.items()
+        if keep.any()
+    }
+
+
+def _score_queries(
+    features: Tensor, text_features: Tensor, txt2img: Tensor, keep: Tensor
+) -> list[dict[str, Any]]:
+    """Features [N,Q,F] -> recall by each query alone, and with those before it."""
+    prefixes = F.normalize(features.cumsum(dim=1), dim=-1)
+    return [
+        {
+            "query": number,
+            "metrics": _score(features[:, number], text_features, txt2img, keep),
+            "prefix_metrics": _score(prefixes[:, number], text_features, txt2img, keep),
+        }
+        for number in range(features.shape[1])
+    ]
 
 
 def _ranks_of_pictures(
