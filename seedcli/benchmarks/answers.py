@@ -6,12 +6,12 @@ of their own in the next line.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 AnswerCut = Literal["phrase", "line", "whole"]
 # How answers of the two benchmarks are written where nothing else is said.
-CAPTION_DECODING = {"num_beams": 5, "max_new_tokens": 120}
-VQA_DECODING = {"num_beams": 1, "max_new_tokens": 16}
+CAPTION_DECODING: dict[str, Any] = {"num_beams": 5, "max_new_tokens": 120}
+VQA_DECODING: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 16}
 
 
 def first_line(text: str) -> str:

@@ -229,7 +229,8 @@ def _places(kind: Any) -> dict[str, tuple[str, ...]]:
     """Names of the fields of a request and its groups -> where they are; of two fields of one name
     the group's.
     """
-    own, inside = {}, {}
+    own: dict[str, tuple[str, ...]] = {}
+    inside: dict[str, tuple[str, ...]] = {}
     for name, annotation in get_type_hints(kind, include_extras=True).items():
         if (group := group_of(annotation)) is None:
             own[name] = (name,)
