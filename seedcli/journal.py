@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from seedcli.errors import DataError
 from seedcli.files import json_text, parse_json, raise_if_full
@@ -23,7 +23,7 @@ class Journal:
         self.path = path
         self._file = open(path, "ab+")  # noqa: SIM115 - closed by `close`
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

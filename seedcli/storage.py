@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from seedcli.errors import DataError, UsageError
 
@@ -51,7 +51,7 @@ def as_place(place: str | os.PathLike[str]) -> Path:
         UsageError: A kind of address that nobody here knows, or whose client is not installed.
     """
     if not isinstance(place, str):
-        return place
+        return cast(Path, place)
     if not is_url(place):
         return Path(_LOCAL.sub("", place))
     from upath import UPath
@@ -65,7 +65,7 @@ def as_place(place: str | os.PathLike[str]) -> Path:
             f"{place}: {error}",
             remedy="pip install s3fs for s3://, gcsfs for gs://, adlfs for az://",
         ) from error
-    return found
+    return cast(Path, found)
 
 
 @contextlib.contextmanager
@@ -115,12 +115,17 @@ def is_folder(path: str) -> bool:
         return as_place(path).is_dir()
 
 
+def _address(place: str | os.PathLike[str]) -> Any:
+    """The same of an address, which knows its file system (`fs`) and its `path` there."""
+    return as_place(place)
+
+
 def expand_glob(pattern: str) -> list[str]:
     """Paths or addresses that a pattern matches, sorted."""
     if not is_url(pattern):
         return sorted(glob.glob(pattern, recursive=True))
     with refusals_named(pattern):
-        fs = as_place(pattern).fs
+        fs = _address(pattern).fs
         return sorted(fs.unstrip_protocol(found) for found in fs.glob(pattern))
 
 
@@ -129,7 +134,7 @@ def find_below(folder: str) -> list[str]:
     folders meets them.
     """
     with refusals_named(folder):
-        place = as_place(folder)
+        place = _address(folder)
         start = place.fs.unstrip_protocol(place.path).rstrip("/") + "/"
         names = (place.fs.unstrip_protocol(one) for one in place.fs.find(place.path))
         return sorted((one.removeprefix(start) for one in names), key=lambda one: one.split("/"))
@@ -164,7 +169,7 @@ def publish_first(path: Path, data: bytes) -> bool:
     if is_url(path):
         with refusals_named(path):
             try:
-                path.fs.pipe_file(path.path, data, mode="create")
+                _address(path).fs.pipe_file(_address(path).path, data, mode="create")
             except FileExistsError:
                 return False
             return True
@@ -190,7 +195,8 @@ def uploaded(path: Path) -> Iterator[Path]:
         partial = Path(folder) / path.name
         yield partial
         with refusals_named(path):
-            _persistently(path, lambda: path.fs.put_file(str(partial), path.path))
+            place = _address(path)
+            _persistently(path, lambda: place.fs.put_file(str(partial), place.path))
 
 
 def unique_ending() -> str:

@@ -90,7 +90,8 @@ class Desk:
         tokenizer: SeedTokenizer,
     ):
         self.request, self.place, self.tokenizer = request, place, tokenizer
-        self._stack, self._loader = stack, None
+        self._stack = stack
+        self._loader: ImageLoader | None = None
 
     @cached_property
     def job(self) -> TokenJob:

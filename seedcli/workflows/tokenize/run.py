@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seedcli.console import Progress, Reporter
 from seedcli.data.images.endings import VIDEO_FRAMES
@@ -231,7 +231,8 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
     with reporter.progress("tokenize", total) as progress:
         progress.resume(sum(_num_items(request, shard) for shard in finished))
         for report in workers.run(parts):
-            shard, path = report.part.shard, request.shard_path(report.part.shard)
+            shard = cast(Fill | Retry, report.part).shard
+            path = request.shard_path(shard)
             if report.state == "lost":
                 job.write_lost(shard, report.said)
                 reporter.warn(f"{shard.path or shard.name}: {report.said}")

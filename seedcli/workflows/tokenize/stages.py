@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -25,7 +24,7 @@ class StageClock:
     """
 
     def __init__(self) -> None:
-        self._seconds: Counter[str] = Counter()
+        self._seconds = dict.fromkeys(STAGES, 0.0)
         self._stages: list[str] = []  # each waits for the next one
         self._since = 0.0
 
@@ -51,18 +50,19 @@ class StageClock:
         iterator = iter(values)
         while True:
             with self.of(stage):
-                value = next(iterator, self)
-            if value is self:
-                return
+                try:
+                    value = next(iterator)
+                except StopIteration:
+                    return
             yield value
 
     def take(self) -> dict[str, float]:
         """Seconds by stage, from here on counted anew."""
-        seconds, self._seconds = self._seconds, Counter()
-        return {stage: seconds[stage] for stage in STAGES}
+        seconds, self._seconds = self._seconds, dict.fromkeys(STAGES, 0.0)
+        return seconds
 
 
-def bottleneck(seconds: Counter[str]) -> str:
+def bottleneck(seconds: Mapping[str, float]) -> str:
     """Seconds of all workers by stage -> a line that says what holds the run back."""
     total = sum(seconds.values()) or 1.0
     worst = max(STAGES, key=lambda stage: seconds[stage])
