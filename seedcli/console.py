@@ -263,6 +263,17 @@ class _CallbackProgress(Progress):
         self._tell(self.description, self.done, self.total)
 
 
+def duration(seconds: float) -> str:
+    """Seconds -> words for people: `40 s`, `12 min`, `2 h 05 min`, `3 d 04 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
+
+
 class _LineProgress(Progress):
     """A line now and then, for logs."""
 
@@ -285,8 +296,11 @@ class _LineProgress(Progress):
         self._written = time.monotonic()
         rate = (self.done - self._earlier) / max(self._written - self._started, 1e-9)
         of_total = f"/{self.total}" if self.total is not None else ""
+        left = ""
+        if self.total is not None and rate and self.done < self.total:
+            left = f", {duration((self.total - self.done) / rate)} left"
         self._say(
-            f"{self.description}: {self.done}{of_total}, {rate:.3g}/s{_figures(self.figures)}"
+            f"{self.description}: {self.done}{of_total}, {rate:.3g}/s{left}{_figures(self.figures)}"
         )
 
 
@@ -307,7 +321,8 @@ class _Bars:
 
         columns = [
             TextColumn("{task.description}"),
-            BarColumn(),
+            # figures of a training need the room on a narrow terminal
+            BarColumn(bar_width=max(10, min(40, console.width - 72))),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),

@@ -24,6 +24,7 @@ from seedcli.console import console, stdout_named
 from seedcli.errors import DataError, NoSpaceError, SeedError
 from seedcli.files import raise_if_full
 from seedcli.options import Option
+from seedcli.training.ranks import is_first_to_say
 
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
@@ -130,24 +131,33 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     """
     own, shared = Signature(function), Signature(_set_habits)
     parameters = [*own.parameters, *shared.parameters]
-    continues = any(each.name == "resume" for each in parameters)
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
         _set_habits(**shared.arguments(given))
+        arguments: dict[str, Any] = {}
         try:
             with console.results_only():
-                function(**own.arguments(given))
+                arguments = own.arguments(given)
+                function(**arguments)
         except (typer.Exit, typer.BadParameter, typer.Abort):
             raise
         except BaseException as error:
-            raise typer.Exit(report(error, continues=continues)) from None
+            raise typer.Exit(report(error, continues=_continues(arguments))) from None
 
     del command.__wrapped__  # Typer would read the signature through it
     typed: Any = command
     typed.__signature__ = inspect.Signature(parameters)
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
+
+
+def _continues(arguments: dict[str, Any]) -> bool:
+    """Whether what was asked for leaves something behind that --resume goes on with."""
+    return not arguments.get("dry_run") and any(
+        hasattr(request, "resume") and getattr(request, "output", None) is not None
+        for request in arguments.values()
+    )
 
 
 def _set_habits(habits: Habits) -> None:
@@ -159,14 +169,14 @@ def report(error: BaseException, *, continues: bool = False) -> int:
 
     Args:
         error: What ended the command.
-        continues: The command has `--resume`.
+        continues: The same command with `--resume` goes on where this one stopped.
     """
     match error:
         case SeedError():
-            console.error(error)
+            _say(error)
             return error.exit_code
         case KeyboardInterrupt():
-            console.error(
+            _say(
                 SeedError(
                     "interrupted",
                     remedy="what was reported as done is kept; the same command with --resume "
@@ -208,6 +218,11 @@ def report(error: BaseException, *, continues: bool = False) -> int:
                 )
             )
             return EXIT_BUG
+
+
+def _say(error: SeedError) -> None:
+    if is_first_to_say(str(error)):
+        console.error(error)
 
 
 def _of_the_system(error: OSError) -> DataError:

@@ -117,6 +117,11 @@ class CheckpointsSection(Strict):
 
     checkpoint_every_steps: int = comfort(500, "updates between checkpoints", ge=1)
     keep_checkpoints: int = comfort(2, "newest checkpoints to keep", ge=1)
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = comfort(
+        "none",
+        "who else gets what metrics.jsonl gets; tensorboard: files in the run folder, for "
+        "tensorboard --logdir",
+    )
     loader_workers: int = comfort(
         0, "processes a rank that read and prepare ahead; 0: in the training process", ge=0
     )

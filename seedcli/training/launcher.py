@@ -9,10 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TextIO
 
 from seedcli.errors import Interrupted, SeedError, UsageError
+from seedcli.training.ranks import SAID
 
 GRACE_S = 60.0  # what ranks get for their last checkpoint before they are killed
 
@@ -42,57 +44,53 @@ def launch(
         num_nodes: Machines; each runs the same command with its own `node_rank`, 0..num_nodes-1.
         rendezvous: HOST:PORT of machine 0, which all machines reach; needed for more than one.
         stdout: Where rank 0 writes its result.
-        resume_command: Shown when the ranks were interrupted or killed.
+        resume_command: Shown when a rank was killed.
 
     Raises:
         UsageError: More than one machine and no rendezvous, or a node rank out of range.
-        Interrupted: A signal came; it was passed on, and the ranks wrote their checkpoint.
-        SeedError: A rank failed; the others were stopped. Carries that rank's exit code.
+        SeedError: A rank was killed; the others were stopped.
+        SystemExit: A rank failed or was stopped by a signal, and said so; carries its exit code.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     host, port = _meeting_point(num_nodes, node_rank, rendezvous)
-    ranks = []
-    for local_rank in range(num_processes):
-        rank = node_rank * num_processes + local_rank
-        environment = os.environ | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(local_rank),
-            "WORLD_SIZE": str(num_processes * num_nodes),
-            "LOCAL_WORLD_SIZE": str(num_processes),
-            "MASTER_ADDR": host,
-            "MASTER_PORT": port,
-        }
-        output = stdout if rank == 0 else subprocess.DEVNULL
-        ranks.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "seedcli", *arguments],
-                env=environment,
-                start_new_session=True,
-                stdout=output,
+    with tempfile.TemporaryDirectory(prefix="seedcli-") as said:
+        ranks = []
+        for local_rank in range(num_processes):
+            rank = node_rank * num_processes + local_rank
+            environment = os.environ | {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(local_rank),
+                "WORLD_SIZE": str(num_processes * num_nodes),
+                "LOCAL_WORLD_SIZE": str(num_processes),
+                "MASTER_ADDR": host,
+                "MASTER_PORT": port,
+                SAID: said,
+            }
+            output = stdout if rank == 0 else subprocess.DEVNULL
+            ranks.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "seedcli", *arguments],
+                    env=environment,
+                    start_new_session=True,
+                    stdout=output,
+                )
             )
-        )
-    before = {
-        number: signal.signal(number, _pass_on(ranks)) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        first, code = _wait(ranks)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if code == Interrupted.exit_code:
-        raise Interrupted("stopped; the ranks wrote a checkpoint", remedy=resume_command)
+        before = {
+            number: signal.signal(number, _pass_on(ranks))
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            first, code = _wait(ranks)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     if code < 0:
         raise SeedError(
             f"local rank {first} of {num_processes} was killed by signal {-code}",
             remedy=f"continue with: {resume_command}",
         )
     if code:
-        error = SeedError(
-            f"local rank {first} of {num_processes} ended with exit code {code}; its "
-            "message is above"
-        )
-        error.exit_code = code
-        raise error
+        raise SystemExit(code)  # the rank has said why
 
 
 def _meeting_point(num_nodes: int, node_rank: int, rendezvous: str | None) -> tuple[str, str]:

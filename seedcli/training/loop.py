@@ -8,6 +8,7 @@ what training changes (trainable parameters, buffers, optimizer moments), the st
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
@@ -34,6 +36,7 @@ from seedcli.training.checkpoints import (
 from seedcli.training.optimizer import learning_rate_at
 from seedcli.training.process import memory_mb, seed_step, stop_signals
 from seedcli.training.run_folder import MetricsLog
+from seedcli.training.trackers import open_tracker
 
 _CURE = (
     "lower the learning rate or a loss weight, or set gradient_clip, in the recipe or as an "
@@ -140,7 +143,12 @@ def train(
     module, optimizer = accelerator.prepare(training.module, training.optimizer)
     step = load_checkpoint(done, accelerator, module, optimizer) if done else 0
     course = _Course.of(read_progress(done) if done else {}, training.unit)
-    log = _Log(training, folder, step, accelerator)
+    tracker = None
+    if accelerator.is_main_process:
+        facts = optimization.model_dump() | {"seed": seed, "training": training.title}
+        tracker = open_tracker(run.tracker, folder, facts)
+    log = _Log(training, folder, step, accelerator, tracker)
+    reporter.note(_header(training, accelerator, optimization, step))
     frozen = _frozen_parts(training.module)
     stopping = False
 
@@ -151,7 +159,11 @@ def train(
             remedy=_CURE + (f"it goes on at {good.name}" if good else "it begins anew"),
         )
 
-    with stop_signals() as stop, reporter.progress(training.title, optimization.steps) as progress:
+    with (
+        contextlib.closing(log),
+        stop_signals() as stop,
+        reporter.progress(training.title, optimization.steps) as progress,
+    ):
         progress.resume(step)
         numbers, updates = range(step + 1, optimization.steps + 1), training.updates(step)
         # the numbers come first: else the batches of one update too many would be read
@@ -183,7 +195,8 @@ def train(
             optimizer.zero_grad()
             health = training.after_update(step)
             course.add(losses, sums[training.unit])
-            progress.advance(1, loss=losses["loss"])
+            pace = f"{training.unit.removeprefix('real_')}/s"
+            progress.advance(1, loss=losses["loss"], **{pace: course.per_s})
             last = step == optimization.steps
             log.add(sums)
             if step % run.log_every_steps == 0 or last or stopping:
@@ -211,8 +224,29 @@ def train(
         steps=step,
         stopped=stopping,
         losses=course.losses,
-        per_s=course.units / course.elapsed_s,
+        per_s=course.per_s,
         elapsed_s=course.elapsed_s,
+    )
+
+
+def _header(
+    training: Training,
+    accelerator: Accelerator,
+    optimization: OptimizationSection | TokenOptimizationSection,
+    step: int,
+) -> str:
+    """What begins: parameters, device, length."""
+    parameters = list(training.module.parameters())
+    learned = sum(each.numel() for each in parameters if each.requires_grad)
+    frozen = sum(each.numel() for each in parameters) - learned
+    precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    processes = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
+    return (
+        f"{training.title}: {learned:,} parameters learn"
+        + (f", {frozen:,} are frozen" if frozen else "")
+        + f"; on {accelerator.device}, {precision}{processes}; "
+        + (f"updates {step + 1:,} to" if step else "updates: ")
+        + f"{' ' if step else ''}{optimization.steps:,}"
     )
 
 
@@ -245,6 +279,11 @@ class _Course:
     def elapsed_s(self) -> float:
         return time.perf_counter() - self.began
 
+    @property
+    def per_s(self) -> float:
+        """What was trained on in a second."""
+        return self.units / self.elapsed_s
+
     def add(self, losses: Figures, units: float) -> None:
         """Counts one update."""
         self.losses, self.units = losses, self.units + units
@@ -255,15 +294,29 @@ class _Course:
 
 
 class _Log:
-    """Sums figures between lines of `metrics.jsonl`, which the main process writes."""
+    """Sums figures between lines of `metrics.jsonl`, which the main process writes, and tells them
+    to a tracker where the recipe names one.
+    """
 
-    def __init__(self, training: Training, folder: Path, step: int, accelerator: Accelerator):
-        self._training = training
+    def __init__(
+        self,
+        training: Training,
+        folder: Path,
+        step: int,
+        accelerator: Accelerator,
+        tracker: GeneralTracker | None,
+    ):
+        self._training, self._tracker = training, tracker
         self._sums: Figures = {}
         self._metrics = (
             MetricsLog(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
         )
         self._logged_at, self._began = step, time.perf_counter()
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        if self._tracker is not None:
+            self._tracker.finish()
 
     def add(self, sums: Figures) -> None:
         """Counts one update."""
@@ -293,6 +346,11 @@ class _Log:
         self._sums, self._began, self._logged_at = {}, now, step
         if self._metrics:
             self._metrics.write(line)
+        if self._tracker is not None:
+            figures = {
+                name: value for name, value in line.items() if isinstance(value, int | float)
+            }
+            self._tracker.log(figures, step=step)
 
 
 def _agree(

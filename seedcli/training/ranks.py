@@ -5,6 +5,7 @@ how it ends. Torch-free.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import sys
 import threading
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from seedcli.errors import UsageError
+
+SAID = "SEEDCLI_SAID"  # a folder with a file for each message that one of the ranks has told
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,24 @@ class Ranks:
             )
         share = batch_size // self.world
         return slice(self.rank * share, (self.rank + 1) * share)
+
+
+def is_first_to_say(text: str) -> bool:
+    """Whether no other rank of this machine has said `text` yet: what stops all of them is told
+    once. True where no launcher of ours gave them a folder for it.
+    """
+    folder = os.environ.get(SAID)
+    if folder is None:
+        return True
+    name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    try:
+        # of those that come at once, one makes the file
+        os.close(os.open(os.path.join(folder, name), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    except OSError:  # the folder is gone: better twice than not at all
+        pass
+    return True
 
 
 def end_rank(code: int = 0) -> NoReturn:

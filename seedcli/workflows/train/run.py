@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from seedcli.console import Reporter
 from seedcli.errors import Interrupted, UsageError
 from seedcli.recipe.read import load_recipe
+from seedcli.workflows.train.header import header
 from seedcli.workflows.train.request import TrainRequest
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def run(
     folder = run_folder(recipe, request.output)
     from seedcli.training.launcher import launch, must_launch
     from seedcli.training.ranks import Ranks
+    from seedcli.training.trackers import require_tracker
 
+    require_tracker(recipe.run.tracker)
     request = _joined(request)
     resume_command = request.resume_command(command, folder)
     if must_launch(request.num_processes, request.num_nodes) and not dry_run:
@@ -61,6 +64,11 @@ def run(
             resume_command=resume_command,
         )
         return None
+    ranks, reporter = Ranks.from_environment(), reporter or Reporter()
+    if ranks.rank:
+        reporter = Reporter()  # what all ranks would say, the first one says
+    elif not dry_run:
+        reporter.note(header(command, recipe, folder))
     try:
         result = workflow_of(recipe)(
             recipe,
@@ -74,7 +82,7 @@ def run(
         raise Interrupted(
             "interrupted; checkpoints and finished phases are kept", remedy=resume_command
         ) from None
-    return result if Ranks.from_environment().rank == 0 else None
+    return result if ranks.rank == 0 else None
 
 
 def run_folder(recipe: Recipe, output: str | Path | None) -> Path:
