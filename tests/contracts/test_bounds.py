@@ -15,7 +15,8 @@ from tests.contracts.source_tree import ROOT, imports
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-TOOLS = ("dev", "docs", "s3")  # extras that the package itself does not import
+# extras that the package itself does not import; tensorboard is imported by Accelerate's tracker
+TOOLS = ("dev", "docs", "s3", "tensorboard")
 THROUGH = {"starlette"}  # comes with gradio, whose server it is
 
 
