@@ -185,7 +185,8 @@ class Console(Reporter):
         elif sys.stderr.isatty():
             with contextlib.ExitStack() as stack:
                 if self._bars is None:
-                    self._bars = stack.enter_context(_Bars(self._rich(sys.stderr)))
+                    bars = _Bars(self._rich(sys.stderr), takes_stdout=self._results is not None)
+                    self._bars = stack.enter_context(bars)
                     stack.callback(setattr, self, "_bars", None)
                 yield stack.enter_context(_BarProgress(description, total, self._bars))
         else:
@@ -309,7 +310,14 @@ class _Bars:
     by `warnings` or by a logger of a library, appears above them.
     """
 
-    def __init__(self, console: RichConsole):
+    def __init__(self, console: RichConsole, *, takes_stdout: bool = False):
+        """Not shown yet.
+
+        Args:
+            console: Of the terminal.
+            takes_stdout: What is printed is no result, and goes above the bars too: a library that
+                is imported meanwhile may log to what was stdout then.
+        """
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -328,7 +336,7 @@ class _Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         ]
-        self.rich = RichProgress(*columns, console=console, redirect_stdout=False)
+        self.rich = RichProgress(*columns, console=console, redirect_stdout=takes_stdout)
         self._loggers: list[tuple[logging.StreamHandler, TextIO]] = []
 
     def __enter__(self) -> _Bars:

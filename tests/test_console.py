@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from seedcli.console import Console, Reporter
+from seedcli.console import Console, Reporter, duration
 from seedcli.errors import DataError
 
 
@@ -83,8 +83,9 @@ def test_units_of_an_earlier_run_are_no_part_of_the_rate(
         lines.resume(10**8)
         time.sleep(0.01)
         lines.advance()
-    count, rate = capsys.readouterr().err.splitlines()[-1].split(", ")
+    count, rate, left = capsys.readouterr().err.splitlines()[-1].split(", ")
     assert count == f"images: {10**8 + 1}/{10**9}" and float(rate.removesuffix("/s")) <= 100
+    assert left.endswith(" h left") and left.split()[1] == "d"
     assert "100000001/1000000000" in run_on_a_terminal(
         "from seedcli.console import console\nwith console.progress('images', 10**9) as bar:\n"
         "    bar.resume(10**8)\n    bar.advance()\n"
@@ -186,13 +187,32 @@ def test_nothing_is_glued_to_the_bars() -> None:
         "            inner.advance()\n"
         "            time.sleep(0.3)\n"
         "        outer.advance()\n"
+        "        late = logging.getLogger(f'late{number}')\n"
+        "        late.addHandler(logging.StreamHandler(sys.stdout))\n"
+        "        late.warning('of a late library %d', number)\n"
         "        console.result({}, human=lambda _: f'result {number}')\n"
         "        logging.getLogger('library').warning('of a library %d', number)\n"
         "        console.stream(f'streamed {number}\\n')\n"
     )
     lines = [line for line in screen(shown) if line]
     wanted = [
-        f"{word} {number}" for number in (0, 1) for word in ("result", "of a library", "streamed")
+        f"{word} {number}"
+        for number in (0, 1)
+        for word in ("of a late library", "result", "of a library", "streamed")
     ]
     assert lines[:-1] == wanted
     assert lines[-1].startswith("outer") and "2/2" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (4, "4 s"),
+        (99, "99 s"),
+        (720, "12 min"),
+        (7500, "2 h 05 min"),
+        (86_400 * 3 + 3600 * 4, "3 d 04 h"),
+    ],
+)
+def test_durations_are_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
