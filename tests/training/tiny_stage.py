@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seedcli.console import Reporter
 from seedcli.recipe.pictures import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.moving_average import MovingAverage
 from seedcli.training.ranks import Ranks, end_rank
@@ -89,6 +90,7 @@ def train_tiny(
     parallel: ParallelSection | None = None,
     resume: bool = False,
     run: RunSection = RUN,
+    reporter: Reporter | None = None,
 ):
     """`train_stage` on the tiny stage."""
     return train_stage(
@@ -99,6 +101,7 @@ def train_tiny(
         run=run,
         folder=folder,
         resume=resume,
+        reporter=reporter,
     )
 
 
