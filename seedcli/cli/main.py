@@ -69,14 +69,14 @@ class _Table(HelpedGroup):
         listed = {
             name: HelpedCommand(name=name, help=about) for name, (about, _) in COMMANDS.items()
         }
-        super().__init__(**settings | {"commands": listed})
+        super().__init__(**settings | {"commands": listed | settings.get("commands", {})})
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return list(self.commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         name, listed, rest = super().resolve_command(ctx, args)
-        return name, listed and load_command(name), rest
+        return name, load_command(name) if name in COMMANDS else listed, rest
 
 
 @functools.cache

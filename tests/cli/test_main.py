@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from seedcli import __version__, errors
 from seedcli.cli.main import COMMANDS, app, as_command, report
+from seedcli.options import Option
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -90,7 +92,7 @@ def test_our_bug_shows_a_traceback_and_how_to_report_it() -> None:
 
 
 def test_habits_work_on_any_command_and_do_not_stick() -> None:
-    def command(name: str = "x") -> None:
+    def command(name: Annotated[str, Option("A name.")] = "x") -> None:
         from seedcli.console import console
 
         console.note("noted")
