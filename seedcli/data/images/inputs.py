@@ -64,10 +64,7 @@ def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[It
         shown = ", ".join(missing[:5]) + (
             f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         )
-        raise DataError(
-            f"no such file or folder: {shown}",
-            remedy="Check the path; quote globs and {000..127} ranges.",
-        )
+        raise DataError(f"no such file or folder: {shown}", remedy=_look_again(missing[0]))
     folders = [
         os.path.basename(os.path.abspath(path))
         for found in matches
@@ -76,6 +73,15 @@ def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[It
     ]
     ambiguous = {name for name in folders if folders.count(name) > 1}
     return _list_paths(matches, stdin, ambiguous)
+
+
+def _look_again(missing: str) -> str:
+    """What to do about a name that is nothing."""
+    if missing.startswith("pipe:"):
+        return "Commands are not run; name the tar itself, or its address (s3://, hf://, https://)."
+    if is_url(missing):  # of a server that does not answer, too, only this is known
+        return f"Check the address, and that its server answers: curl -I {missing}"
+    return "Check the path; quote globs and {000..127} ranges."
 
 
 def _list_paths(

@@ -182,6 +182,20 @@ def test_missing_arguments_are_an_error_at_once(folder, argument):
     assert raised.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("argument", "advice"),
+    [
+        ("absent.png", "Check the path"),
+        ("pipe:cat a.tar", "Commands are not run"),
+        ("https://127.0.0.1:1/a.tar", "curl -I https://127.0.0.1:1/a.tar"),
+    ],
+)
+def test_what_to_do_about_a_name_depends_on_its_kind(folder, argument, advice):
+    with pytest.raises(DataError) as raised:
+        list_inputs([argument])
+    assert advice in raised.value.remedy
+
+
 def test_missing_line_on_stdin_is_a_failed_item(folder):
     found = list(list_inputs(["-"], ["absent.png\n", "photos/b.png\n"]))
     assert [entry.problem for entry in found] == ["no such file", None]
