@@ -4,7 +4,7 @@
 # make test-lowest   the fast ones, and a training, with the lower bounds of pyproject.toml in a venv of its own (6 GB)
 # make torture   ten minutes of hostile files, kills, Ctrl-C and full disks, by one seed: prints a table, and what broke the rule
 # make check   linter, formatter and types, changes nothing;   make fix lets them change
-# make lock    requirements.lock anew: the versions that tests run with, which all targets but test-lowest install
+# make lock    requirements.lock anew: the versions that tests run with; test-lowest has others, and test-all, test-web and docs take what their extras ask for
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
 # make bench-gpu   what only a GPU can tell, with random weights, in six minutes: on a machine that has torch and reaches nothing (tools/bench_gpu)
 # make docs    the pages of docs/ as a site in build/site; broken links fail
@@ -82,12 +82,14 @@ test-all: $(VENV)/developed
 	@command -v java && command -v chromium || { echo "install Java and Chromium first: apt-get install default-jre-headless chromium" >&2; exit 1; }
 	$(BIN)/python -m pytest --no-skips
 
+# the lowest torch has no wheels for the newest Pythons
+OLDEST_PYTHON := $(or $(shell command -v python3.11),$(PYTHON))
 LOWEST := .venv-lowest/bin/python
 
 test-lowest: export OMP_NUM_THREADS := 1
 test-lowest:
-	test -x $(LOWEST) || $(PYTHON) -m venv .venv-lowest
-	$(PYTHON) tools/floors.py > .venv-lowest/floors.txt
+	test -x $(LOWEST) || $(OLDEST_PYTHON) -m venv .venv-lowest
+	$(LOWEST) tools/floors.py > .venv-lowest/floors.txt
 	$(LOWEST) -m pip install --quiet --constraint .venv-lowest/floors.txt --editable '.[dev]'
 	$(LOWEST) -m pytest -m "not slow and not bench" $(FAST) tests/training/test_phase.py tests/training/test_loop.py tests/workflows/train/test_instruct.py
 

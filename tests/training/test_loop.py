@@ -37,6 +37,12 @@ def _assert_same_run(first, second):
     assert one.keys() == two.keys()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     assert _timeless(first) == _timeless(second)
+    names = ("state.safetensors", "optimizer.pt")
+    files = [
+        [folder / "checkpoints" / "step-00000006" / name for name in names]
+        for folder in (first, second)
+    ]
+    assert [one.read_bytes() for one in files[0]] == [one.read_bytes() for one in files[1]]
 
 
 @pytest.fixture(scope="module")
