@@ -29,6 +29,23 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LOCAL = re.compile("^(file|local)://")
 # What clients call it when nobody may look, by the words of their errors' names.
 _REFUSED = re.compile("Credential|Permission|AccessDenied|Forbidden|Gated|Unauthorized")
+# What file systems call the mark of an object's content, or the time of its last change.
+_CHANGES = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "blob_id",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "created",
+)
+_PACKAGES = {
+    "s3": "'seedcli[s3]'",
+    "s3a": "'seedcli[s3]'",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+} | dict.fromkeys(("az", "abfs", "abfss", "adl"), "adlfs")
 _REMEDIES = {
     "s3": "Say who you are by AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a "
     "server of your own by AWS_ENDPOINT_URL; a public bucket by "
@@ -61,9 +78,12 @@ def as_place(place: str | os.PathLike[str]) -> Path:
         found = UPath(place, use_listings_cache=False)
         _ = found.fs
     except (ValueError, ImportError) as error:
+        kind = place.partition("://")[0].lower()
         raise UsageError(
             f"{place}: {error}",
-            remedy="pip install s3fs for s3://, gcsfs for gs://, adlfs for az://",
+            remedy=f"pip install {_PACKAGES[kind]}"
+            if kind in _PACKAGES
+            else "Addresses begin with s3://, gs://, az://, hf:// or https://.",
         ) from error
     return cast(Path, found)
 
@@ -103,6 +123,14 @@ def exists(path: str) -> bool:
         return os.path.exists(path)
     with refusals_named(path):
         return as_place(path).exists()
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether it is a file or an object."""
+    if not is_url(path):
+        return os.path.isfile(path)
+    with refusals_named(path):
+        return as_place(path if isinstance(path, str) else str(path)).is_file()
 
 
 def is_folder(path: str) -> bool:
@@ -151,6 +179,46 @@ def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
     if not is_url(path):
         return open(path, "rb")
     return io.BufferedReader(_Remote(str(path)), 1 << 20)
+
+
+def for_arrow(path: str | os.PathLike[str]) -> Any:
+    """What pyarrow opens: a path as it is, an address as a file that is read piece by piece.
+
+    Raises:
+        FileNotFoundError, DataError: As `open_to_read`.
+    """
+    return open_to_read(path) if is_url(path) else path
+
+
+def read_range(path: str | os.PathLike[str], offset: int, size: int) -> bytes:
+    """A stretch of a file, or of an object by one request; shorter where it ends before.
+
+    Raises:
+        FileNotFoundError, DataError: As `open_to_read`.
+    """
+    if not is_url(path):
+        with open(path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    place = as_place(path if isinstance(path, str) else str(path))
+    return _persistently(
+        path, lambda: place.fs.cat_file(place.path, start=offset, end=offset + size)
+    )
+
+
+def stamp_of(path: str | os.PathLike[str]) -> str:
+    """Place and size of a file or object, and what changes when it does.
+
+    Raises:
+        FileNotFoundError, DataError: As `open_to_read`.
+    """
+    if not is_url(path):
+        facts = os.stat(path)
+        return f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
+    place = as_place(path if isinstance(path, str) else str(path))
+    found = _persistently(path, lambda: place.fs.info(place.path))
+    changed = next((found[name] for name in _CHANGES if found.get(name)), "")
+    return f"{path}:{found.get('size')}:{changed}"
 
 
 def read_whole(path: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from seedcli.data.images.video import VideoFrame, as_png, read_frame
 from seedcli.data.published_sets.picture_finder import Frames, PictureFinder, Reference
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
+from seedcli.storage import exists, stamp_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def find_images(
         DataError: Some are missing.
     """
     wanted = list(dict.fromkeys(references))
-    finder = PictureFinder([place for place in places if place.exists()], num_frames)
+    finder = PictureFinder([place for place in places if exists(str(place))], num_frames)
     cells = CellReader()
     found: dict[Reference, tuple[ImageRef, ...]] = {}
     missing: list[str] = []
@@ -87,15 +87,18 @@ def find_images(
 
 def _ref(item: Item, cells: CellReader) -> ImageRef:
     path = str(item.path)
-    facts = os.stat(path)
-    stamp = f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
+    stamp = stamp_of(path)
     if item.frames is not None:
         frame = VideoFrame(path, item.part, item.frames)
         place = f"{stamp}:{item.part}/{item.frames}"
-        return ImageRef(item.source, place, lambda: as_png(read_frame(frame)))
+        return ImageRef(item.source, place, functools.partial(_read_frame, frame))
     if item.cell is None:
-        return ImageRef(path, stamp, functools.partial(Path, path))
+        return ImageRef(path, stamp, functools.partial(str, path))
     return ImageRef(item.source, f"{stamp}:{item.cell}", functools.partial(_read_cell, cells, item))
+
+
+def _read_frame(frame: VideoFrame) -> bytes:
+    return as_png(read_frame(frame))
 
 
 def _read_cell(cells: CellReader, item: Item) -> bytes:

@@ -8,6 +8,7 @@ files are named (a script is never run).
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import json
 import random
@@ -27,6 +28,7 @@ from seedcli.data.published_sets.picture_finder import Reference
 from seedcli.data.published_sets.pictures import Captioned
 from seedcli.data.published_sets.records import read_records
 from seedcli.errors import DataError, UsageError
+from seedcli.storage import as_place, expand_glob, is_file, is_url
 
 MAIN_EMOJI_VENDOR = "google"
 # COCO's own files, of which published figures are not; a file of one's own in their layout has
@@ -110,9 +112,9 @@ def load_retrieval_set(
         return read_emoji_set(split or "unseen")
     if dataset in NAMED_SETS:
         found = _find_named(dataset, split or "test", images, data_root, reporter or Reporter())
-    elif Path(dataset).is_file():
-        places = [images] if images else _folders_beside(Path(dataset))
-        found = read_caption_file([Path(dataset)], split, places)
+    elif is_file(dataset):
+        file = as_place(dataset)
+        found = read_caption_file([file], split, [images] if images else _folders_beside(file))
     else:
         raise UsageError(
             f"no retrieval set or file is called {dataset!r}",
@@ -272,7 +274,10 @@ def _captioned(paths: Sequence[Path]) -> Iterator[Captioned]:
 
 
 def _folders_beside(path: Path) -> list[Path]:
-    return [path.parent, path.parent / "images", path.parent.parent, path.parent.parent / "images"]
+    beside = [path.parent, path.parent / "images"]
+    if is_url(path):  # all of a bucket would be listed
+        return beside
+    return [*beside, path.parent.parent, path.parent.parent / "images"]
 
 
 def _find_named(
@@ -281,15 +286,15 @@ def _find_named(
     named, tried = NAMED_SETS[dataset], []
     if data_root is not None:
         for file in (data_root / name for name in named.files):
-            if file.is_file():
+            if is_file(file):
                 folders = (
                     [images] if images else [data_root / folder for folder in named.image_folders]
                 )
                 return read_caption_file([file], split, folders, dataset)
             tried.append(f"{file}: no such file")
         tars = data_root / dataset / split
-        if any(tars.glob("*.tar")):
-            return _read_tars(dataset, split, _sorted(tars.glob("*.tar")))
+        if found := expand_glob(f"{glob.escape(str(tars))}/*.tar"):
+            return _read_tars(dataset, split, _sorted(map(as_place, found)))
         tried.append(f"{tars}/*.tar: no such files")
     else:
         tried.append("no --data-root was given")

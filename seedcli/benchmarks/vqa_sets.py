@@ -7,6 +7,7 @@ from `--data-root` only.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from seedcli.data.published_sets.picture_finder import Named
 from seedcli.data.published_sets.questions import Question, numbered
 from seedcli.data.published_sets.records import read_records
 from seedcli.errors import DataError, UsageError
+from seedcli.storage import as_place, expand_glob, is_file
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def load_question_set(
             else official and split == named.published and len(questions) == len(rows)
         )
         return QuestionSet(dataset, split, questions, published, _digest(rows), frames)
-    path = Path(dataset)
-    if not path.is_file():
+    path = as_place(dataset)
+    if not is_file(dataset):
         raise UsageError(
             f"no question set or file is called {dataset!r}",
             remedy=f"--dataset takes emoji, {', '.join(NAMED_QUESTIONS)}, or a file of questions "
@@ -189,13 +191,14 @@ def _read_named(
         )
     paths, tried = [], []
     for names in named.files:
-        path = next((data_root / name for name in names if (data_root / name).is_file()), None)
+        path = next((data_root / name for name in names if is_file(data_root / name)), None)
         if path is None:
             tried += [f"{data_root / name}: no such file" for name in names]
         else:
             paths.append(path)
     if tried:
-        tables = next((found for one in named.tables if (found := sorted(data_root.glob(one)))), [])
+        globs = (expand_glob(f"{glob.escape(str(data_root))}/{one}") for one in named.tables)
+        tables = next(([as_place(one) for one in found] for found in globs if found), [])
         tried += [f"{data_root / one}: no such files" for one in named.tables]
         if not tables:
             raise DataError(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from seedcli.console import console
 from seedcli.errors import PartialFailure
 from seedcli.options import Option
+from seedcli.storage import as_place
 from seedcli.workflows.evaluate.requests import DATA
 
 
@@ -39,7 +40,8 @@ def paper(
         Option("Only this set; may be repeated.", metavar="NAME", panel=DATA),
     ] = (),
     data_root: Annotated[
-        Path | None, Option("Where named sets lie, for --run.", metavar="DIR", panel=DATA)
+        Path | None,
+        Option("Where named sets lie, for --run.", metavar="DIR", panel=DATA, parse=as_place),
     ] = None,
     everything: Annotated[
         bool, Option("Show every number, those without a result too.", "--all")

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seedcli.errors import DataError
 from seedcli.files import published
+from seedcli.storage import exists, is_folder, is_url, refusals_named, stamp_of
 
 if TYPE_CHECKING:
     import datasets
@@ -40,13 +41,14 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
     import datasets
 
     datasets.disable_progress_bars()  # the reporter has the one progress line
-    suffix = Path(path.removesuffix(".gz")).suffix
+    suffix = PurePosixPath(path.removesuffix(".gz")).suffix
+    folder = path.rstrip("/")
     try:
         if suffix in _BUILDERS:
             return datasets.load_dataset(_BUILDERS[suffix], data_files=path, split="train")
-        if (Path(path) / "dataset_info.json").is_file():
+        if exists(f"{folder}/dataset_info.json"):
             return datasets.load_from_disk(path)
-        if (Path(path) / "dataset_dict.json").is_file():
+        if exists(f"{folder}/dataset_dict.json"):
             splits = datasets.load_from_disk(path)
             if split not in splits:
                 raise DataError(
@@ -54,10 +56,13 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
                     remedy="`split` of the source",
                 )
             return splits[split]
-        if Path(path).is_dir():
+        if is_folder(path):
             return datasets.load_dataset("imagefolder", data_dir=path, split=split)
         return datasets.load_dataset(path, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        with refusals_named(path):
+            if isinstance(error, PermissionError):
+                raise
         raise DataError(
             f"training source {path} cannot be read: {error}",
             remedy=_WHERE_FROM,
@@ -67,20 +72,19 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
 def cached_index(
     path: Path, kind: str, cache: Path, build: Callable[[Path], list[tuple[int, ...]]]
 ) -> np.ndarray:
-    """File -> index of its rows [rows, 4] int64, made once by `build`, kept in the cache
-    folder and memory-mapped.
+    """File, or object in a bucket -> index of its rows [rows, 4] int64, made once by `build`, which
+    reads it through, kept in the cache folder and memory-mapped.
 
     Raises:
         DataError: There is no such file, or `build` cannot read it.
     """
     try:
-        facts = path.stat()
+        stamp = f"{stamp_of(path if is_url(path) else path.resolve())} {kind}"
     except OSError as error:
         raise DataError(
-            f"training source {path} cannot be read: {error.strerror}",
+            f"training source {path} cannot be read: {error.strerror or 'no such file'}",
             remedy=_WHERE_FROM,
         ) from None
-    stamp = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns} {kind}"
     index = cache / "tar-index" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:24]}.npy"
     if not index.is_file():
         save_array(index, np.array(build(path), dtype=np.int64).reshape(-1, 4))

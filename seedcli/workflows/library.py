@@ -18,6 +18,7 @@ from seedcli.data.tokens.shards import TokenShards, open_shards
 from seedcli.errors import UsageError, did_you_mean
 from seedcli.options import group_of
 from seedcli.recipe.read import load_recipe
+from seedcli.storage import as_place
 from seedcli.workflows.evaluate.requests import (
     CaptionRequest,
     RetrievalRequest,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Benchmark = Literal["retrieval", "caption", "vqa", "clip-similarity"]
 R = TypeVar("R")
-_PATHS = ("images", "data_root", "output")
+_PATHS = ("images", "data_root", "output")  # addresses too, but for the last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ def evaluate(
         DataError: Data or weights are missing or refused.
     """
     options = {
-        name: Path(value).expanduser() if name in _PATHS and value is not None else value
+        name: as_place(value).expanduser() if name in _PATHS and value is not None else value
         for name, value in options.items()
     }
     reporter = LibraryReporter(progress)

@@ -19,6 +19,7 @@ from typing import Any
 from seedcli.data.documents.columns import ROLES, unpack_messages, unpack_segments
 from seedcli.data.documents.documents import Message, Sample
 from seedcli.errors import DataError
+from seedcli.storage import as_place, is_url
 
 PLACEHOLDER, VIDEO_PLACEHOLDER = "<image>", "<video>"
 _IMAGE, _PLACEHOLDERS = re.compile("(<image>)"), re.compile("(<image>|<video>)")
@@ -213,7 +214,9 @@ class _RowReader:
             return value
         if isinstance(value, str):
             found = picture_at(value)
-            return found if isinstance(found, bytes) else self.folder / found
+            if isinstance(found, bytes):
+                return found
+            return as_place(found) if is_url(found) else self.folder / found
         raise DataError(
             f"a picture is a path, bytes, or a list of codes; this one is {value!r:.80}"
         )

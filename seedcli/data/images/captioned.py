@@ -31,9 +31,10 @@ from seedcli.data.images.inputs import expand, list_inputs
 from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.images.tables import read_opened
 from seedcli.data.tables import open_table
-from seedcli.data.text_files import printable
+from seedcli.data.text_files import decode_text, printable
 from seedcli.errors import DataError, UsageError
 from seedcli.recipe.pictures import PicturesSection, ValidationSection
+from seedcli.storage import exists, is_folder, is_url, open_to_read
 
 MAX_TAGS = 6  # in one caption: a label of a dozen words and six tags stay within 35 tokens
 _HUB_SET = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -182,7 +183,9 @@ def as_retrieval_set(pictures: Sequence[TrainingPicture]) -> dict[str, Any]:
     return {
         "images": [
             {
-                "filename": str(Path(picture.image).resolve()),
+                "filename": picture.image
+                if is_url(picture.image)
+                else str(Path(picture.image).resolve()),
                 "split": "test",
                 "sentences": [
                     {"raw": text}
@@ -286,9 +289,12 @@ def _words(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Captions and tags of an item."""
     given: Any = meta.get(data.caption_column) if data.caption_column else None
-    beside = Path(item.path).with_suffix(".txt") if from_folder else None
-    if given is None and beside and beside.is_file():
-        given = beside.read_text(encoding="utf-8-sig", errors="replace").strip()
+    beside = item.text_path
+    if from_folder and not is_url(item.path):  # also beside a file that was named itself
+        beside = str(Path(item.path).with_suffix(".txt"))
+    if given is None and beside and exists(beside):
+        with open_to_read(beside) as file:
+            given = decode_text(file.read()).strip()
     given = item.text if given is None else given
     captions = tuple(
         text.strip() for text in (given if isinstance(given, list) else [given]) if _is_text(text)
@@ -301,7 +307,7 @@ def _words(
         return captions, tags
     # below the folder that was named, its own name says nothing of one picture
     *folders, name = Path(item.key).with_suffix("").parts
-    folders = folders[1:] if Path(data.path).is_dir() else []
+    folders = folders[1:] if is_folder(data.path) else []
     name, *above = (" ".join(_WORD.findall(part)).lower() for part in (name, *reversed(folders)))
     return (name,) if name else tuple(above[:1]), (*tags, *(part for part in above if part))
 

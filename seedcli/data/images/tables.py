@@ -19,7 +19,7 @@ from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.images.tars import TEXT_COLUMNS
 from seedcli.data.text_files import printable
 from seedcli.errors import DataError
-from seedcli.storage import is_url, open_to_read
+from seedcli.storage import for_arrow, is_url
 
 # looked for in this order; the second line may hold paths only
 IMAGE_COLUMNS = (
@@ -85,7 +85,7 @@ def is_index(path: str) -> bool:
     import pyarrow.parquet as pq
 
     try:
-        source = open_to_read(path) if is_url(path) else path
+        source = for_arrow(path)
         return set(pq.read_schema(source).names) >= _INDEX_COLUMNS
     except (pa.ArrowException, OSError, DataError):
         return False
@@ -117,7 +117,7 @@ def _open_parquet(container: Container) -> _Table:
 
     path = container.path
     try:
-        file = pq.ParquetFile(open_to_read(path) if is_url(path) else path)
+        file = pq.ParquetFile(for_arrow(path))
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: is no readable parquet file ({error})") from error
 

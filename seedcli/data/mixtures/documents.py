@@ -18,6 +18,7 @@ from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, TableDocum
 from seedcli.data.sample_order import SampleOrder, derived_seed
 from seedcli.data.tokens.picture_store import EncodePictures, PictureStore
 from seedcli.errors import DataError
+from seedcli.storage import as_place, is_url
 
 if TYPE_CHECKING:
     from seedcli.recipe.language import DocumentSourceSection
@@ -103,15 +104,16 @@ def open_source(
             return ShardDocuments(section.path, **how)
         case "tar":
             return TarDocuments(section.path, cache=cache, folder=Path(), **how)
-    folder = Path(section.images) if section.images else Path(section.path).parent
-    lines = Path(section.path).suffix in (".jsonl", ".ndjson")
+    path = as_place(section.path)
+    folder = as_place(section.images) if section.images else path.parent
+    lines = path.suffix in (".jsonl", ".ndjson")
     source: LineDocuments | TableDocuments = (
         LineDocuments(section.path, cache=cache, folder=folder, **how)
         if lines
         else TableDocuments(section.path, split=section.split, folder=folder, **how)
     )
     if section.form != "text" and source.has_pictures():
-        name = f"{Path(section.path).resolve()} {folder.resolve()}"
+        name = " ".join(str(one if is_url(one) else one.resolve()) for one in (path, folder))
         source.encode_pictures(
             PictureStore(
                 name, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache

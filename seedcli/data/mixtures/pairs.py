@@ -42,6 +42,7 @@ from seedcli.data.tables import cached_index, open_table
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PreprocessConfig
 from seedcli.models.weights.cache import writable_cache
+from seedcli.storage import as_place, read_range
 
 _ATTEMPTS = 20
 
@@ -119,7 +120,7 @@ class TablePairs:
         if isinstance(table.features[image_column], datasets.Image):
             table = table.cast_column(image_column, datasets.Image(decode=False))
         self._table, self._image_column, self._caption_column = table, image_column, caption_column
-        self._folder = Path(path).parent
+        self._folder = as_place(path).parent
 
     def __len__(self) -> int:
         return len(self._table)
@@ -138,7 +139,7 @@ class TarPairs:
 
     The index of a tar is made once (about a second for 10,000 rows) and kept in the cache folder,
     32 bytes a row, memory-mapped. Rows are read in random order: tars belong on a local disk or on
-    storage that is quick at random reads.
+    storage that is quick at random reads. Of an object in a bucket a row is two requests.
 
     Args:
         pattern: Tars, `{000..127}` for ranges.
@@ -155,7 +156,7 @@ class TarPairs:
 
     def __init__(self, pattern: str, *, caption_key: str, cache: Path | None = None):
         cache = cache or writable_cache()
-        self._tars = [Path(path) for path in braceexpand.braceexpand(pattern)]
+        self._tars = [as_place(path) for path in braceexpand.braceexpand(pattern)]
         self._caption_key = caption_key
         with ThreadPoolExecutor() as pool:
             found = list(
@@ -210,11 +211,8 @@ class TarPairs:
         number = int(np.searchsorted(self._ends, index, side="right"))
         row = self._indices[number][index - (self._ends[number - 1] if number else 0)]
         image_offset, image_size, caption_offset, caption_size = (int(value) for value in row)
-        with open(self._tars[number], "rb") as file:
-            file.seek(image_offset)
-            image = file.read(image_size)
-            file.seek(abs(caption_offset))
-            words = file.read(caption_size)
+        image = read_range(self._tars[number], image_offset, image_size)
+        words = read_range(self._tars[number], abs(caption_offset), caption_size)
         # the sign of its place says that the words are JSON, see `_index`
         member = Member("", "json" if caption_offset < 0 else "txt", None)
         try:

@@ -27,6 +27,7 @@ from seedcli.data.tokens.picture_store import PictureStore, pictures_of, refuse_
 from seedcli.data.tokens.shard_schema import meta_of
 from seedcli.data.tokens.shards import TokenRow, block_sizes, open_shards, read_block, rows_of_batch
 from seedcli.errors import DataError
+from seedcli.storage import as_place, open_to_read, read_range
 
 _NAMES_PICTURE = re.compile(rb'"(?:images?|image_url|videos?|video_url)"')
 _ROW_MEMBERS = {"json": 0, "pkl": 1, "pickle": 1}
@@ -196,7 +197,7 @@ class LineDocuments(RowDocuments):
 
     def __init__(self, path: str, *, cache: Path, **how: Any):
         super().__init__(path, **how)
-        self._path = Path(path)
+        self._path = as_place(path)
         self._index = cached_index(self._path, "lines with pictures or videos", cache, _index_lines)
 
     def __len__(self) -> int:
@@ -209,9 +210,7 @@ class LineDocuments(RowDocuments):
             DataError: The line is no JSON object.
         """
         offset, size, *_ = (int(value) for value in self._index[number])
-        with open(self._path, "rb") as file:
-            file.seek(offset)
-            return _as_object(file.read(size), f"{self._path}, row {number}")
+        return _as_object(read_range(self._path, offset, size), f"{self._path}, row {number}")
 
     def has_pictures(self) -> bool:
         """Whether rows name pictures that are not codes yet; lines without the words `image` or
@@ -228,7 +227,7 @@ class TarDocuments(RowDocuments):
 
     def __init__(self, pattern: str, *, cache: Path, **how: Any):
         super().__init__(pattern, **how)
-        self._tars = [Path(path) for path in braceexpand.braceexpand(pattern)]
+        self._tars = [as_place(path) for path in braceexpand.braceexpand(pattern)]
         self._indices = [cached_index(tar, "rows", cache, _index_rows) for tar in self._tars]
         self.block_sizes = [len(index) for index in self._indices]
         self._ends = np.cumsum(self.block_sizes)
@@ -247,9 +246,7 @@ class TarDocuments(RowDocuments):
             int(value)
             for value in self._indices[place][number - (self._ends[place - 1] if place else 0)]
         )
-        with open(self._tars[place], "rb") as file:
-            file.seek(offset)
-            data = file.read(size)
+        data = read_range(self._tars[place], offset, size)
         where = f"{self._tars[place]}, row {number}"
         return read_plain_pickle(data, where) if pickled else _as_object(data, where)
 
@@ -295,7 +292,7 @@ def _index_lines(path: Path) -> list[tuple[int, ...]]:
     """JSON lines -> (offset, size, whether it may name a picture, 0) of each."""
     found: list[tuple[int, ...]] = []
     offset = 0
-    with open(path, "rb") as file:
+    with open_to_read(path) as file:
         for line in file:
             if line.strip():
                 found.append((offset, len(line), int(_NAMES_PICTURE.search(line) is not None), 0))

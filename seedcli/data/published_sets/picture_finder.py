@@ -21,6 +21,7 @@ from seedcli.data.images.tars import DAMAGES, open_tar, place_of, read_pictures
 from seedcli.data.published_sets.records import Cell, holds_pictures
 from seedcli.data.text_files import load_json, printable
 from seedcli.errors import DataError
+from seedcli.storage import exists, find_below, for_arrow, is_folder, is_url, open_to_read
 
 # what a set calls a video; a .gif is one only where it does
 _VIDEO_ENDINGS = tuple(f".{ending}" for ending in (*sorted(VIDEO_ENDINGS), "gif"))
@@ -93,7 +94,8 @@ class PictureFinder:
     pictures, and in JSON maps of names to base64 (MIMIC-IT).
 
     A name is tried as a path below each folder; where that fails, by its last part anywhere below
-    them: folders are then listed once, about 100 bytes of memory a file. An address (`https://...`)
+    them: folders are then listed once, about 100 bytes of memory a file. Folders may be addresses,
+    which are listed at once. An address (`https://...`)
     is looked for in what img2dataset wrote: parquet files with `url` and `key` beside a folder for
     each (its output format `files`), or tars (`webdataset`).
 
@@ -107,14 +109,15 @@ class PictureFinder:
 
     def __init__(self, places: Sequence[Path], frames: int | None = None):
         for place in places:
-            if not place.exists():
+            if not exists(str(place)):
                 raise DataError(
                     f"--images {place}: no such file or folder",
                     remedy="Name the folder where the set's pictures lie.",
                 )
-        self._folders = [place for place in places if place.is_dir()]
-        self._tables = [place for place in places if not place.is_dir()]
+        self._folders = [place for place in map(str, places) if is_folder(place)]
+        self._tables = [place for place in map(str, places) if not is_folder(place)]
         self._frames = frames
+        self._listings: dict[str, dict[str, set[str]]] = {}
         self._shown = ", ".join(map(str, places))
 
     def find(self, reference: Reference) -> list[Item]:
@@ -141,7 +144,7 @@ class PictureFinder:
             for spelled in _spellings(name):
                 for folder in self._folders:
                     path = os.path.join(folder, spelled)
-                    if os.path.isfile(path):
+                    if self._is_file(path):
                         return _file(path)
         for name in names:
             if name in self._cells:
@@ -176,7 +179,7 @@ class PictureFinder:
         for name in names:
             for folder in self._folders:
                 path = os.path.join(folder, name)
-                if name and os.path.isdir(path) and (frames := _sorted_frames(path)):
+                if name and (frames := self._frames_in(path)):
                     return [
                         _file(one) for one in middle_frames(frames, self._frames or VIDEO_FRAMES)
                     ]
@@ -195,7 +198,7 @@ class PictureFinder:
                 *(os.path.join(folder, stem) for folder in self._folders),
                 *self._subfolders.get(os.path.basename(stem), ()),
             ):
-                if os.path.isdir(path) and (frames := _sorted_frames(path)):
+                if frames := self._frames_in(path):
                     return [_file(frame) for frame in middle_frames(frames, number)]
         for stem in stems:
             for ending in ("", *_VIDEO_ENDINGS):
@@ -215,9 +218,8 @@ class PictureFinder:
         """Last part of a path -> the files of that name."""
         found: dict[str, tuple[str, ...]] = {}
         for folder in self._folders:
-            for root, folders, files in os.walk(folder):
-                folders.sort()
-                for name in files:
+            for root, names in self._walk(folder):
+                for name in names:
                     found[name] = (*found.get(name, ()), os.path.join(root, name))
         return found
 
@@ -226,11 +228,48 @@ class PictureFinder:
         """Last part of a path -> the folders of that name."""
         found: dict[str, tuple[str, ...]] = {}
         for folder in self._folders:
-            for root, folders, _ in os.walk(folder):
-                folders.sort()
-                for name in folders:
-                    found[name] = (*found.get(name, ()), os.path.join(root, name))
+            for root, _ in self._walk(folder):
+                name = os.path.basename(root)
+                if root != folder:
+                    found[name] = (*found.get(name, ()), root)
         return found
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, Iterable[str]]]:
+        """A folder and all below it, each with the names of its files."""
+        if is_url(folder):
+            yield from self._listed(folder).items()
+            return
+        for root, folders, files in os.walk(folder):
+            folders.sort()
+            yield root, files
+
+    def _listed(self, folder: str) -> dict[str, set[str]]:
+        """Folders below an address, and itself -> the names of their files."""
+        if folder not in self._listings:
+            found: dict[str, set[str]] = {}
+            for name in find_below(folder):
+                root, _, last = f"{folder.rstrip('/')}/{name}".rpartition("/")
+                found.setdefault(root, set()).add(last)
+            self._listings[folder] = found
+        return self._listings[folder]
+
+    def _names_in(self, place: str) -> Iterable[str]:
+        """Names of what lies in a folder; none where it is no folder."""
+        if not is_url(place):
+            return os.listdir(place) if os.path.isdir(place) else ()
+        within = [one for one in self._folders if f"{place}/".startswith(f"{one.rstrip('/')}/")]
+        return next((self._listed(one).get(place, ()) for one in within), ())
+
+    def _is_file(self, path: str) -> bool:
+        if not is_url(path):
+            return os.path.isfile(path)
+        folder, _, name = path.rpartition("/")
+        return name in self._names_in(folder)
+
+    def _frames_in(self, folder: str) -> list[str]:
+        """Pictures of a folder, numbers in their names by value: 2.jpg before 10.jpg."""
+        names = filter(is_image, self._names_in(folder))
+        return [os.path.join(folder, name) for name in sorted(names, key=_by_numbers)]
 
     @cached_property
     def _addresses(self) -> dict[str, tuple[str, ...]]:
@@ -239,18 +278,17 @@ class PictureFinder:
 
         found: dict[str, tuple[str, ...]] = {}
         for path in (
-            Path(one)
-            for name, paths in self._files.items()
-            if name.endswith(".parquet")
-            for one in paths
+            one for name, paths in self._files.items() if name.endswith(".parquet") for one in paths
         ):
-            if not path.with_suffix("").is_dir() or not {"url", "key"} <= set(
-                pq.read_schema(path).names
-            ):
+            folder = path.removesuffix(".parquet")
+            files = {
+                os.path.splitext(name)[0]: os.path.join(folder, name)
+                for name in sorted(self._names_in(folder))
+                if is_image(name)
+            }
+            if not files or not {"url", "key"} <= set(pq.read_schema(for_arrow(path)).names):
                 continue
-            files = {os.path.splitext(name)[0]: str(path.with_suffix("") / name) for name in sorted(os.listdir(path.with_suffix("")))  # noqa: E501
-                     if is_image(name)}  # fmt: skip
-            for row in pq.read_table(path, columns=["url", "key"]).to_pylist():
+            for row in pq.read_table(for_arrow(path), columns=["url", "key"]).to_pylist():
                 if row["key"] in files:
                     found.setdefault(row["url"], (files[row["key"]],))
         return found
@@ -260,7 +298,7 @@ class PictureFinder:
         """Name -> place in a table or map of pictures."""
         found: dict[str, Cell | Stretch] = {}
         for path in self._tables:
-            if path.suffix == ".json":
+            if path.endswith(".json"):
                 pictures = dict(_read_map(path))
                 if not pictures:
                     raise DataError(
@@ -268,7 +306,7 @@ class PictureFinder:
                         remedy="Name a folder of pictures instead.",
                     )
                 found.update(pictures)
-            elif not _is_tar(path.name):
+            elif not _is_tar(path):
                 found.update(_read_cells(path))
         return found
 
@@ -277,18 +315,18 @@ class PictureFinder:
         """Name or address -> place in a tar."""
         found: dict[str, Stretch] = {}
         below = [path for name, paths in self._files.items() if _is_tar(name) for path in paths]
-        for path in (*(str(one) for one in self._tables if _is_tar(one.name)), *below):
+        for path in (*filter(_is_tar, self._tables), *below):
             for name, stretch in _read_members(path):
                 found.setdefault(name, stretch)
         return found
 
 
-def _read_cells(path: Path) -> Iterator[tuple[str, Cell]]:
+def _read_cells(path: str) -> Iterator[tuple[str, Cell]]:
     from pyarrow import ArrowException
     from pyarrow import parquet as pq
 
     try:
-        schema = pq.read_schema(path)
+        schema = pq.read_schema(for_arrow(path))
         names = [name for name in _ID_COLUMNS if name in schema.names]
         pictures = [field.name for field in schema if holds_pictures(field.type)] + [
             name for name in schema.names if "base64" in name
@@ -300,8 +338,10 @@ def _read_cells(path: Path) -> Iterator[tuple[str, Cell]]:
                 "text named base64)",
                 remedy="Name a folder of pictures instead.",
             )
-        for row, name in enumerate(pq.read_table(path, columns=names[:1]).column(0).to_pylist()):
-            yield str(name), Cell(str(path), row, pictures[0])
+        for row, name in enumerate(
+            pq.read_table(for_arrow(path), columns=names[:1]).column(0).to_pylist()
+        ):
+            yield str(name), Cell(path, row, pictures[0])
     except (ArrowException, OSError) as error:
         raise DataError(
             f"--images {path}: is no readable parquet file ({error})",
@@ -316,7 +356,7 @@ def _is_tar(name: str) -> bool:
 def _read_members(path: str) -> Iterator[tuple[str, Stretch]]:
     """Pictures of an uncompressed tar by name, and by the address that their JSON names."""
     try:
-        with open_tar(path, stream=False) as tar, open(path, "rb") as file:
+        with open_tar(path, stream=False) as tar, open_to_read(path) as file:
             for one in read_pictures(tar, place_of):
                 if one.image is None:
                     continue
@@ -334,16 +374,21 @@ def _read_members(path: str) -> Iterator[tuple[str, Stretch]]:
         ) from error
 
 
-def _read_map(path: Path) -> Iterator[tuple[str, Stretch]]:
+def _read_map(path: str) -> Iterator[tuple[str, Stretch]]:
     """JSON map of names to base64 -> where each text lies; the file, often gigabytes, is not
     loaded.
     """
-    if not path.stat().st_size:
+    if is_url(path):
+        raise DataError(
+            f"--images {path}: a map of names to pictures is read from this machine only",
+            remedy="Copy it here first.",
+        )
+    if not os.path.getsize(path):
         return
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
         for found in _BASE64.finditer(whole):
             start, stop = found.span(2)
-            yield found[1].decode(), Stretch(str(path), start, stop - start, base64=True)
+            yield found[1].decode(), Stretch(path, start, stop - start, base64=True)
 
 
 def middle_frames(frames: Sequence[str], number: int) -> list[str]:
@@ -355,12 +400,6 @@ def middle_frames(frames: Sequence[str], number: int) -> list[str]:
     if len(frames) <= number:
         return list(frames)
     return [frames[(2 * part + 1) * len(frames) // (2 * number)] for part in range(number)]
-
-
-def _sorted_frames(folder: str) -> list[str]:
-    """Pictures of a folder, numbers in their names by value: 2.jpg before 10.jpg."""
-    names: Iterable[str] = (name for name in os.listdir(folder) if is_image(name))
-    return [os.path.join(folder, name) for name in sorted(names, key=_by_numbers)]
 
 
 def _by_numbers(name: str) -> tuple[tuple[int, str], ...]:

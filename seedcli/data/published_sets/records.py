@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 from seedcli.data.images.tables import arrow_kind
 from seedcli.data.text_files import load_json, open_text
 from seedcli.errors import DataError
+from seedcli.storage import for_arrow, open_to_read
 
 Record = dict[str, Any]
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".token", ".parquet")
@@ -137,12 +138,14 @@ def _rows(path: Path) -> Iterator[Any]:
 @contextlib.contextmanager
 def _text(path: Path) -> Iterator[IO[str]]:
     """A text file, also the first member of a zip, or gzipped."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as packed:
-            yield open_text(packed, newline="")
-    else:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            yield open_text(file, newline="")
+    with open_to_read(path) as file:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(file) as archive, archive.open(archive.namelist()[0]) as packed:
+                yield open_text(packed, newline="")
+        else:
+            yield open_text(
+                gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file, newline=""
+            )
 
 
 def _cells(file: IO[str], delimiter: str) -> Iterator[Record]:
@@ -297,7 +300,7 @@ def _read_table(path: Path) -> Iterator[Record]:
     from pyarrow import parquet as pq
 
     try:
-        with pq.ParquetFile(path) as table:
+        with pq.ParquetFile(for_arrow(path)) as table:
             pictures = {field.name for field in table.schema_arrow if holds_pictures(field.type)}
             leaves = [table.schema.column(number).path for number in range(len(table.schema))]
             wanted = [

@@ -21,6 +21,7 @@ from seedcli.data.images.images import ImageError
 from seedcli.data.images.video import VideoFrame
 from seedcli.errors import DataError
 from seedcli.files import published
+from seedcli.storage import is_url, stamp_of
 
 Picture = Path | bytes | VideoFrame
 EncodePictures = Callable[[Sequence[str | bytes | VideoFrame]], Sequence[Codes]]
@@ -42,6 +43,7 @@ class PictureStore:
         name = hashlib.sha256(f"{fingerprint} {source}".encode()).hexdigest()[:24]
         self._folder, self._codes_of = cache / "picture-codes" / name, codes_of
         self._codes: dict[bytes, np.ndarray] = {}
+        self._stamps: dict[str, str] = {}  # of addresses: asking takes a request
         for path in sorted(self._folder.glob("*.npz")):
             with np.load(path) as part:
                 self._codes.update(
@@ -58,9 +60,12 @@ class PictureStore:
         part: dict[bytes, Picture] = {}
         for picture in pictures:
             try:
-                digest = _digest(picture)
+                digest = self._digest(picture)
             except OSError as error:
-                failed[picture] = (error.strerror or str(error)).lower()
+                failed[picture] = (error.strerror or "no such file").lower()
+                continue
+            except DataError as error:  # of an address
+                failed[picture] = error.message
                 continue
             if digest not in self._codes:
                 part[digest] = picture
@@ -73,7 +78,7 @@ class PictureStore:
         failed: dict[Picture, str] = {}
         encoded: dict[bytes, Codes] = {}
         named = {
-            digest: str(picture) if isinstance(picture, Path) else picture
+            digest: picture if isinstance(picture, bytes | VideoFrame) else str(picture)
             for digest, picture in part.items()
         }
         try:
@@ -104,12 +109,30 @@ class PictureStore:
             DataError: It was not, or the file has changed since.
         """
         try:
-            return tuple(self._codes[_digest(picture)].tolist())
-        except (KeyError, OSError):
+            return tuple(self._codes[self._digest(picture)].tolist())
+        except (KeyError, OSError, DataError):
             raise DataError(
                 f"picture {_shown(picture)} has changed since training began",
                 remedy="leave data alone while it is read",
             ) from None
+
+    def _digest(self, picture: Picture) -> bytes:
+        if isinstance(picture, bytes):
+            return hashlib.blake2b(picture, digest_size=16).digest()
+        path, place = (
+            (picture.path, f" {picture.part}/{picture.parts}")
+            if isinstance(picture, VideoFrame)
+            else (picture, "")
+        )
+        if is_url(path):
+            if str(path) not in self._stamps:
+                self._stamps[str(path)] = stamp_of(path)
+            stamp = self._stamps[str(path)]
+        else:
+            path = Path(path)
+            facts = path.stat()
+            stamp = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+        return hashlib.blake2b(f"{stamp}{place}".encode(), digest_size=16).digest()
 
     def resolve(self, sample: Sample) -> Sample:
         """Sample with files for pictures -> sample with codes."""
@@ -121,11 +144,18 @@ class PictureStore:
     def _resolve(self, segments: tuple[Any, ...]) -> tuple[Any, ...]:
         found: list[Any] = []
         for one in segments:
-            if isinstance(one, Path | bytes):
+            if _is_file(one):
                 found += map(self.codes, _pictures(one))
             else:
                 found.append(one)
         return tuple(found)
+
+
+def _is_file(segment: Any) -> bool:
+    """Whether a segment is a picture that has no codes yet: a path, an address, or bytes."""
+    return isinstance(segment, Path | bytes) or (
+        not isinstance(segment, str | tuple) and is_url(segment)
+    )
 
 
 def _pictures(file: Path | bytes) -> list[Picture]:
@@ -139,11 +169,7 @@ def pictures_of(sample: Sample) -> list[Picture]:
     """Pictures of a sample that are files still."""
     parts = [sample.segments, *(message.segments for message in sample.messages)]
     return [
-        picture
-        for part in parts
-        for one in part
-        if isinstance(one, Path | bytes)
-        for picture in _pictures(one)
+        picture for part in parts for one in part if _is_file(one) for picture in _pictures(one)
     ]
 
 
@@ -161,20 +187,6 @@ def refuse_failed(failed: dict[Picture, str], where: str) -> None:
             remedy="mend or remove their rows, or make shards of what is whole with: "
             "seed tokens build",
         )
-
-
-def _digest(picture: Picture) -> bytes:
-    if isinstance(picture, bytes):
-        return hashlib.blake2b(picture, digest_size=16).digest()
-    path, place = (
-        (Path(picture.path), f" {picture.part}/{picture.parts}")
-        if isinstance(picture, VideoFrame)
-        else (picture, "")
-    )
-    facts = path.stat()
-    return hashlib.blake2b(
-        f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}{place}".encode(), digest_size=16
-    ).digest()
 
 
 def _shown(picture: Picture) -> str:

@@ -37,7 +37,7 @@ from seedcli.data.tokens.shard_schema import (
 )
 from seedcli.errors import DataError
 from seedcli.files import published
-from seedcli.storage import as_place, is_url, open_to_read, refusals_named
+from seedcli.storage import as_place, for_arrow, is_url, refusals_named
 
 if TYPE_CHECKING:
     import datasets
@@ -195,7 +195,7 @@ def _opened(path: str | Path) -> pq.ParquetFile:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(open_to_read(path) if is_url(path) else path)
+        return pq.ParquetFile(for_arrow(path))
     # a damaged footer may ask for any amount of memory
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: is no readable parquet file ({error})") from error

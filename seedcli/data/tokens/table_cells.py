@@ -9,6 +9,8 @@ import itertools
 from typing import Any
 
 from seedcli.data.images.inputs import Item
+from seedcli.errors import DataError
+from seedcli.storage import for_arrow, read_range
 
 _HELD = 4  # columns: an edit has two
 
@@ -47,7 +49,7 @@ class CellReader:
                 value = value[int(place)] if place else value
                 value = value["bytes"] if isinstance(value, dict) else value
             data = base64.b64decode(value) if isinstance(value, str) else value
-        except (ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        except (ArrowException, DataError, OSError, LookupError, TypeError, ValueError) as error:
             return dataclasses.replace(item, problem=f"cannot be read from its table ({error})")
         return (
             dataclasses.replace(item, data=data)
@@ -71,16 +73,14 @@ class CellReader:
 
 def _stretch(path: str, cell: str) -> bytes | str:
     offset, _, size = cell.removeprefix("@").removesuffix("base64").partition("+")
-    with open(path, "rb") as file:
-        file.seek(int(offset))
-        found = file.read(int(size))
+    found = read_range(path, int(offset), int(size))
     return found.decode("ascii") if cell.endswith("base64") else found
 
 
 def _group_ends(path: str) -> list[int]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as table:
+    with pq.ParquetFile(for_arrow(path)) as table:
         return list(
             itertools.accumulate(
                 table.metadata.row_group(number).num_rows for number in range(table.num_row_groups)
@@ -91,5 +91,5 @@ def _group_ends(path: str) -> list[int]:
 def _read_group(path: str, group: int, column: str) -> Any:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as table:
+    with pq.ParquetFile(for_arrow(path)) as table:
         return table.read_row_group(group, columns=[column], use_threads=False).column(0)

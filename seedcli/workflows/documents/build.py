@@ -35,6 +35,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
+from seedcli.storage import as_place, is_file, is_folder
 from seedcli.workflows.documents.request import BuildRequest
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.outputs import TokenizeSummary
@@ -267,9 +268,10 @@ def _listing(
     request: BuildRequest, facts: ModelFacts, inline: Path | None = None
 ) -> DocumentListing:
     config = facts.config
-    places = request.images or tuple(dict.fromkeys(Path(one).parent for one in request.inputs))
+    beside = dict.fromkeys(as_place(one).parent for one in request.inputs)
+    places = [as_place(one) for one in request.images] or list(beside)
     finder = PictureFinder(
-        [place for place in places if request.images or place.is_dir()], request.frames
+        [place for place in places if request.images or is_folder(str(place))], request.frames
     )
     sizes = {"num_queries": config.qformer.num_queries, "num_codes": config.codebook.num_codes}
     return DocumentListing(
@@ -295,12 +297,12 @@ def _known_codes(request: BuildRequest, facts: ModelFacts) -> KnownCodes | None:
 def _lines(
     request: BuildRequest, listing: DocumentListing, facts: ModelFacts
 ) -> Iterator[dict[str, Any]]:
-    paths = [Path(one) for one in request.inputs]
+    paths = [as_place(one) for one in request.inputs]
     if not paths:
         raise UsageError(
             "no INPUT", remedy="Name the set's annotation files; which, says: seed tokens formats"
         )
-    gone = [str(path) for path in paths if not path.is_file()]
+    gone = [str(path) for path in paths if not is_file(path)]
     if gone:
         raise DataError(
             f"no such file: {', '.join(gone[:5])}",

@@ -42,7 +42,7 @@ class BuildRequest:
     ] = ()
     output: Annotated[Path, Option("Folder of token shards.", "-o", metavar="DIR")]
     images: Annotated[
-        tuple[Path, ...],
+        tuple[str, ...],
         Option(
             "Where pictures and videos (files, or folders of frames) lie; may be given again. "
             "Default: beside INPUT.",

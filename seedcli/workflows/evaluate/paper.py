@@ -41,6 +41,7 @@ from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import LLM_PRESETS, locate_llm
 from seedcli.models.weights.published import ROLES
+from seedcli.storage import is_folder
 from seedcli.workflows.evaluate.samples import EVAL_RUNS, RESULT_FILE
 from seedcli.workflows.evaluate.scorecard_page import plot_scorecard, write_markdown
 
@@ -298,7 +299,7 @@ def _missing(measurement: Measurement, model: str, data_root: Path | None) -> Mi
         return Missing(command, lacks)
     if data_root is None:
         lacks = (*lacks, f"{measurement.dataset}: --data-root DIR says where it lies")
-    elif not (data_root / measurement.dataset).is_dir():
+    elif not is_folder(str(data_root / measurement.dataset)):
         lacks = (*lacks, f"{measurement.dataset}: there is no {data_root / measurement.dataset}")
     return Missing(f"{command} --data-root {shlex.quote(str(data_root or 'DIR'))}", lacks)
 

@@ -30,6 +30,7 @@ from seedcli.options import (
     UnconstrainedOption,
     Without,
 )
+from seedcli.storage import as_place
 from seedcli.workflows.sampling import SAMPLING, SamplingOptions
 
 DATA = "Data"
@@ -56,11 +57,23 @@ SplitOption = Annotated[
     ),
 ]
 ImageFolderOption = Annotated[
-    Path | None, Option("Where the pictures of FILE lie.", "--images", metavar="DIR", panel=DATA)
+    Path | None,
+    Option(
+        "Where the pictures of FILE lie; an address does as well.",
+        "--images",
+        metavar="DIR",
+        panel=DATA,
+        parse=as_place,
+    ),
 ]
 DataRootOption = Annotated[
     Path | None,
-    Option("Where named sets lie; else the hub is asked.", metavar="DIR", panel=DATA),
+    Option(
+        "Where named sets lie, an address does as well; else the hub is asked.",
+        metavar="DIR",
+        panel=DATA,
+        parse=as_place,
+    ),
 ]
 AllowSplitOption = Annotated[
     bool, Option("Accept a split whose size is not the published one.", panel=DATA)
@@ -256,11 +269,17 @@ class VqaRequest:
             "Where pictures and videos (files, or folders of frames) lie.",
             metavar="DIR",
             panel=DATA,
+            parse=as_place,
         ),
     ] = None
     data_root: Annotated[
         Path | None,
-        Option("Where named sets lie; none is downloaded.", metavar="DIR", panel=DATA),
+        Option(
+            "Where named sets lie, an address does as well; none is downloaded.",
+            metavar="DIR",
+            panel=DATA,
+            parse=as_place,
+        ),
     ] = None
     allow_split: AllowSplitOption = False
     output: SamplesFolderOption = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 
@@ -14,6 +15,7 @@ from seedcli.data.published_sets.picture_finder import Frames, Named, PictureFin
 from seedcli.data.published_sets.records import Cell
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
+from seedcli.storage import as_place
 from tests.published_sets import cells, png, tar, write_file, write_picture
 
 
@@ -83,6 +85,38 @@ def test_videos_are_folders_of_frames_in_the_order_of_their_numbers(tmp_path):
         assert [part.part for part in parts] == list(range(number))
     [gone] = PictureFinder([tmp_path]).find(Frames(("v_3",), 4))
     assert gone.problem.startswith("no video, and no folder of frames, with this name")
+
+
+def test_addresses_give_what_folders_give(tmp_path):
+    for name in ("train/a.jpg", "deep/er/b.png", "x/c.jpg", "y/c.jpg", "00000/000.jpg"):
+        write_picture(tmp_path / name)
+    for frame in (1, 2, 10):
+        write_picture(tmp_path / f"clips/v_1/{frame}.jpg")
+    write_file(tmp_path / "00000.parquet", pa.table({"url": ["http://x/1"], "key": ["000"]}))
+    write_file(tmp_path / "d.tar", tar(d__jpg=png("d.jpg")))
+    write_file(tmp_path / "t.parquet", pa.table({"id": ["one"], "image": cells("one.png")}))
+    fsspec.filesystem("memory").put(str(tmp_path), "/finder", recursive=True)
+    places = [tmp_path, as_place("memory://finder")]
+    finders = [PictureFinder([place, place / "t.parquet"]) for place in places]
+    reader = CellReader()
+    for reference in (
+        *(Named((name,)) for name in ("train/a.jpg", "b.png", "c.jpg", "http://x/1", "d.jpg")),
+        *(Named((name,)) for name in ("one", "gone.jpg", "clips/v_1")),
+        Frames(("v_1",), 2),
+    ):
+        here, there = (list(map(reader.read, finder.find(reference))) for finder in finders)
+        told = [
+            [
+                (
+                    None if one.path is None else one.path.removeprefix(str(place)),
+                    one.data,
+                    (one.problem or "").replace(str(place), ""),
+                )
+                for one in items
+            ]
+            for items, place in zip((here, there), places, strict=True)
+        ]
+        assert told[0] == told[1]
 
 
 def test_tables_of_pictures_by_name(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from seedcli.data.documents.rows import sample_of_row
 from seedcli.data.tokens.shards import open_shards
 from seedcli.models.language.vocab import parse_spans
-from seedcli.workflows.detokenize.run import Settings
+from seedcli.workflows.detokenize.request import DetokenizeRequest
 from seedcli.workflows.detokenize.run import plan as plan_drawing
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize.request import TokenizeRequest
@@ -163,8 +163,11 @@ def test_detokenize_names_each_frame(clips, ask, tiny_tokenizer_folder):
     run(ask("clips/a.mp4", "clips/00.png", output=Path("codes.jsonl")))
     run(ask("clips/a.mp4", "clips/00.png", output=Path("tokens")))
     for source in ("codes.jsonl", "tokens"):
-        settings = Settings(model=str(tiny_tokenizer_folder), steps=1)
-        drawn = plan_drawing([source], Path("out"), settings)
+        drawn = plan_drawing(
+            DetokenizeRequest(
+                inputs=(source,), output=Path("out"), model=str(tiny_tokenizer_folder), steps=1
+            )
+        )
         assert [picture.path.name for picture in drawn.pictures] == [
             *(f"a-{number:03d}.png" for number in range(4)),
             "00.png",
