@@ -1,5 +1,5 @@
 # make demo    a picture -> 32 codes -> a picture, offline, with the bundled model
-# make test    all tests; those of `seed chat --web` where gradio is installed: make test-web installs it (gradio 6 takes Pillow back to 12)
+# make test    all tests; those of `seed chat --web` need gradio and a browser: make test-web, which installs gradio (gradio 6 takes Pillow back to 12)
 # make test-fast   those of the parts, in under a minute;   make test-all   with every extra, Java and a browser: there a skip is a failure
 # make test-lowest   the fast ones, and a training, with the lower bounds of pyproject.toml in a venv of its own (6 GB)
 # make torture   ten minutes of hostile files, kills, Ctrl-C and full disks, by one seed: prints a table, and what broke the rule
@@ -78,7 +78,7 @@ test-fast: $(VENV)/developed
 
 test-all: export OMP_NUM_THREADS := 1
 test-all: $(VENV)/developed
-	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,ray,web]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,ray,browser]'
 	@command -v java && command -v chromium || { echo "install Java and Chromium first: apt-get install default-jre-headless chromium" >&2; exit 1; }
 	$(BIN)/python -m pytest --no-skips
 
@@ -95,8 +95,9 @@ test-lowest:
 
 test-web: export OMP_NUM_THREADS := 1
 test-web: $(VENV)/developed
-	$(BIN)/python -m pip install --quiet --editable '.[dev,web]'
-	$(BIN)/python -m pytest tests/cli/test_chat_web.py
+	@command -v chromium || command -v google-chrome || { echo "install Chromium first: apt-get install chromium" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable '.[dev,browser]'
+	$(BIN)/python -m pytest --no-skips tests/workflows/chat/test_web.py tests/cli/test_chat_web.py tests/cli/test_web_page.py
 
 check: $(VENV)/developed
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import getpass
 import io
 import os
 import stat
@@ -138,7 +139,7 @@ def chat(
     )
     console.note(f"answers by {facts.name}, codes of {Path(facts.visual_tokenizer).name}{advice}")
     if opening.web:
-        _serve(conversation, opening.port, constrained=settings.constrained)
+        _serve(conversation, opening.port)
         return
     talk = Talk(
         conversation,
@@ -171,14 +172,20 @@ def _input_is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def _serve(conversation: SeedChat, port: int | None, *, constrained: bool) -> None:
+def _serve(conversation: SeedChat, port: int | None) -> None:
     """The conversation in a browser until Ctrl-C, which is how a server ends and no failure."""
-    from seedcli.workflows.chat.web import serve_chat
+    from seedcli.workflows.chat.web.server import serve_chat
 
     with (
         contextlib.suppress(KeyboardInterrupt),
-        serve_chat(conversation, port=port, constrained=constrained) as url,
+        serve_chat(conversation, port=port) as url,
     ):
         console.result({"url": url}, human=lambda result: f"open {result['url']} in a browser")
+        if server := os.environ.get("SSH_CONNECTION", "").split()[2:3]:
+            port = url.rpartition(":")[2]
+            console.note(
+                f"from your own machine: ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@"
+                f"{server[0]}, then open {url} there"
+            )
         console.note("Ctrl-C ends it")
         threading.Event().wait()

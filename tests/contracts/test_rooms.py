@@ -47,7 +47,7 @@ OWNERS = {
         "models/drawing/unclip_parts.py",
     },
     "filelock": {"engine/hold.py"},
-    "gradio": {"workflows/chat/page.py", "workflows/chat/web.py"},
+    "gradio": {"workflows/chat/web/page.py", "workflows/chat/web/server.py"},
     # weights; data sets
     "huggingface_hub": {
         "models/weights/download.py",

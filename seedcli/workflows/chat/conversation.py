@@ -251,6 +251,36 @@ class SeedChat:
             _teller(on_text, on_picture),
         )
 
+    def say_instead(
+        self,
+        turn: int,
+        text: str | None,
+        *,
+        draw: bool = False,
+        on_text: Callable[[str], None] | None = None,
+        on_picture: Callable[[Path | None, Codes], None] | None = None,
+    ) -> Turn:
+        """Other words for a turn that was said before -> the answer to them. What was said from
+        that turn on is forgotten, once there is an answer; where this fails, it stays.
+
+        Args:
+            turn: Its number, from 0.
+            text: The words, said with the images of the turn; None leaves them as they are.
+            draw: The answer must hold an image.
+            on_text: As for `say`.
+            on_picture: As for `say`.
+
+        Raises:
+            UsageError: There is no such turn; or as `say`.
+        """
+        if not 0 <= turn < len(self.messages) // 2:
+            raise UsageError(f"turn {turn} was not said; {len(self.messages) // 2} turns were")
+        asked = self.messages[2 * turn]
+        if text is not None:
+            asked = Message("user", interleave(text, _images(asked.segments)))
+        self._forgotten = min(self._forgotten, 2 * turn)
+        return self._answer(self.messages[: 2 * turn], asked, draw, _teller(on_text, on_picture))
+
     def _answer(
         self,
         before: Sequence[Message],

@@ -28,10 +28,6 @@ POLICY = (
     "'self'; frame-ancestors 'none'"
 )
 TEMPORARY_FOLDER = "GRADIO_TEMP_DIR"  # gradio takes it from the environment only
-STYLE = """
-.message img { max-height: 14rem; width: auto !important; }
-button[aria-label="Share"] { display: none; }
-"""
 
 
 def require_gradio() -> None:
@@ -60,16 +56,13 @@ def require_port(port: int) -> None:
 
 
 @contextlib.contextmanager
-def serve_chat(
-    conversation: SeedChat, *, port: int | None = None, constrained: bool = True
-) -> Iterator[str]:
+def serve_chat(conversation: SeedChat, *, port: int | None = None) -> Iterator[str]:
     """Serves conversations like the given one, each tab its own, on 127.0.0.1
     while the context lasts.
 
     Args:
         conversation: Its model, pictures and settings answer all tabs; it says nothing itself.
         port: Of the server; None takes the first free one from 7860.
-        constrained: Answers can be made to hold an image.
 
     Yields:
         Address of the page.
@@ -77,7 +70,7 @@ def serve_chat(
     Raises:
         UsageError: gradio is not installed, or the port cannot be had.
     """
-    from seedcli.workflows.chat.page import Page
+    from seedcli.workflows.chat.web.page import Page
 
     require_gradio()
     with (
@@ -85,9 +78,11 @@ def serve_chat(
         _environment(TEMPORARY_FOLDER, folder),
     ):
         page = Page(conversation, Path(folder))
-        blocks = page.build(constrained=constrained)
+        blocks = page.build()
         try:
-            _, url, _ = blocks.launch(server_name=ADDRESS, server_port=port, **_launch_options())
+            _, url, _ = blocks.launch(
+                server_name=ADDRESS, server_port=port, **_launch_options(folder)
+            )
         except OSError as error:
             raise UsageError(
                 f"no page can be served on {ADDRESS}: {error}",
@@ -96,7 +91,7 @@ def serve_chat(
         try:
             yield url.rstrip("/")
         finally:
-            page.stop_all()
+            page.close()
             blocks.close(verbose=False)
 
 
@@ -113,10 +108,12 @@ def _environment(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def _launch_options() -> dict[str, Any]:
+def _launch_options(folder: str) -> dict[str, Any]:
     import gradio as gr
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.routing import Mount
+    from starlette.staticfiles import StaticFiles
 
     return {
         "share": False,
@@ -129,17 +126,18 @@ def _launch_options() -> dict[str, Any]:
         "enable_monitoring": False,
         "run_history": False,
         "footer_links": [],
-        "css": STYLE,
+        "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
         # none to be fetched
         "theme": gr.themes.Default(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
         "app_kwargs": {
+            "routes": [Mount("/pictures", StaticFiles(directory=folder))],
             "middleware": [
                 # another name that leads here is refused
                 Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),
                 Middleware(_ContentPolicy),
-            ]
+            ],
         },
     }
 
