@@ -157,6 +157,11 @@ DryRunOption = Annotated[
     Option("Say what would be read, written and downloaded; do nothing.", panel=RUNS),
 ]
 
+PageOption = Annotated[
+    Path | None,
+    Option("Also make a page of pictures for people: one HTML file.", metavar="FILE"),
+]
+
 RecipeArgument = Annotated[
     str,
     Argument(

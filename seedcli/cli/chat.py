@@ -81,7 +81,7 @@ class Opening:
             self._check_web()
 
     def _check_web(self) -> None:
-        from seedcli.workflows.chat.web import require_gradio, require_port
+        from seedcli.workflows.chat.web.server import require_gradio, require_port
 
         others = {
             "--once": self.once is not None,

@@ -1,11 +1,12 @@
 """`seed tokenize`: images -> codes."""
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from seedcli.console import console
 from seedcli.errors import PartialFailure
-from seedcli.options import DryRunOption
+from seedcli.options import DryRunOption, PageOption
 from seedcli.workflows.tokenize.request import TokenizeRequest
 
 if TYPE_CHECKING:
@@ -14,30 +15,39 @@ if TYPE_CHECKING:
 SHOWN = 5  # failed inputs in the last line; each has had a line of its own, unless --quiet
 
 
-def tokenize(request: TokenizeRequest, dry_run: DryRunOption = False) -> None:
+def tokenize(
+    request: TokenizeRequest, page: PageOption = None, dry_run: DryRunOption = False
+) -> None:
     """Turn images, and frames of videos, into 32 codes each.
 
     \b
     Examples:
       seed tokenize photo.jpg
       seed tokenize photo.jpg | seed detokenize -o out.png
-      seed tokenize photos/ -o codes.jsonl
+      seed tokenize photos/ -o codes.jsonl --page codes.html
       seed tokenize clip.mp4 --frames 8
       seed tokenize 'laion/{00000..00127}.tar' -o tokens/ --resume
     """
+    from seedcli.workflows.tokenize.page import check_page, write_tokenize_page
     from seedcli.workflows.tokenize.run import plan, run, stream
 
     if dry_run:
         console.result(plan(request, stdin=sys.stdin))
         return
+    stdin: Iterable[str] = sys.stdin
+    if page is not None:
+        check_page(request, page)
+        stdin = list(sys.stdin) if "-" in request.inputs else ()  # they are read twice
     if request.output is not None:
-        summary = run(request, stdin=sys.stdin, reporter=console)
+        summary = run(request, stdin=stdin, reporter=console)
         console.result(summary.as_result())
+        if page is not None:
+            write_tokenize_page(request, page, stdin=stdin, reporter=console)
         refuse_failed(summary, request)
         return
     total = failed = 0
     first_failed: list[str] = []
-    with stream(request, stdin=sys.stdin, reporter=console) as codes:
+    with stream(request, stdin=stdin, reporter=console) as codes:
         for outcome in codes.outcomes:
             total += 1
             if outcome.reason is not None:
@@ -48,6 +58,8 @@ def tokenize(request: TokenizeRequest, dry_run: DryRunOption = False) -> None:
                 console.text(codes.token_text(outcome))
             else:
                 console.result(codes.record(outcome), human=_listing)
+    if page is not None and failed < total:
+        write_tokenize_page(request, page, stdin=stdin, reporter=console)
     if failed:
         named = ", ".join(first_failed) + (f" and {failed - SHOWN} more" if failed > SHOWN else "")
         raise PartialFailure(f"{failed} of {total} images failed: {named}")

@@ -8,7 +8,7 @@ import typer
 from seedcli.cli.tokenize import refuse_failed
 from seedcli.console import console
 from seedcli.errors import DataError, PartialFailure
-from seedcli.options import Argument, DryRunOption, Option
+from seedcli.options import Argument, DryRunOption, Option, PageOption
 from seedcli.workflows.documents.request import BuildRequest
 
 ShardsArgument = Annotated[
@@ -125,16 +125,17 @@ def verify(shards: ShardsArgument) -> None:
 
 
 @app.command()
-def stats(shards: ShardsArgument) -> None:
+def stats(shards: ShardsArgument, page: PageOption = None) -> None:
     """Count how the codebook is used.
 
     \b
-    Example:
+    Examples:
       seed tokens stats tokens/
+      seed tokens stats tokens/ --page codebook.html
     """
     from seedcli.workflows.documents import inspect as tokens
 
-    console.result(tokens.stats(shards, reporter=console))
+    console.result(tokens.stats(shards, page=page, reporter=console))
 
 
 @app.command()

@@ -4,6 +4,7 @@ recipe.resolved.toml   every value of the recipe, with where it came from
 run.json               command line, versions, git commit, machine, one entry for each start
 metrics.jsonl          one line every `run.log_every_steps` updates (written by `loop`)
 losses.png             the same as curves
+index.html             curves and sheets as one page, which can be taken elsewhere
 held_out.json          what a share held out, for `seed eval retrieval`, where it lies in files
 sheets/                held-out pictures and what was drawn of them, at the step of the name
 checkpoints/           what --resume continues from

@@ -20,6 +20,7 @@ from seedcli.training.loop import Figures, train
 from seedcli.training.optimizer import build_stage_optimizer
 from seedcli.training.process import seed_step
 from seedcli.training.readers import read_ahead
+from seedcli.training.run_page import write_run_page
 
 
 class Stage(Protocol):
@@ -190,6 +191,7 @@ class StageTraining:
         due = step == self._steps or (self._every and step % self._every == 0)
         if self._examines and due:
             figures |= self._stage.examine(step, self._sheets / f"step-{step:08d}.png")
+            write_run_page(self._sheets.parent)  # who looks in while it trains sees how it goes
         return figures
 
     def position(self) -> dict[str, Any]:

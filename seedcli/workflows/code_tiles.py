@@ -11,13 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-STYLE = """
-.tiles { display: grid; grid-template-columns: repeat(8, minmax(0, 1fr)); gap: .3rem; margin: 0;
-  padding: 0; list-style: none; max-width: 34rem; }
-.tiles > * { border-radius: .35rem; padding: .3rem .1rem; text-align: center; margin: 0;
-  font: 600 .75rem/1.2 ui-monospace, monospace; border: 2px solid transparent; }
-"""
-
 
 def code_colors(codebook: Tensor) -> np.ndarray:
     """Codebook [K,E] -> a colour of each code, uint8 [K,3]: its place along the three directions

@@ -164,6 +164,8 @@ def test_metrics_name_every_loss_and_what_was_held_out(folders):
     assert read_metrics(folders / "unclip")[-1].keys() >= {"loss", "held_out_embeddings"}
     assert [line["step"] for line in read_metrics(folders / "unclip")] == [1, 2, 3]
     assert (folders / "unclip" / "losses.png").is_file()
+    page = (folders / "unclip" / "index.html").read_text()
+    assert "Step 3<" in page and page.count("data:image/webp") >= 2
 
 
 @pytest.mark.slow

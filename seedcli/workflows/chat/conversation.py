@@ -277,7 +277,7 @@ class SeedChat:
             raise UsageError(f"turn {turn} was not said; {len(self.messages) // 2} turns were")
         asked = self.messages[2 * turn]
         if text is not None:
-            asked = Message("user", interleave(text, _images(asked.segments)))
+            asked = Message("user", interleave(text, [[each] for each in _images(asked.segments)]))
         self._forgotten = min(self._forgotten, 2 * turn)
         return self._answer(self.messages[: 2 * turn], asked, draw, _teller(on_text, on_picture))
 

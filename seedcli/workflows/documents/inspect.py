@@ -27,6 +27,7 @@ from seedcli.data.tokens.shards import (
 )
 from seedcli.errors import DataError
 from seedcli.files import published
+from seedcli.workflows.documents.codes_page import write_codes_page
 
 
 def info(inputs: Sequence[str | Path]) -> dict[str, Any]:
@@ -165,9 +166,19 @@ def _verify_rows(path: Path, keys: set[bytes], problems: list[str]) -> int:
     return count
 
 
-def stats(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> dict[str, Any]:
+def stats(
+    inputs: Sequence[str | Path],
+    *,
+    page: Path | None = None,
+    reporter: Reporter = Reporter(),
+) -> dict[str, Any]:
     """How the codebook is used: share of codes seen, perplexity, entropy of each position in bits,
     most frequent codes; captions too.
+
+    Args:
+        inputs: Shards, or folders of them.
+        page: File of a page that shows it, with example pictures of codes; see `write_codes_page`.
+        reporter: Hears of progress.
 
     Raises:
         DataError: As `info`.
@@ -188,7 +199,7 @@ def stats(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> d
     total = counts.sum(axis=0)
     frequent = Counter(dict(enumerate(total.tolist()))).most_common(5)
     unit = _unit(shards.header)
-    return {
+    figures = {
         **({} if unit == "images" else {unit: len(shards)}),
         "images": images,
         f"{unit}_with_text": with_text,
@@ -201,6 +212,9 @@ def stats(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> d
             [code, round(count / max(int(total.sum()), 1), 4)] for code, count in frequent if count
         ],
     }
+    if page is not None:
+        write_codes_page(inputs, counts, figures, page, reporter=reporter)
+    return figures
 
 
 def _entropy_bits(counts: np.ndarray) -> float:

@@ -20,12 +20,12 @@ from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split, 
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import save_image
+from seedcli.data.images.page import SheetSample, sheet, write_page
 from seedcli.errors import UsageError
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer
 from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
-from seedcli.workflows.evaluate.contact_sheet import SheetSample, write_contact_sheet
 from seedcli.workflows.evaluate.judge import TRUTH, find_judge, judge_facts, judge_pictures
 from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs
 from seedcli.workflows.evaluate.requests import CaptionSettings, SimilaritySettings
@@ -357,9 +357,8 @@ def _write_sheet(
         ),
         f"judge {result['judge']['name']}: {metrics}",
     ]
-    write_contact_sheet(
-        folder / SHEET, f"clip-similarity, {result['task']} to image", facts, samples
-    )
+    title = f"clip-similarity, {result['task']} to image"
+    write_page(folder / SHEET, title, facts, [sheet(samples, folder=folder)])
 
 
 def _scores_of(line: Mapping[str, Any]) -> dict[str, float]:

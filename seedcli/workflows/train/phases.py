@@ -240,7 +240,7 @@ class PhasedRun:
         from seedcli.models.language.text_tokenizer import CodeVocabulary
         from seedcli.training.llm_data import PackedRows, TokenSamples
         from seedcli.training.phase import train_phase
-        from seedcli.training.run_folder import plot_metrics
+        from seedcli.training.run_page import write_run_page
 
         folder, target = self.folder / name, self.target(name)
         if target.is_dir():
@@ -275,7 +275,7 @@ class PhasedRun:
             )
         finally:
             if self.ranks.rank == 0:
-                plot_metrics(folder)
+                write_run_page(folder)
         self._finish(name, result, rows, text_tokenizer, visual, merge=merge)
         del result
         gc.collect()

@@ -10,7 +10,8 @@ from seedcli.data.documents.left_out import Tally, add_tallies, describe_tally
 from seedcli.files import publish_json
 from seedcli.recipe.pictures import TokenizerRecipe
 from seedcli.recipe.tokenizer import PairDataSection
-from seedcli.training.run_folder import alone, open_run_folder, plot_metrics
+from seedcli.training.run_folder import alone, open_run_folder
+from seedcli.training.run_page import write_run_page
 from seedcli.workflows.train.build_stage import build_stage
 from seedcli.workflows.train.fetched import downloads
 
@@ -85,7 +86,7 @@ def run(
         )
     finally:
         if ranks.rank == 0:
-            plot_metrics(output)
+            write_run_page(output)
     return (
         size
         | {

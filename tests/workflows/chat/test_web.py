@@ -270,7 +270,7 @@ def test_examples_are_answered_rightly(tmp_path) -> None:
         action = json.dumps({"do": "example", "tab": f"{number:032x}", "number": number})
         now = conversation.sampling
         *_, (state, _, _) = page.chat(
-            action, 0, now.temperature, now.top_p, now.top_k, now.max_new_tokens, now.guidance
+            action, 0, now.temperature, now.top_p, now.top_k, now.max_new_tokens, now.code_guidance
         )
         answer = saved(page, json.loads(state))["messages"][1]["content"]
         assert example["right"] in answer, (example, answer)

@@ -170,7 +170,7 @@ class Desk:
 
         try:
             shown = [self.keep(tab.folder, path) for path in asked.pictures]
-            parts = join_words(interleave(asked.words, shown))
+            parts = join_words(interleave(asked.words, [[each] for each in shown]))
         except SeedError as error:
             tab.tell(status=sentence(error), given_back=asked)
             return
@@ -189,7 +189,7 @@ class Desk:
         draw = draw or asked.draw
         if words is not None:
             try:
-                parts = join_words(interleave(words, asked.pictures))
+                parts = join_words(interleave(words, [[each] for each in asked.pictures]))
             except SeedError as error:
                 tab.tell(status=sentence(error))
                 return

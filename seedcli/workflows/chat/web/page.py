@@ -284,7 +284,7 @@ class Page:
                 info="Tokens; a picture takes 34",
             )  # fmt: skip
             guidance = gr.Slider(
-                1, 10, now.guidance, step=0.1, label="Guidance of pictures", min_width=240,
+                1, 10, now.code_guidance, step=0.1, label="Guidance of pictures", min_width=240,
                 info="How closely a picture's codes follow the words; 1: none",
             )  # fmt: skip
         return [seed, temperature, top_p, top_k, longest, guidance]
@@ -327,7 +327,7 @@ _SAMPLING = (
     ("top_p", float),
     ("top_k", int),
     ("max_new_tokens", int),
-    ("guidance", float),
+    ("code_guidance", float),
 )
 
 

@@ -1,8 +1,20 @@
-"""The page of a benchmark's pictures."""
+"""Pages of pictures."""
 
+import base64
 from html.parser import HTMLParser
+from io import BytesIO
 
-from seedcli.workflows.evaluate.contact_sheet import SheetSample, write_contact_sheet
+from PIL import Image
+
+from seedcli.data.images.page import (
+    EMBEDDED_PX,
+    SheetSample,
+    heading,
+    sheet,
+    table,
+    wide_picture,
+    write_page,
+)
 
 
 class Page(HTMLParser):
@@ -35,7 +47,8 @@ def test_a_page_shows_every_sample_and_escapes_what_it_says(tmp_path):
             caption="\N{DOG FACE} a dog",
         ),
     ]
-    write_contact_sheet(tmp_path / "index.html", "title <b>", ["fact & figure"], samples)
+    body = sheet(samples, folder=tmp_path)
+    write_page(tmp_path / "index.html", "title <b>", ["fact & figure"], [body])
     page = Page()
     page.feed((tmp_path / "index.html").read_text(encoding="utf-8"))
     assert "script" not in page.tags and "b" not in page.tags
@@ -52,3 +65,26 @@ def test_a_page_shows_every_sample_and_escapes_what_it_says(tmp_path):
     ):
         assert expected in words
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
+def test_a_page_that_is_one_file_holds_its_pictures(tmp_path):
+    wide = Image.new("RGB", (3 * EMBEDDED_PX, 30), "red")
+    wide.save(tmp_path / "a.png")
+    for picture in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), wide):
+        sample = SheetSample(key="<a>", pictures={"before": picture, "after": None})
+        page = Page()
+        page.feed(sheet([sample]))
+        [address] = page.sources
+        head, data = address.split(",")
+        assert head == "data:image/webp;base64" and page.tags.count("figure") == 2
+        assert Image.open(BytesIO(base64.b64decode(data))).size == (EMBEDDED_PX, 10)
+    assert wide.size == (3 * EMBEDDED_PX, 30)
+    page = Page()
+    page.feed(
+        heading("<h>", "& so")
+        + table(["<x>"], [["<y>"]])
+        + wide_picture(tmp_path / "a.png", "curves")
+        + wide_picture(wide, "curves")
+    )
+    assert page.words == ["<h>", "& so", "<x>", "<y>"] and len(page.sources) == 2
+    assert all(address.startswith("data:image/webp") for address in page.sources)
