@@ -106,9 +106,9 @@ def _first_codes(board: Board, table: TokenTable) -> str:
     return (
         "<section><h3>The picture from its first codes</h3><p>Each code depends only on those "
         "before it; the others are filled with what is usual at their places.</p>"
-        f'<div class="row">{"".join(row)}</div><div class="keep"><label>First codes kept: '
-        f'<output>{kept}</output><input type="range" min="1" max="{table.num_queries}" '
-        f'value="{kept}"></label>{drawn}</div></section>'
+        f'<div class="row">{"".join(row)}</div><div class="keep"><div><p>First codes kept: '
+        f'<output>{kept}</output></p><input type="range" min="1" max="{table.num_queries}" '
+        f'value="{kept}" aria-label="First codes kept"></div>{drawn}</div></section>'
     )
 
 
