@@ -15,6 +15,7 @@ from seedcli.data.images.images import ImageError, open_image
 from seedcli.data.images.inputs import expand, list_inputs
 from seedcli.data.images.items import Item
 from seedcli.data.images.page import SheetSample, sheet, write_page
+from seedcli.data.images.video import read_frames
 from seedcli.errors import DataError
 from seedcli.models.weights.load import describe, find_decoder
 from seedcli.models.weights.locate import locate
@@ -64,10 +65,8 @@ def write_tokenize_page(
     number = min(PAGE_PICTURES, request.limit or PAGE_PICTURES)
     items = expand(list_inputs(request.inputs, stdin), request.columns)
     pictures = [
-        (item, image)
-        for item in itertools.islice(items, number)
-        if (image := _open(item, request)) is not None
-    ]
+        (item, image) for item in itertools.islice(items, number) for image in _open(item, request)
+    ][:number]
     if not pictures:
         raise DataError(f"none of the first {number} pictures can be read, so there is no page")
     codes = tokenizer.encode([image for _, image in pictures], batch_size=request.batch_size)
@@ -93,12 +92,17 @@ def write_tokenize_page(
     return len(samples)
 
 
-def _open(item: Item, request: TokenizeRequest) -> Image.Image | None:
-    """The picture; None where it cannot be read, which the run itself has told."""
+def _open(item: Item, request: TokenizeRequest) -> list[Image.Image]:
+    """The picture, or the frames of the video; none where it cannot be read, which the run itself
+    has told.
+    """
     if item.problem is not None:
-        return None
+        return []
     try:
         source = item.data if item.data is not None else item.path
-        return open_image(source, request.image_handling)
+        if not item.is_video:
+            return [open_image(source, request.image_handling)]
+        frames = read_frames(source, request.frames or item.frames, only=item.part)
+        return [frame.image for frame in frames]
     except ImageError:
-        return None
+        return []
