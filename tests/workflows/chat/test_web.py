@@ -16,11 +16,11 @@ from PIL import Image
 from seedcli.data.images.facts import read_picture_facts
 from seedcli.workflows.chat.conversation import SeedChat, open_conversation
 from seedcli.workflows.chat.model import ChatModel
-from seedcli.workflows.chat.pictures import PictureSettings
-from seedcli.workflows.chat.turns import ChatSettings
+from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
 from seedcli.workflows.chat.web import page as web_page
 from seedcli.workflows.chat.web.page import Page
 from seedcli.workflows.code_tiles import code_colors, tile_style
+from seedcli.workflows.sampling import SamplingOptions
 
 TAB = "0123456789abcdef" * 2
 OTHER_TAB = "f" * 32
@@ -30,7 +30,7 @@ SAMPLING = (5, 1.5, 1.0, 0, 45, 1.0)
 @pytest.fixture
 def page(tiny_llm, tmp_path) -> Page:
     settings = ChatSettings(
-        sampling={"temperature": 1.5, "top_p": 1.0, "max_new_tokens": 45},
+        sampling=SamplingOptions(temperature=1.5, top_p=1.0, max_new_tokens=45),
         pictures=PictureSettings(output=tmp_path / "out", steps=2, device="cpu"),
     )
     conversation = SeedChat(ChatModel(settings, llm=tiny_llm).load())
