@@ -27,7 +27,7 @@ from seedcli.engine.engines import (
     Place,
     Report,
 )
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import DataError, SeedError, UsageError
 
 _KNOCK_S = 10.0
 
@@ -142,7 +142,7 @@ class RayCluster:
                 except RayActorError:
                     coming[actor.up.remote()] = actor  # its machine went; wait for another
                 except RayTaskError as error:
-                    raise error.cause from None
+                    raise error.cause from _of_a_bug(error)
                 else:
                     idle.append(actor)
                 continue
@@ -155,7 +155,7 @@ class RayCluster:
                 idle.append(actor)
                 yield Report(part, "finished", name)
             except RayTaskError as error:
-                raise error.cause from None
+                raise error.cause from _of_a_bug(error)
             except RayActorError as error:
                 del running[ready]
                 coming[actor.up.remote()] = actor
@@ -180,8 +180,9 @@ class _Actor:
     ):
         self._open, self._number, self._cores = open_worker, number, cores
         self._version, self._folder = version, folder
-        # Children that decode are spawned, and would import the main module, here Ray's own.
-        sys.modules["__main__"].__file__ = None
+        # Children that decode are spawned, and would import the main module, here Ray's own. None
+        # in place of its file would stop libraries that look where they are called from.
+        vars(sys.modules["__main__"]).pop("__file__", None)
         self._stack = contextlib.ExitStack()
         self._worker: Callable[[Any], Iterable[Any]] | None = None
 
@@ -238,6 +239,11 @@ def _is_alive(node_id: str) -> bool:
     import ray
 
     return any(node["Alive"] and node["NodeID"] == node_id for node in ray.nodes())
+
+
+def _of_a_bug(error: Any) -> Any:
+    """What a worker raised, with the traceback there: where it is no message for people."""
+    return None if isinstance(error.cause, SeedError) else error
 
 
 def _first_line(error: Exception) -> str:

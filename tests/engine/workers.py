@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedcli.errors import DataError
+
+# torch looks where it is called from, when it is imported and when it registers an operator
+inspect.getmodule(sys._getframe(), "imported")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Squares:
     @contextlib.contextmanager
     def __call__(self, place, reporter):
         reporter.note(f"opened at {place.name}")
+        inspect.getmodule(sys._getframe(), "of an operator")
         (self.folder / f"opened-{os.getpid()}").touch()
         yield self.compute
         (self.folder / f"closed-{os.getpid()}").touch()
