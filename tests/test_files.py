@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from seedcli.data.images.images import save_image
 from seedcli.data.tables import save_array
-from seedcli.data.tokens.job import Outcome, ShardJournal, read_journal
+from seedcli.data.tokens.outcomes import Outcome, ShardJournal, read_journal
 from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
 from seedcli.errors import DataError, NoSpaceError, NumericalError
 from seedcli.files import json_text, parse_json, publish_json, publish_text, published, read_json

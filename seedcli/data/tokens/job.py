@@ -23,52 +23,19 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
-from seedcli.data.documents.columns import Content, DocumentRow
+from seedcli.data.documents.columns import Content
 from seedcli.data.images.endings import VIDEO_FRAMES
 from seedcli.data.images.inputs import as_failed, count_items, read_items
 from seedcli.data.images.items import Columns, Container, Item
-from seedcli.data.tokens.shards import TokenRow
+from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
 from seedcli.files import json_text, parse_json, published
-from seedcli.journal import Journal
 from seedcli.storage import is_url, open_to_read, publish_first
 
-_END = "end"
 AMONG_PICTURES = "is a video where pictures come first; videos in tars and tables: name them alone"
-
-
-class Outcome(NamedTuple):
-    """One image after its turn: `codes` (Q integers), or `reason` if it failed; of a video the
-    codes of each frame, and `times_s`, when it is shown.
-    """
-
-    key: str
-    source: str
-    codes: Any
-    text: str | None
-    meta: str | None
-    reason: str | None
-    times_s: list[float] | None = None
-
-    @property
-    def pictures(self) -> list[list[int]]:
-        """Codes of the image, or of each frame; only where there are codes."""
-        return [self.codes] if self.times_s is None else self.codes
-
-    def as_row(self, content: Content) -> TokenRow | DocumentRow:
-        """The row of a shard; only where there are codes. A document is pictures and their words,
-        and its `meta` says when frames are shown.
-        """
-        if content == "images":
-            return TokenRow(self.key, self.codes, self.text, self.source, self.meta)
-        segments = (*map(tuple, self.pictures), *([self.text] if self.text else ()))
-        meta = self.meta
-        if self.times_s is not None:
-            meta = json_text(parse_json(meta or "{}") | {"time_s": self.times_s})
-        return DocumentRow(self.key, segments, (), self.source, meta)
 
 
 @dataclass(frozen=True)
@@ -421,56 +388,3 @@ def open_job(folder: Path) -> TokenJob | None:
 def remove_job(folder: Path) -> None:
     """Deletes a workspace."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-class ShardJournal(Journal):
-    """What is computed of one shard, a line for each micro-batch.
-
-    A line carries its number: should two machines write to one journal (one of them taken for
-    dead), lines out of turn are told from the next ones, and are not taken.
-    """
-
-    def __init__(self, path: Path):
-        """Opens a journal, new or begun; a torn last line is cut off."""
-        super().__init__(path)
-        self.num_batches = 0
-        self.ended = False
-        self.num_done = self.num_failed = 0
-        self.recover(self._take, ordered=True)
-
-    def _take(self, line: Any) -> None:
-        number, batch = line
-        if number != self.num_batches or self.ended:
-            raise ValueError(f"line {number} in place of {self.num_batches}")
-        if batch == _END:
-            self.ended = True
-        else:
-            failed = sum(1 for outcome in batch if outcome[2] is None)
-            self.num_batches += 1
-            self.num_failed += failed
-            self.num_done += len(batch) - failed
-
-    def add(self, outcomes: list[Outcome]) -> None:
-        """Adds one micro-batch."""
-        self._add(outcomes)
-
-    def end(self) -> None:
-        """Marks the shard as computed."""
-        self._add(_END)
-
-    def _add(self, batch: Any) -> None:
-        line = [self.num_batches, batch]
-        self.append(line)
-        self._take(line)
-
-
-def read_journal(path: Path) -> Iterator[Outcome]:
-    """Everything that was computed, in order, streamed."""
-    number = 0
-    with open(path, "rb") as file:
-        for line in map(json.loads, file):
-            if line == [number, _END]:
-                return
-            if line[0] == number:
-                yield from (Outcome(*outcome) for outcome in line[1])
-                number += 1

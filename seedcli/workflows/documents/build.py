@@ -27,8 +27,9 @@ from seedcli.data.published_sets.job import (
     read_pictures,
 )
 from seedcli.data.published_sets.picture_finder import PictureFinder
-from seedcli.data.tokens.job import Outcome, PlannedShard, TokenJob, open_job
+from seedcli.data.tokens.job import PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
+from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.shards import ShardHeader, find_shards, read_header, write_shard
 from seedcli.engine.hold import in_turn
 from seedcli.errors import DataError, UsageError

@@ -14,7 +14,7 @@ import numpy as np
 from seedcli.data.images.images import ImageHandling
 from seedcli.data.images.inputs import Item
 from seedcli.data.images.loader import DecodedBatch, ImageLoader
-from seedcli.data.tokens.job import Outcome
+from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.shards import ShardHeader
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize.stages import StageClock

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from seedcli.data.tokens.job import Outcome, TokenJob, read_journal, write_lines
+from seedcli.data.tokens.job import TokenJob, write_lines
+from seedcli.data.tokens.outcomes import Outcome, read_journal
 from seedcli.data.tokens.shards import ShardHeader, write_shard
 from seedcli.workflows.tokenize.request import TokenizeRequest
 

@@ -17,14 +17,8 @@ from typing import Any, Protocol
 from seedcli.console import Reporter
 from seedcli.data.images.inputs import Item
 from seedcli.data.images.loader import ImageLoader
-from seedcli.data.tokens.job import (
-    Outcome,
-    PlannedShard,
-    ShardJournal,
-    TokenJob,
-    open_job,
-    read_journal,
-)
+from seedcli.data.tokens.job import PlannedShard, TokenJob, open_job
+from seedcli.data.tokens.outcomes import Outcome, ShardJournal, read_journal
 from seedcli.data.tokens.shards import ShardHeader, read_header, write_shard
 from seedcli.engine.engines import Place, use_threads
 from seedcli.models.weights.locate import locate

@@ -31,14 +31,8 @@ from seedcli.data.images.inputs import (
     expand,
     list_inputs,
 )
-from seedcli.data.tokens.job import (
-    Outcome,
-    PlannedShard,
-    TokenJob,
-    freeze_job,
-    open_job,
-    remove_job,
-)
+from seedcli.data.tokens.job import PlannedShard, TokenJob, freeze_job, open_job, remove_job
+from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.shards import ShardHeader, read_header
 from seedcli.engine.engines import Workers
 from seedcli.engine.hold import hold_part

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from seedcli.data.images.inputs import Container, Item
-from seedcli.data.tokens.job import Outcome, ShardJournal, freeze_job, open_job, read_journal
+from seedcli.data.tokens.job import freeze_job, open_job
+from seedcli.data.tokens.outcomes import Outcome, ShardJournal, read_journal
 from seedcli.errors import DataError
 
 
