@@ -130,7 +130,7 @@ def is_file(path: str | os.PathLike[str]) -> bool:
     if not is_url(path):
         return os.path.isfile(path)
     with refusals_named(path):
-        return as_place(path if isinstance(path, str) else str(path)).is_file()
+        return as_place(str(path)).is_file()
 
 
 def is_folder(path: str) -> bool:
@@ -200,7 +200,7 @@ def read_range(path: str | os.PathLike[str], offset: int, size: int) -> bytes:
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(size)
-    place = as_place(path if isinstance(path, str) else str(path))
+    place = _address(str(path))  # made anew: a client does not outlive a fork
     return _persistently(
         path, lambda: place.fs.cat_file(place.path, start=offset, end=offset + size)
     )
@@ -215,7 +215,7 @@ def stamp_of(path: str | os.PathLike[str]) -> str:
     if not is_url(path):
         facts = os.stat(path)
         return f"{path}:{facts.st_size}:{facts.st_mtime_ns}"
-    place = as_place(path if isinstance(path, str) else str(path))
+    place = _address(str(path))  # made anew: a client does not outlive a fork
     found = _persistently(path, lambda: place.fs.info(place.path))
     changed = next((found[name] for name in _CHANGES if found.get(name)), "")
     return f"{path}:{found.get('size')}:{changed}"
