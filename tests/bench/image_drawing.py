@@ -11,8 +11,8 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from seedcli.models.language.generate import SamplingSettings, SeedLlama
+from seedcli.models.language.rows import pad_left
 from seedcli.models.language.text_tokenizer import CodeVocabulary
-from seedcli.models.language.token_loop import pad_left
 
 Grammar = Literal["bare", "processor", "prefix function"]
 

@@ -46,6 +46,7 @@ OWNERS = {
         "models/drawing/unclip.py",
         "models/drawing/unclip_parts.py",
     },
+    "fastapi": {"workflows/serve/"},
     "filelock": {"engine/hold.py"},
     "gradio": {"workflows/chat/web/page.py", "workflows/chat/web/server.py"},
     # weights; data sets
@@ -62,10 +63,11 @@ OWNERS = {
     },
     "open_clip": {"models/drawing/judge.py"},
     "peft": {"models/language/lora.py"},
+    "prometheus_client": {"workflows/serve/metrics.py"},
     "pyarrow": {"data/"},
     "pycocoevalcap": {"benchmarks/caption.py"},
     "pycocotools": {"data/published_sets/records.py"},
-    "pydantic": {"recipe/"},
+    "pydantic": {"recipe/", "workflows/serve/"},
     "ray": {"engine/ray_cluster.py"},
     "rich": {"console.py"},
     "safetensors": {"models/", "training/"},
@@ -86,6 +88,7 @@ OWNERS = {
         "models/drawing/unclip.py",
         "models/drawing/unclip_parts.py",
         "models/language/answer.py",
+        "models/language/choice.py",
         "models/language/image_grammar.py",
         "models/language/seed_llama.py",
         "models/language/generate.py",
@@ -96,6 +99,7 @@ OWNERS = {
     },
     "typer": {"cli/"},
     "upath": {"storage.py"},
+    "uvicorn": {"workflows/serve/server.py"},
 }
 
 FORBIDDEN = {

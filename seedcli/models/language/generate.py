@@ -21,24 +21,23 @@ from transformers import (
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerFast,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
 )
 
 from seedcli.errors import DataError, UsageError
 from seedcli.models.device import pick_device
 from seedcli.models.language.answer import Answer, Part, PartReader, open_image
+from seedcli.models.language.choice import Chooser
 from seedcli.models.language.image_grammar import (
+    GrammarTable,
     ImageGrammar,
     ImageGuidance,
     ImageNeed,
     RowBudget,
-    SeededChoice,
 )
+from seedcli.models.language.rows import Row, pad_left
 from seedcli.models.language.seed_llama import no_progress_bars, set_special_ids, special_ids
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
-from seedcli.models.language.token_loop import pad_left, write_tokens
+from seedcli.models.language.token_loop import TokenLoop
 from seedcli.models.weights.adapter import MERGE_BY_HAND
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import LlmFiles
@@ -171,7 +170,6 @@ class SeedLlama:
             raise UsageError(
                 "without the grammar an image cannot be forced", remedy="leave out --unconstrained"
             )
-        budgets = [self._budget(prompt, settings, image) for prompt in prompts]
         seeds = [settings.seed] * len(prompts) if seeds is None else list(seeds)
         if len(prompts) > 1 and settings.num_beams > 1 and settings.temperature > 0:
             # sampled beams share one generator, and an answer depends on its own seed alone
@@ -186,46 +184,101 @@ class SeedLlama:
                 )[0]
                 for row, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
             ]
-        length = max(map(len, prompts))
-        processors = self._processors(
-            settings,
-            image,
-            constrained,
-            seeds,
-            budgets,
-            length,
-            wordless=wordless or [[self.vocabulary.bos]] * len(prompts),
-        )
+        wordless = wordless or [[self.vocabulary.bos]] * len(prompts)
         if settings.num_beams > 1:
-            written = self._search_beams(prompts, settings, processors, max(budgets), seeds[0])
-        else:
-            reader = (
-                None
-                if on_part is None
-                else _Listener(self._reader(prompts[0]), on_part, self.vocabulary.eos)
+            budgets = [self._budget(prompt, settings, image) for prompt in prompts]
+            written = self._search_beams(
+                prompts, settings, image, constrained, budgets, seeds[0], wordless
             )
-            written = write_tokens(
-                self.model,
-                prompts,
-                processors,
-                self.vocabulary,
-                budgets=budgets,
+            return [
+                self._answer(prompt, ids[:budget])
+                for prompt, ids, budget in zip(prompts, written, budgets, strict=True)
+            ]
+        rows = [
+            self.open_row(
+                prompt,
+                settings,
+                image=image,
                 constrained=constrained,
-                image_first=image == "first",
-                on_token=reader and reader.hear,
+                seed=seed,
+                wordless=without,
+                on_part=on_part,
             )
-            if reader is not None:
-                reader.end()
-        return [
-            self._answer(prompt, ids[:budget])
-            for prompt, ids, budget in zip(prompts, written, budgets, strict=True)
+            for prompt, seed, without in zip(prompts, seeds, wordless, strict=True)
         ]
+        loop = self.open_loop()
+        loop.join(rows)
+        while loop.waiting or loop.rows:
+            loop.step()
+        return [self.close_row(row) for row in rows]
+
+    def open_loop(self) -> TokenLoop:
+        """A loop in which rows are written together; they may join and leave at any step."""
+        chooser = Chooser(self.model, self.vocabulary, num_tokens=len(self.text_tokenizer))
+        return TokenLoop(self.model, self.vocabulary, chooser)
+
+    def open_row(
+        self,
+        prompt: Sequence[int],
+        settings: SamplingSettings,
+        *,
+        image: ImageNeed = "allowed",
+        constrained: bool = True,
+        seed: int = 0,
+        wordless: Sequence[int] | None = None,
+        num_likeliest: int | None = None,
+        last_image: int | None = None,
+        on_part: Callable[[Part], None] | None = None,
+    ) -> Row:
+        """Prompt ids -> a row for a loop.
+
+        Args:
+            prompt: Begins with BOS.
+            settings: How tokens are chosen; no beams.
+            image: Whether the answer may, must, at once must, or must not hold an image.
+            constrained: Under the image grammar.
+            seed: Of sampling.
+            wordless: See `generate`.
+            num_likeliest: See `Row`.
+            last_image: See `Row`.
+            on_part: Hears words as they are written and each image as it is complete.
+
+        Raises:
+            UsageError: No room in the context, or an image is asked for that does not fit.
+        """
+        return Row(
+            prompt,
+            settings,
+            self.vocabulary,
+            budget=self._budget(prompt, settings, image),
+            need=image,
+            constrained=constrained,
+            seed=seed,
+            wordless=wordless,
+            num_likeliest=num_likeliest,
+            last_image=last_image,
+            listener=None
+            if on_part is None
+            else _Listener(self._reader(prompt), on_part, self.vocabulary.eos),
+        )
+
+    def close_row(self, row: Row) -> Answer:
+        """A row that is done -> its answer; its listener hears what is left.
+
+        Raises:
+            NumericalError: The logits were not finite.
+        """
+        if row.failure is not None:
+            raise row.failure
+        if row.listener is not None:
+            row.listener.end()
+        return self._answer(row.prompt, row.written)
 
     def _budget(self, prompt: Sequence[int], settings: SamplingSettings, image: ImageNeed) -> int:
         """Tokens that may follow a prompt: what was asked for, as far as the context goes."""
         budget = min(settings.max_new_tokens, self.max_positions - len(prompt))
         begun, span = len(open_image(prompt, self.vocabulary)), self.vocabulary.span_length
-        needed = span - begun if begun else 1 if image == "allowed" else span
+        needed = span - begun if begun else span if image in ("required", "first") else 1
         if budget < needed:
             what = "an image takes" if needed > 1 else "an answer takes at least"
             raise UsageError(
@@ -240,14 +293,17 @@ class SeedLlama:
         self,
         prompts: Sequence[Sequence[int]],
         settings: SamplingSettings,
-        processors: LogitsProcessorList,
-        max_new_tokens: int,
+        image: ImageNeed,
+        constrained: bool,
+        budgets: list[int],
         seed: int,
+        wordless: Sequence[Sequence[int]],
     ) -> list[list[int]]:
         """Beam search by Hugging Face's `generate`, told everything: what a checkpoint's own file
         says of it is not used.
         """
         input_ids, mask = pad_left(prompts, self.vocabulary.pad)
+        budget = RowBudget(budgets, input_ids.shape[1], self.vocabulary.eos)
         device = self.model.device
         sampled = (
             {
@@ -262,7 +318,7 @@ class SeedLlama:
             bos_token_id=self.vocabulary.bos,
             eos_token_id=self.vocabulary.eos,
             pad_token_id=self.vocabulary.pad,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=max(budgets),
             num_beams=settings.num_beams,
             do_sample=bool(sampled),
             use_cache=True,
@@ -276,7 +332,7 @@ class SeedLlama:
                 input_ids.to(device),
                 attention_mask=mask.to(device),
                 generation_config=config,
-                logits_processor=processors,
+                logits_processor=self._processors(settings, image, constrained, budget, wordless),
             )
         return found[:, input_ids.shape[1] :].tolist()
 
@@ -285,10 +341,7 @@ class SeedLlama:
         settings: SamplingSettings,
         image: ImageNeed,
         constrained: bool,
-        seeds: list[int],
-        budgets: list[int],
-        length: int,
-        *,
+        budget: RowBudget,
         wordless: Sequence[Sequence[int]],
     ) -> LogitsProcessorList:
         processors = LogitsProcessorList()
@@ -301,22 +354,10 @@ class SeedLlama:
                     wordless=wordless,
                 )
             )
-        budget = RowBudget(budgets, length, self.vocabulary.eos)
         processors.append(budget)
         if constrained:
-            processors.append(
-                ImageGrammar(
-                    self.vocabulary, budget, num_tokens=len(self.text_tokenizer), need=image
-                )
-            )
-        if settings.temperature > 0 and settings.num_beams == 1:
-            if settings.temperature != 1:
-                processors.append(TemperatureLogitsWarper(settings.temperature))
-            if settings.top_k > 0:
-                processors.append(TopKLogitsWarper(settings.top_k))
-            if settings.top_p < 1:
-                processors.append(TopPLogitsWarper(settings.top_p))
-            processors.append(SeededChoice(seeds))
+            table = GrammarTable(self.vocabulary, num_tokens=len(self.text_tokenizer))
+            processors.append(ImageGrammar(table, budget, need=image))
         return processors
 
     def _reader(self, prompt: Sequence[int]) -> PartReader:

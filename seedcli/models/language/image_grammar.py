@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from seedcli.models.language.rows import pad_left
 from seedcli.models.language.text_tokenizer import CodeVocabulary
-from seedcli.models.language.token_loop import pad_left
 
-ImageNeed = Literal["allowed", "required", "first"]
+ImageNeed = Literal["allowed", "required", "first", "never"]
 
 
 def image_position(input_ids: Tensor, vocabulary: CodeVocabulary) -> list[int]:
@@ -75,74 +75,56 @@ class RowBudget(LogitsProcessor):
         )
 
 
-class ImageGrammar(LogitsProcessor):
-    """An image is BOI, exactly Q codes, EOI; codes and EOI stand nowhere else, and no image begins
-    that would not fit into the budget.
+class GrammarTable:
+    """What may follow in each state of the grammar: an image is BOI, exactly Q codes, EOI; codes
+    and EOI stand nowhere else, and no image begins that would not fit into the budget.
 
     Args:
         vocabulary: Ids of codes and markers.
-        budget: Tokens that each row may write; apply it before this.
         num_tokens: Size of the text tokenizer's vocabulary; rows of the model
             beyond it are never chosen.
-        need: `allowed`: as many images as the model likes; `required`: the answer may begin with
-            words, but holds an image before it ends; `first`: it begins with one.
 
     Source: ours; the official code does not constrain
     (AILab-CVC/SEED@93b3cf4:scripts/seed_llama_inference_8B.py fails on other lengths).
     """
 
-    def __init__(
-        self,
-        vocabulary: CodeVocabulary,
-        budget: RowBudget,
-        *,
-        num_tokens: int,
-        need: ImageNeed = "allowed",
-    ):
-        self.vocabulary, self.budget, self.num_tokens, self.need = (
-            vocabulary,
-            budget,
-            num_tokens,
-            need,
-        )
+    def __init__(self, vocabulary: CodeVocabulary, *, num_tokens: int):
+        self.vocabulary, self.num_tokens = vocabulary, num_tokens
         self._forbidden: Tensor | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B,V] -> scores with every token that the grammar does not allow at -inf."""
-        if self._forbidden is None:
-            self._forbidden = self._build_table(scores)
-        states = self._states(input_ids)
-        if len(set(states)) == 1:
-            return scores.masked_fill(self._forbidden[states[0]], -torch.inf)
-        return scores.masked_fill(
-            self._forbidden[torch.tensor(states, device=scores.device)], -torch.inf
-        )
+    def state(self, position: int, remaining: int, owes: bool, need: ImageNeed) -> int:
+        """Where the grammar stands in one row.
 
-    def _states(self, input_ids: Tensor) -> list[int]:
-        """Ids [B,N] -> where the grammar stands in each row. Counted in Python: a step of a small
-        model costs as much as forty tensors.
+        Args:
+            position: Codes written since BOI, -1 outside an image.
+            remaining: Tokens that the row may still write.
+            owes: The answer must hold an image and holds none yet.
+            need: `allowed`: as many images as the model likes; `required`: the answer may begin
+                with words, but holds an image before it ends; `first`: it begins with one;
+                `never`: words alone.
         """
-        owes = [False] * len(input_ids)
-        if self.need != "allowed":
-            owes = (
-                ~(input_ids[:, self.budget.prompt_length :] == self.vocabulary.eoi).any(1)
-            ).tolist()
-        positions = image_position(input_ids, self.vocabulary)
-        return [
-            self._state(*row)
-            for row in zip(positions, self.budget.remaining(input_ids), owes, strict=True)
-        ]
-
-    def _state(self, position: int, remaining: int, owes: bool) -> int:
         if position >= 0:
             return _CODES if position < self.vocabulary.num_queries else _EOI
         if owes:
             return (
                 _BOI
-                if self.need == "first" or remaining <= self.vocabulary.span_length
+                if need == "first" or remaining <= self.vocabulary.span_length
                 else _TEXT_WITHOUT_END
             )
-        return _TEXT if remaining >= self.vocabulary.span_length else _TEXT_WITHOUT_IMAGE
+        fits = need != "never" and remaining >= self.vocabulary.span_length
+        return _TEXT if fits else _TEXT_WITHOUT_IMAGE
+
+    def forbid(self, states: Sequence[int], scores: Tensor) -> Tensor:
+        """Scores [B,V] and the state of each row -> scores with every token that the grammar does
+        not allow at -inf.
+        """
+        if self._forbidden is None or self._forbidden.device != scores.device:
+            self._forbidden = self._build_table(scores)
+        if len(set(states)) == 1:
+            return scores.masked_fill(self._forbidden[states[0]], -torch.inf)
+        return scores.masked_fill(
+            self._forbidden[torch.tensor(states, device=scores.device)], -torch.inf
+        )
 
     def _build_table(self, scores: Tensor) -> Tensor:
         """Scores [B,V] -> forbidden tokens of each state [S,V]."""
@@ -162,6 +144,35 @@ class ImageGrammar(LogitsProcessor):
 
 
 _TEXT, _TEXT_WITHOUT_IMAGE, _TEXT_WITHOUT_END, _BOI, _CODES, _EOI, _NUM_STATES = range(7)
+
+
+class ImageGrammar(LogitsProcessor):
+    """The grammar for beam search, where the ids alone tell the state.
+
+    Args:
+        table: What may follow in each state.
+        budget: Tokens that each row may write; apply it before this.
+        need: See `GrammarTable.state`.
+    """
+
+    def __init__(self, table: GrammarTable, budget: RowBudget, *, need: ImageNeed = "allowed"):
+        self.table, self.budget, self.need = table, budget, need
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [B,V] -> scores with every token that the grammar does not allow at -inf."""
+        return self.table.forbid(self._states(input_ids), scores)
+
+    def _states(self, input_ids: Tensor) -> list[int]:
+        """Ids [B,N] -> where the grammar stands in each row."""
+        vocabulary = self.table.vocabulary
+        owes = [False] * len(input_ids)
+        if self.need in ("required", "first"):
+            owes = (~(input_ids[:, self.budget.prompt_length :] == vocabulary.eoi).any(1)).tolist()
+        positions = image_position(input_ids, vocabulary)
+        return [
+            self.table.state(*row, self.need)
+            for row in zip(positions, self.budget.remaining(input_ids), owes, strict=True)
+        ]
 
 
 class ImageGuidance(LogitsProcessor):
@@ -239,21 +250,14 @@ class ImageGuidance(LogitsProcessor):
         return scores
 
 
-class SeededChoice(LogitsProcessor):
-    """Turns greedy choice into sampling: adds Gumbel noise, of a generator for
-    each row, to the scores.
+def with_noise(scores: Tensor, sources: Sequence[torch.Generator]) -> Tensor:
+    """Scores [B,V] and a source of chance for each row -> noisy scores; what is forbidden stays so.
 
-    The largest of log-probabilities with Gumbel noise is a sample of them. A row's noise comes from
-    its own seed, so an answer does not depend on what else is in the batch, nor on the device. It
-    stands last, after temperature, top-k and top-p.
+    Turns greedy choice into sampling: the largest of log-probabilities with Gumbel noise is a
+    sample of them. A row's noise comes from its own source, so an answer does not depend on what
+    else is in the batch, nor on the device. It comes last, after temperature, top-k and top-p.
     """
-
-    def __init__(self, seeds: Sequence[int]):
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B,V] -> noisy scores; what is forbidden stays so."""
-        noise = torch.stack(
-            [torch.empty(scores.shape[1]).exponential_(generator=one) for one in self.generators]
-        )
-        return scores.float() - noise.to(scores.device).log()
+    noise = torch.stack(
+        [torch.empty(scores.shape[1]).exponential_(generator=one) for one in sources]
+    )
+    return scores.float() - noise.to(scores.device).log()

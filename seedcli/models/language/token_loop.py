@@ -1,137 +1,175 @@
 """Token by token: the language model's forward pass with its KV cache, one choice a row and step.
 On the path: prompt ids -> written ids.
 
-Beam search is Hugging Face's `generate`; without beams this loop does the same faster (`make bench`
-prints the ratio): it leaves out the preparation of every step, makes no tensor where a list will
-do, and a BOI or EOI that must come costs no forward pass.
+Rows join and leave at any step: what is new is read in a pass of its own, and goes on in one batch
+with those that are under way. Beam search is Hugging Face's `generate`; without beams this loop
+does the same faster (`make bench` prints the ratio): it leaves out the preparation of every step,
+and a BOI or EOI that must come costs no forward pass.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
-from seedcli.errors import NumericalError
-from seedcli.models.language.answer import open_image
+from seedcli.models.language.choice import Chooser
+from seedcli.models.language.rows import Row, pad_left
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 
-def pad_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Rows of ids of any lengths -> ids [B,N] with padding before them, and the mask [B,N]
-    of what is no padding.
+class TokenLoop:
+    """Rows that are written together.
+
+    Attributes:
+        rows: Under way.
+        waiting: Read with the next step that can take them.
     """
-    length = max(map(len, prompts))
-    input_ids = torch.full((len(prompts), length), pad, dtype=torch.long)
-    mask = torch.zeros_like(input_ids)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
-        mask[row, length - len(prompt) :] = 1
-    return input_ids, mask
 
+    def __init__(self, model: PreTrainedModel, vocabulary: CodeVocabulary, chooser: Chooser):
+        """Nothing is written yet.
 
-@torch.inference_mode()
-def write_tokens(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    processors: Sequence[LogitsProcessor],
-    vocabulary: CodeVocabulary,
-    *,
-    budgets: Sequence[int],
-    constrained: bool,
-    image_first: bool = False,
-    on_token: Callable[[int], None] | None = None,
-) -> list[list[int]]:
-    """Prompt ids, B rows -> what each row writes, EOS included where it comes; the largest
-    processed score is chosen.
+        Args:
+            model: The causal language model.
+            vocabulary: Ids of codes and markers.
+            chooser: Chooses the next tokens.
+        """
+        self._model, self._vocabulary, self._chooser = model, vocabulary, chooser
+        self._cache_name = name_of_cache(model)
+        self.rows: list[Row] = []
+        self.waiting: list[Row] = []
+        self._cache: DynamicCache | None = None
+        self._padding: list[int] = []  # columns of padding before each row in the cache
+        self._unseen = 1  # tokens of each row that are not in the cache; 2 after an EOI for nothing
 
-    Args:
-        model: The causal language model.
-        prompts: Rows of any lengths.
-        processors: Steer the choice; sampling is the noise that they add.
-        vocabulary: Ids of codes and markers.
-        budgets: Most tokens of each row.
-        constrained: The processors hold the image grammar, so that EOI after Q
-            codes needs no asking.
-        image_first: They hold the one that begins with an image, so that BOI needs none either.
-        on_token: Hears each token of the first row.
+    def join(self, rows: Sequence[Row]) -> None:
+        """Rows that are written with those that are under way."""
+        self.waiting += rows
 
-    Raises:
-        NumericalError: A logit is not a number.
-    """
-    ids, mask = (each.to(model.device) for each in pad_left(prompts, vocabulary.pad))
-    at, room = ids.shape[1], max(budgets)
-    padded = not bool(mask.all())
-    # Whole from the start, so that a step takes views and makes no tensor.
-    ids, mask = F.pad(ids, (0, room), value=vocabulary.pad), F.pad(mask, (0, room), value=1)
-    position_ids = (mask.cumsum(1) - 1).clamp(min=0)
-    written: list[list[int]] = [[] for _ in prompts]
-    opened = [open_image(prompt, vocabulary) for prompt in prompts]
-    in_image = [max(len(image) - 1, 0) for image in opened]
-    done = [False] * len(prompts)
-    cache, cache_name, seen = DynamicCache(config=model.config), name_of_cache(model), 0
+    def leave(self, rows: Sequence[Row]) -> None:
+        """Rows that nobody waits for any more; their places are free at once."""
+        for row in rows:
+            row.done = True
+        self._drop_done()
 
-    def choose(scores: Tensor) -> list[int]:
-        # one by one: Hugging Face's list inspects their signatures at every step
-        for processor in processors:
-            scores = processor(ids[:, :at], scores)
-        best = scores.max(1)
-        if not all(map(math.isfinite, best.values.tolist())):
-            raise NumericalError(
-                f"the language model's logits are not finite in {model.dtype}",
-                remedy="--dtype bfloat16 or float32: float16 overflows in some models",
-            )
-        return best.indices.tolist()
+    @torch.inference_mode()
+    def step(self) -> None:
+        """One token more for each row: of those that join where some can, else of those that are
+        under way. Rows that are done leave.
+        """
+        if self.waiting and (not self.rows or (self._unseen == 1 and self._can_merge())):
+            self._read()
+        elif self.rows:
+            self._write()
+        self._drop_done()
+        if self.rows and all(row.image_is_full for row in self.rows):
+            for row in self.rows:
+                row.take_forced(self._vocabulary.eoi)
+            self._unseen += 1
+            self._drop_done()
 
-    def take(tokens: list[int]) -> None:
-        nonlocal at
-        column = [vocabulary.pad if done[row] else token for row, token in enumerate(tokens)]
-        ids[:, at] = torch.tensor(column, device=ids.device)
-        at += 1
-        for row, token in enumerate(column):
-            if done[row]:
-                continue
-            written[row].append(token)
-            in_image[row] = (
-                in_image[row] + 1
-                if 0 <= token - vocabulary.first_code < vocabulary.num_codes
-                else 0
-            )
-            done[row] = token == vocabulary.eos or len(written[row]) >= budgets[row]
-            if row == 0 and on_token is not None:
-                on_token(token)
+    def _read(self) -> None:
+        """The prompts of those that wait."""
+        new, self.waiting = self.waiting, []
+        if opening := [row for row in new if row.opens_with_image]:
+            # The grammar alone decides; noise is drawn all the same, so that a seed stands for the
+            # same picture as if the model were asked.
+            width = self._model.config.vocab_size
+            scores = torch.zeros(len(opening), width, device=self._model.device)
+            self._chooser.choose(opening, scores)
+        if not (new := [row for row in new if not row.done]):
+            return
+        ids, mask = (
+            each.to(self._model.device)
+            for each in pad_left([row.ids for row in new], self._vocabulary.pad)
+        )
+        padding = [ids.shape[1] - len(row.ids) for row in new]
+        cache = DynamicCache(config=self._model.config)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        logits = self._forward(ids, positions, mask if any(padding) else None, cache)
+        if self._cache is None:
+            self.rows, self._cache, self._padding, self._unseen = new, cache, padding, 1
+        else:
+            self._merge(new, cache, padding)
+        self._chooser.choose(new, logits)
 
-    if image_first and not any(opened):
-        # The grammar alone decides; noise is drawn all the same, so that a seed stands for the same
-        # picture as if the model were asked.
-        take(choose(torch.zeros(len(prompts), model.config.vocab_size, device=ids.device)))
-    while not all(done):
-        output = model(
-            input_ids=ids[:, seen:at],
-            attention_mask=mask[:, :at] if padded else None,
-            position_ids=position_ids[:, seen:at],
+    def _write(self) -> None:
+        """The next token of those that are under way."""
+        lengths = [len(row.prompt) + len(row.written) for row in self.rows]
+        tails = [row.written[-self._unseen :] for row in self.rows]
+        positions = [list(range(length - self._unseen, length)) for length in lengths]
+        device = self._model.device
+        mask = None
+        if any(self._padding):
+            width = lengths[0] + self._padding[0]
+            columns = torch.arange(width, device=device)
+            mask = (columns >= torch.tensor(self._padding, device=device)[:, None]).long()
+        logits = self._forward(
+            torch.tensor(tails, device=device),
+            torch.tensor(positions, device=device),
+            mask,
+            self._cache,
+        )
+        self._unseen = 1
+        self._chooser.choose(self.rows, logits)
+
+    def _forward(
+        self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: DynamicCache
+    ) -> Tensor:
+        """Ids [B,n] behind what the cache holds -> logits float32 [B,V] of what follows."""
+        output = self._model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
             use_cache=True,
             logits_to_keep=1,
-            **{cache_name: cache},
+            **{self._cache_name: cache},
         )
-        seen = at
         # in half precision top-p would add up rounded probabilities
-        take(choose(output.logits[:, -1].float()))
-        if (
-            constrained
-            and not all(done)
-            and all(
-                ended or codes == vocabulary.num_queries
-                for ended, codes in zip(done, in_image, strict=True)
-            )
-        ):
-            take([vocabulary.eoi] * len(prompts))
-    return written
+        return output.logits[:, -1].float()
+
+    def _can_merge(self) -> bool:
+        """Whether rows can join a cache that is in use: one with a sliding window or a state that
+        sums up what was read cannot be padded, and what waits is read when its rows are done.
+        """
+        return all(type(layer).__name__ == "DynamicLayer" for layer in self._cache.layers)
+
+    def _merge(self, new: list[Row], cache: DynamicCache, padding: list[int]) -> None:
+        """Two caches -> one, with padding before the shorter rows."""
+        mine, theirs = self._cache.get_seq_length(), cache.get_seq_length()
+        more, fewer = max(theirs - mine, 0), max(mine - theirs, 0)
+        for layer, other in zip(self._cache.layers, cache.layers, strict=True):
+            layer.keys = _stacked(layer.keys, more, other.keys, fewer)
+            layer.values = _stacked(layer.values, more, other.values, fewer)
+        self._padding = [each + more for each in self._padding] + [each + fewer for each in padding]
+        self.rows = self.rows + new
+
+    def _drop_done(self) -> None:
+        self.waiting = [row for row in self.waiting if not row.done]
+        kept = [number for number, row in enumerate(self.rows) if not row.done]
+        if len(kept) == len(self.rows):
+            return
+        self.rows = [self.rows[number] for number in kept]
+        if not kept:
+            self._cache, self._padding, self._unseen = None, [], 1
+            return
+        self._padding = [self._padding[number] for number in kept]
+        if not self._can_merge():
+            self._cache.batch_select_indices(torch.tensor(kept, device=self._model.device))
+            return
+        spare = min(self._padding)  # columns that were the longest row's, which has left
+        self._padding = [each - spare for each in self._padding]
+        for layer in self._cache.layers:
+            layer.keys, layer.values = layer.keys[kept, :, spare:], layer.values[kept, :, spare:]
+
+
+def _stacked(mine: Tensor, more: int, theirs: Tensor, fewer: int) -> Tensor:
+    """Keys or values [B,H,N,D] of two batches -> one batch, padded before the shorter ones."""
+    return torch.cat([F.pad(mine, (0, 0, more, 0)), F.pad(theirs, (0, 0, fewer, 0))])
 
 
 def name_of_cache(model: PreTrainedModel) -> str:

@@ -21,11 +21,12 @@ from seedcli.models.language.generate import (
     quantization_config,
 )
 from seedcli.models.language.image_grammar import (
+    GrammarTable,
     ImageGrammar,
     ImageGuidance,
     RowBudget,
-    SeededChoice,
     image_position,
+    with_noise,
 )
 from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.locate_llm import locate_llm
@@ -170,7 +171,8 @@ def test_the_seed_decides_and_nothing_else_does(tiny_llm) -> None:
 
 def test_sampling_follows_the_probabilities() -> None:
     scores = torch.tensor([[0.0, 1.0, -torch.inf, 2.0]]).expand(20_000, 4)
-    chosen = SeededChoice(range(20_000))(torch.zeros(20_000, 1, dtype=torch.long), scores).argmax(1)
+    sources = [torch.Generator().manual_seed(seed) for seed in range(20_000)]
+    chosen = with_noise(scores, sources).argmax(1)
     share = torch.bincount(chosen, minlength=4) / len(chosen)
     assert share[2] == 0
     # three standard deviations of a share among 20,000
@@ -256,16 +258,16 @@ def test_markers_that_must_come_cost_no_forward_pass_and_change_no_sample(tiny_l
     finally:
         counter.remove()
     for prompt, seed, answer in zip(prompts, (3, 4), answers, strict=True):
-        choice, ids = SeededChoice([seed]), [*prompt, tiny_llm.vocabulary.boi]
+        sources, ids = [torch.Generator().manual_seed(seed)], [*prompt, tiny_llm.vocabulary.boi]
         codes = slice(tiny_llm.vocabulary.first_code, tiny_llm.vocabulary.first_code + 64)
-        choice(torch.tensor([prompt]), torch.zeros(1, tiny_llm.model.config.vocab_size))
+        with_noise(torch.zeros(1, tiny_llm.model.config.vocab_size), sources)
         for _ in range(32):
             scores = torch.full((1, tiny_llm.model.config.vocab_size), -torch.inf)
             scores[:, codes] = (
                 tiny_llm.model(torch.tensor([ids]), use_cache=False).logits[:, -1, codes].detach()
                 / 1.5
             )
-            ids.append(int(choice(torch.tensor([ids]), scores).argmax()))
+            ids.append(int(with_noise(scores, sources).argmax()))
         assert list(answer.ids) == [*ids[len(prompt) :], tiny_llm.vocabulary.eoi]
 
 
@@ -366,7 +368,8 @@ def test_position_inside_an_image(tiny_llm) -> None:
     )
     assert image_position(ids, vocabulary) == [2, 0, -1, -1]
     budget = RowBudget([50, 50, 50, 50], 5, vocabulary.eos)
-    grammar = ImageGrammar(vocabulary, budget, num_tokens=len(tiny_llm.text_tokenizer))
+    table = GrammarTable(vocabulary, num_tokens=len(tiny_llm.text_tokenizer))
+    grammar = ImageGrammar(table, budget)
     allowed = grammar(ids, torch.zeros(4, tiny_llm.model.config.vocab_size + 3)).isfinite()
     assert allowed[:2].sum(1).tolist() == [64, 64]
     assert (

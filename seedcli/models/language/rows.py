@@ -1,0 +1,164 @@
+"""A row of a batch: one prompt, and what is written behind it. On the path: prompt ids -> written
+ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from seedcli.errors import NumericalError
+from seedcli.models.language.answer import open_image
+from seedcli.models.language.text_tokenizer import CodeVocabulary
+
+if TYPE_CHECKING:
+    from seedcli.models.language.generate import SamplingSettings
+    from seedcli.models.language.image_grammar import ImageNeed
+
+
+def pad_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids of any lengths -> ids [B,N] with padding before them, and the mask [B,N]
+    of what is no padding.
+    """
+    length = max(map(len, prompts))
+    input_ids = torch.full((len(prompts), length), pad, dtype=torch.long)
+    mask = torch.zeros_like(input_ids)
+    for row, prompt in enumerate(prompts):
+        input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
+        mask[row, length - len(prompt) :] = 1
+    return input_ids, mask
+
+
+class Listener(Protocol):
+    """Hears a row grow."""
+
+    def hear(self, token: int) -> None:
+        """One more token."""
+
+    def end(self) -> None:
+        """No token follows."""
+
+
+class Likelihood(NamedTuple):
+    """Natural log-probabilities of one choice, under the grammar and before temperature, top-k and
+    top-p.
+
+    Attributes:
+        chosen: Of the token that was written.
+        likeliest: Tokens and theirs, the likeliest first.
+    """
+
+    chosen: float
+    likeliest: list[tuple[int, float]]
+
+
+class Row:
+    """One prompt, how its answer is chosen, and what is written so far.
+
+    Attributes:
+        prompt: Ids; may end in an open image.
+        settings: How tokens are chosen.
+        budget: Most tokens that are written.
+        need: Whether an image may, must or must not come.
+        constrained: Under the image grammar.
+        wordless: What code guidance moves away from, as a prompt: BOS alone, or the same request
+            without its words.
+        num_likeliest: Tokens whose log-probabilities are kept at every place, beside the chosen
+            one's; None keeps none.
+        last_image: The row ends with its image of this number, counted from 1; None: with EOS or
+            the budget.
+        noise: The row's own source of chance; None where the likeliest token is taken.
+        listener: Hears each token.
+        written: Ids so far, EOS and EOI with them.
+        likelihoods: One for each of them, where they are kept.
+        position: Codes written since BOI, -1 outside an image.
+        images: Images that are complete.
+        done: Nothing more is written.
+        failure: Why nothing more can be written.
+    """
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        settings: SamplingSettings,
+        vocabulary: CodeVocabulary,
+        *,
+        budget: int,
+        need: ImageNeed = "allowed",
+        constrained: bool = True,
+        seed: int = 0,
+        wordless: Sequence[int] | None = None,
+        num_likeliest: int | None = None,
+        last_image: int | None = None,
+        listener: Listener | None = None,
+    ):
+        self.prompt, self.settings, self._vocabulary = list(prompt), settings, vocabulary
+        self.budget, self.need, self.constrained = budget, need, constrained
+        self.num_likeliest, self.last_image, self.listener = num_likeliest, last_image, listener
+        self.noise = torch.Generator().manual_seed(seed) if settings.temperature > 0 else None
+        self.wordless = [vocabulary.bos] if wordless is None else list(wordless)
+        self.written: list[int] = []
+        self.likelihoods: list[Likelihood] = []
+        self.begun = len(open_image(prompt, vocabulary))
+        self.position = self.begun - 1
+        self.images = 0
+        self.done = False
+        self.failure: NumericalError | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """Prompt and what is written."""
+        return self.prompt + self.written
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that may still be written."""
+        return self.budget - len(self.written)
+
+    @property
+    def owes(self) -> bool:
+        """The answer must hold an image and holds none yet."""
+        return self.need in ("required", "first") and not self.images
+
+    @property
+    def image_is_full(self) -> bool:
+        """Q codes are written, so that the grammar leaves nothing but EOI."""
+        return self.constrained and self.position == self._vocabulary.num_queries
+
+    @property
+    def opens_with_image(self) -> bool:
+        """Nothing is written, and the grammar leaves nothing but BOI."""
+        return self.need == "first" and not self.begun and not self.written
+
+    def take(self, token: int) -> None:
+        """One more token."""
+        vocabulary = self._vocabulary
+        self.written.append(token)
+        if token == vocabulary.boi:
+            self.position = 0
+        elif self.position >= 0:
+            is_code = 0 <= token - vocabulary.first_code < vocabulary.num_codes
+            self.position = (
+                self.position + 1 if is_code and self.position < vocabulary.num_queries else -1
+            )
+        self.images += token == vocabulary.eoi
+        self.done = (
+            token == vocabulary.eos
+            or self.remaining <= 0
+            or (self.last_image is not None and self.images >= self.last_image)
+        )
+        if self.listener is not None:
+            self.listener.hear(token)
+
+    def take_forced(self, token: int) -> None:
+        """The one token that the grammar leaves."""
+        if self.num_likeliest is not None:
+            self.likelihoods.append(Likelihood(0.0, [(token, 0.0)]))
+        self.take(token)
+
+    def fail(self, failure: NumericalError) -> None:
+        """Nothing more can be written."""
+        self.failure, self.done = failure, True
