@@ -3,6 +3,7 @@
 # make test-fast   those of the parts, in under a minute;   make test-all   with every extra, Java and a browser: there a skip is a failure
 # make test-lowest   the fast ones, and a training, with the lower bounds of pyproject.toml in a venv of its own (6 GB)
 # make torture   ten minutes of hostile files, kills, Ctrl-C and full disks, by one seed: prints a table, and what broke the rule
+# make fuzz    2,000 hostile requests to every route of seed serve, by one seed: none may get 500
 # make check   linter, formatter and types, changes nothing;   make fix lets them change
 # make lock    requirements.lock anew: the versions that tests run with; test-lowest has others, and test-all, test-web and docs take what their extras ask for
 # make bench   time and memory at full size (1 B parameters, seeded weights): minutes, 8 GB
@@ -16,7 +17,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test torture test-fast test-all test-lowest test-web check fix lock bench bench-gpu docs nano-tables
+.PHONY: demo test fuzz torture test-fast test-all test-lowest test-web check fix lock bench bench-gpu docs nano-tables
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -66,6 +67,9 @@ demo: $(VENV)/installed
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/developed
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/developed
+	$(BIN)/python -m tests.workflows.serve.fuzz --bodies 2000
 
 torture: $(VENV)/developed
 	$(BIN)/python -m tests.torture --seconds 600

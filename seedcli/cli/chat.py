@@ -46,6 +46,14 @@ class Opening:
     ] = ()
     draw: Annotated[bool, Option("The first answer must hold an image.", panel=ONE_TURN)] = False
     show: ShowOption = "auto"
+    url: Annotated[
+        str | None,
+        Option(
+            "Talk to a server (seed serve) in place of a model of this machine; its key is "
+            "SEED_API_KEY.",
+            metavar="URL",
+        ),
+    ] = None
     web: Annotated[
         bool,
         Option(
@@ -77,8 +85,40 @@ class Opening:
                 f"--port {self.port} is the port of --web, which is not there",
                 remedy=f"seed chat --web --port {self.port}",
             )
+        if self.url is not None:
+            self._check_url(settings)
         if self.web:
             self._check_web()
+
+    def _check_url(self, settings: ChatSettings) -> None:
+        """The server was started with a model and settings of its own."""
+        flags = {
+            "tokenizer": "--tokenizer",
+            "template": "--template",
+            "constrained": "--unconstrained",
+            "words_first": "--words-first",
+            "draws": "--codes",
+            "negative": "--negative",
+            "device": "--device",
+            "dtype": "--dtype",
+            "quantize": "--quantize",
+        }
+        pictures = {"steps": "--picture-steps", "guidance": "--picture-guidance"}
+        given = [
+            flag
+            for name, flag in flags.items()
+            if getattr(settings, name) != getattr(ChatSettings(), name)
+        ]
+        given += [
+            flag for name, flag in pictures.items() if getattr(settings.pictures, name) is not None
+        ]
+        given += ["--offload"] * settings.pictures.offload
+        given += ["--beams"] * (settings.sampling.num_beams is not None)
+        if given:
+            raise UsageError(
+                f"--url and {given[0]} do not go together: the server was started with its own",
+                remedy=f"leave out {given[0]}, or give it to seed serve",
+            )
 
     def _check_web(self) -> None:
         from seedcli.workflows.chat.web.server import require_gradio, require_port
@@ -120,6 +160,7 @@ def chat(
       seed chat --once "What is in this picture?" --image examples/face.png
       seed chat --once "Draw a red heart." --draw --json
       seed chat --model seed-llama-8b-sft --quantize 8bit --offload
+      seed chat --url http://127.0.0.1:8000/v1
       seed chat --web
     """
     opening.check(settings)
@@ -130,7 +171,11 @@ def chat(
     for path in opening.images:
         # what is no picture is refused before the model is loaded
         _ = list(read_pictures(path, VIDEO_FRAMES))
-    conversation = open_conversation(settings, reporter=console)
+    conversation = (
+        open_conversation(settings, reporter=console)
+        if opening.url is None
+        else _remote(opening.url, settings)
+    )
     facts = conversation.model.facts
     advice = (
         "; it knows emoji, --model seed-llama-8b-sft is the one for photographs"
@@ -161,6 +206,20 @@ def chat(
         for line in sys.stdin:
             if line.strip() and not talk.take(line.strip()):
                 break
+
+
+def _remote(url: str, settings: ChatSettings) -> SeedChat:
+    """A conversation with a server."""
+    from seedcli.workflows.chat.remote import RemoteChat, RemoteModel
+
+    model = RemoteModel.open(
+        url,
+        key=os.environ.get("SEED_API_KEY"),
+        model=None if settings.model == ChatSettings().model else settings.model,
+        sampling=settings.sampling.given(),
+        output=settings.pictures.output,
+    )
+    return RemoteChat(model, reporter=console)
 
 
 def _input_is_piped() -> bool:

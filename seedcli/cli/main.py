@@ -40,6 +40,7 @@ COMMANDS = {
     "instruct": ("Teach it to follow instructions with pictures.", "train:instruct"),
     "eval": ("Measure a model as the paper does.", "eval:app"),
     "chat": ("Talk with a model that reads and draws images.", "chat:chat"),
+    "serve": ("Answer programs that speak OpenAI's protocol.", "serve:serve"),
     "tokens": ("Build token shards, look into them, join them.", "tokens:app"),
     "models": ("List, download and verify published weights.", "models:app"),
     "recipes": ("List, show, copy and compare recipes.", "recipes:app"),

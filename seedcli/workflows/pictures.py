@@ -382,6 +382,7 @@ class SeedTokenizer:
         guidance: float | None = None,
         negative: CodesLike | None = None,
         batch_size: int = DRAW_BATCH_SIZE,
+        on_step: Callable[[int], None] | None = None,
     ) -> list[Image.Image]:
         """Codes [Q] or [B,Q] -> Pillow images, those of `seed detokenize`.
 
@@ -394,6 +395,8 @@ class SeedTokenizer:
             guidance: How closely pictures follow the codes, from 1; None takes the model's.
             negative: Codes of an image to move away from: one for all, or one for each.
             batch_size: Pictures drawn together.
+            on_step: Hears how many denoising steps of a batch are done; what it raises ends the
+                drawing.
 
         Raises:
             UsageError: Codes that are not Q integers in range, or settings that do not go
@@ -423,6 +426,7 @@ class SeedTokenizer:
                     negative=None
                     if away is None
                     else self.generation_embeddings(away if len(away) == 1 else away[part]),
+                    on_step=on_step,
                 )
                 progress.advance(len(rows[part]))
         return images

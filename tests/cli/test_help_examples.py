@@ -21,7 +21,7 @@ from tests.videos import write_video
 
 COMMANDS = dict(leaf_commands())
 # What is not in a clone: published weights and sets, somebody's tars, folders of trained models,
-# a run to continue, and a browser.
+# a run to continue, a browser, a server, and somebody who ends one; rates take minutes.
 NEEDS = (
     "seed-2",
     "seed-llama",
@@ -34,6 +34,9 @@ NEEDS = (
     "runs/nano-bilateral",
     "--resume",
     "--web",
+    "seed serve",
+    "--url",
+    "seed bench",
 )
 
 

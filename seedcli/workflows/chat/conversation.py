@@ -126,7 +126,7 @@ class SeedChat:
         Args:
             reporter: Hears what is to be said of the other one; None: this one's.
         """
-        other = SeedChat(self.model, reporter=reporter or self._reporter)
+        other = type(self)(self.model, reporter=reporter or self._reporter)
         other.sampling = self.sampling
         return other
 

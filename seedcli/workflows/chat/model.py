@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import (
@@ -212,16 +213,16 @@ class ChatModel:
             on_part=on_part,
         )
 
-    def draw(self, codes: Sequence[Codes], seeds: Sequence[int]) -> list[Drawing]:
+    def draw(self, codes: Sequence[Codes], seeds: Sequence[int], **options: Any) -> list[Drawing]:
         """Codes of B images and a seed for each -> drawings; without pictures where the settings
-        say that nothing is drawn.
+        say that nothing is drawn. Options are those of `ChatPictures.draw`.
 
         Raises:
             DataError: The picture decoder is missing or does not fit.
         """
         if not self.settings.draws or not codes:
             return [Drawing(codes=each) for each in codes]
-        return self._pictures.draw(codes, seeds)
+        return self._pictures.draw(codes, seeds, **options)
 
     def _negative(self, source: str) -> Codes:
         """File or `unconditional` -> codes to move away from.

@@ -5,7 +5,8 @@ pictures on their way out, and files where it has a folder.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from seedcli.workflows.pictures import SeedTokenizer
 if TYPE_CHECKING:
     from PIL import Image
 
+_REMEMBERED = 1024  # pictures whose codes are kept, so that a server does not grow
+
 
 def check_output(folder: Path | None) -> None:
     """Refuses a folder of pictures that is a file.
@@ -45,11 +48,13 @@ class Drawing:
         codes: [Q].
         image: The picture; None where nothing is drawn.
         path: Its file, where the conversation keeps pictures in a folder.
+        facts: What the picture was drawn from, as `picture_facts` gives it.
     """
 
     codes: Codes
     image: Image.Image | None = None
     path: Path | None = None
+    facts: dict[str, Any] | None = None
 
 
 class ChatPictures:
@@ -98,7 +103,7 @@ class ChatPictures:
                 "--offload moves parts off the GPU between turns; this conversation "
                 "computes on the CPU"
             )
-        self._known: dict[str, Codes] = {}
+        self._known: OrderedDict[str, Codes] = OrderedDict()
         self.negative: Codes | None = None
 
     def _check(self, known: ModelFacts) -> None:
@@ -113,7 +118,8 @@ class ChatPictures:
         return tokenizer
 
     def read(self, image: ImageSource) -> Codes:
-        """A picture in any form -> its codes; the same pixels are tokenised once.
+        """A picture in any form -> its codes; the same pixels are tokenised once, while they
+        are among the last that were read.
 
         Raises:
             ImageError: It is no usable image.
@@ -123,36 +129,57 @@ class ChatPictures:
         key = hashlib.sha256(repr(upright.size).encode() + upright.tobytes()).hexdigest()
         if key not in self._known:
             self._known[key] = tuple(self._checked.encode(upright)[0].tolist())
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
         return self._known[key]
 
-    def draw(self, codes: Sequence[Codes], seeds: Sequence[int]) -> list[Drawing]:
+    def draw(
+        self,
+        codes: Sequence[Codes],
+        seeds: Sequence[int],
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        on_step: Callable[[int], None] | None = None,
+    ) -> list[Drawing]:
         """Codes of B images and a seed for each -> pictures; in the conversation's folder, if it
         has one, each carries what it was drawn from, as those of `seed detokenize` do.
+
+        Args:
+            codes: [B,Q].
+            seeds: One each.
+            steps: In place of the settings'.
+            guidance: In place of the settings'.
+            on_step: Hears of every denoising step; what it raises ends the drawing.
 
         Raises:
             DataError: Decoder or folder are missing or do not fit.
             NumericalError: The decoder produced NaN.
         """
-        how = {"steps": self._steps, "guidance": self._guidance, "negative": self.negative}
-        images = self._checked.decode(codes, seed=seeds, **how)
-        return [
-            Drawing(codes=each, image=image, path=self._keep(image, each, seed, how))
-            for image, each, seed in zip(images, codes, seeds, strict=True)
-        ]
+        how = {
+            "steps": self._steps if steps is None else steps,
+            "guidance": self._guidance if guidance is None else guidance,
+            "negative": self.negative,
+        }
+        images = self._checked.decode(codes, seed=seeds, on_step=on_step, **how)
+        name, fingerprint = self.tokenizer.name, self.tokenizer.fingerprint
+        drawings = []
+        for image, each, seed in zip(images, codes, seeds, strict=True):
+            facts = picture_facts(each, model=name, fingerprint=fingerprint, seed=seed, **how)
+            path = self._keep(image, facts)
+            drawings.append(Drawing(codes=each, image=image, path=path, facts=facts))
+        return drawings
 
-    def _keep(
-        self, image: Image.Image, codes: Codes, seed: int, how: dict[str, Any]
-    ) -> Path | None:
+    def _keep(self, image: Image.Image, facts: dict[str, Any]) -> Path | None:
         if self._settings.output is None:
             return None
-        name, fingerprint = self.tokenizer.name, self.tokenizer.fingerprint
-        facts = picture_facts(codes, model=name, fingerprint=fingerprint, seed=seed, **how)
-        path = _free_path(self._settings.output)
+        path = free_path(self._settings.output)
         save_picture(image, path, facts, made_by="seed chat")
         return path
 
 
-def _free_path(folder: Path) -> Path:
+def free_path(folder: Path) -> Path:
+    """The next free name in a folder of pictures: `0.png`, `1.png`, ..."""
     check_output(folder)
     taken = (
         [int(path.stem) for path in folder.glob("*.png") if path.stem.isdecimal()]

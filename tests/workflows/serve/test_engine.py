@@ -1,0 +1,231 @@
+"""Many at once: queue, deadlines, clients that leave, drawings beside words, the end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import threading
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from seedcli.workflows.serve.answer import (
+    Asked,
+    Drawn,
+    Ended,
+    Failed,
+    HeldBack,
+    OutOfTimeError,
+    Words,
+)
+from seedcli.workflows.serve.engine import BusyError, Engine, Sketch
+from seedcli.workflows.serve.metrics import Metrics
+from seedcli.workflows.serve.server import serving
+from seedcli.workflows.serve.settings import ServeSettings
+from tests.workflows.serve.conftest import Log, ask, said
+
+
+def count(engine: Engine, name: str) -> float:
+    """A counter of a server without labels."""
+    return float(re.search(rf"^seed_{name} (\S+)$", engine.metrics.text().decode(), re.M)[1])
+
+
+class Ear:
+    """Hears one answer."""
+
+    def __init__(self) -> None:
+        self.events = []
+        self.ended = threading.Event()
+
+    def __call__(self, event) -> None:
+        self.events.append(event)
+        if isinstance(event, (Ended, Failed)):
+            self.ended.set()
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text for event in self.events if isinstance(event, Words))
+
+
+@pytest.fixture
+def engine(chat_model):
+    engine = Engine(chat_model, batch_size=2, max_waiting=3, metrics=Metrics())
+    yield engine
+    engine.close()
+
+
+def asked(chat_model, seed: int = 0, *, seconds: float = 100.0, **changes) -> Asked:
+    from seedcli.data.documents.documents import Message
+
+    given = {"image": "never"} | changes
+    return Asked(
+        chat_model.encode([Message("user", ("a dog",))]),
+        chat_model.sampling,
+        seed=seed,
+        deadline=time.monotonic() + seconds,
+        **given,
+    )
+
+
+def test_all_or_none_of_a_request_wait_and_too_many_are_refused(engine, chat_model) -> None:
+    hold = threading.Event()
+    later = [Ear() for _ in range(3)]
+
+    def slow(event) -> None:
+        hold.wait(60)
+
+    engine.ask([asked(chat_model)] * 2, [slow, slow])
+    until = time.monotonic() + 60
+    while count(engine, "answers_waiting") and time.monotonic() < until:
+        time.sleep(0.001)
+    engine.ask([asked(chat_model, seed) for seed in range(3)], later)
+    with pytest.raises(BusyError):
+        engine.ask([asked(chat_model)], [Ear()])
+    hold.set()
+    assert all(ear.ended.wait(60) for ear in later)
+    assert [isinstance(ear.events[-1], Ended) for ear in later] == [True] * 3
+
+
+def test_a_deadline_refuses_what_waits_and_ends_what_is_written(engine, chat_model) -> None:
+    late, cut = Ear(), Ear()
+    slow = chat_model.llm.model.register_forward_hook(lambda *_: time.sleep(0.05))
+    try:
+        engine.ask([asked(chat_model, seconds=-1), asked(chat_model, seconds=0.4)], [late, cut])
+        assert late.ended.wait(60) and cut.ended.wait(60)
+    finally:
+        slow.remove()
+    assert isinstance(late.events[0].error, OutOfTimeError)
+    assert cut.events[-1].finish == "length" and 0 < cut.events[-1].num_tokens < 60
+
+
+def test_words_do_not_wait_for_a_drawing(engine, chat_model, monkeypatch) -> None:
+    hold, drawing = threading.Event(), threading.Event()
+    draw = chat_model.draw
+
+    def slow(*rest, **options):
+        drawing.set()
+        assert hold.wait(60)
+        return draw(*rest, **options)
+
+    monkeypatch.setattr(chat_model, "draw", slow)
+    pictured, worded = Ear(), Ear()
+    engine.ask([asked(chat_model, image="first", last_image=1)], [pictured])
+    assert drawing.wait(60)
+    engine.ask([asked(chat_model)], [worded])
+    assert worded.ended.wait(60) and worded.text
+    assert not any(isinstance(event, Drawn) for event in pictured.events)
+    hold.set()
+    until = time.monotonic() + 60
+    while not isinstance(pictured.events[-1], Drawn) and time.monotonic() < until:
+        time.sleep(0.001)
+    assert isinstance(pictured.events[-1], Drawn)
+
+
+def test_who_leaves_ends_words_and_drawings(engine, chat_model) -> None:
+    steps, left, wanted = [], threading.Event(), True
+
+    def on_step(*_rest):
+        steps.append(1)
+        left.wait(60)
+
+    ear = Ear()
+    (writing,) = engine.ask([asked(chat_model)], [ear])
+    engine.leave(writing)
+    hook = chat_model.tokenizer.decoder.pipeline.unet.register_forward_hook(on_step)
+    heard = []
+    try:
+        engine.sketch(Sketch(tuple(range(32)), 0, heard.append, lambda: wanted, (40, None)))
+        until = time.monotonic() + 60
+        while not steps and time.monotonic() < until:
+            time.sleep(0.001)
+        wanted = False
+        left.set()
+        again = threading.Event()
+        engine.sketch(Sketch(tuple(range(32)), 0, lambda _: again.set(), lambda: True))
+        assert again.wait(60)
+    finally:
+        hook.remove()
+    assert heard == [] and len(steps) < 40
+    assert count(engine, "answers_left_total") <= 1 and not ear.ended.is_set()
+
+
+def test_a_fault_ends_the_answers_that_it_meets_and_no_later_one(engine, chat_model) -> None:
+    def fail(*_rest):
+        raise RuntimeError("the machine is on fire")
+
+    bad, good = Ear(), Ear()
+    hook = chat_model.llm.model.register_forward_hook(fail)
+    engine.ask([asked(chat_model)], [bad])
+    assert bad.ended.wait(60)
+    hook.remove()
+    engine.ask([asked(chat_model)], [good])
+    assert good.ended.wait(60) and good.text
+    assert isinstance(bad.events[-1], Failed)
+
+
+def test_stop_words_may_come_in_pieces() -> None:
+    held = HeldBack(["END", "stop it"])
+    given = [held.add(piece) for piece in ("a s", "top", " E", "N", "D b")]
+    assert "".join(given) == "a stop " and held.found
+    held = HeldBack(["END"])
+    assert held.add("the E") + held.add("N") + held.end() == "the EN"
+
+
+def test_a_client_that_leaves_frees_its_place(running) -> None:
+    parts = urlsplit(running.url)
+    before = count(running.engine, "answers_left_total")
+    hook = running.engine.model.llm.model.register_forward_hook(lambda *_: time.sleep(0.05))
+    body = json.dumps({"model": "tiny-llm", "messages": said("a dog"), "modalities": ["text"]})
+    try:
+        for stream in ("true", "false"):
+            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+            connection.request(
+                "POST",
+                "/v1/chat/completions",
+                body[:-1] + f', "stream": {stream}}}',
+                {"content-type": "application/json"},
+            )
+            time.sleep(0.3)
+            connection.close()
+        until = time.monotonic() + 60
+        while count(running.engine, "answers_left_total") < before + 2 and time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        hook.remove()
+    assert count(running.engine, "answers_left_total") == before + 2
+    assert running.post("chat/completions", json.loads(body)).status == 200
+
+
+def test_sigterm_lets_answers_end_and_refuses_new_ones(chat_model) -> None:
+    import signal
+
+    log = Log()
+    with serving(ServeSettings(port=0), chat_model, reporter=log) as (url, server):
+        slow = chat_model.llm.model.register_forward_hook(lambda *_: time.sleep(0.02))
+        body = json.dumps(
+            {"model": "tiny-llm", "messages": said("a dog"), "modalities": ["text"]}
+        ).encode()
+        headers = {"content_type": "application/json"}
+        found = []
+        under_way = threading.Thread(
+            target=lambda: found.append(ask(url, "POST", "/v1/chat/completions", body, **headers))
+        )
+        under_way.start()
+        try:
+            until = time.monotonic() + 60
+            while not count(server.engine, "answers_writing") and time.monotonic() < until:
+                time.sleep(0.001)
+            server.handle_exit(signal.SIGTERM, None)
+            refused = ask(url, "POST", "/v1/chat/completions", body, **headers)
+            assert refused.status == 503 and refused.headers["retry-after"]
+            assert ask(url, "GET", "/health").status == 503
+            under_way.join(60)
+        finally:
+            slow.remove()
+        assert [answer.status for answer in found] == [200]
+        until = time.monotonic() + 60
+        while not server.should_exit and time.monotonic() < until:
+            time.sleep(0.01)
+        assert server.should_exit
