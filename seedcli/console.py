@@ -10,7 +10,9 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -133,8 +135,10 @@ class Console(Reporter):
             self.text(json_text(obj, default=str))
         else:
             with self._bars_aside(), stdout_named(self.stdout):
-                self._rich(self.stdout).print(
-                    human(obj) if human else _listing(obj),
+                shown = human(obj) if human else _listing(obj)
+                screen = self._rich(self.stdout)
+                screen.print(
+                    wrapped(shown, screen.width) if isinstance(shown, str) else shown,
                     highlight=False,
                     markup=False,
                     soft_wrap=True,
@@ -406,6 +410,47 @@ def _figures(figures: dict[str, Any]) -> str:
     )
 
 
+def wrapped(text: str, width: int) -> str:
+    """Lines that are too long for a terminal -> lines that end between words. What goes on stands
+    below the line's second column where it has one, else below its beginning.
+    """
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= width:
+            lines.append(line)
+            continue
+        column = re.match(r"(\s*\S+(?: \S+)*?\s{2,})\S", line) or re.match(r"(\s*)", line)
+        indent = len(column[1]) if column and len(column[1]) <= width // 2 else 0
+        lines += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * indent,
+            drop_whitespace=True,
+            expand_tabs=False,
+            replace_whitespace=False,
+            break_long_words=False,  # a path stays whole, to be copied
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
+
+
+def _words(value: Any) -> str:
+    """A value of a result for people: no quotes, brackets or None of Python's."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case list() | tuple():
+            return ", ".join(map(_words, value)) or "none"
+        case dict():
+            return ", ".join(f"{key} {_words(item)}" for key, item in value.items()) or "none"
+        case _:
+            return str(value)
+
+
 def _listing(obj: Any) -> str:
     """A plain rendering of nested dictionaries and lists."""
 
@@ -413,17 +458,13 @@ def _listing(obj: Any) -> str:
         if isinstance(value, dict):
             width = max((len(str(key)) for key in value), default=0)
             for key, item in value.items():
-                if isinstance(item, dict):
+                if isinstance(item, dict) and item:
                     yield f"{indent}{key}"
                     yield from lines(item, indent + "  ")
                 else:
-                    yield (
-                        f"{indent}{key!s:<{width}}  {item:.4g}"
-                        if isinstance(item, float)
-                        else f"{indent}{key!s:<{width}}  {item}"
-                    )
+                    yield f"{indent}{key!s:<{width}}  {_words(item)}"
         else:
-            yield f"{indent}{value}"
+            yield f"{indent}{_words(value)}"
 
     return "\n".join(lines(obj, ""))
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from seedcli.console import Console, Reporter, duration
+from seedcli.console import Console, Reporter, duration, wrapped
 from seedcli.errors import DataError
 
 
@@ -216,3 +216,35 @@ def test_nothing_is_glued_to_the_bars() -> None:
 )
 def test_durations_are_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_long_lines_end_between_words_and_go_on_below_the_second_column() -> None:
+    line = "recipe  " + " ".join(["word"] * 20)
+    shown = wrapped(f"{line}\n{'x' * 50}\n  short", 40).split("\n")
+    assert all(len(each) <= 40 for each in shown if "x" not in each)
+    assert shown[0].startswith("recipe  word") and shown[1].startswith(" " * 8 + "word")
+    assert "".join(shown[:-2]).replace(" ", "") == line.replace(" ", "")
+    assert shown[-2:] == ["x" * 50, "  short"]  # a path can be copied
+
+
+def test_results_hold_no_python_for_people() -> None:
+    shown = run_on_a_terminal(
+        "from seedcli.console import console\nconsole.result("
+        "{'a': None, 'b': [1, 'x'], 'c': {}, 'd': True, 'e': [{'f': None}], 'g': []})"
+    )
+    assert shown.split() == [
+        "a",
+        "none",
+        "b",
+        "1,",
+        "x",
+        "c",
+        "none",
+        "d",
+        "yes",
+        "e",
+        "f",
+        "none",
+        "g",
+        "none",
+    ]

@@ -1,6 +1,7 @@
 """`seed recipes`: look at recipes, copy one, compare two."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,13 +154,18 @@ def diff(
 
 
 def _about(path: Path) -> str:
-    """First line of the recipe's head that is no command."""
+    """First sentences of the recipe's head that are no command: of what stands before an empty line
+    the ones that are whole.
+    """
     lines = path.read_text(encoding="utf-8").splitlines()
     head = [
         line.removeprefix("#").strip()
         for line in itertools.takewhile(lambda line: line.startswith("#"), lines)
     ]
-    return next((line for line in head if line and not line.startswith("seed ")), "")
+    words = itertools.dropwhile(lambda line: not line or line.startswith("seed "), head)
+    paragraph = " ".join(itertools.takewhile(bool, words))
+    found = re.match(r"(.{0,200}[.!?])(?=\s|$)", paragraph)
+    return found[1] if found else paragraph
 
 
 def _describe(row: dict[str, Any]) -> str:

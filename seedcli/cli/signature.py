@@ -76,6 +76,8 @@ class _Field:
         """What Typer read -> what the field holds."""
         if given is None:
             return self.default
+        if self.option.complete == "models":
+            _refuse_missing_folder(given, self.flags[0] if self.flags else self.name.upper())
         if self._is_many:
             return tuple(given)
         if self.option.parse is not None:
@@ -100,6 +102,21 @@ class _Field:
         if isinstance(option, Argument):
             return typer.Argument(**settings)
         return typer.Option(*self.flags, **settings)
+
+
+def _refuse_missing_folder(model: str, option: str) -> None:
+    """What can only be a folder is looked for now, before the command imports torch.
+
+    Raises:
+        DataError: It is not there.
+    """
+    if "/" not in model:
+        return
+    from seedcli.models.weights.locate import PRESETS, names_a_path, nowhere
+    from seedcli.models.weights.locate_llm import LLM_PRESETS
+
+    if names_a_path(model) and not Path(model).expanduser().exists():
+        raise nowhere(model, "model", dict.fromkeys([*PRESETS, *LLM_PRESETS]), option)
 
 
 def _metavar(kind: Any) -> str | None:
@@ -170,6 +187,7 @@ class Signature:
 
         Raises:
             UsageError: A value is none that its field can hold.
+            DataError: A model's folder is missing.
         """
         return self._all.value(given)
 

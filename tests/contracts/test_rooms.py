@@ -272,3 +272,15 @@ def outside_of_import_guards(node: ast.AST) -> Iterator[ast.AST]:
     yield node
     for child in ast.iter_child_nodes(node):
         yield from outside_of_import_guards(child)
+
+
+def test_no_function_takes_fifteen_parameters() -> None:
+    """What needs so many is a request: a dataclass with a name, made once."""
+    many = [
+        f"seedcli/{file}:{node.lineno} {node.name}"
+        for file in files()
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs) >= 15
+    ]
+    assert many == []

@@ -31,7 +31,7 @@ from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.models.weights.layout import choose_files
 from seedcli.models.weights.published import ROLES, Role, Source
-from seedcli.models.weights.transfer import NoBar, check_hash, head, transfer
+from seedcli.models.weights.transfer import NoBar, check_hash, head, one_failure, transfer
 
 Check = Callable[[Path], None]
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
@@ -58,16 +58,21 @@ def obtain(role: Role, *, reporter: Reporter, check: Check | None = None) -> tup
     tried: list[str] = []
     remedies: list[str] = []
     for offline in (True,) if constants.is_offline_mode() else (True, False):
+        if not offline and "/" in role.name:  # what was named may be a folder, mistyped
+            reporter.note(f"there is no folder {role.name}; asking the hub for it")
         for source in role.sources:
             try:
-                path = _fetch_from(role, source, offline=offline, reporter=reporter, check=check)
+                with one_failure():
+                    path = _fetch_from(
+                        role, source, offline=offline, reporter=reporter, check=check
+                    )
             except DataError as error:
                 if offline and not constants.is_offline_mode():
                     continue  # not on the disk: no failure yet
                 tried.append(f"  {source.name}: {error.message}")
                 if error.remedy and error.remedy not in remedies:
                     remedies.append(error.remedy)
-                if not offline:
+                if not offline and source is not role.sources[-1]:  # the error says the last
                     reporter.warn(f"{role.name}: {source.name} failed: {error.message}")
                 continue
             if not offline:

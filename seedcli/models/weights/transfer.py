@@ -4,20 +4,36 @@ that is stated. The hub client's own functions do the talking.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import http_backoff, tqdm
+from huggingface_hub.utils import logging as hub_logging
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.models.weights.published import Source
 
 _BLOCK = 1 << 24
+
+
+@contextlib.contextmanager
+def one_failure() -> Iterator[None]:
+    """Keeps the hub's client from telling each of its tries: what failed in the end is told once,
+    by whoever asked.
+    """
+    before = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(before)
 
 
 def head(source: Source) -> tuple[int | None, str]:

@@ -150,7 +150,9 @@ class OpenDrawing:
     def __call__(self, place: Place, reporter: Reporter) -> Iterator[Any]:
         use_threads(place)
         plan, tokenizer = self.plan, self.tokenizer.load()
-        reporter.note(f"pictures by {tokenizer.title}")
+        # who made codes that come in a pipe has just said what the model is for
+        piped = plan.request.inputs in ((), ("-",))
+        reporter.note(f"pictures by {tokenizer.name if piped else tokenizer.title}")
         _ = tokenizer.decoder  # what is wrong with it is said before a language model is loaded
         embed = None
         if plan.request.codes_only is not None:
