@@ -335,7 +335,10 @@ def as_data_error(error: Exception, source: Source) -> DataError:
             else f"no answer ({_first_line(error.__cause__)})"
         )
     if isinstance(error, OfflineModeIsEnabled):
-        return DataError("offline")
+        return DataError(
+            f"offline (HF_HUB_OFFLINE is set), so nobody can say what {source.name} holds",
+            remedy="unset HF_HUB_OFFLINE",
+        )
     if isinstance(error, EntryNotFoundError):
         return DataError("the repository has no such file")
     if isinstance(error, GatedRepoError):

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from seedcli.models.language.seed_llama import load_causal_model
-from seedcli.models.weights.published import ROLES
+from seedcli.models.weights.download import as_data_error
+from seedcli.models.weights.published import ROLES, Source
 from tests.hub_server import Hub, etag_of, serve
 from tests.published_repositories import (
     ADAPTER,
@@ -182,6 +184,12 @@ def test_offline_says_what_was_tried_and_how_to_do_it_by_hand(hub, tmp_path):
         "put eva_vit_g.pth beside",
     ):
         assert words in said
+
+
+def test_offline_is_told_with_the_repository_and_the_way_out():
+    error = as_data_error(OfflineModeIsEnabled("no"), Source(repo="someone/model"))
+    assert "HF_HUB_OFFLINE is set" in error.message and "someone/model" in error.message
+    assert error.remedy == "unset HF_HUB_OFFLINE"
 
 
 def test_small_unclip_is_refused_by_its_width_and_the_next_source_taken(hub, tmp_path):
