@@ -242,15 +242,16 @@ def publish_first(path: Path, data: bytes) -> bool:
                 return False
             return True
     own = path.with_name(f"{path.name}.{unique_ending()}.partial")
-    with open(own, "wb") as file:
-        file.write(data)
-        os.fsync(file.fileno())
     try:
-        os.link(own, path)  # unlike a rename, it does not replace
-    except FileExistsError:
-        return False
-    except OSError:  # a file system without links
-        os.replace(own, path)
+        with open(own, "wb") as file:
+            file.write(data)
+            os.fsync(file.fileno())
+        try:
+            os.link(own, path)  # unlike a rename, it does not replace
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            os.replace(own, path)
     finally:
         own.unlink(missing_ok=True)
     return True

@@ -23,6 +23,7 @@ from seedcli.data.tokens.outcomes import Outcome, ShardJournal, read_journal
 from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
 from seedcli.errors import DataError, NoSpaceError, NumericalError
 from seedcli.files import json_text, parse_json, publish_json, publish_text, published, read_json
+from seedcli.storage import publish_first
 
 HALF = "\udce9"  # what a file name that is no UTF-8 holds in Python
 
@@ -174,6 +175,14 @@ def test_a_json_file_that_is_none(content: str | bytes, found: str, tmp_path: Pa
         read_json(path)
     with pytest.raises(DataError, match="No such file"):
         read_json(tmp_path / "b.json")
+
+
+def test_the_first_of_several_writers_leaves_nothing_on_a_full_disk(tmp_path: Path) -> None:
+    with disk_of(1 << 10), pytest.raises(OSError):
+        publish_first(tmp_path / "a.json", b"x" * 5000)
+    assert list(tmp_path.iterdir()) == []
+    assert publish_first(tmp_path / "a.json", b"1") and not publish_first(tmp_path / "a.json", b"2")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"1"]
 
 
 def test_arrow_tells_of_its_disk(tmp_path: Path) -> None:
