@@ -42,6 +42,11 @@ _PRELOADED = [
     "transformers.models.clip.tokenization_clip",
     "pyarrow.parquet",
     "datasets",
+    "seedcli.workflows.evaluate.vqa",
+    "seedcli.workflows.train.pretrain",
+    "seedcli.training.phase",
+    "seedcli.training.stages.codebook",
+    "seedcli.data.mixtures.documents",
 ]
 
 Fault = Literal["kill", "interrupt", "full"]

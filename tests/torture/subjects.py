@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import seedcli
 from tests.torture.mutations import as_json, changed_value, edited, edits, value_changes
+from tests.videos import write_video
 
 NANO = Path(seedcli.__file__).parent / "bundled" / "nano"
 MODES = ("RGB", "L", "P", "RGBA", "CMYK", "1", "I;16", "LA")
@@ -125,6 +126,9 @@ def write_whole_files(folder: Path) -> None:
         for number in range(3)
     ]
     (folder / "talks.json").write_bytes(as_json(talks))
+    write_video(folder / "video.mp4", 20)
+    write_video(folder / "video.avi", 20, codec="mpeg4")
+    _write_adapter(folder / "adapter")
     (folder / "recipe.toml").write_text('base = "nano-pretrain"\nseed = 3\n')
 
 
@@ -283,7 +287,38 @@ LANGUAGE = Subject(
 )
 
 
-# --- pictures, tars, tables ---
+def _write_adapter(folder: Path) -> None:
+    """A LoRA adapter of the bundled language model, as PEFT saves it."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder.mkdir()
+    config = json.loads((NANO / "llm" / "config.json").read_bytes())
+    rng = np.random.default_rng(0)
+    shapes = {"lora_A": (2, config["hidden_size"]), "lora_B": (config["hidden_size"], 2)}
+    names = {
+        f"base_model.model.model.layers.{layer}.self_attn.q_proj.{part}.weight": shape
+        for layer in range(config["num_hidden_layers"])
+        for part, shape in shapes.items()
+    }
+    save_file(
+        {name: rng.normal(size=shape).astype(np.float32) for name, shape in names.items()},
+        folder / "adapter_model.safetensors",
+    )
+    said = {"peft_type": "LORA", "base_model_name_or_path": "seed-nano", "r": 2, "lora_alpha": 4}
+    said |= {"target_modules": ["q_proj"], "rank_pattern": {}, "bias": "none", "use_dora": False}
+    (folder / "adapter_config.json").write_bytes(as_json(said))
+
+
+ADAPTER = Subject(
+    "adapter folders",
+    _folder_damages(["adapter_config.json", "adapter_model.safetensors"]),
+    lambda damage, folder: _write_folder(folder.parent / "whole" / "adapter", damage, folder),
+    LANGUAGE.commands,
+)
+
+
+# --- pictures, videos, tars, tables ---
 
 
 PICTURES = Subject(
@@ -292,6 +327,19 @@ PICTURES = Subject(
     lambda damage, folder: (
         (folder / f"a.{damage[0]}").write_bytes(
             edited(_whole(folder, f"picture.{damage[0]}"), damage[1])
+        )
+        and None
+    ),
+    lambda damage: [["tokenize", f"a.{damage[0]}"]],
+)
+
+
+VIDEOS = Subject(
+    "videos",
+    st.tuples(st.sampled_from(["mp4", "avi"]), edits()),
+    lambda damage, folder: (
+        (folder / f"a.{damage[0]}").write_bytes(
+            edited(_whole(folder, f"video.{damage[0]}"), damage[1])
         )
         and None
     ),
@@ -494,4 +542,5 @@ RECIPES = Subject(
     ],
 )
 
-SUBJECTS = [SHARDS, TOKENIZER, DECODER, LANGUAGE, PICTURES, TARS, TABLES, CODES, DOCUMENTS, RECIPES]
+SUBJECTS = [SHARDS, TOKENIZER, DECODER, LANGUAGE, ADAPTER, PICTURES, VIDEOS, TARS, TABLES, CODES]
+SUBJECTS += [DOCUMENTS, RECIPES]

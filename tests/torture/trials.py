@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -15,9 +18,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
+from seedcli.models.weights.description import read_model_facts
 from tests.torture.forked import Ended, Fault, in_child
 from tests.torture.forked import seed as run_seed
-from tests.torture.subjects import Subject
+from tests.torture.subjects import NANO, Subject
+from tests.workflows.tiny_runs import write_recipes, write_rows
 
 Broken = tuple[str, list[str], list[str], str]
 
@@ -94,12 +99,15 @@ def file_trials(
 
 @dataclass(frozen=True)
 class Work:
-    """A command that writes, what it reads, and how it is continued after a fault."""
+    """A command that writes, what it reads, how it is continued after a fault, and what then must
+    be as without one.
+    """
 
     name: str
     command: list[str]
     resume: list[str]
     prepare: Callable[[Path], None] = lambda folder: None
+    results: Callable[[Path], dict[str, str]] = lambda folder: _contents(folder)
 
 
 def _pictures(folder: Path) -> None:
@@ -114,10 +122,55 @@ def _talks(folder: Path) -> None:
         shutil.copy(folder.parent / "whole" / name, folder)
 
 
+def _training(folder: Path) -> None:
+    fingerprint = read_model_facts(NANO)[1]["fingerprint"]
+    write_rows(folder, fingerprint)
+    write_recipes(folder, Path("seed-nano"))
+
+
+def _questions(folder: Path) -> None:
+    _talks(folder)
+    asked = {"image": "picture.png", "answer": "a dog"}
+    rows = [asked | {"question": question} for question in ("what?", "who?")]
+    (folder / "questions.json").write_text(json.dumps(rows))
+
+
+def _models(folder: Path) -> dict[str, str]:
+    """Finished models; logs, and what `seed.json` repeats of them, say how long it took."""
+    return {
+        name: found
+        for name, found in _contents(folder).items()
+        if "/model/" in name and not name.endswith("/seed.json")
+    }
+
+
+def _answers(folder: Path) -> dict[str, str]:
+    """Answers and scores, but for how long they took and in how many goes."""
+    found = folder / "out" / "result.json"
+    if not found.is_file():
+        return {}
+    scores = json.loads(found.read_bytes())
+    del scores["elapsed_s"], scores["num_reused"]
+    return {"result": json.dumps(scores), "samples": (folder / "out/samples.jsonl").read_text()}
+
+
 _TOKENIZE = ["tokenize", "in", "--shard-size", "2", "-o"]
 _BUILD = ["tokens", "build", "llava", "talks.json", "--images", ".", "-o", "out"]
 _DRAW = ["detokenize", "../whole/codes.jsonl", "-o", "out/{index}.png", "--steps", "1"]
 _MERGE = ["tokens", "merge", "../whole/images.parquet", "-o"]
+_ASK = ["eval", "vqa", "--dataset", "questions.json", "--beams", "1", "--max-new-tokens", "3"]
+_ASK += ["--batch-size", "1", "--device", "cpu", "-o", "out"]
+_PRETRAIN = ["pretrain", "pretrain.toml", "-o", "out", "run.checkpoint_every_steps=1"]
+_PRETRAIN += [
+    f"{phase}.optimization.{name}"
+    for phase in ("text", "lora", "full")
+    for name in ("steps=1", "warmup_steps=0")
+]
+_CODEBOOK = ["train-tokenizer", "nano-codebook", "-o", "out", "tokenizer=seed-nano"]
+_CODEBOOK += ["target=seed-nano", "features.views=1", "features.batch_size=2"]
+_CODEBOOK += ['data.sources=[{kind = "pictures", path = "in", weight = 1.0}]']
+_CODEBOOK += ["codebook.start=uniform", "optimization.steps=2", "optimization.batch_size=2"]
+_CODEBOOK += ["optimization.warmup_steps=0", "run.checkpoint_every_steps=1", "parallel.device=cpu"]
 WORKS = [
     Work("tokenize to shards", [*_TOKENIZE, "out"], ["--resume"], _pictures),
     Work("tokenize to a file", [*_TOKENIZE[:2], "-o", "out.jsonl"], ["--resume"], _pictures),
@@ -125,6 +178,9 @@ WORKS = [
     Work("tokens merge", [*_MERGE, "out.parquet"], []),
     Work("tokens merge to a folder", [*_MERGE, "out", "--shard-size", "2"], []),
     Work("detokenize", _DRAW, ["--resume"]),
+    Work("eval vqa", _ASK, [], _questions, _answers),
+    Work("pretrain", _PRETRAIN, ["--resume"], _training, _models),
+    Work("train-tokenizer", _CODEBOOK, ["--resume"], _pictures, _models),
     Work("recipes cp", ["recipes", "cp", "nano-pretrain", "out.toml"], []),
 ]
 # what happens, and the exit code that it has
@@ -133,7 +189,8 @@ _FAULTS: dict[Fault, int] = {"kill": -signal.SIGKILL, "interrupt": 130, "full": 
 
 def fault_trials(report: Report, root: Path, trials: int, until: float, number: int) -> None:
     """Every fault at every call that writes, of every command; then the same again, to the same
-    result. A small number of trials takes calls that are spread evenly.
+    result. Commands take turns, so that an early end leaves out none, and a small number of trials
+    takes as many commands.
     """
     folder = root / "trial"
 
@@ -143,23 +200,23 @@ def fault_trials(report: Report, root: Path, trials: int, until: float, number: 
         work.prepare(folder)
 
     plans = []
-    for work in WORKS:
+    for work in WORKS[:trials]:
         fresh(work)
         whole = run_seed(folder, *work.command)
-        report.add(f"{work.name}, whole", whole, whole.faults() + left_over(folder))
-        plans.append((work, whole, _contents(folder)))
-    cases = [
-        (work, whole, expected, fault, code, at)
-        for work, whole, expected in plans
-        for fault, code in _FAULTS.items()
-        for at in range(1, whole.calls + 1)
-    ]
-    if len(cases) > trials:
-        cases = cases[number % max(1, len(cases) // trials) :: max(1, len(cases) // trials)]
-    # the first of each command, then the second: an early end leaves out none
-    for work, whole, expected, fault, code, at in sorted(cases, key=lambda case: case[-1] % 7):
+        faults = whole.faults() + left_over(folder)
+        report.add(f"{work.name}, whole", whole, faults)
+        if not faults:
+            plans.append((work, whole, work.results(folder)))
+    turns = []
+    for work, whole, expected in plans:
+        each = [(fault, at) for fault in _FAULTS for at in range(1, whole.calls + 1)]
+        random.Random(number).shuffle(each)
+        turns.append([(work, whole, expected, fault, at) for fault, at in each])
+    cases = [case for turn in itertools.zip_longest(*turns) for case in turn if case is not None]
+    for work, whole, expected, fault, at in cases[:trials]:
         if time.monotonic() > until:
             break
+        code = _FAULTS[fault]
         fresh(work)
         ended = run_seed(folder, *work.command, fault=fault, at=at)
         faults = ended.faults(killed=fault == "kill")
@@ -169,13 +226,13 @@ def fault_trials(report: Report, root: Path, trials: int, until: float, number: 
             faults += left_over(folder)
         kind = f"{work.name}, {fault}"
         report.add(kind, ended, faults, f"call {at} of {whole.calls}")
-        if _contents(folder) == expected:
+        if work.results(folder) == expected:
             continue  # it came after the result
         again = run_seed(folder, *work.command, *work.resume)
         if again.code in (2, 3) and "--resume" in work.resume:
             again = run_seed(folder, *work.command)  # it had not begun
         faults = again.faults() + left_over(folder)
-        if again.code != whole.code or _contents(folder) != expected:
+        if again.code != whole.code or work.results(folder) != expected:
             faults.append(f"exit code {again.code}, other results than without a fault")
         report.add(f"{kind}, again", again, faults, f"call {at} of {whole.calls}")
 
