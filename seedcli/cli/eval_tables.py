@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
+from seedcli.benchmarks.metric_words import metric_words
 from seedcli.console import console
 from seedcli.errors import PartialFailure
 
@@ -38,13 +38,6 @@ def _tell_failed(result: dict[str, Any], what: str) -> None:
             f"{result['num_failed']} of {result[f'num_{what}']} {what} could not be asked, and "
             f"count as wrong; {result['folder']}/samples.jsonl says why (failed)"
         )
-
-
-def metric_words(name: str) -> str:
-    """`t2i_r10` -> `picture recall at 10`: what is found, by the other of the two."""
-    if recall := re.fullmatch(r"(i2t|t2i)_r(\d+)", name):
-        return f"{'text' if recall[1] == 'i2t' else 'picture'} recall at {recall[2]}"
-    return {"r_mean": "mean recall"}.get(name, name.replace("_", " "))
 
 
 def show_result(result: dict[str, Any]) -> str:

@@ -191,6 +191,15 @@ def test_what_a_person_sees(tiny_tokenizer_folder, caption_file):
     )
 
 
+def test_a_page_for_people(tiny_tokenizer_folder, caption_file, tmp_path):
+    page = tmp_path / "page.html"
+    result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), page=page)
+    text = page.read_text()
+    assert text.count("<article") == 6 and text.count("data:image/webp") == 6
+    assert text.count("Found at place") == 12 and "picture recall at 10" in text
+    assert f"<td>{result['metrics']['r_mean']:.2f}</td>" in text
+
+
 def test_limit_takes_the_first_pictures(tiny_tokenizer_folder, caption_file):
     result = run_retrieval(str(caption_file), model=str(tiny_tokenizer_folder), limit=4)
     assert (result["num_images"], result["num_captions"]) == (4, 8)

@@ -76,10 +76,15 @@ def test_the_command(tiny_llm_folder, caption_file, tmp_path):
         str(caption_file),
         "--max-new-tokens",
         "10",
+        "--page",
+        str(tmp_path / "page.html"),
     ]
     outcome = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "run"), "--json"])
     assert outcome.exit_code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<article") == 4 and page.count("data:image/webp") == 4
+    assert f"<td>{result['metrics']['cider']:.2f}</td>" in page and "Reference:" in page
     assert (result["benchmark"], result["dataset"], result["split"], result["num_images"],
             result["num_captions"]) == (
         "caption", "mine", "test", 4, 7

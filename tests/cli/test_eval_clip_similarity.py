@@ -61,7 +61,9 @@ def lines(folder):
 
 
 def test_picture_to_codes_to_picture(run, tiny_model_folder, tmp_path):
-    result = run("--task", "image", "--model", tiny_model_folder, "--ceiling")
+    page = tmp_path / "page.html"
+    result = run("--task", "image", "--model", tiny_model_folder, "--ceiling", "--page", page)
+    assert page.read_text().count("data:image/webp") == 3 * 5
     expected = {
         "benchmark": "clip-similarity",
         "dataset": "mine",

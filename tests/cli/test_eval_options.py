@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seedcli.cli.eval_tables import metric_words
+from seedcli.benchmarks.metric_words import metric_words
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,19 @@ def test_the_command(tiny_llm_folder, question_file, tmp_path):
         "-o",
         str(tmp_path / "run"),
         "--json",
+        "--page",
+        str(tmp_path / "page.html"),
     ]
     outcome = CliRunner().invoke(app, arguments)
     assert outcome.exit_code == 0, outcome.stderr
     result = json.loads(outcome.stdout)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<article") == 4 and page.count("data:image/webp") >= 4
+    assert (
+        f"{result['metrics']['accuracy']:.2f}" in page
+        and "Which animal?" in page
+        and "Expected:" in page
+    )
     assert (result["benchmark"], result["dataset"], result["split"], result["num_images"],
             result["num_questions"]) == (
         "vqa", "mine", "all", 2, 4

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -348,3 +349,20 @@ def test_tokens_verify_finds_what_is_wrong(pictures, seed):
     assert "images-000001.parquet: is no readable parquet file" in problems
     assert "8 keys that occurred before" in problems
     assert "1 of 3 shards are not finished" in problems
+
+
+def test_a_page_shows_what_was_read_from_stdin(pictures, tiny_model_folder):
+    (pictures / "02.png").write_text("no picture")
+    words = ["tokenize", "-", "--model", str(tiny_model_folder), "--page", "page.html"]
+    paths = "pictures/01.png\npictures/02.png\npictures/03.png\n"
+    result = CliRunner().invoke(app, words, input=paths)
+    assert result.exit_code == 4, result.stderr  # one of them is none; the others are shown
+    codes = [record["codes"] for record in lines(result.stdout)]
+    page = Path("page.html").read_text()
+    assert re.findall(r"<li [^>]*>(\d+)</li>", page) == [str(each) for row in codes for each in row]
+    assert page.count("data:image/webp") == 4
+
+
+def test_a_page_without_a_picture_decoder_is_refused_before_anything_is_computed(seed, pictures):
+    result = seed("tokenize", "pictures", "--page", "page.html")
+    assert result.exit_code == 3 and result.stdout == "" and not Path("page.html").exists()

@@ -22,10 +22,16 @@ from seedcli.benchmarks.caption_sets import CaptionedPicture, CaptionSet, load_c
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
+from seedcli.data.images.page import SheetSample
 from seedcli.errors import UsageError
 from seedcli.models.language.likelihood import choice_log_likelihoods
 from seedcli.workflows.evaluate.asking import PLAIN, AskedModel, Example
 from seedcli.workflows.evaluate.requests import CaptionRequest
+from seedcli.workflows.evaluate.result_page import (
+    answer_html,
+    sample_pictures,
+    write_result_page,
+)
 from seedcli.workflows.evaluate.samples import first, mean_metrics, open_samples, sample_seed
 
 NAME_TOPS = (1, 5)
@@ -125,7 +131,7 @@ def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) ->
                 for name, part in subsets.items()
                 if part
             }
-        return run.finish(
+        result = run.finish(
             num={
                 "num_images": len(pictures),
                 "num_captions": sum(len(one.references) for one in pictures.values()),
@@ -142,6 +148,23 @@ def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) ->
             else found.published_split and len(pictures) == len(found.pictures),
             **more,
         )
+    if request.page is not None:
+        samples = (
+            SheetSample(
+                key=key,
+                pictures=sample_pictures([one.picture]),
+                html=answer_html(
+                    None,
+                    [
+                        ("Answered:", cut_answer(lines[key]["answer"], cut)),
+                        *(("Reference:", words) for words in one.references[:3]),
+                    ],
+                ),
+            )
+            for key, one in pictures.items()
+        )
+        write_result_page(request.page, result, samples, number=len(pictures))
+    return result
 
 
 def candidate_names(found: CaptionSet, *, plain: bool) -> list[str]:

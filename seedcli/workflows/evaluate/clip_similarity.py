@@ -29,6 +29,7 @@ from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
 from seedcli.workflows.evaluate.judge import TRUTH, find_judge, judge_facts, judge_pictures
 from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs
 from seedcli.workflows.evaluate.requests import CaptionSettings, SimilaritySettings
+from seedcli.workflows.evaluate.result_page import write_result_page
 from seedcli.workflows.evaluate.samples import (
     SampleRun,
     first,
@@ -126,7 +127,7 @@ def run_clip_similarity(
             subsets=_subsets(found, every, judged),
             sheet=str(run.folder / SHEET),
         )
-        _write_sheet(run.folder, result, pairs, lines, judged, above)
+        _write_sheet(run.folder, settings.page, result, pairs, lines, judged, above)
         return result
 
 
@@ -323,6 +324,7 @@ def _subsets(
 
 def _write_sheet(
     folder: Path,
+    page: Path | None,
     result: Mapping[str, Any],
     pairs: Mapping[str, Pair],
     lines: Sequence[dict[str, Any]],
@@ -359,6 +361,8 @@ def _write_sheet(
     ]
     title = f"clip-similarity, {result['task']} to image"
     write_page(folder / SHEET, title, facts, [sheet(samples, folder=folder)])
+    if page is not None:
+        write_result_page(page, result, samples, number=len(samples))
 
 
 def _scores_of(line: Mapping[str, Any]) -> dict[str, float]:

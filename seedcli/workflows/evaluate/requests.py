@@ -22,6 +22,7 @@ from seedcli.options import (
     LimitOption,
     ModelOption,
     Option,
+    PageOption,
     PictureGuidanceOption,
     PictureStepsOption,
     QuantizeOption,
@@ -140,6 +141,7 @@ class RetrievalRequest:
     batch_size: BatchSizeOption = 64
     limit: LimitOption = None
     output: SamplesFolderOption = None
+    page: PageOption = None
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"
     cache: Annotated[bool, Option("Neither read nor keep embeddings on disk.", "--no-cache")] = True
@@ -221,6 +223,7 @@ class CaptionRequest:
     data_root: DataRootOption = None
     allow_split: AllowSplitOption = False
     output: SamplesFolderOption = None
+    page: PageOption = None
     batch_size: SampleBatchOption = 16
     limit: FirstOption = None
     engine: EngineChoice = field(default_factory=EngineChoice)
@@ -283,6 +286,7 @@ class VqaRequest:
     ] = None
     allow_split: AllowSplitOption = False
     output: SamplesFolderOption = None
+    page: PageOption = None
     batch_size: SampleBatchOption = 16
     limit: FirstOption = None
     engine: EngineChoice = field(default_factory=EngineChoice)
@@ -348,6 +352,7 @@ class SimilaritySettings:
         ),
     ] = None
     output: SamplesFolderOption = None
+    page: PageOption = None
     limit: FirstOption = None
     batch_size: SampleBatchOption = 8
     images: ImageFolderOption = None

@@ -29,9 +29,15 @@ from seedcli.benchmarks.retrieval_sets import (
     load_retrieval_set,
 )
 from seedcli.console import Reporter
+from seedcli.data.images.page import SheetSample
 from seedcli.errors import UsageError
 from seedcli.models.visual.model import SeedModel
 from seedcli.workflows.evaluate.requests import Feature, RetrievalRequest
+from seedcli.workflows.evaluate.result_page import (
+    answer_html,
+    sample_pictures,
+    write_result_page,
+)
 from seedcli.workflows.evaluate.retrieval_features import Eyes, FeatureCache
 from seedcli.workflows.evaluate.samples import open_samples
 
@@ -157,7 +163,7 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
             [number for number, line in enumerate(lines) for _ in line["captions"]],
             dtype=torch.long,
         )
-        return run.finish(
+        result = run.finish(
             num={"num_images": len(i2t_ranks), "num_captions": len(t2i_ranks)},
             model=tokenizer.name,
             fingerprint=tokenizer.fingerprint,
@@ -170,6 +176,27 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
             **more,
             cached=features_of.cached,
         )
+    if request.page is not None:
+        kept = [found.images[place] for place in main.nonzero().flatten().tolist()]
+        samples = (
+            SheetSample(
+                key=key,
+                pictures=sample_pictures([picture]),
+                html=answer_html(
+                    None,
+                    [
+                        ("Finds its text at place", str(line["rank"] + 1)),
+                        *(
+                            (f"Found at place {each['rank'] + 1} by", each["caption"])
+                            for each in line["captions"]
+                        ),
+                    ],
+                ),
+            )
+            for (key, line), picture in zip(ranks.items(), kept, strict=True)
+        )
+        write_result_page(request.page, result, samples, number=len(kept))
+    return result
 
 
 def _score_subsets(

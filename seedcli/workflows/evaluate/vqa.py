@@ -9,16 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
-from seedcli.benchmarks.vqa_score import majority_scores, score_line
+from seedcli.benchmarks.vqa_score import ChoiceScore, chosen, majority_scores, score_line
 from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_question_set
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
+from seedcli.data.images.page import SheetSample
 from seedcli.data.published_sets.questions import Question
 from seedcli.errors import UsageError
 from seedcli.files import json_text, publish_text
 from seedcli.models.language.likelihood import choice_log_likelihoods
 from seedcli.workflows.evaluate.asking import PLAIN, AskedModel
 from seedcli.workflows.evaluate.requests import AnswerBy, VqaRequest
+from seedcli.workflows.evaluate.result_page import (
+    answer_html,
+    sample_pictures,
+    write_result_page,
+)
 from seedcli.workflows.evaluate.samples import mean_metrics, open_samples
 
 QUESTION = "{question}"
@@ -118,7 +124,7 @@ def run_vqa(request: VqaRequest, *, reporter: Reporter | None = None) -> dict[st
         if all(score is None for score in scores):
             _write_submission(run.folder / SUBMISSION_FILE, found, rows, lines, cut)
             more["submission"] = str(run.folder / SUBMISSION_FILE)
-        return run.finish(
+        result = run.finish(
             num={
                 "num_images": len({ref.name for one in questions.values() for ref in one.pictures}),
                 "num_questions": len(questions),
@@ -129,6 +135,33 @@ def run_vqa(request: VqaRequest, *, reporter: Reporter | None = None) -> dict[st
             published_split=found.published_split,
             **more,
         )
+    if request.page is not None:
+        samples = (
+            _shown(key, one, line, score, request.choice_score)
+            for (key, one), line, score in zip(questions.items(), lines, scores, strict=True)
+        )
+        write_result_page(request.page, result, samples, number=len(lines))
+    return result
+
+
+def _shown(
+    key: str,
+    question: VisualQuestion,
+    line: Mapping[str, Any],
+    score: float | None,
+    by: ChoiceScore,
+) -> SheetSample:
+    """A question and what was answered, for a page."""
+    row = question.row
+    answer = row.choices[chosen(line, by)] if "log_likelihoods" in line else line["answer"]
+    said = [("Question:", row.question), ("Answered:", answer)]
+    if row.answers:
+        said.append(("Expected:", ", ".join(dict.fromkeys(row.answers))))
+    return SheetSample(
+        key=key,
+        pictures=sample_pictures(question.pictures),
+        html=answer_html(None if score is None else score >= 0.5, said),
+    )
 
 
 def score_kinds(
