@@ -73,6 +73,15 @@ class Reporter:
         yield Progress(description, total)
 
 
+class WithoutBars(Reporter):
+    """Says what it is told to another reporter, but shows no progress: a step of a longer work,
+    which has a bar of its own.
+    """
+
+    def __init__(self, reporter: Reporter):
+        self.note, self.warn = reporter.note, reporter.warn  # type: ignore[method-assign]
+
+
 class Console(Reporter):
     """The reporter of the command line, and the way of results to stdout.
 

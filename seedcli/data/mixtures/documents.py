@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from seedcli.console import Reporter
 from seedcli.data.documents.documents import Sample
 from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, TableDocuments, TarDocuments
 from seedcli.data.sample_order import SampleOrder, derived_seed
@@ -79,6 +80,7 @@ def open_source(
     num_codes: int,
     fingerprint: str,
     cache: Path,
+    reporter: Reporter | None = None,
 ) -> DocumentSource:
     """A recipe's source -> the source itself, ready to be read.
 
@@ -90,6 +92,7 @@ def open_source(
         num_codes: Size of the codebook.
         fingerprint: Of the visual tokenizer whose codes are read; another one's are refused.
         cache: Folder for codes of pictures and for indices of tars.
+        reporter: Shows how many pictures are encoded.
 
     Raises:
         DataError: A source that cannot be read, or codes of another tokenizer.
@@ -117,7 +120,8 @@ def open_source(
         source.encode_pictures(
             PictureStore(
                 name, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache
-            )
+            ),
+            reporter=reporter,
         )
     return source
 

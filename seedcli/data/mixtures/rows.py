@@ -16,6 +16,7 @@ from typing import Any
 import braceexpand
 import numpy as np
 
+from seedcli.console import Reporter
 from seedcli.data.documents.columns import DocumentRow
 from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.rows import sample_of_row
@@ -123,14 +124,27 @@ class RowDocuments:
         """Row as it is stored."""
         raise NotImplementedError
 
-    def encode_pictures(self, store: PictureStore) -> None:
+    def encode_pictures(self, store: PictureStore, *, reporter: Reporter | None = None) -> None:
         """Every picture that a row names or carries -> codes in `store`.
+
+        Args:
+            store: Keeps them.
+            reporter: Shows how far it is; for the total all rows are looked through first.
 
         Raises:
             DataError: Some cannot be used.
         """
         self._store = store
-        refuse_failed(store.add(self._pictures()), self._name)
+        if reporter is None:
+            refuse_failed(store.add(self._pictures()), self._name)
+            return
+        known, waiting = store.count(self._pictures())
+        if not waiting:  # but for those that cannot be read, which are named now
+            refuse_failed(store.add(self._pictures()), self._name)
+            return
+        with reporter.progress("encode pictures", known + waiting) as progress:
+            progress.resume(known)
+            refuse_failed(store.add(self._pictures(), progress=progress), self._name)
 
     def _pictures(self) -> Iterator[Any]:
         for number in range(len(self)):

@@ -8,13 +8,16 @@ tokenised to shards (`seed tokens build`, `seed tokenize`).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seedcli.console import Progress
 from seedcli.data.documents.documents import Codes, Message, Sample
 from seedcli.data.images.endings import VIDEO_FRAMES, is_video
 from seedcli.data.images.images import ImageError
@@ -26,6 +29,7 @@ from seedcli.storage import is_url, stamp_of
 Picture = Path | bytes | VideoFrame
 EncodePictures = Callable[[Sequence[str | bytes | VideoFrame]], Sequence[Codes]]
 _PART = 2048  # pictures of one cache file: what a killed start loses at most
+_AT_ONCE = 128  # pictures between two words about how far it is: whole passes of the tokenizer
 _SHOWN = 5
 
 
@@ -50,12 +54,30 @@ class PictureStore:
                     zip((bytes(one) for one in part["digests"]), part["codes"], strict=True)
                 )
 
-    def add(self, pictures: Iterable[Picture]) -> dict[Picture, str]:
+    def count(self, pictures: Iterable[Picture]) -> tuple[int, int]:
+        """Different pictures that are known, and that are not; those that cannot be read are
+        neither.
+        """
+        found: set[bytes] = set()
+        for picture in pictures:
+            with contextlib.suppress(OSError, DataError):
+                found.add(self._digest(picture))
+        known = len(found & self._codes.keys())
+        return known, len(found) - known
+
+    def add(
+        self, pictures: Iterable[Picture], *, progress: Progress | None = None
+    ) -> dict[Picture, str]:
         """Encodes what is not known yet.
+
+        Args:
+            pictures: Read once, in order.
+            progress: Hears of each that is encoded.
 
         Returns:
             Pictures that cannot be used, and why.
         """
+        self._progress = progress or Progress("encode pictures", None)
         failed: dict[Picture, str] = {}
         part: dict[bytes, Picture] = {}
         for picture in pictures:
@@ -81,14 +103,17 @@ class PictureStore:
             digest: picture if isinstance(picture, bytes | VideoFrame) else str(picture)
             for digest, picture in part.items()
         }
-        try:
-            encoded = dict(zip(named, self._codes_of(list(named.values())), strict=True))
-        except ImageError:  # one of them: find which
-            for digest, picture in named.items():
-                try:
-                    encoded[digest] = self._codes_of([picture])[0]
-                except ImageError as error:
-                    failed[part[digest]] = error.reason
+        waiting = iter(named.items())
+        while some := dict(itertools.islice(waiting, _AT_ONCE)):
+            try:
+                encoded |= zip(some, self._codes_of(list(some.values())), strict=True)
+            except ImageError:  # one of them: find which
+                for digest, picture in some.items():
+                    try:
+                        encoded[digest] = self._codes_of([picture])[0]
+                    except ImageError as error:
+                        failed[part[digest]] = error.reason
+            self._progress.advance(len(some))
         if encoded:
             self._save(
                 {digest: np.asarray(codes, dtype=np.uint16) for digest, codes in encoded.items()}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seedcli.console import Reporter
+from seedcli.console import Reporter, WithoutBars
 from seedcli.data.documents.documents import Codes
 from seedcli.data.documents.left_out import describe_tally
 from seedcli.errors import UsageError
@@ -162,7 +162,9 @@ class PhasedRun:
         from seedcli.workflows.pictures import SeedTokenizer
 
         tokenizer = SeedTokenizer(
-            visual.files, device=self.recipe.parallel.device, reporter=self.reporter
+            visual.files,
+            device=self.recipe.parallel.device,
+            reporter=WithoutBars(self.reporter),  # whose bar is that of all pictures
         )
 
         def codes_of(pictures: Sequence[Any]) -> list[Codes]:
@@ -193,6 +195,7 @@ class PhasedRun:
                     num_codes=visual.num_codes if visual else 0,
                     fingerprint=(visual.fingerprint or "") if visual else "",
                     cache=cache,
+                    reporter=self.reporter,
                 )
                 for section in data.sources
             ]
