@@ -241,9 +241,9 @@ def _serve(conversation: SeedChat, port: int | None) -> None:
     ):
         console.result({"url": url}, human=lambda result: f"open {result['url']} in a browser")
         if server := os.environ.get("SSH_CONNECTION", "").split()[2:3]:
-            port = url.rpartition(":")[2]
+            bound = url.rpartition(":")[2]
             console.note(
-                f"from your own machine: ssh -N -L {port}:127.0.0.1:{port} {getpass.getuser()}@"
+                f"from your own machine: ssh -N -L {bound}:127.0.0.1:{bound} {getpass.getuser()}@"
                 f"{server[0]}, then open {url} there"
             )
         console.note("Ctrl-C ends it")

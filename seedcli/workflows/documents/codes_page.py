@@ -92,7 +92,7 @@ def _examples(shards: Any, codes: set[int], reporter: Reporter) -> dict[int, lis
                 continue
             wanted = {
                 code
-                for code in codes.intersection(row.codes.tolist())
+                for code in codes.intersection(map(int, row.codes))
                 if len(found[code]) < PICTURES_OF_A_CODE
             }
             if wanted and (image := _open(row.source)) is not None:

@@ -45,7 +45,7 @@ def run(
         Interrupted: A signal came; what to type is the remedy.
         SeedError: As the training of the recipe.
     """
-    recipe = load_recipe(request.recipe, request.overrides, command=command)
+    recipe: Any = load_recipe(request.recipe, request.overrides, command=command)
     folder = run_folder(recipe, request.output)
     from seedcli.training.launcher import launch, must_launch
     from seedcli.training.ranks import Ranks
