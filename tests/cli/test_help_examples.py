@@ -36,7 +36,7 @@ NEEDS = (
     "--web",
     "seed serve",
     "--url",
-    "seed bench",
+    "seed bench serve",
 )
 
 
