@@ -13,10 +13,12 @@ from __future__ import annotations
 import dataclasses
 import glob
 import json
+import mimetypes
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -40,12 +42,30 @@ from seedcli.storage import exists, expand_glob, find_below, is_folder, is_url
 MAX_MEMBER_BYTES = 1 << 28  # of one file inside a tar; it is held in memory
 
 
-def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[Item | Container]:
+@dataclass(frozen=True)
+class _PassedOver:
+    """A picture of a kind that is not read, in a folder with others."""
+
+    ending: str
+
+
+def list_inputs(
+    inputs: Iterable[str],
+    stdin: Iterable[str] = (),
+    *,
+    on_passed_over: Callable[[str], None] | None = None,
+) -> Iterator[Item | Container]:
     """INPUT arguments -> items and containers, in the order given; folders are sorted by name.
 
     Arguments are checked before anything is yielded: a path that does not exist is an error at
     once, not after an hour. Paths that come on stdin are checked when their turn comes; a
     missing one is a failed item.
+
+    Args:
+        inputs: As the user named them.
+        stdin: Paths, for `-`.
+        on_passed_over: Is told at the end how many pictures of folders are of kinds that are not
+            read, such as .svg, where there are any.
 
     Raises:
         DataError: An argument does not exist, a glob matches nothing, or a folder holds no image.
@@ -72,7 +92,7 @@ def list_inputs(inputs: Iterable[str], stdin: Iterable[str] = ()) -> Iterator[It
         if path != "-" and is_folder(path)
     ]
     ambiguous = {name for name in folders if folders.count(name) > 1}
-    return _list_paths(matches, stdin, ambiguous)
+    return _list_paths(matches, stdin, ambiguous, on_passed_over)
 
 
 def _look_again(missing: str) -> str:
@@ -85,11 +105,20 @@ def _look_again(missing: str) -> str:
 
 
 def _list_paths(
-    matches: list[list[str]], stdin: Iterable[str], ambiguous: set[str]
+    matches: list[list[str]],
+    stdin: Iterable[str],
+    ambiguous: set[str],
+    on_passed_over: Callable[[str], None] | None,
 ) -> Iterator[Item | Container]:
-    """What the paths hold; containers of one name are told apart by where they lie."""
+    """What the paths hold; containers of one name are told apart by where they lie. What is passed
+    over is counted, and told at the end.
+    """
     seen: Counter[str] = Counter()
+    passed_over: Counter[str] = Counter()
     for entry in _entries(matches, stdin, ambiguous):
+        if isinstance(entry, _PassedOver):
+            passed_over[entry.ending] += 1
+            continue
         if isinstance(entry, Container):
             place = entry.key or printable(_posix(without_ending(entry.path)))
             seen[entry.stem] += 1
@@ -104,11 +133,14 @@ def _list_paths(
                 else f"{place}#{seen[place]}",
             )
         yield entry
+    if passed_over and on_passed_over is not None:
+        kinds = ", ".join(f"{number:,} .{ending}" for ending, number in passed_over.most_common())
+        on_passed_over(f"passed over, since such pictures are not read: {kinds}")
 
 
 def _entries(
     matches: list[list[str]], stdin: Iterable[str], ambiguous: set[str]
-) -> Iterator[Item | Container]:
+) -> Iterator[Item | Container | _PassedOver]:
     for found in matches:
         for path in found:
             if path == "-":
@@ -152,7 +184,7 @@ def _expand(argument: str, missing: list[str]) -> list[str]:
     return found
 
 
-def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container]:
+def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container | _PassedOver]:
     if is_folder(path):
         if any(
             exists(f"{path.rstrip('/')}/{name}") for name in ("state.json", "dataset_dict.json")
@@ -165,7 +197,7 @@ def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container]:
         for found in (
             _list_objects(path, prefix) if is_url(path) else _walk(path, "", prefix, set())
         ):
-            empty = False
+            empty = empty and isinstance(found, _PassedOver)
             yield found
         if empty:
             endings = " ".join(sorted(IMAGE_ENDINGS | VIDEO_ENDINGS))
@@ -193,7 +225,7 @@ def _as_container(path: str) -> Container | None:
 
 def _walk(
     root: str, relative: str, prefix: str, seen: set[tuple[int, int]]
-) -> Iterator[Item | Container]:
+) -> Iterator[Item | Container | _PassedOver]:
     """Images and containers below a folder, sorted; hidden names are skipped, each real folder is
     entered once (links may form loops).
     """
@@ -211,7 +243,7 @@ def _walk(
 
 def _folder_entries(
     root: str, relative: str, prefix: str, seen: set[tuple[int, int]]
-) -> Iterator[Item | Container | str]:
+) -> Iterator[Item | Container | _PassedOver | str]:
     """What one folder holds, sorted: images, containers, and folders as their relative paths."""
     folder = os.path.join(root, relative) if relative else root
     key = f"{prefix}/{relative}" if relative else prefix
@@ -240,7 +272,7 @@ def _folder_entries(
 
 def _list_file(
     path: str, key: str, beside: Mapping[str, str], problem: str | None = None
-) -> Iterator[Item | Container]:
+) -> Iterator[Item | Container | _PassedOver]:
     """A file of a folder -> what it is, if anything; `beside` are the names in its folder."""
     name = key.rpartition("/")[2]
     stem = name.rpartition(".")[0]
@@ -259,9 +291,11 @@ def _list_file(
             problem=problem,
             frames=frames_of(name),
         )
+    elif (mimetypes.guess_type(name)[0] or "").startswith("image/"):
+        yield _PassedOver(name.rpartition(".")[2].lower())
 
 
-def _list_objects(url: str, prefix: str) -> Iterator[Item | Container]:
+def _list_objects(url: str, prefix: str) -> Iterator[Item | Container | _PassedOver]:
     """Images and containers below an address, in the order of `_walk`."""
     names = find_below(url)
     in_folder: dict[str, dict[str, str]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -259,18 +259,21 @@ def check_place(
     request: TokenizeRequest,
     stdin: Iterable[str],
     entries: Iterable[Item | Container] | None = None,
+    *,
+    on_passed_over: Callable[[str], None] | None = None,
 ) -> Iterator[Item | Container]:
     """What can be refused before a model is loaded; returns the listing of
     the inputs, not begun.
     """
     with refusals_named(request.output):
-        return _check_place(request, stdin, entries)
+        return _check_place(request, stdin, entries, on_passed_over)
 
 
 def _check_place(
     request: TokenizeRequest,
     stdin: Iterable[str],
     entries: Iterable[Item | Container] | None,
+    on_passed_over: Callable[[str], None] | None,
 ) -> Iterator[Item | Container]:
     from seedcli.data.images.inputs import list_inputs  # Pillow; the parser need not wait for it
     from seedcli.data.tokens.job import remove_job
@@ -311,4 +314,6 @@ def _check_place(
             f"{request.output} exists",
             remedy="--overwrite replaces it; or name another file with -o.",
         )
-    return list_inputs(request.inputs, stdin) if entries is None else iter(entries)
+    if entries is not None:
+        return iter(entries)
+    return list_inputs(request.inputs, stdin, on_passed_over=on_passed_over)

@@ -119,7 +119,7 @@ def stream(
         UsageError, DataError: No input, or an input, a model or a column that does not exist.
     """
     request.check()
-    entries = list_inputs(request.inputs, stdin)
+    entries = list_inputs(request.inputs, stdin, on_passed_over=reporter.note)
     items = (
         dataclasses.replace(item, frames=request.frames or item.frames) if item.is_video else item
         for item in itertools.islice(expand(entries, request.columns), request.limit)
@@ -156,7 +156,7 @@ def run(
             process is at, or a resumed run whose settings differ.
     """
     request.check()
-    entries = check_place(request, stdin, entries)
+    entries = check_place(request, stdin, entries, on_passed_over=reporter.note)
     started = time.monotonic()
     # inputs travel with the job, and a worker needs none
     open_desk = OpenDesk(dataclasses.replace(request, inputs=()))

@@ -576,3 +576,17 @@ def test_folders_deeper_than_python_follows(tmp_path):
             (tmp_path / "d" / "d").rename(tmp_path / "e")
             shutil.rmtree(tmp_path / "d")
             (tmp_path / "e").rename(tmp_path / "d")
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path) -> None:
+    for name in ("a.png", "a.txt", "notes.md", "b.svg", "c.SVG", "d.ico.xbm", "deep/e.svg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    heard: list[str] = []
+    items = list(list_inputs([str(tmp_path)], on_passed_over=heard.append))
+    assert [item.key for item in items] == [f"{tmp_path.name}/a.png"]
+    assert heard == ["passed over, since such pictures are not read: 3 .svg, 1 .xbm"]
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "f.svg").touch()
+    with pytest.raises(DataError, match="no image, video"):
+        list(list_inputs([str(tmp_path / "only")]))
