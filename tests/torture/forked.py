@@ -211,7 +211,7 @@ def _arm(said: Path, fault: Fault | None, at: int) -> None:
     tally = os.open(said / "calls", os.O_WRONLY)
     fsync = os.fsync
 
-    def happen(path: Any) -> None:
+    def happen(path: Any, *, frees: bool = False) -> None:
         nonlocal count
         if os.getpid() != me or str(path).startswith(("/dev/", "/proc/")):
             return
@@ -224,14 +224,14 @@ def _arm(said: Path, fault: Fault | None, at: int) -> None:
                 os.kill(me, signal.SIGKILL)
             case "interrupt":
                 raise KeyboardInterrupt
-            case "full":
+            case "full" if not frees:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if (
             event == "open" and arguments[2] & _WRITES and isinstance(arguments[0], str)
         ) or event in _CALLS:
-            happen(arguments[0])
+            happen(arguments[0], frees=event in ("os.remove", "os.rmdir"))
 
     def sync(descriptor: int) -> None:
         happen("")
