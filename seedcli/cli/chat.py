@@ -87,6 +87,11 @@ class Opening:
             )
         if self.url is not None:
             self._check_url(settings)
+        if self.web and self.url is not None:
+            raise UsageError(
+                "--web and --url do not go together: the page looks into the model itself",
+                remedy="leave out --url; seed chat --url talks on the terminal",
+            )
         if self.web:
             self._check_web()
 

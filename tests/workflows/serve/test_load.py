@@ -116,3 +116,5 @@ def test_chat_of_the_command_line_talks_to_a_server(running, tmp_path) -> None:
     assert len(json.loads(result.stdout)["codes"][0]) == 32
     refused = CliRunner().invoke(app, ["chat", "--url", running.url, "--device", "cpu"])
     assert refused.exit_code == 2 and "--url and --device do not go together" in refused.output
+    refused = CliRunner().invoke(app, ["chat", "--url", running.url, "--web"])
+    assert refused.exit_code == 2 and "--web and --url do not go together" in refused.output
