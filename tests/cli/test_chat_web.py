@@ -76,7 +76,7 @@ def _other_address() -> str:
 @needs_gradio
 @pytest.mark.slow
 def test_the_server_ends_cleanly_while_it_answers(tiny_llm_folder, tmp_path) -> None:
-    server = start(tmp_path, tiny_llm_folder, "--picture-steps", "1000")
+    server = start(tmp_path, tiny_llm_folder, "--picture-steps", "50")
     try:
         action = {"do": "say", "tab": "0" * 32, "words": "a dog", "draw": True}
         body = json.dumps({"data": [json.dumps(action), 0, 1.5, 1, 0, 40, 1]}).encode()

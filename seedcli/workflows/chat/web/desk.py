@@ -260,6 +260,8 @@ class Desk:
             tab.tell(growing=with_answer())
 
         def picture(path: Path | None, codes: Codes) -> None:
+            if tab.stop.is_set():  # then its folder may be gone already
+                raise _Stopped
             hear(self._drawn(tab, path, codes) if path else " ".join(map(str, codes)) + "\n")
 
         def work() -> None:

@@ -30,6 +30,7 @@ class Example(NamedTuple):
 
 
 SENTENCE = "A picture becomes {number} codes, which a language model reads and writes like words."
+CLOSING_S = 20.0  # most that a picture that is being drawn is waited for
 _TAB = re.compile(r"[0-9a-f]{32}")
 
 
@@ -97,9 +98,13 @@ class Page:
         return blocks
 
     def close(self) -> None:
-        """Ends all that is being done."""
+        """Ends all that is being done, and waits until the model is at rest: a thread that still
+        computes when Python ends takes it down with a fault.
+        """
         self.desk.tabs.drop_all()
         self.table.boards.drop_all()
+        if self.desk.working.acquire(timeout=CLOSING_S):
+            self.desk.working.release()
 
     def check(self, path: str) -> str | None:
         """An uploaded file -> why it is no picture, in words; None if it is one."""

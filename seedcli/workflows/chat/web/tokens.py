@@ -221,6 +221,8 @@ class TokenTable:
             except SeedError as error:
                 end = sentence(error)
             except BaseException as error:
+                if not board.folder.exists():  # the tab was dropped meanwhile
+                    return
                 end = f"A fault of seed ({type(error).__name__}): the terminal says more."
                 raise
             finally:
