@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DeepSpeedPlugin,
     GradientAccumulationPlugin,
@@ -44,8 +45,7 @@ def build_accelerator(parallel: ParallelSection | LlmParallelSection) -> Acceler
 
     Raises:
         UsageError: Parameters are to be kept in the host's memory without ZeRO 3; DeepSpeed is to
-            use the CPU beside a GPU; this process trains in another precision already; or the ranks
-            did not find each other.
+            use the CPU beside a GPU; or the ranks did not find each other.
     """
     deepspeed = parallel.engine == "deepspeed"
     on_cpu = parallel.device == "cpu" or not torch.cuda.is_available()
@@ -67,12 +67,17 @@ def build_accelerator(parallel: ParallelSection | LlmParallelSection) -> Acceler
     ]
     if on_cpu and (deepspeed or world > 1):
         handlers.append(InitProcessGroupKwargs(backend="gloo"))
+    precision = {"fp32": "no"}.get(parallel.precision, parallel.precision)
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        # A notebook trains one model after another: the precision of the one that has ended would
+        # hold for the whole process. The group of processes stays.
+        AcceleratorState._reset_state(reset_partial_state=False)
     try:
         accelerator = Accelerator(
             # Without a GPU, Accelerate joins the process group only when it is told that the CPU is
             # meant; when it is told, it takes no DeepSpeed, which finds the CPU by itself.
             cpu=on_cpu and not deepspeed and (parallel.device == "cpu" or world > 1),
-            mixed_precision={"fp32": "no"}.get(parallel.precision, parallel.precision),
+            mixed_precision=precision,
             deepspeed_plugin=(
                 DeepSpeedPlugin(hf_ds_config=deepspeed_config(parallel)) if deepspeed else None
             ),

@@ -232,7 +232,7 @@ def test_nothing_measured_yet_is_no_error(tmp_path):
         (("--results", "nowhere"), 3, "no folder at nowhere"),
         (("--dataset", "cocco"), 2, "did you mean coco?"),
         (("--model", "seed-nanoo"), 2, "did you mean seed-nano?"),
-        (("--model", "./nowhere"), 2, "no model is called './nowhere'"),
+        (("--model", "./nowhere"), 3, "no folder at nowhere"),
         (("-o", "file"), 3, "file is no folder"),
     ],
 )

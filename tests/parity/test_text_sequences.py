@@ -38,6 +38,7 @@ class Options:
     mask_first: bool | None = None
     swap: float | None = None
     max_images: int | None = None
+    wordless: float = 0.0
 
 
 class Fixed(random.Random):

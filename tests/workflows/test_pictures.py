@@ -8,6 +8,7 @@ import json
 import logging
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -99,10 +100,13 @@ def test_codes_and_passes_are_those_of_the_command_line(
     tokenizer, pictures, tiny_model_folder, monkeypatch, count
 ) -> None:
     shapes: list[int] = []
-    encode = SeedModel.encode
-    monkeypatch.setattr(
-        SeedModel, "encode", lambda self, pixels: shapes.append(len(pixels)) or encode(self, pixels)
-    )
+    embed = SeedModel.causal_embeddings
+
+    def watched(self: SeedModel, pixels: Any) -> Any:
+        shapes.append(len(pixels))
+        return embed(self, pixels)
+
+    monkeypatch.setattr(SeedModel, "causal_embeddings", watched)
     chosen = list(map(str, pictures[:count]))
     words = ["tokenize", *chosen, "--model", str(tiny_model_folder), "--device", "cpu"]
     typed = CliRunner().invoke(app, words)
@@ -120,10 +124,13 @@ def test_codes_and_passes_are_those_of_the_command_line(
 
 def test_a_fixed_shape_is_that_of_shards(tokenizer, pictures, monkeypatch) -> None:
     shapes: list[int] = []
-    encode = SeedModel.encode
-    monkeypatch.setattr(
-        SeedModel, "encode", lambda self, pixels: shapes.append(len(pixels)) or encode(self, pixels)
-    )
+    embed = SeedModel.causal_embeddings
+
+    def watched(self: SeedModel, pixels: Any) -> Any:
+        shapes.append(len(pixels))
+        return embed(self, pixels)
+
+    monkeypatch.setattr(SeedModel, "causal_embeddings", watched)
     tokenizer.encode(pictures[:3], fixed_shape=True, batch_size=5)
     tokenizer.encode(pictures[:6], batch_size=5)
     assert shapes == [5, 5, 5]

@@ -299,7 +299,7 @@ def test_published_language_models_by_hub_id(hub, tmp_path, tiny_llm_folder):
     assert "licence" in gated[1]
     assert "https://huggingface.co/meta-llama/Llama-2-7b-hf" in gated[2]
     assert "hf auth login" in gated[2]
-    assert "merge_and_unload" in adapter[2]
+    assert "hf download" in adapter[2]
     assert "hf auth login" in nowhere[2]
     assert start[0] is True
     assert start[1] == pytest.approx(expected, rel=1e-6)  # the same sum in the same order: 0 off

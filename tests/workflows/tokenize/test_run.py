@@ -17,7 +17,6 @@ from PIL import Image
 
 from seedcli.console import Reporter
 from seedcli.data.images.images import build_preprocess, open_image
-from seedcli.data.images.inputs import Columns
 from seedcli.data.tokens.shards import open_shards, read_header, read_rows
 from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
@@ -296,7 +295,7 @@ def test_resuming_with_other_settings_is_refused(pictures, ask):
         {"image_handling": "official"},
         {"batch_size": 8},
         {"shard_size": 7},
-        {"columns": Columns("x")},
+        {"image_column": "x"},
         {"limit": 3},
     ):
         with pytest.raises(DataError, match="was begun with"):

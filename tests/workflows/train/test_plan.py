@@ -150,7 +150,7 @@ def test_a_model_of_its_own_needs_its_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("vicuna7b", {"gpus": "a100:8"}, "'a100' is not known"),
+        ("vicuna7b", {"gpus": "a1000:8"}, "'a1000' is not known"),
         ("vicuna7b", {"gpus": "a100-40g:many"}, "found 'many'"),
         ("vicuna7b", {"gpus": "a100-40g:8", "utilisation": 40.0}, "expected a share"),
         ("nano-target", {"gpus": "a100-40g:7"}, "batch size 64 does not split over 7"),
