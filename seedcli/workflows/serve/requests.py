@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 MAX_ANSWERS = 16  # of one request
 MAX_IMAGES = 256  # of one request
 MAX_STOP = 4
+MAX_NAMED = 16  # fields within messages that the header names
 
 ImageFormat = Literal["data", "url"]
 Modality = Literal["text", "image"]
@@ -66,9 +67,19 @@ class TextPart(BaseModel):
 class ImagePart(BaseModel):
     """A picture of a message."""
 
-    model_config = ConfigDict(extra="ignore")  # our own answers number them
+    model_config = ConfigDict(extra="allow")
     type: Literal["image_url"]
     image_url: ImageUrl
+
+
+def _others(model: BaseModel | None) -> list[str]:
+    """Keys with a value that are no fields: a name that no header holds is `?`."""
+    given = (model.model_extra or {}) if model is not None else {}
+    return [
+        name if len(name) <= 64 and name.isascii() and name.isidentifier() else "?"
+        for name, value in given.items()
+        if value is not None and name != "index"  # our own answers number their pictures
+    ]
 
 
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
@@ -88,7 +99,7 @@ class ChatMessage(BaseModel):
     them the `images` of an assistant's are read anew and stand behind its words.
     """
 
-    model_config = ConfigDict(extra="ignore")  # what clients send back of answers
+    model_config = ConfigDict(extra="allow")  # what clients send back of answers
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part] | None = None
     name: str | None = None
@@ -99,7 +110,7 @@ class ChatMessage(BaseModel):
 class StreamOptions(BaseModel):
     """Whether a last chunk tells the tokens."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
     include_usage: bool | None = False
 
 
@@ -188,6 +199,20 @@ class ChatRequest(_Fields):
         if isinstance(value, list) and len(value) > MAX_STOP:
             raise ValueError(f"has {len(value)} words, expected at most {MAX_STOP}")
         return value
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields that were given and are ignored, those within messages included."""
+        found = {f"stream_options.{name}" for name in _others(self.stream_options)}
+        for message in self.messages:
+            found |= {f"messages.{name}" for name in _others(message)}
+            found |= {"messages.name"} if message.name is not None else set()
+            for part in message.content if isinstance(message.content, list) else ():
+                if isinstance(part, ImagePart):
+                    found |= {f"messages.content.{name}" for name in _others(part)}
+                    if part.image_url.detail not in (None, "auto"):
+                        found.add("messages.content.image_url.detail")
+        return super().ignored + sorted(found)[:MAX_NAMED]
 
     @property
     def stops(self) -> list[str]:

@@ -258,6 +258,12 @@ def test_ignored_fields_are_named(running) -> None:
         "frequency_penalty": 0,
     }
     assert running.post(CHAT, body).headers["x-seed-ignored"] == "reasoning_effort, user"
+    body = {"model": "tiny-llm", "messages": said("a dog"), "max_tokens": 3}
+    body["messages"][0] |= {"name": "me", "refusal": None, "annotations": [], "n\u00e9e\r\n": 1}
+    body["stream_options"] = {"include_obfuscation": True}
+    assert running.post(CHAT, body).headers["x-seed-ignored"] == (
+        "messages.?, messages.annotations, messages.name, stream_options.include_obfuscation"
+    )
 
 
 def test_what_is_no_request_is_refused_in_openais_shape(running) -> None:
