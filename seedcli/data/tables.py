@@ -4,8 +4,9 @@ large files by an index of offsets.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
     folder = path.rstrip("/")
     try:
         if suffix in _BUILDERS:
-            return datasets.load_dataset(_BUILDERS[suffix], data_files=path, split="train")
+            with _buckets_answer(path):
+                return datasets.load_dataset(_BUILDERS[suffix], data_files=path, split="train")
         if exists(f"{folder}/dataset_info.json"):
             return datasets.load_from_disk(path)
         if exists(f"{folder}/dataset_dict.json"):
@@ -67,6 +69,22 @@ def open_table(path: str, *, split: str) -> datasets.Dataset:
             f"training source {path} cannot be read: {error}",
             remedy=_WHERE_FROM,
         ) from error
+
+
+@contextlib.contextmanager
+def _buckets_answer(path: str) -> Iterator[None]:
+    """HF_HUB_OFFLINE speaks of the hub, and `datasets` refuses every address by it: while a table
+    of a bucket is read, that is not so.
+    """
+    import datasets
+
+    offline = datasets.config.HF_HUB_OFFLINE
+    if is_url(path) and not path.startswith("hf://"):
+        datasets.config.HF_HUB_OFFLINE = False
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
 
 
 def cached_index(
