@@ -7,6 +7,7 @@ Their tiny weights come from the parity fixture, in our layout and in the releas
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ from seedcli.models.visual.config import (
 from seedcli.models.weights.convert import convert_quantizer, convert_vision
 from seedcli.models.weights.tensors import build_with, save_tokenizer_folder
 from tests.released_weights import random_tensors, released_shapes, write_vocabulary
+
+# No test reaches the hub. Read when huggingface_hub is first imported, which is after this file.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safetensors"
 

@@ -36,7 +36,7 @@ NEEDS = (
     "--web",
     "seed serve",
     "--url",
-    "seed bench serve",
+    "seed bench ",
 )
 
 

@@ -187,7 +187,17 @@ def load_text_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         DataError: The folder has neither file, or one of them is damaged.
     """
-    return _build(*_read_folder(Path(folder)))
+    rules, facts = _read_folder(Path(folder))
+    longest = facts.get("model_max_length")
+    if longest is not None and not (isinstance(longest, int | float) and longest > 0):
+        raise DataError(
+            f"{folder}: tokenizer_config.json says model_max_length = {str(longest)[:40]!r}, "
+            "expected a number above 0"
+        )
+    try:
+        return _build(rules, facts)
+    except Exception as error:  # `tokenizers` raises nothing narrower
+        raise DataError(f"{folder}: its text tokenizer is damaged ({str(error)[:200]})") from error
 
 
 def extend_text_tokenizer(

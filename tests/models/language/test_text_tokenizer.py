@@ -258,3 +258,19 @@ def test_another_process_and_no_code_of_ours(tmp_path):
     ids, learned = json.loads(done.stdout)
     assert ids == [case["input_ids"] for case in SENTENCES]
     assert learned == train_text_tokenizer(TEXTS, 320).backend_tokenizer.to_str()
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("tokenizer.json", {"added_tokens": [{"id": [], "content": "a"}]}, "is damaged"),
+        ("tokenizer.json", {"truncation": 1}, "is damaged"),
+        ("tokenizer_config.json", {"model_max_length": "long"}, "expected a number above 0"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, file, change, said) -> None:
+    byte_level().save_pretrained(tmp_path)
+    path = tmp_path / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=said):
+        load_text_tokenizer(tmp_path)
