@@ -109,11 +109,14 @@ class Engine:
             self._changed.notify_all()
         return writings
 
-    def sketch(self, sketch: Sketch) -> None:
-        """An image that is drawn when the drawings before it are done."""
-        sketch.arrived = time.monotonic()
+    def sketch(self, *sketches: Sketch) -> None:
+        """Images that are drawn when the drawings before them are done; together, as far as a batch
+        holds them.
+        """
+        for sketch in sketches:
+            sketch.arrived = time.monotonic()
         with self._changed:
-            self._sketches.append(sketch)
+            self._sketches += sketches
             self.metrics.undrawn.set(len(self._sketches))
             self._changed.notify_all()
 

@@ -204,8 +204,12 @@ class Service:
         def teller(future: asyncio.Future[Drawing]) -> Callable[[Drawing | BaseException], None]:
             return lambda found: loop.call_soon_threadsafe(give, future, found)
 
-        for (codes, seed), future in zip(rows, waits, strict=True):
-            self.engine.sketch(Sketch(codes, seed, teller(future), lambda: wanted, how))
+        self.engine.sketch(
+            *(
+                Sketch(codes, seed, teller(future), lambda: wanted, how)
+                for (codes, seed), future in zip(rows, waits, strict=True)
+            )
+        )
         try:
             return await asyncio.wait_for(
                 asyncio.gather(*waits), max(deadline - time.monotonic(), 0.001)

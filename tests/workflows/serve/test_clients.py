@@ -8,9 +8,8 @@ import io
 
 import openai
 import pytest
-from PIL import Image
 
-from tests.workflows.serve.conftest import said
+from tests.workflows.serve.conftest import check_same_picture, opened, said
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +34,7 @@ def test_an_answer_with_pictures_goes_back_as_it_came(client) -> None:
         model="tiny-llm", messages=messages, extra_body={"draw": True}, seed=2
     )
     message = answer.choices[0].message
-    png = base64.b64decode(message.images[0]["image_url"]["url"].partition(",")[2])
-    assert Image.open(io.BytesIO(png)).size == (32, 32)
+    assert opened(message.images[0]["image_url"]["url"]).size == (32, 32)
     again = client.chat.completions.create(
         model="tiny-llm",
         messages=[*messages, message.model_dump(), *said("and now")],
@@ -59,7 +57,12 @@ def test_the_streaming_helper_puts_pictures_together(client) -> None:
             pass
         streamed = stream.get_final_completion().choices
     whole = client.chat.completions.create(**asked).choices
-    assert [each.message.images for each in streamed] == [each.message.images for each in whole]
+    for one, other in zip(streamed, whole, strict=True):
+        assert one.message.segments[0]["codes"] == other.message.segments[0]["codes"]
+        (streamed_image,), (image,) = one.message.images, other.message.images
+        check_same_picture(
+            opened(streamed_image["image_url"]["url"]), opened(image["image_url"]["url"])
+        )
 
 
 def test_async_clients_are_answered_together(running) -> None:
@@ -84,7 +87,7 @@ def test_async_clients_are_answered_together(running) -> None:
 
 def test_images_of_the_client(client, data_url) -> None:
     made = client.images.generate(prompt="a cat", n=1, response_format="b64_json")
-    assert Image.open(io.BytesIO(base64.b64decode(made.data[0].b64_json))).size == (32, 32)
+    assert opened(made.data[0].b64_json).size == (32, 32)
     png = io.BytesIO(base64.b64decode(data_url.partition(",")[2]))
     png.name = "a.png"
     edited = client.images.edit(image=[png], prompt="in blue", response_format="url")

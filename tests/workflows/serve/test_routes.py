@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 import time
 from dataclasses import replace
 
 import pytest
-from PIL import Image
 
-from tests.workflows.serve.conftest import ask, said
+from tests.workflows.serve.conftest import ask, check_same_picture, opened, said
 
 CHAT = "chat/completions"
 
@@ -44,9 +42,7 @@ def test_answers_are_those_of_the_library(running, chat_model) -> None:
     message = running.post(CHAT, body).json["choices"][0]["message"]
     assert [each["codes"] for each in message["segments"] if "codes" in each] == turn.codes
     assert len(message["images"]) == len(turn.images) >= 1
-    png = base64.b64decode(message["images"][0]["image_url"]["url"].partition(",")[2])
-    # alone in its batch it is the very picture
-    assert Image.open(io.BytesIO(png)).tobytes() == turn.images[0].tobytes()
+    check_same_picture(opened(message["images"][0]["image_url"]["url"]), turn.images[0])
 
 
 def test_pictures_in_a_stream_come_as_codes_and_then_drawn(running) -> None:
@@ -77,7 +73,9 @@ def test_a_stream_says_what_the_whole_answer_says(running) -> None:
     content = "".join(delta.get("content", "") for delta in deltas)
     assert content.strip() == whole["message"]["content"]
     images = [image for delta in deltas for image in delta.get("images", ())]
-    assert images == whole["message"]["images"]
+    assert [image["index"] for image in images] == [0]
+    for image, other in zip(images, whole["message"]["images"], strict=True):
+        check_same_picture(opened(image["image_url"]["url"]), opened(other["image_url"]["url"]))
 
 
 def test_several_answers_are_those_of_seeds_that_count_up(running) -> None:
@@ -152,7 +150,7 @@ def test_pictures_have_short_addresses_where_that_is_asked_for(running) -> None:
     url = message["images"][0]["image_url"]["url"]
     assert url.startswith(running.url) and len(url) < 120
     picture = ask(running.url, "GET", url.removeprefix(running.url.removesuffix("/v1")))
-    assert Image.open(io.BytesIO(picture.content)).size == (32, 32)
+    assert opened(picture.content).size == (32, 32)
     # said again by its address, its codes are known
     turn = {"role": "user", "content": [message["images"][0], {"type": "text", "text": "what"}]}
     again = running.post(CHAT, {"model": "tiny-llm", "messages": [turn], "max_tokens": 3})
@@ -172,8 +170,7 @@ def test_images_from_words_and_from_pictures(running, data_url) -> None:
     answer = running.post("images/generations", {"prompt": "a cat", "n": 2, "size": "32x32"})
     pictures = answer.json["data"]
     assert len(pictures) == 2 and pictures[0]["b64_json"] != pictures[1]["b64_json"]
-    image = Image.open(io.BytesIO(base64.b64decode(pictures[0]["b64_json"])))
-    assert image.size == (32, 32)
+    assert opened(pictures[0]["b64_json"]).size == (32, 32)
     wrong = running.post("images/generations", {"prompt": "a cat", "size": "1024x1024"})
     assert wrong.status == 400 and wrong.error["message"] == "this model draws pictures of 32x32"
     png = base64.b64decode(data_url.partition(",")[2])
@@ -201,9 +198,7 @@ def test_pictures_become_codes_and_codes_pictures(running, chat_model, data_url)
     drawn = running.post("detokenize", {"codes": expected, "seed": 4, "steps": 3}).json["data"]
     images = chat_model.tokenizer.decode(expected, seed=4, steps=3)
     for each, image in zip(drawn, images, strict=True):
-        assert Image.open(io.BytesIO(base64.b64decode(each["b64_json"]))).tobytes() == (
-            image.tobytes()
-        )
+        check_same_picture(opened(each["b64_json"]), image)
     short = running.post("detokenize", {"codes": [[1, 2]]})
     assert short.status == 400 and short.error["param"] == "codes"
     bad = running.post("tokenize", {"images": [data_url, "data:image/png;base64,aGVsbG8="]})
