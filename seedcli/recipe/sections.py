@@ -110,6 +110,11 @@ class ProcessesSection(Strict):
         "fp32", "autocast type of the forward pass; master weights stay fp32"
     )
     device: Literal["auto", "cpu"] = comfort("auto", "auto takes a GPU where there is one")
+    compile: bool = comfort(
+        False,
+        "torch.compile of the layers that learn: faster after a minute or two at the start; needs "
+        "a C++ compiler, or a GPU",
+    )
 
 
 class CheckpointsSection(Strict):

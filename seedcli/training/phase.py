@@ -27,7 +27,7 @@ from seedcli.training.checkpoints import newest_checkpoint, read_progress, uses_
 from seedcli.training.llm_batches import PackedBatches, RowSource
 from seedcli.training.loop import Figures, stopped_after, train
 from seedcli.training.optimizer import build_phase_optimizer
-from seedcli.training.speed import matmul_rate, training_flops
+from seedcli.training.speed import compile_layers, matmul_rate, training_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,8 @@ def train_phase(
             model.gradient_checkpointing_enable()
     if not uses_deepspeed(accelerator):
         model.to(accelerator.device)
+    if parallel.compile:
+        compile_layers(model, accelerator.device)
     batches = PackedBatches(
         rows,
         lanes=lanes,

@@ -1,14 +1,18 @@
 """How fast a device multiplies matrices, and what a token costs: together the share of the
-machine that a training uses.
+machine that a training uses; and layers compiled, which use more of it.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from seedcli.errors import UsageError
 
 
 def matmul_rate(device: torch.device, precision: str) -> float:
@@ -66,3 +70,26 @@ def training_flops(model: nn.Module) -> TrainingFlops:
 def _flops(layer: nn.Linear) -> float:
     weights = getattr(layer.weight, "ds_numel", layer.weight.numel())
     return weights * (6.0 if layer.weight.requires_grad else 4.0)
+
+
+def compile_layers(model: nn.Module, device: torch.device) -> None:
+    """Compiles, in place, the layers that learn of every stack (`nn.ModuleList`); their names in
+    checkpoints stay.
+
+    Layers and not the whole: those of a stack are compiled once for all, and what stands between
+    them may be any Python.
+
+    Raises:
+        UsageError: On a CPU without a C++ compiler.
+    """
+    if device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+        raise UsageError(
+            "parallel.compile needs a C++ compiler, found none",
+            remedy="install g++, or name another in CXX; or parallel.compile=false",
+        )
+    for part in model.children():
+        for layer in part if isinstance(part, nn.ModuleList) else ():
+            if any(parameter.requires_grad for parameter in layer.parameters()):
+                layer.compile(dynamic=False)
+        if not isinstance(part, nn.ModuleList):
+            compile_layers(part, device)

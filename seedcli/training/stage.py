@@ -21,6 +21,7 @@ from seedcli.training.optimizer import build_stage_optimizer
 from seedcli.training.process import seed_step
 from seedcli.training.readers import read_ahead
 from seedcli.training.run_page import write_run_page
+from seedcli.training.speed import compile_layers
 
 
 class Stage(Protocol):
@@ -98,6 +99,8 @@ def train_stage(
         accelerator, micro_batch=share, accumulation=1, gradient_clip=optimization.gradient_clip
     )
     stage.model.to(accelerator.device)
+    if parallel.compile:
+        compile_layers(stage.model, accelerator.device)
     newest = newest_checkpoint(folder / "checkpoints") if resume else None
     training = StageTraining(
         stage,
@@ -190,7 +193,9 @@ class StageTraining:
         figures = self._stage.after_step(step)
         due = step == self._steps or (self._every and step % self._every == 0)
         if self._examines and due:
-            figures |= self._stage.examine(step, self._sheets / f"step-{step:08d}.png")
+            # other sizes than an update's, once in a while: not worth a compilation
+            with torch.compiler.set_stance("force_eager"):
+                figures |= self._stage.examine(step, self._sheets / f"step-{step:08d}.png")
             write_run_page(self._sheets.parent)  # who looks in while it trains sees how it goes
         return figures
 
