@@ -112,7 +112,7 @@ class ProcessesSection(Strict):
     device: Literal["auto", "cpu"] = comfort("auto", "auto takes a GPU where there is one")
     compile: bool = comfort(
         False,
-        "torch.compile of the layers that learn: faster after a minute or two at the start; needs "
+        "torch.compile of the layers that learn: faster, after a minute or two at the start; needs "
         "a C++ compiler, or a GPU",
     )
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from seedcli.errors import NumericalError
-from seedcli.models.language.image_grammar import GrammarTable, ImageGuidance, with_noise
+from seedcli.models.language.image_grammar import GrammarTable, guided, with_noise
 from seedcli.models.language.rows import Likelihood, Row
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 
@@ -30,7 +30,7 @@ class Chooser:
     noise that is added before.
 
     Args:
-        model: The causal language model, which guidance asks.
+        model: The causal language model, for the message where its logits are not finite.
         vocabulary: Ids of codes and markers.
         num_tokens: Size of the text tokenizer's vocabulary.
     """
@@ -44,10 +44,13 @@ class Chooser:
         others go on.
 
         Args:
-            rows: None of them is done.
+            rows: None of them is done; a twin takes what its leader, which stands before it, takes.
             scores: Logits float32 [B,V].
         """
-        scores = self._under_grammar(rows, self._guided(rows, scores))
+        if twins := [row for row in rows if row.leader is not None]:
+            scores = self._guided(rows, scores)
+            rows = [row for row in rows if row.leader is None]
+        scores = self._under_grammar(rows, scores)
         allowed = scores
         scores = self._warped(rows, scores)
         # An EOI that must come takes no noise: it is not asked for where all
@@ -79,18 +82,19 @@ class Chooser:
                     _likelihood(allowed[number], tokens[number], row.num_likeliest)
                 )
             row.take(tokens[number])
+        for twin in twins:
+            if twin.leader.failure is None:
+                twin.take(twin.leader.written[-1])
 
     def _guided(self, rows: Sequence[Row], scores: Tensor) -> Tensor:
-        unguided: dict[float, dict[int, list[int]]] = defaultdict(dict)
-        for number, row in enumerate(rows):
-            inside = 0 <= row.position < self._vocabulary.num_queries
-            if row.settings.code_guidance > 1 and inside:
-                image = row.ids[-row.position - 1 :]
-                unguided[row.settings.code_guidance][number] = [*row.wordless, *image]
-        for scale, each in unguided.items():
-            guidance = ImageGuidance(self._model, self._vocabulary, scale=scale, wordless=())
-            scores = guidance.guide(each, scores)
-        return scores
+        """Scores [B,V] -> those of the leaders, guided by their twins'."""
+        places = {id(row): number for number, row in enumerate(rows)}
+        twins = [number for number, row in enumerate(rows) if row.leader is not None]
+        led = [places[id(rows[number].leader)] for number in twins]
+        scales = [rows[number].settings.code_guidance for number in twins]
+        scores = scores.clone()
+        scores[led] = guided(scores[led], scores[twins], scales, self._vocabulary)
+        return scores[[number for number, row in enumerate(rows) if row.leader is None]]
 
     def _under_grammar(self, rows: Sequence[Row], scores: Tensor) -> Tensor:
         bound = [number for number, row in enumerate(rows) if row.constrained]

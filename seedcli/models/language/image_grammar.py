@@ -7,7 +7,7 @@ batch may be at different places. On the path: between the language model's logi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -179,8 +179,8 @@ class ImageGuidance(LogitsProcessor):
     """Classifier-free guidance of the codes: away from what the model draws when the same is asked
     without words.
 
-    The unguided row is the wordless prompt, BOI and the codes so far, computed anew for each code:
-    no second cache to keep in step with beams. Words are not guided.
+    For beam search; `TokenLoop` has twins. The unguided row is the wordless prompt, BOI and the
+    codes so far, computed anew for each code: no second cache to keep in step with beams.
 
     Args:
         model: The causal language model.
@@ -200,54 +200,55 @@ class ImageGuidance(LogitsProcessor):
     ):
         self.model, self.vocabulary, self.scale, self.wordless = model, vocabulary, scale, wordless
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores [B,V] -> scores whose codes are guided in rows inside an image; the probability of
-        all codes together stays.
-        """
-        beams, length = len(input_ids) // len(self.wordless), input_ids.shape[1]
-        return self.guide(
-            {
-                row: [
-                    *self.wordless[row // beams],
-                    *input_ids[row, length - position - 1 :].tolist(),
-                ]
-                for row, position in enumerate(image_position(input_ids, self.vocabulary))
-                if 0 <= position < self.vocabulary.num_queries
-            },
-            scores,
-        )
-
     @torch.no_grad()
-    def guide(self, unguided: Mapping[int, Sequence[int]], scores: Tensor) -> Tensor:
-        """As the call.
-
-        Args:
-            unguided: Row -> its wordless prompt, BOI and the codes so far, for rows inside an
-                image.
-            scores: [B,V].
-        """
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores [B,V] -> scores whose codes are guided in rows inside an image."""
+        beams, length = len(input_ids) // len(self.wordless), input_ids.shape[1]
+        unguided = {
+            row: [*self.wordless[row // beams], *input_ids[row, length - position - 1 :].tolist()]
+            for row, position in enumerate(image_position(input_ids, self.vocabulary))
+            if 0 <= position < self.vocabulary.num_queries
+        }
         if not unguided:
             return scores
-        rows, vocabulary = list(unguided), self.vocabulary
         ids, mask = (
-            each.to(scores.device) for each in pad_left(list(unguided.values()), vocabulary.pad)
+            each.to(scores.device)
+            for each in pad_left(list(unguided.values()), self.vocabulary.pad)
         )
-        logits = self.model(
+        free = self.model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
             use_cache=False,
             logits_to_keep=1,
         ).logits[:, -1]
-        codes = slice(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes)
-        wanted = scores[rows, codes].float()
-        known, free = wanted.log_softmax(-1), logits[:, codes].float().log_softmax(-1)
-        mixed = (free + self.scale * (known - free)).log_softmax(-1) + wanted.logsumexp(
-            -1, keepdim=True
-        )
-        scores = scores.clone()
-        scores[rows, codes] = mixed.to(scores.dtype)
+        rows, scores = list(unguided), scores.clone()
+        scores[rows] = guided(scores[rows], free, [self.scale] * len(rows), self.vocabulary)
         return scores
+
+
+def guided(
+    scores: Tensor, free: Tensor, scales: Sequence[float], vocabulary: CodeVocabulary
+) -> Tensor:
+    """Classifier-free guidance: codes away from what the model draws without words.
+
+    Args:
+        scores: Logits [B,V] of rows inside an image.
+        free: Logits [B,V] of the same images behind the wordless prompts.
+        scales: Of each row; 1 is none.
+        vocabulary: Ids of codes and markers.
+
+    Returns:
+        `scores` whose log-probabilities among codes are `free + scale * (scores - free)`; words
+        keep theirs, and the probability of all codes together stays.
+    """
+    codes = slice(vocabulary.first_code, vocabulary.first_code + vocabulary.num_codes)
+    wanted, scores = scores[:, codes].float(), scores.clone()
+    known, free = wanted.log_softmax(-1), free[:, codes].float().log_softmax(-1)
+    scale = torch.tensor(scales, device=scores.device)[:, None]
+    mixed = (free + scale * (known - free)).log_softmax(-1) + wanted.logsumexp(-1, keepdim=True)
+    scores[:, codes] = mixed.to(scores.dtype)
+    return scores
 
 
 def with_noise(scores: Tensor, sources: Sequence[torch.Generator]) -> Tensor:

@@ -5,6 +5,7 @@ ids.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -72,11 +73,11 @@ class Row:
             the budget.
         noise: The row's own source of chance; None where the likeliest token is taken.
         listener: Hears each token.
+        leader: The row whose twin this is: its codes are chosen there, and taken here.
         written: Ids so far, EOS and EOI with them.
         likelihoods: One for each of them, where they are kept.
         position: Codes written since BOI, -1 outside an image.
         images: Images that are complete.
-        done: Nothing more is written.
         failure: Why nothing more can be written.
     """
 
@@ -94,6 +95,7 @@ class Row:
         num_likeliest: int | None = None,
         last_image: int | None = None,
         listener: Listener | None = None,
+        leader: Row | None = None,
     ):
         self.prompt, self.settings, self._vocabulary = list(prompt), settings, vocabulary
         self.budget, self.need, self.constrained = budget, need, constrained
@@ -105,8 +107,15 @@ class Row:
         self.begun = len(open_image(prompt, vocabulary))
         self.position = self.begun - 1
         self.images = 0
-        self.done = False
+        self.leader = leader
+        self._done = False
         self.failure: NumericalError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Nothing more is written; of a twin: nor to be compared with."""
+        led = self.leader is not None and (self.leader.done or self.position < 0)
+        return self._done or led
 
     @property
     def ids(self) -> list[int]:
@@ -133,6 +142,22 @@ class Row:
         """Nothing is written, and the grammar leaves nothing but BOI."""
         return self.need == "first" and not self.begun and not self.written
 
+    @property
+    def wants_guidance(self) -> bool:
+        """The next code is chosen under guidance, by what a twin says."""
+        inside = 0 <= self.position < self._vocabulary.num_queries
+        return inside and self.settings.code_guidance > 1 and self.leader is None
+
+    def twin(self) -> Row:
+        """The image so far behind the wordless prompt; done with its last code."""
+        return Row(
+            self.wordless + self.ids[-self.position - 1 :],
+            replace(self.settings, temperature=0.0),
+            self._vocabulary,
+            budget=self._vocabulary.num_queries - self.position,
+            leader=self,
+        )
+
     def take(self, token: int) -> None:
         """One more token."""
         vocabulary = self._vocabulary
@@ -145,7 +170,7 @@ class Row:
                 self.position + 1 if is_code and self.position < vocabulary.num_queries else -1
             )
         self.images += token == vocabulary.eoi
-        self.done = (
+        self._done = (
             token == vocabulary.eos
             or self.remaining <= 0
             or (self.last_image is not None and self.images >= self.last_image)
@@ -159,6 +184,11 @@ class Row:
             self.likelihoods.append(Likelihood(0.0, [(token, 0.0)]))
         self.take(token)
 
+    def end(self) -> None:
+        """Nobody waits for more."""
+        self._done = True
+
     def fail(self, failure: NumericalError) -> None:
         """Nothing more can be written."""
-        self.failure, self.done = failure, True
+        self.failure = failure
+        self.end()

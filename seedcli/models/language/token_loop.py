@@ -2,9 +2,10 @@
 On the path: prompt ids -> written ids.
 
 Rows join and leave at any step: what is new is read in a pass of its own, and goes on in one batch
-with those that are under way. Beam search is Hugging Face's `generate`; without beams this loop
-does the same faster (`make bench` prints the ratio): it leaves out the preparation of every step,
-and a BOI or EOI that must come costs no forward pass.
+with those that are under way. Under code guidance a row inside an image has a twin in that batch,
+which reads the same image behind the wordless prompt. Beam search is Hugging Face's `generate`;
+without beams this loop does the same faster (`make bench` prints the ratio): it leaves out the
+preparation of every step, and a BOI or EOI that must come costs no forward pass.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ class TokenLoop:
     """Rows that are written together.
 
     Attributes:
-        rows: Under way.
         waiting: Read with the next step that can take them.
     """
 
@@ -40,11 +40,16 @@ class TokenLoop:
         """
         self._model, self._vocabulary, self._chooser = model, vocabulary, chooser
         self._cache_name = name_of_cache(model)
-        self.rows: list[Row] = []
+        self._batch: list[Row] = []  # rows of the cache, twins among them
         self.waiting: list[Row] = []
         self._cache: DynamicCache | None = None
         self._padding: list[int] = []  # columns of padding before each row in the cache
         self._unseen = 1  # tokens of each row that are not in the cache; 2 after an EOI for nothing
+
+    @property
+    def rows(self) -> list[Row]:
+        """Under way."""
+        return [row for row in self._batch if row.leader is None]
 
     def join(self, rows: Sequence[Row]) -> None:
         """Rows that are written with those that are under way."""
@@ -53,7 +58,7 @@ class TokenLoop:
     def leave(self, rows: Sequence[Row]) -> None:
         """Rows that nobody waits for any more; their places are free at once."""
         for row in rows:
-            row.done = True
+            row.end()
         self._drop_done()
 
     @torch.inference_mode()
@@ -61,13 +66,13 @@ class TokenLoop:
         """One token more for each row: of those that join where some can, else of those that are
         under way. Rows that are done leave.
         """
-        if self.waiting and (not self.rows or (self._unseen == 1 and self._can_merge())):
+        if self.waiting and (not self._batch or (self._unseen == 1 and self._can_merge())):
             self._read()
-        elif self.rows:
+        elif self._batch:
             self._write()
         self._drop_done()
-        if self.rows and all(row.image_is_full for row in self.rows):
-            for row in self.rows:
+        if self._batch and all(row.image_is_full for row in self._batch):
+            for row in self._batch:
                 row.take_forced(self._vocabulary.eoi)
             self._unseen += 1
             self._drop_done()
@@ -81,26 +86,20 @@ class TokenLoop:
             width = self._model.config.vocab_size
             scores = torch.zeros(len(opening), width, device=self._model.device)
             self._chooser.choose(opening, scores)
-        if not (new := [row for row in new if not row.done]):
-            return
-        ids, mask = (
-            each.to(self._model.device)
-            for each in pad_left([row.ids for row in new], self._vocabulary.pad)
-        )
-        padding = [ids.shape[1] - len(row.ids) for row in new]
-        cache = DynamicCache(config=self._model.config)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        logits = self._forward(ids, positions, mask if any(padding) else None, cache)
-        if self._cache is None:
-            self.rows, self._cache, self._padding, self._unseen = new, cache, padding, 1
-        else:
-            self._merge(new, cache, padding)
-        self._chooser.choose(new, logits)
+        if new := [row for row in new if not row.done]:
+            new += self._twins(new)
+            self._chooser.choose(new, self._admit(new))
 
     def _write(self) -> None:
         """The next token of those that are under way."""
-        lengths = [len(row.prompt) + len(row.written) for row in self.rows]
-        tails = [row.written[-self._unseen :] for row in self.rows]
+        if twins := self._twins(self._batch):
+            if not self._can_merge():  # what cannot be padded is read once more
+                everyone, self._batch, self._cache = [*self._batch, *twins], [], None
+                self._chooser.choose(everyone, self._admit(everyone))
+                return
+            self._admit(twins, but_last=True)
+        lengths = [len(row.ids) for row in self._batch]
+        tails = [row.ids[-self._unseen :] for row in self._batch]
         positions = [list(range(length - self._unseen, length)) for length in lengths]
         device = self._model.device
         mask = None
@@ -115,7 +114,28 @@ class TokenLoop:
             self._cache,
         )
         self._unseen = 1
-        self._chooser.choose(self.rows, logits)
+        self._chooser.choose(self._batch, logits)
+
+    def _twins(self, rows: Sequence[Row]) -> list[Row]:
+        """Twins for guided rows inside an image that have none."""
+        led = {id(row.leader) for row in rows}
+        return [row.twin() for row in rows if row.wants_guidance and id(row) not in led]
+
+    def _admit(self, new: list[Row], *, but_last: bool = False) -> Tensor:
+        """Reads the ids of rows, or all but the last of them, into the cache -> logits [B,V]."""
+        prompts = [row.ids[:-1] if but_last else row.ids for row in new]
+        ids, mask = (
+            each.to(self._model.device) for each in pad_left(prompts, self._vocabulary.pad)
+        )
+        padding = [ids.shape[1] - len(prompt) for prompt in prompts]
+        cache = DynamicCache(config=self._model.config)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        logits = self._forward(ids, positions, mask if any(padding) else None, cache)
+        if self._cache is None:
+            self._batch, self._cache, self._padding, self._unseen = new, cache, padding, 1
+        else:
+            self._merge(new, cache, padding)
+        return logits
 
     def _forward(
         self, ids: Tensor, positions: Tensor, mask: Tensor | None, cache: DynamicCache
@@ -146,14 +166,14 @@ class TokenLoop:
             layer.keys = _stacked(layer.keys, more, other.keys, fewer)
             layer.values = _stacked(layer.values, more, other.values, fewer)
         self._padding = [each + more for each in self._padding] + [each + fewer for each in padding]
-        self.rows = self.rows + new
+        self._batch = self._batch + new
 
     def _drop_done(self) -> None:
         self.waiting = [row for row in self.waiting if not row.done]
-        kept = [number for number, row in enumerate(self.rows) if not row.done]
-        if len(kept) == len(self.rows):
+        kept = [number for number, row in enumerate(self._batch) if not row.done]
+        if len(kept) == len(self._batch):
             return
-        self.rows = [self.rows[number] for number in kept]
+        self._batch = [self._batch[number] for number in kept]
         if not kept:
             self._cache, self._padding, self._unseen = None, [], 1
             return
