@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from seedcli.cli.eval_ablation import _show_masks, _show_prefix
 from seedcli.cli.main import app
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from tests.llm_fixture import write_tiny_llm
 from tests.workflows.evaluate.test_ablation import with_mask, with_phases
 
@@ -118,10 +118,6 @@ def test_options_that_do_not_go_together(words, says):
 
 
 def test_sampling_is_the_official_scripts_by_default():
-    settings = AblationSettings()
-    assert (
-        settings.choice().temperature,
-        settings.choice().top_p,
-        settings.choice().max_new_tokens,
-    ) == (1.0, 0.5, 120)
-    assert settings.seeds == (0, 1, 2)
+    choice = AblationRequest().choice()
+    assert (choice.temperature, choice.top_p, choice.max_new_tokens) == (1.0, 0.5, 120)
+    assert AblationRequest().all_seeds == (0, 1, 2)

@@ -354,17 +354,12 @@ def test_a_judge_that_trained_the_model_is_named(monkeypatch, tiny_judge_folder)
         def warn(self, text):
             heard.append(text)
 
-    class Published:
-        name = "seed-2"
-        visual = EvalPictures(
-            locate("seed-2"), steps=None, guidance=None, device="cpu", dtype="auto", reporter=None
-        ).visual
-
+    published = EvalPictures(locate("seed-2"), device="cpu")
     monkeypatch.setattr(eval_judge, "load_judge", lambda name, device: name)
     options = {"emoji": False, "device": "cpu", "reporter": Hearing()}
-    eval_judge.find_judge("ViT-H-14/laion2b_s32b_b79k", Published(), **options)
+    eval_judge.find_judge("ViT-H-14/laion2b_s32b_b79k", published, **options)
     assert "trained towards ViT-H-14" in heard[0]
-    assert eval_judge.find_judge(None, Published(), **options) == "ViT-L-14/openai"
+    assert eval_judge.find_judge(None, published, **options) == "ViT-L-14/openai"
     assert len(heard) == 1
 
 

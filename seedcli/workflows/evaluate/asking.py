@@ -1,5 +1,5 @@
 """A language model that a benchmark asks about pictures: how it is asked, and its answers in
-batches. Weights are loaded at first use.
+batches.
 
 Everything that decides an answer is in `AskedModel.settings`, since settings are what makes
 published figures hard to repeat.
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from seedcli.benchmarks.image_refs import ImageRef
@@ -20,20 +20,11 @@ from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Codes, Document, Message, Piece, Segment
 from seedcli.data.documents.sequences import encode_prompt, encode_segments
 from seedcli.errors import DataError, SeedError, UsageError
-from seedcli.models.language.generate import (
-    SamplingSettings,
-    SeedLlama,
-    load_language_model,
-    refuse_quantization,
-    sampling_of,
-)
-from seedcli.models.weights.digest import weights_digest
+from seedcli.models.language.generate import SamplingSettings, SeedLlama, sampling_of
 from seedcli.models.weights.llm_description import TemplateName
-from seedcli.models.weights.locate import locate
-from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
-from seedcli.workflows.evaluate.pictures import EvalPictures
 from seedcli.workflows.evaluate.requests import AskSettings, AskTemplate
 from seedcli.workflows.evaluate.samples import sample_seed
+from seedcli.workflows.evaluate.speaker import Speaker
 
 PLAIN = "plain"
 Sample = TypeVar("Sample")
@@ -49,27 +40,22 @@ class Example:
     answer: str
 
 
-class AskedModel:
-    """A language model and its visual tokenizer.
+class AskedModel(Speaker):
+    """A language model and its visual tokenizer, asked questions.
 
     Attributes:
         name: Of the language model.
-        pictures: Its eyes.
         template: How questions are written.
         sampling: How tokens are chosen.
     """
 
     def __init__(self, settings: AskSettings, *, reporter: Reporter | None = None):
-        """Finds the model and checks what goes together; loads nothing but a visual tokenizer whose
-        files do not state its fingerprint.
+        """See `Speaker`.
 
         Raises:
-            UsageError: No such model, or settings of sampling that do not exist.
-            DataError: Files are missing, or the visual tokenizer's codes are not those that the
-                language model speaks.
+            UsageError, DataError: As `Speaker`; or settings of sampling that do not exist.
         """
-        self._settings, self._reporter = settings, reporter or Reporter()
-        self.sampling = SamplingSettings(
+        sampling = SamplingSettings(
             temperature=settings.temperature,
             top_k=settings.top_k or 0,
             top_p=settings.top_p,
@@ -77,69 +63,38 @@ class AskedModel:
             max_new_tokens=settings.max_new_tokens,
             seed=settings.seed,
         )
-        refuse_quantization(settings.quantize, settings.device)
-        self._files = locate_llm(
-            settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
-        )
-        self._facts = self._files.facts
+        super().__init__(settings, reporter=reporter)
+        self._made_of = functools.partial(AskedModel, settings)
         if settings.top_k is None:
-            advised = sampling_of(self._facts, {}).top_k
-            self.sampling = dataclasses.replace(self.sampling, top_k=advised)
-        self.pictures = EvalPictures(
-            locate(self._facts.visual_tokenizer, reporter=self._reporter),
-            steps=None,
-            guidance=None,
-            device=settings.device,
-            dtype="auto",
-            reporter=self._reporter,
-        )
-        known = dataclasses.replace(self.pictures.visual, fingerprint=self.pictures.fingerprint)
-        check_visual_tokenizer(
-            self._facts, known, chosen=settings.tokenizer is not None, reporter=self._reporter
-        )
-        self.name = self._facts.name
-        self.template: AskTemplate = settings.template or self._facts.template or PLAIN
+            advised = sampling_of(self.facts, {}).top_k
+            sampling = dataclasses.replace(sampling, top_k=advised)
+        self.sampling, self.name = sampling, self.facts.name
+        self.template: AskTemplate = settings.template or self.facts.template or PLAIN
         self._codes: dict[str, Codes] = {}
         self._has_answered = False
 
-    def __reduce__(self) -> tuple[type[AskedModel], tuple[AskSettings]]:
-        """In another process, or on another machine, it is found and loaded anew."""
-        return AskedModel, (self._settings,)
-
-    @cached_property
+    @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """Everything about the model, its eyes and its decoding that decides an answer."""
-        config = self.pictures.visual.config
         decoding = {"temperature": self.sampling.temperature, "num_beams": self.sampling.num_beams}
         if self.sampling.temperature > 0:
             decoding |= {"top_k": self.sampling.top_k, "top_p": self.sampling.top_p}
-        precise = {"dtype": self._settings.dtype} | (
-            {"quantize": self._settings.quantize} if self._settings.quantize else {}
-        )
         return {
-            "language_model": {"name": self.name, "weights": weights_digest(*self._files.folders)}
-            | precise,
+            "language_model": self.model_settings(),
             "tokenizer": self.pictures.name,
             "fingerprint": self.pictures.fingerprint,
-            "preprocessing": dataclasses.asdict(config.preprocess.codes),
+            "preprocessing": dataclasses.asdict(self.pictures.config.preprocess.codes),
             "template": self.template,
             "decoding": decoding | {"max_new_tokens": self.sampling.max_new_tokens},
-            "seed": self._settings.seed,
+            "seed": self.sampling.seed,
         }
 
-    @cached_property
+    @functools.cached_property
     def llm(self) -> SeedLlama:
         """The language model."""
-        chosen = self._settings
-        llm = load_language_model(
-            self._files, device=chosen.device, dtype=chosen.dtype, quantize=chosen.quantize
-        )
-        hint = (
-            "; it knows emoji only, --model seed-llama-8b-sft is one for photographs"
-            if chosen.model == "seed-nano"
-            else ""
-        )
-        self._reporter.note(f"{self.name} answers{hint}")
+        llm = super().llm
+        hint = "; it knows emoji only, --model seed-llama-8b-sft is one for photographs"
+        self._reporter.note(f"{self.name} answers{hint * (self._chosen.model == 'seed-nano')}")
         return llm
 
     def read(self, images: Sequence[ImageRef]) -> list[Codes]:
@@ -243,7 +198,7 @@ class AskedModel:
 
         An answer depends on its own prompt and key alone.
         """
-        seeds = [sample_seed(self._settings.seed, key) for key in keys]
+        seeds = [sample_seed(self.sampling.seed, key) for key in keys]
         lines = []
         for answer in self.llm.generate(prompts, self.sampling, seeds=seeds):
             words = [segment for segment in answer.segments if isinstance(segment, str)]

@@ -5,8 +5,8 @@ was taught, every setting recorded.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from seedcli.console import Reporter
@@ -16,17 +16,10 @@ from seedcli.data.documents.sequences import encode_prompt
 from seedcli.data.emoji import with_article
 from seedcli.errors import UsageError
 from seedcli.models.language.answer import first_image
-from seedcli.models.language.generate import (
-    SamplingSettings,
-    SeedLlama,
-    load_language_model,
-    refuse_quantization,
-    sampling_of,
-)
-from seedcli.models.weights.digest import weights_digest
-from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
+from seedcli.models.language.generate import SamplingSettings, SeedLlama, sampling_of
 from seedcli.workflows.evaluate.requests import CaptionSettings, PromptKind
 from seedcli.workflows.evaluate.samples import sample_seed
+from seedcli.workflows.evaluate.speaker import Speaker
 
 PLACES = ("{caption}", "{thing}")
 EMOJI_REQUEST = "Draw {thing}."  # what seed-nano is taught first; tools/nano/prompts.toml
@@ -34,32 +27,39 @@ EMOJI_REQUEST = "Draw {thing}."  # what seed-nano is taught first; tools/nano/pr
 OFFICIAL_BEAMS, OFFICIAL_MAX_NEW_TOKENS = 4, 120
 
 
-class CaptionDrawer:
+class CaptionDrawer(Speaker):
     """A language model that is asked for pictures; its weights are loaded with the first batch.
 
     Attributes:
-        files: Where it is, and what it says of itself.
         prompt: The kind of prompt that it gets.
         request: Words of a request; None where it gets captions.
         sampling: How tokens are chosen.
     """
 
     def __init__(
-        self, settings: CaptionSettings, *, emoji: bool = False, reporter: Reporter | None = None
+        self,
+        settings: CaptionSettings,
+        *,
+        emoji: bool = False,
+        steps: int | None = None,
+        guidance: float | None = None,
+        reporter: Reporter | None = None,
     ):
         """Finds the language model and settles how it is asked.
 
         Args:
             settings: How captions are asked.
             emoji: They name emoji, and a request is worded as `seed-nano` was taught.
+            steps: See `Speaker`.
+            guidance: See `Speaker`.
             reporter: Hears of downloads.
 
         Raises:
             UsageError: Settings out of range, a request without its caption, or one to a model that
                 was taught no conversations.
-            DataError: There is no such language model.
+            DataError: As `Speaker`.
         """
-        self._settings, self._reporter = settings, reporter or Reporter()
+        self._settings = settings
         if settings.request is not None and not any(place in settings.request for place in PLACES):
             raise UsageError(
                 f"--request {settings.request!r} has no place for the caption",
@@ -67,11 +67,11 @@ class CaptionDrawer:
             )
         # refuses what is out of range before anything is looked for
         SamplingSettings(**settings.sampling.given())
-        refuse_quantization(settings.quantize, settings.device)
-        self.files: LlmFiles = locate_llm(
-            settings.model, tokenizer=settings.tokenizer, reporter=self._reporter
+        super().__init__(settings, steps=steps, guidance=guidance, reporter=reporter)
+        self._made_of = functools.partial(
+            CaptionDrawer, settings, emoji=emoji, steps=steps, guidance=guidance
         )
-        facts = self.files.facts
+        facts = self.facts
         self.prompt: PromptKind = settings.prompt or (
             "caption" if facts.template is None else "request"
         )
@@ -105,29 +105,15 @@ class CaptionDrawer:
         nothing is forced, the official length.
         """
         only_image = self.prompt == "caption" and self._settings.constrained
-        return self.files.facts.num_queries + 1 if only_image else OFFICIAL_MAX_NEW_TOKENS
-
-    @cached_property
-    def llm(self) -> SeedLlama:
-        """The language model."""
-        settings = self._settings
-        return load_language_model(
-            self.files, device=settings.device, dtype=settings.dtype, quantize=settings.quantize
-        )
+        return self.facts.num_queries + 1 if only_image else OFFICIAL_MAX_NEW_TOKENS
 
     def settings(self) -> dict[str, Any]:
         """What decides codes, for the settings of a run."""
-        facts = self.files.facts
         return {
-            "language_model": {
-                "name": facts.name,
-                "weights": weights_digest(*self.files.folders),
-                "dtype": self._settings.dtype,
-            }
-            | ({"quantize": self._settings.quantize} if self._settings.quantize else {}),
+            "language_model": self.model_settings(),
             "prompt": {"kind": "caption", "text": "<s>{caption}<img>"}
             if self.request is None
-            else {"kind": "request", "text": self.request, "template": facts.template},
+            else {"kind": "request", "text": self.request, "template": self.facts.template},
             "decoding": dataclasses.asdict(self.sampling),
             "constrained": self._settings.constrained,
         }
@@ -194,7 +180,7 @@ class CaptionDrawer:
         return self._asked((asked,))
 
     def _asked(self, words: tuple[str, ...]) -> list[int]:
-        template = conversation_template(self.files.facts.template, self.llm.text_tokenizer)
+        template = conversation_template(self.facts.template, self.llm.text_tokenizer)
         return encode_prompt(
             template.prompt([Message("user", words)]), self.llm.text_tokenizer, self.llm.vocabulary
         )

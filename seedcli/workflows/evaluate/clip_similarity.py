@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.benchmarks.clip_similarity import pair_similarity, similarity_scores, unpack_features
-from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split, load_retrieval_set
+from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import save_image
@@ -24,10 +24,9 @@ from seedcli.data.images.page import SheetSample, sheet, write_page
 from seedcli.errors import UsageError
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.weights.locate import locate
-from seedcli.models.weights.locate_llm import check_visual_tokenizer
 from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
 from seedcli.workflows.evaluate.judge import TRUTH, find_judge, judge_facts, judge_pictures
-from seedcli.workflows.evaluate.pictures import EvalPictures, Pair, caption_pairs
+from seedcli.workflows.evaluate.pictures import PICTURES, EvalPictures, Pair, caption_pairs
 from seedcli.workflows.evaluate.requests import CaptionSettings, SimilaritySettings
 from seedcli.workflows.evaluate.result_page import write_result_page
 from seedcli.workflows.evaluate.samples import (
@@ -38,7 +37,7 @@ from seedcli.workflows.evaluate.samples import (
     sample_seed,
 )
 
-PICTURES, CEILING, SHEET = "pictures", "ceiling", "index.html"
+CEILING, SHEET = "ceiling", "index.html"
 _MADE_BY = "seed eval clip-similarity"
 
 
@@ -59,19 +58,12 @@ def run_clip_similarity(
         Interrupted: Ctrl-C; what is drawn and judged is kept.
     """
     reporter = reporter or Reporter()
-    found = load_retrieval_set(
-        settings.dataset,
-        split=settings.split,
-        images=settings.images,
-        data_root=settings.data_root,
-        allow_split=settings.allow_split,
-        reporter=reporter,
-    )
+    found = settings.load_set(reporter)
     every = caption_pairs(found)
     pairs = first(every, settings.limit)
     published = is_published_split(found)
     published = False if published and len(pairs) < len(found.images) else published
-    artist = _artist(settings, reporter)
+    artist = (_Copyist if settings.task == "image" else _Illustrator)(settings, reporter)
     judge = find_judge(
         settings.judge,
         artist.pictures,
@@ -135,17 +127,11 @@ class _Copyist:
     """Picture -> codes -> picture."""
 
     def __init__(self, settings: SimilaritySettings, reporter: Reporter):
-        self._made_of, captions = settings, settings.captions
-        if (
-            captions
-            != CaptionSettings(
-                model=captions.model,
-                seed=captions.seed,
-                device=captions.device,
-                dtype=captions.dtype,
-            )
-            or settings.negative
-        ):
+        captions = settings.captions
+        only = CaptionSettings(
+            model=captions.model, seed=captions.seed, device=captions.device, dtype=captions.dtype
+        )
+        if captions != only or settings.negative:
             raise UsageError(
                 "options of the language model have no effect on --task image, where "
                 "none takes part",
@@ -161,10 +147,6 @@ class _Copyist:
         )
         self.name, self._seed = self.pictures.name, captions.seed
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In another process, or on another machine, it is found and loaded anew."""
-        return _artist, (self._made_of, Reporter())
-
     def settings(self) -> dict[str, Any]:
         return self.pictures.settings()
 
@@ -179,30 +161,24 @@ class _Illustrator:
     """Caption -> codes -> picture."""
 
     def __init__(self, settings: SimilaritySettings, reporter: Reporter):
-        self._made_of, captions = settings, settings.captions
-        self._drawer = CaptionDrawer(captions, emoji=settings.dataset == "emoji", reporter=reporter)
-        facts = self._drawer.files.facts
-        self.pictures = EvalPictures(
-            locate(facts.visual_tokenizer, reporter=reporter),
+        self._drawer = CaptionDrawer(
+            settings.captions,
+            emoji=settings.dataset == "emoji",
             steps=settings.steps,
             guidance=settings.guidance,
-            device=captions.device,
-            dtype="auto",
             reporter=reporter,
-        )
-        check_visual_tokenizer(
-            facts, self.pictures.visual, chosen=captions.tokenizer is not None, reporter=reporter
         )
         if settings.negative and self.pictures.guidance <= 1:
             raise UsageError(
                 f"--negative has no effect with picture guidance {self.pictures.guidance:g}",
                 remedy="--picture-guidance 5",
             )
-        self.name, self._seed, self._moves_away = facts.name, captions.seed, settings.negative
+        self.name, self._seed = self._drawer.facts.name, settings.captions.seed
+        self._moves_away = settings.negative
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In another process, or on another machine, it is found and loaded anew."""
-        return _artist, (self._made_of, Reporter())
+    @property
+    def pictures(self) -> EvalPictures:
+        return self._drawer.pictures
 
     def settings(self) -> dict[str, Any]:
         settings = self._drawer.settings() | self.pictures.settings()
@@ -217,14 +193,6 @@ class _Illustrator:
         return _paint(self.pictures, batch, answers, self._seed, folder, self._negative)
 
 
-def _artist(settings: SimilaritySettings, reporter: Reporter) -> _Copyist | _Illustrator:
-    match settings.task:
-        case "image":
-            return _Copyist(settings, reporter)
-        case "text":
-            return _Illustrator(settings, reporter)
-
-
 def _paint(
     pictures: EvalPictures,
     batch: Mapping[str, Pair],
@@ -234,15 +202,10 @@ def _paint(
     negative: Codes | None = None,
 ) -> list[dict[str, Any]]:
     """Answers with `codes` -> picture files, and a line for each answer."""
-    valid = [
-        (key, answer["codes"])
-        for key, answer in zip(batch, answers, strict=True)
-        if answer["codes"] is not None
-    ]
-    pictures.paint(
-        [codes for _, codes in valid],
-        [folder / PICTURES / f"{key}.png" for key, _ in valid],
-        [sample_seed(seed, key) for key, _ in valid],
+    paths = pictures.paint(
+        {key: answer["codes"] for key, answer in zip(batch, answers, strict=True)},
+        [sample_seed(seed, key) for key in batch],
+        folder,
         made_by=_MADE_BY,
         negative=negative,
     )
@@ -251,9 +214,9 @@ def _paint(
             "source": Path(pair.image.name).name,
             "caption": pair.caption,
             **answer,
-            "picture": None if answer["codes"] is None else f"{PICTURES}/{key}.png",
+            "picture": path,
         }
-        for (key, pair), answer in zip(batch.items(), answers, strict=True)
+        for pair, answer, path in zip(batch.values(), answers, paths, strict=True)
     ]
 
 
@@ -268,7 +231,10 @@ class _Perfectionist:
     def __call__(self, batch: Mapping[str, Pair]) -> list[dict[str, Any]]:
         embeddings = self.pictures.target_embeddings([pair.image for pair in batch.values()])
         seeds = [sample_seed(self.seed, key) for key in batch]
-        for key, image in zip(batch, self.pictures.draw(embeddings, seeds), strict=True):
+        drawn = self.pictures.draw(
+            embeddings, seeds, steps=self.pictures.steps, guidance=self.pictures.guidance
+        )
+        for key, image in zip(batch, drawn, strict=True):
             save_image(image, self.folder / PICTURES / f"{key}.png")
         return [
             {"caption": pair.caption, "picture": f"{PICTURES}/{key}.png"}

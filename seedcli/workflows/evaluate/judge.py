@@ -55,7 +55,7 @@ def find_judge(
             remedy="seed train-tokenizer nano-judge makes one; --judge takes its folder, or an "
             "open_clip model such as ViT-L-14/openai",
         )
-    if name in PUBLISHED_TARGET and pictures.visual.config.name == "seed-2":
+    if name in PUBLISHED_TARGET and pictures.config.name == "seed-2":
         reporter.warn(
             f"{pictures.name} was trained towards {name}: as a judge it favours its pupil"
         )

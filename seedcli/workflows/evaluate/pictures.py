@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet
-from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import picture_facts, save_picture
 from seedcli.data.images.images import ImageError, build_preprocess, open_image
 from seedcli.errors import DataError
-from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.load import find_target
 from seedcli.models.weights.locate import ModelFiles
@@ -31,6 +28,7 @@ from seedcli.workflows.pictures import SeedTokenizer
 if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
 
+PICTURES = "pictures"  # folder of what was drawn, in that of a run
 # of a decoder that comes without its image encoder, as the published one is downloaded
 CLIP_TARGET = "clip-h"
 
@@ -79,11 +77,10 @@ def read_picture(image: ImageRef) -> Image.Image:
         ) from error
 
 
-class EvalPictures:
+class EvalPictures(SeedTokenizer):
     """A visual tokenizer with the settings by which a benchmark draws.
 
     Attributes:
-        tokenizer: Reads and draws.
         steps: Denoising steps.
         guidance: How closely pictures follow the codes.
     """
@@ -92,12 +89,9 @@ class EvalPictures:
         self,
         files: ModelFiles,
         *,
-        steps: int | None,
-        guidance: float | None,
-        device: str,
-        dtype: str,
-        reporter: Reporter,
-        decoder: ModelFiles | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        **how: Any,
     ):
         """Loads nothing.
 
@@ -105,61 +99,28 @@ class EvalPictures:
             files: Of the tokenizer.
             steps: Denoising steps; None takes the preset's.
             guidance: Of the picture decoder; None takes the preset's.
-            device: Where both compute.
-            dtype: Of the tokenizer; the decoder takes float16 on a GPU, else float32.
-            reporter: Hears of downloads.
-            decoder: Files of a model whose picture decoder draws; None: the tokenizer's own.
+            **how: Device, dtype, decoder and reporter, as `SeedTokenizer` takes them.
 
         Raises:
             UsageError: No such device, or settings out of range.
         """
-        self._dtype, self._reporter = dtype, reporter
+        super().__init__(files, **how)
+        self.steps, self.guidance = self.drawing_settings(steps, guidance)
         self._made_of = functools.partial(
-            EvalPictures,
-            files,
-            steps=steps,
-            guidance=guidance,
-            device=device,
-            dtype=dtype,
-            reporter=reporter,
-            decoder=decoder,
+            EvalPictures, files, steps=steps, guidance=guidance, **how
         )
-        self.tokenizer = SeedTokenizer(
-            files, device=device, dtype=dtype, decoder=decoder, reporter=reporter
-        )
-        self.steps, self.guidance = self.tokenizer.drawing_settings(steps, guidance)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In another process, or on another machine, it is found and loaded anew."""
-        return self._made_of, ()
-
-    @property
-    def visual(self) -> ModelFacts:
-        """What is known of the tokenizer without its weights."""
-        return self.tokenizer.facts
-
-    @property
-    def name(self) -> str:
-        """What messages call the tokenizer."""
-        return self.tokenizer.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the tokenizer; where its files do not state it, its weights are loaded."""
-        return self.tokenizer.fingerprint
-
-    @cached_property
+    @functools.cached_property
     def target(self) -> CLIPVisionModelWithProjection:
         """The encoder whose embedding the generation embedding was trained towards: the decoder's
         own, or CLIP ViT-H/14.
         """
         from seedcli.models.drawing.target import load_target
 
-        own = self.tokenizer.decoder_folder / "image_encoder"
+        own = self.decoder_folder / "image_encoder"
         complete = (own / "config.json").is_file() and any(own.glob("*.safetensors"))
-        return load_target(
-            own if complete else find_target(CLIP_TARGET, reporter=self._reporter)
-        ).to(self.tokenizer.device)
+        folder = own if complete else find_target(CLIP_TARGET, reporter=self._reporter)
+        return load_target(folder).to(self.device)
 
     def settings(self) -> dict[str, Any]:
         """What decides pictures, for the settings of a run."""
@@ -167,9 +128,9 @@ class EvalPictures:
             "tokenizer": self.name,
             "fingerprint": self.fingerprint,
             "dtype": self._dtype,
-            "preprocessing": dataclasses.asdict(self.visual.config.preprocess.codes),
+            "preprocessing": dataclasses.asdict(self.config.preprocess.codes),
             "decoder": {
-                "weights": weights_digest(self.tokenizer.decoder_folder),
+                "weights": weights_digest(self.decoder_folder),
                 "steps": self.steps,
                 "guidance": self.guidance,
             },
@@ -177,7 +138,7 @@ class EvalPictures:
 
     def read(self, images: Sequence[ImageRef]) -> list[Codes]:
         """Pictures -> codes of each, in one pass."""
-        codes = self.tokenizer.encode(list(map(read_picture, images)), batch_size=len(images))
+        codes = self.encode(list(map(read_picture, images)), batch_size=len(images))
         return [tuple(row) for row in codes.tolist()]
 
     @torch.inference_mode()
@@ -189,39 +150,53 @@ class EvalPictures:
 
         preprocess = build_preprocess(
             dataclasses.replace(
-                self.visual.config.preprocess.codes, image_size_px=self.target.config.image_size
+                self.config.preprocess.codes, image_size_px=self.target.config.image_size
             )
         )
         pixels = torch.stack([preprocess(read_picture(image)) for image in images])
-        return target_embedding(self.target, pixels.to(self.tokenizer.device))
+        return target_embedding(self.target, pixels.to(self.device))
 
     def paint(
         self,
-        codes: Sequence[Codes],
-        paths: Sequence[Path],
+        codes: Mapping[str, Codes | None],
         seeds: Sequence[int],
+        folder: Path,
         *,
         made_by: str,
         negative: Codes | None = None,
-    ) -> None:
-        """Codes -> picture files, which carry what they were drawn from, as those
-        of `seed detokenize` do.
+    ) -> list[str | None]:
+        """Codes by key -> files `pictures/KEY.png`, which carry what they were drawn from, as those
+        of `seed detokenize` do; returns where they are in the folder, None where there are no
+        codes.
 
         Args:
             codes: Of each picture.
-            paths: Where each goes.
             seeds: Of the start noise of each.
+            folder: Of the run.
             made_by: The command.
             negative: Codes of an image that all of them move away from.
         """
-        if not codes:
-            return
-        away = None if negative is None else self.tokenizer.generation_embeddings(negative)
-        drawn = self.draw(self.tokenizer.generation_embeddings(codes), seeds, away)
-        for image, each, path, seed in zip(drawn, codes, paths, seeds, strict=True):
-            save_picture(image, path, self.facts(each, seed, negative), made_by=made_by)
+        paths = [None if each is None else f"{PICTURES}/{key}.png" for key, each in codes.items()]
+        wanted = [
+            (each, seed, folder / path)
+            for each, seed, path in zip(codes.values(), seeds, paths, strict=True)
+            if each is not None and path is not None
+        ]
+        if wanted:
+            drawn = self.draw(
+                self.generation_embeddings([each for each, _, _ in wanted]),
+                [seed for _, seed, _ in wanted],
+                steps=self.steps,
+                guidance=self.guidance,
+                negative=None if negative is None else self.generation_embeddings(negative),
+            )
+            for image, (each, seed, path) in zip(drawn, wanted, strict=True):
+                save_picture(image, path, self.picture_facts(each, seed, negative), made_by=made_by)
+        return paths
 
-    def facts(self, codes: Codes, seed: int, negative: Codes | None = None) -> dict[str, Any]:
+    def picture_facts(
+        self, codes: Codes, seed: int, negative: Codes | None = None
+    ) -> dict[str, Any]:
         """What the file of a picture states."""
         return picture_facts(
             codes,
@@ -231,12 +206,4 @@ class EvalPictures:
             guidance=self.guidance,
             seed=seed,
             negative=negative,
-        )
-
-    def draw(
-        self, embeddings: Tensor, seeds: Sequence[int], negative: Tensor | None = None
-    ) -> list[Image.Image]:
-        """Generation embeddings [B,G], and one [1,G] to move away from -> B pictures."""
-        return self.tokenizer.draw(
-            embeddings, seeds, steps=self.steps, guidance=self.guidance, negative=negative
         )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from seedcli.benchmarks.answers import CAPTION_DECODING, VQA_DECODING, AnswerCut
+from seedcli.benchmarks.answers import AnswerCut
 from seedcli.benchmarks.caption import CaptionTokenisation
 from seedcli.benchmarks.vqa_score import ChoiceScore
+from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice
 from seedcli.options import (
     BatchSizeOption,
@@ -34,6 +35,9 @@ from seedcli.options import (
 from seedcli.storage import as_place
 from seedcli.workflows.sampling import SAMPLING, SamplingOptions
 
+if TYPE_CHECKING:
+    from seedcli.benchmarks.retrieval_sets import RetrievalSet
+
 DATA = "Data"
 ANSWERS = "How answers are asked for and scored"
 
@@ -43,87 +47,120 @@ AnswerBy = Literal["generation", "likelihood"]
 PromptKind = Literal["caption", "request"]
 Task = Literal["text", "image"]
 
-DatasetOption = Annotated[
-    str,
-    Option(
-        "A named set, or a file of captions: Karpathy's, BLIP's, COCO's, or a table.",
-        metavar="emoji|flickr30k|coco|FILE",
-        panel=DATA,
-    ),
-]
-SplitOption = Annotated[
-    str | None,
-    Option(
-        "Default: unseen for emoji (also: vendor, validation, train), test for others.", panel=DATA
-    ),
-]
-ImageFolderOption = Annotated[
-    Path | None,
-    Option(
-        "Where the pictures of FILE lie; an address does as well.",
-        "--images",
-        metavar="DIR",
-        panel=DATA,
-        parse=as_place,
-    ),
-]
-DataRootOption = Annotated[
-    Path | None,
-    Option(
-        "Where named sets lie, an address does as well; else the hub is asked.",
-        metavar="DIR",
-        panel=DATA,
-        parse=as_place,
-    ),
-]
+SampleBatchOption = Annotated[int, Option("Samples that are answered together.", "-b", min=1)]
 AllowSplitOption = Annotated[
     bool, Option("Accept a split whose size is not the published one.", panel=DATA)
-]
-SamplesFolderOption = Annotated[
-    Path | None,
-    Option(
-        "Folder of answers and result; default: one of its own for each setting under runs/eval.",
-        "-o",
-        metavar="DIR",
-    ),
-]
-FirstOption = Annotated[
-    int | None,
-    Option("Only the first so many samples; a later run without it computes the others.", min=1),
-]
-SampleBatchOption = Annotated[int, Option("Samples that are answered together.", "-b", min=1)]
-JudgeOption = Annotated[
-    str | None,
-    Option(
-        "CLIP model that compares: ARCHITECTURE/WEIGHTS of open_clip, hf-hub:ID or a folder. "
-        "Default: the bundled one for emoji, ViT-L-14/openai else.",
-        metavar="MODEL",
-    ),
-]
-PromptOption = Annotated[
-    str | None,
-    Option(
-        "What follows the picture; default: the words of the published protocol.",
-        metavar="TEXT",
-        panel=ANSWERS,
-    ),
-]
-CutOption = Annotated[
-    AnswerCut,
-    Option(
-        "What of an answer is scored: its first line without the final period, the first line, "
-        "or all.",
-        panel=ANSWERS,
-    ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalRequest:
+class SetFields:
+    """Which pictures, with their captions."""
+
+    dataset: Annotated[
+        str,
+        Option(
+            "A named set, or a file of captions: Karpathy's, BLIP's, COCO's, or a table.",
+            metavar="emoji|flickr30k|coco|FILE",
+            panel=DATA,
+        ),
+    ] = "emoji"
+    split: Annotated[
+        str | None,
+        Option(
+            "Default: unseen for emoji (also: vendor, validation, train), test for others.",
+            panel=DATA,
+        ),
+    ] = None
+    images: Annotated[
+        Path | None,
+        Option(
+            "Where the pictures of FILE lie; an address does as well.",
+            metavar="DIR",
+            panel=DATA,
+            parse=as_place,
+        ),
+    ] = None
+    data_root: Annotated[
+        Path | None,
+        Option(
+            "Where named sets lie, an address does as well; else the hub is asked.",
+            metavar="DIR",
+            panel=DATA,
+            parse=as_place,
+        ),
+    ] = None
+    allow_split: AllowSplitOption = False
+
+    def load_set(self, reporter: Reporter) -> RetrievalSet:
+        """See `load_retrieval_set`."""
+        from seedcli.benchmarks.retrieval_sets import load_retrieval_set
+
+        return load_retrieval_set(
+            self.dataset,
+            split=self.split,
+            images=self.images,
+            data_root=self.data_root,
+            allow_split=self.allow_split,
+            reporter=reporter,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFields:
+    """Where answers are kept, and how many are computed where."""
+
+    output: Annotated[
+        Path | None,
+        Option(
+            "Folder of answers and result; default: one of its own for each setting under "
+            "runs/eval.",
+            "-o",
+            metavar="DIR",
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        Option(
+            "Only the first so many samples; a later run without it computes the others.", min=1
+        ),
+    ] = None
+    batch_size: SampleBatchOption = 16
+    engine: EngineChoice = field(default_factory=EngineChoice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedFields:
+    """How pictures are drawn, and what compares them."""
+
+    judge: Annotated[
+        str | None,
+        Option(
+            "CLIP model that compares: ARCHITECTURE/WEIGHTS of open_clip, hf-hub:ID or a folder. "
+            "Default: the bundled one for emoji, ViT-L-14/openai else.",
+            metavar="MODEL",
+        ),
+    ] = None
+    steps: PictureStepsOption = None
+    guidance: PictureGuidanceOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelFields:
+    """Which language model answers, and where."""
+
+    model: LanguageModelOption = "seed-nano"
+    tokenizer: TokenizerOption = None
+    seed: SeedOption = 0
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+    quantize: QuantizeOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalRequest(RunFields, SetFields):
     """Which pictures and captions find each other, by which feature."""
 
-    dataset: DatasetOption = "emoji"
-    split: SplitOption = None
     model: ModelOption = "seed-nano"
     feature: Annotated[
         Feature, Option("Causal embeddings, or those reconstructed from the codes.")
@@ -135,25 +172,18 @@ class RetrievalRequest:
     by_query: Annotated[
         bool, Option("Also score every query, and say how much the queries differ.")
     ] = False
-    images: ImageFolderOption = None
-    data_root: DataRootOption = None
-    allow_split: AllowSplitOption = False
     batch_size: BatchSizeOption = 64
     limit: LimitOption = None
-    output: SamplesFolderOption = None
     page: PageOption = None
     device: DeviceOption = "auto"
     dtype: DtypeOption = "auto"
     cache: Annotated[bool, Option("Neither read nor keep embeddings on disk.", "--no-cache")] = True
-    engine: EngineChoice = field(default_factory=EngineChoice)
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskSettings:
+class AskSettings(LanguageModelFields):
     """Whom to ask, and how answers are written."""
 
-    model: LanguageModelOption = "seed-nano"
-    tokenizer: TokenizerOption = None
     template: Annotated[
         AskTemplate | None,
         Option(
@@ -186,20 +216,36 @@ class AskSettings:
         ),
     ] = 1.0
     max_new_tokens: Annotated[int, Option("Longest answer.", min=1, panel=SAMPLING)] = 32
-    seed: SeedOption = 0
-    device: DeviceOption = "auto"
-    dtype: DtypeOption = "auto"
-    quantize: QuantizeOption = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionRequest:
+class AnswerFields(RunFields):
+    """What is asked of each sample, and what of its answer is scored."""
+
+    prompt: Annotated[
+        str | None,
+        Option(
+            "What follows the picture; default: the words of the published protocol.",
+            metavar="TEXT",
+            panel=ANSWERS,
+        ),
+    ] = None
+    cut: Annotated[
+        AnswerCut,
+        Option(
+            "What of an answer is scored: its first line without the final period, the first "
+            "line, or all.",
+            panel=ANSWERS,
+        ),
+    ] = "phrase"
+    page: PageOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRequest(AnswerFields, SetFields):
     """Which pictures are described, by whom, and how the descriptions are scored."""
 
-    dataset: DatasetOption = "emoji"
-    split: SplitOption = None
-    ask: AskSettings = field(default_factory=lambda: AskSettings(**CAPTION_DECODING))
-    prompt: PromptOption = None
+    ask: AskSettings = field(default_factory=lambda: AskSettings(num_beams=5, max_new_tokens=120))
     shots: Annotated[
         int,
         Option(
@@ -210,7 +256,6 @@ class CaptionRequest:
         ),
     ] = 0
     shots_split: Annotated[str, Option("The split that they come from.", panel=ANSWERS)] = "train"
-    cut: CutOption = "phrase"
     words: Annotated[
         CaptionTokenisation,
         Option(
@@ -219,18 +264,10 @@ class CaptionRequest:
             panel=ANSWERS,
         ),
     ] = "words"
-    images: ImageFolderOption = None
-    data_root: DataRootOption = None
-    allow_split: AllowSplitOption = False
-    output: SamplesFolderOption = None
-    page: PageOption = None
-    batch_size: SampleBatchOption = 16
-    limit: FirstOption = None
-    engine: EngineChoice = field(default_factory=EngineChoice)
 
 
 @dataclass(frozen=True, kw_only=True)
-class VqaRequest:
+class VqaRequest(AnswerFields):
     """Which questions are asked, of whom, and how the answers are scored."""
 
     dataset: Annotated[
@@ -247,8 +284,7 @@ class VqaRequest:
             "Default: unseen for emoji, val for vqav2, okvqa, vizwiz, test for videos.", panel=DATA
         ),
     ] = None
-    ask: AskSettings = field(default_factory=lambda: AskSettings(**VQA_DECODING))
-    prompt: PromptOption = None
+    ask: AskSettings = field(default_factory=lambda: AskSettings(max_new_tokens=16))
     by: Annotated[
         AnswerBy | None,
         Option(
@@ -261,7 +297,6 @@ class VqaRequest:
         ChoiceScore,
         Option("Log-likelihood of a choice: mean of its tokens, or their sum.", panel=ANSWERS),
     ] = "mean"
-    cut: CutOption = "phrase"
     num_frames: Annotated[
         int | None,
         Option("Frames of a video; default: 8 for nextqa, else 4.", "--frames", min=1, panel=DATA),
@@ -285,19 +320,12 @@ class VqaRequest:
         ),
     ] = None
     allow_split: AllowSplitOption = False
-    output: SamplesFolderOption = None
-    page: PageOption = None
-    batch_size: SampleBatchOption = 16
-    limit: FirstOption = None
-    engine: EngineChoice = field(default_factory=EngineChoice)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionSettings:
+class CaptionSettings(LanguageModelFields):
     """How captions are asked; what `sampling` leaves out is as in the official evaluation."""
 
-    model: LanguageModelOption = "seed-nano"
-    tokenizer: TokenizerOption = None
     prompt: Annotated[
         PromptKind | None,
         Option(
@@ -316,14 +344,10 @@ class CaptionSettings:
     ] = None
     sampling: Annotated[SamplingOptions, Without("seed")] = field(default_factory=SamplingOptions)
     constrained: UnconstrainedOption = True
-    seed: SeedOption = 0
-    device: DeviceOption = "auto"
-    dtype: DtypeOption = "auto"
-    quantize: QuantizeOption = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimilaritySettings:
+class SimilaritySettings(JudgedFields, RunFields, SetFields):
     """What is drawn, and from what; for the task `image` only `model`, `seed`, `device` and `dtype`
     of `captions` count.
     """
@@ -334,16 +358,11 @@ class SimilaritySettings:
             "text: caption -> picture by the language model; image: picture -> codes -> picture."
         ),
     ] = "text"
-    dataset: DatasetOption = "emoji"
-    split: SplitOption = None
     captions: CaptionSettings = field(default_factory=CaptionSettings)
-    judge: JudgeOption = None
     ceiling: Annotated[
         bool,
         Option("Also draw from the true target embedding: what a perfect tokenizer would reach."),
     ] = False
-    steps: PictureStepsOption = None
-    guidance: PictureGuidanceOption = None
     negative: Annotated[
         Literal["unconditional"] | None,
         Option(
@@ -351,11 +370,5 @@ class SimilaritySettings:
             "evaluation."
         ),
     ] = None
-    output: SamplesFolderOption = None
     page: PageOption = None
-    limit: FirstOption = None
     batch_size: SampleBatchOption = 8
-    images: ImageFolderOption = None
-    data_root: DataRootOption = None
-    allow_split: AllowSplitOption = False
-    engine: EngineChoice = field(default_factory=EngineChoice)

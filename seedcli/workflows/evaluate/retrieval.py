@@ -23,11 +23,7 @@ from seedcli.benchmarks.retrieval import (
     recall_metrics,
     select_images,
 )
-from seedcli.benchmarks.retrieval_sets import (
-    RetrievalSet,
-    is_published_split,
-    load_retrieval_set,
-)
+from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split
 from seedcli.console import Reporter
 from seedcli.data.images.page import SheetSample
 from seedcli.errors import UsageError
@@ -69,24 +65,11 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
         NumericalError: A feature is not finite.
     """
     reporter = reporter or Reporter()
-    found = load_retrieval_set(
-        request.dataset,
-        split=request.split,
-        images=request.images,
-        data_root=request.data_root,
-        allow_split=request.allow_split,
-        reporter=reporter,
-    )
+    found = request.load_set(reporter)
     published = is_published_split(found)
     if request.limit is not None:
         found, published = found.first(request.limit), None if published is None else False
-    eyes = Eyes(
-        request.model,
-        device=request.device,
-        dtype=request.dtype,
-        batch_size=request.batch_size,
-        reporter=reporter,
-    )
+    eyes = Eyes(request, reporter)
     tokenizer = eyes.tokenizer
     num_queries = tokenizer.config.qformer.num_queries
     query = num_queries - 1 if request.query is None else request.query
@@ -95,23 +78,10 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
             f"--query {query}: {tokenizer.name} has the queries 0 to {num_queries - 1}",
             remedy="the last one is the default",
         )
-    reporter.note(
-        f"{tokenizer.name} answers"
-        + (
-            "; it knows emoji only, --model seed-2 is the one for photographs"
-            if request.model == "seed-nano"
-            else ""
-        )
-    )
+    hint = "; it knows emoji only, --model seed-2 is the one for photographs"
+    reporter.note(f"{tokenizer.name} answers{hint * (request.model == 'seed-nano')}")
 
-    cached = FeatureCache(
-        eyes,
-        found,
-        keeps=request.cache,
-        engine=request.engine,
-        device=request.device,
-        reporter=reporter,
-    )
+    cached = FeatureCache(request, eyes, found, reporter)
     if not request.engine.part.is_whole:
         return cached.compute_part()
     features_of = cached.compute()
@@ -120,13 +90,20 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
     features = _image_features(tokenizer, embeddings, request.feature, queries, request.batch_size)
 
     txt2img = torch.tensor(found.txt2img)
-    everything = torch.ones(len(found.images), dtype=torch.bool)
     subsets = {name: torch.tensor(flags) for name, flags in found.subsets.items()}
-    main = subsets.pop("main", everything)
+    main = subsets.pop("main", torch.ones(len(found.images), dtype=torch.bool))
     of_query = features[:, queries.index(query)]
     more: dict[str, Any] = {}
     if subsets:
-        more["subsets"] = _score_subsets(of_query, text_features, txt2img, subsets)
+        more["subsets"] = {
+            name: {
+                "num_images": int(keep.sum()),
+                "num_captions": int(keep[txt2img].sum()),
+                "metrics": _score(of_query, text_features, txt2img, keep),
+            }
+            for name, keep in subsets.items()
+            if keep.any()
+        }
     if request.by_query:
         more["by_query"] = _score_queries(features, text_features, txt2img, main)
         more["query_variance"] = query_variance(embeddings[main])
@@ -197,21 +174,6 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
         )
         write_result_page(request.page, result, samples, number=len(kept))
     return result
-
-
-def _score_subsets(
-    of_query: Tensor, text_features: Tensor, txt2img: Tensor, subsets: dict[str, Tensor]
-) -> dict[str, dict[str, Any]]:
-    """Recall among the pictures of each subset [N] that has any, and their captions."""
-    return {
-        name: {
-            "num_images": int(keep.sum()),
-            "num_captions": int(select_images(keep, txt2img)[0].sum()),
-            "metrics": _score(of_query, text_features, txt2img, keep),
-        }
-        for name, keep in subsets.items()
-        if keep.any()
-    }
 
 
 def _score_queries(

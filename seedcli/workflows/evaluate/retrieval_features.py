@@ -22,16 +22,18 @@ from torch import Tensor
 from seedcli.benchmarks.image_refs import ImageRef
 from seedcli.benchmarks.retrieval_sets import RetrievalSet
 from seedcli.console import Reporter
-from seedcli.data.images.images import ImageError, build_preprocess, open_image
+from seedcli.data.images.images import build_preprocess
 from seedcli.data.tables import save_array
-from seedcli.engine.engines import EngineChoice, Place, use_threads
+from seedcli.engine.engines import Place, use_threads
 from seedcli.engine.workers import open_workers
-from seedcli.errors import DataError, NoSpaceError, PartialFailure, UsageError
+from seedcli.errors import NoSpaceError, PartialFailure, UsageError
 from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.cache import cache_folder
 from seedcli.models.weights.load import find_vocab, load_seed_model
 from seedcli.models.weights.locate import locate
+from seedcli.workflows.evaluate.pictures import read_picture
+from seedcli.workflows.evaluate.requests import RetrievalRequest
 
 # AILab-CVC/SEED@93b3cf4:LV/models/blip2_models/blip2.py, compute_sim_matrix
 RETRIEVAL_TEXT_TOKENS = 35
@@ -55,21 +57,16 @@ class Eyes:
     features. It opens workers that are like it.
 
     Args:
-        model: Preset, folder or hub id.
-        device: Where it computes.
-        dtype: See `load_seed_model`.
-        batch_size: Pictures, and captions, in one pass.
+        request: Model, device, dtype, and pictures or captions of one pass.
         reporter: Hears of downloads.
     """
 
-    def __init__(self, model: str, *, device: str, dtype: str, batch_size: int, reporter: Reporter):
-        self._model, self._device, self._dtype = model, device, dtype
-        self.batch_size, self._reporter = batch_size, reporter
+    def __init__(self, request: RetrievalRequest, reporter: Reporter):
+        self._request, self._reporter = request, reporter
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process, or on another machine, it is found and loaded anew."""
-        made_of = (self._model, self._device, self._dtype, self.batch_size)
-        return _build_eyes, made_of
+        return Eyes, (self._request, self._reporter)
 
     @contextlib.contextmanager
     def __call__(self, place: Place, reporter: Reporter) -> Iterator[Any]:
@@ -82,15 +79,15 @@ class Eyes:
         """The model."""
         return load_seed_model(
             self._files,
-            device=self._device,
-            dtype=self._dtype,
+            device=self._request.device,
+            dtype=self._request.dtype,
             text_branch=True,
             reporter=self._reporter,
         )
 
     @cached_property
     def _files(self) -> Any:
-        return locate(self._model, reporter=self._reporter)
+        return locate(self._request.model, reporter=self._reporter)
 
     @cached_property
     def vocab(self) -> Path:
@@ -141,7 +138,7 @@ class Eyes:
     def _pictures(self, images: Sequence[ImageRef]) -> Iterator[Tensor]:
         preprocess = build_preprocess(self.tokenizer.config.preprocess.retrieval)
         device = next(self.tokenizer.parameters()).device
-        for squares in _read_squares(images, preprocess.to_square, self.batch_size):
+        for squares in _read_squares(images, preprocess.to_square, self._request.batch_size):
             with torch.inference_mode():
                 pixels = preprocess.normalize(squares.to(device))
                 features = self.tokenizer.causal_embeddings(pixels)
@@ -149,16 +146,12 @@ class Eyes:
 
     def _captions(self, captions: Sequence[str]) -> Iterator[Tensor]:
         words, device = CaptionTokenizer(self.vocab), next(self.tokenizer.parameters()).device
-        for start in range(0, len(captions), self.batch_size):
-            part = captions[start : start + self.batch_size]
+        for start in range(0, len(captions), self._request.batch_size):
+            part = captions[start : start + self._request.batch_size]
             text_ids, text_mask = words.encode(part, self.max_text_tokens)
             with torch.inference_mode():
                 features = self.tokenizer.text_features(text_ids.to(device), text_mask.to(device))
             yield features
-
-
-def _build_eyes(model: str, device: str, dtype: str, batch_size: int) -> Eyes:
-    return Eyes(model, device=device, dtype=dtype, batch_size=batch_size, reporter=Reporter())
 
 
 @dataclass(frozen=True)
@@ -180,33 +173,24 @@ class FeatureCache:
     """Features of a set under the cache folder, a file for each part of the work.
 
     Args:
-        eyes: See.
+        request: Where they are computed, which of them, and whether they are kept.
+        eyes: Compute them.
         found: What they look at.
-        keeps: Leave features on disk, and use what is there.
-        engine: Where they are computed, and which of them.
-        device: As the user asked.
         reporter: Hears of progress.
     """
 
     def __init__(
-        self,
-        eyes: Eyes,
-        found: RetrievalSet,
-        *,
-        keeps: bool,
-        engine: EngineChoice,
-        device: str,
-        reporter: Reporter,
+        self, request: RetrievalRequest, eyes: Eyes, found: RetrievalSet, reporter: Reporter
     ):
-        if not (engine.part.is_whole or keeps):
+        self._engine, self._device = request.engine, request.device
+        if not (self._engine.part.is_whole or request.cache):
             raise UsageError(
-                f"--part {engine.part}: parts meet in the cache, and --no-cache keeps none",
+                f"--part {self._engine.part}: parts meet in the cache, and --no-cache keeps none",
                 remedy="Leave --no-cache out.",
             )
-        engine.check()
-        self._eyes, self._found, self._engine = eyes, found, engine
-        self._keeps = keeps and bool(eyes.tokenizer.fingerprint)
-        self._device, self._reporter = device, reporter
+        self._engine.check()
+        self._eyes, self._found, self._reporter = eyes, found, reporter
+        self._keeps = request.cache and bool(eyes.tokenizer.fingerprint)
 
     def compute(self) -> Features:
         """All of them, from disk where they are there."""
@@ -304,13 +288,7 @@ def _read_squares(
     """Pictures in order -> uint8 batches [B,3,S,S]; the next two batches are read meanwhile."""
 
     def read(image: ImageRef) -> Tensor:
-        try:
-            return to_square(open_image(image.read()))
-        except ImageError as error:
-            raise DataError(
-                f"{image.name}: {error.reason}",
-                remedy="a benchmark needs all of its pictures: replace this one",
-            ) from error
+        return to_square(read_picture(image))
 
     def finish(batch: list[Future[Tensor]]) -> Tensor:
         return torch.stack([future.result() for future in batch])

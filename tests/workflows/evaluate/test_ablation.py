@@ -18,12 +18,10 @@ from seedcli.models.weights.locate import locate
 from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.workflows.evaluate.ablation import sides as ablation_models
 from seedcli.workflows.evaluate.ablation.frame import Judgement
-from seedcli.workflows.evaluate.ablation.lora import run_lora
-from seedcli.workflows.evaluate.ablation.masks import run_masks
-from seedcli.workflows.evaluate.ablation.prefix import run_prefix
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
+from seedcli.workflows.evaluate.ablation.run import run_ablation
 from seedcli.workflows.evaluate.ablation.sides import training_facts
-from seedcli.workflows.evaluate.pictures import EvalPictures
+from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
 from seedcli.workflows.sampling import SamplingOptions
 from tests.llm_fixture import write_tiny_llm
 
@@ -74,7 +72,7 @@ def twins(tmp_path_factory, tiny_model_folder, tiny_llm_folder):
 
 
 @pytest.fixture
-def settings(tmp_path, tiny_judge_folder):
+def asked(tmp_path, tiny_judge_folder):
     def make(**replaced):
         defaults = {
             "judge": str(tiny_judge_folder),
@@ -84,14 +82,23 @@ def settings(tmp_path, tiny_judge_folder):
             "device": "cpu",
             "batch_size": 4,
         }
-        return AblationSettings(**defaults | {"output": tmp_path / "run"} | replaced)
+        return AblationRequest(**defaults | {"output": tmp_path / "run"} | replaced)
 
     return make
 
 
-def test_masks_from_start_to_plot(twins, settings, tmp_path):
+@pytest.fixture
+def ablate(asked):
+    return lambda reporter=None, **replaced: run_ablation(asked(**replaced), reporter=reporter)
+
+
+def of_twins(twins):
+    return dict(zip(("causal", "bilateral"), twins, strict=True))
+
+
+def test_masks_from_start_to_plot(twins, ablate, tmp_path):
     listener = Listener()
-    result = run_masks(*twins, settings(seeds=(0, 1, 2)), reporter=listener)
+    result = ablate(listener, **of_twins(twins), seeds=(0, 1, 2))
     assert (result["num_images"], result["num_answers"]) == (3, 18)
     assert result["models"]["bilateral"]["tokenizer"] == "tiny-bilateral"
     for side in ("causal", "bilateral"):
@@ -116,14 +123,14 @@ def test_masks_from_start_to_plot(twins, settings, tmp_path):
     assert any("nothing tells how both tokenizers were trained" in said for said in listener.said)
 
     # another seed computes its own answers only
-    again = run_masks(*twins, settings(seeds=(0, 1, 2, 3)))
+    again = ablate(**of_twins(twins), seeds=(0, 1, 2, 3))
     assert again["num_reused"] == 18 + 6
     assert again["curves"] == result["curves"]
     with pytest.raises(DataError, match="other settings"):
-        run_masks(*twins, settings(sampling=SamplingOptions(temperature=0.5)))
+        ablate(**of_twins(twins), sampling=SamplingOptions(temperature=0.5))
 
 
-def test_an_image_of_exactly_all_codes_is_drawn_and_judged(twins, settings, tmp_path, monkeypatch):
+def test_an_image_of_exactly_all_codes_is_drawn_and_judged(twins, ablate, tmp_path, monkeypatch):
     """Random weights never end in time, so here the third answer of each batch is made to."""
     from seedcli.models.language.generate import SeedLlama
 
@@ -138,7 +145,7 @@ def test_an_image_of_exactly_all_codes_is_drawn_and_judged(twins, settings, tmp_
         ]
 
     monkeypatch.setattr(SeedLlama, "generate", generate)
-    result = run_masks(*twins, settings(seeds=(0,), sampling=SamplingOptions(max_new_tokens=40)))
+    result = ablate(**of_twins(twins), seeds=(0,), sampling=SamplingOptions(max_new_tokens=40))
     assert result["histograms"]["causal"]["lengths_of_closed"]["32"] == 1
     assert result["metrics"]["causal_valid"] == pytest.approx(100 / 3, abs=1e-3)
     assert result["by_seed"]["0"]["causal"] == {"valid": 1, "of": 3}
@@ -148,16 +155,16 @@ def test_an_image_of_exactly_all_codes_is_drawn_and_judged(twins, settings, tmp_
         assert json.loads(image.text["seed"])["codes"] == list(range(32))
 
 
-def test_models_that_are_no_twins_are_refused(twins, settings, tmp_path, tiny_model_folder):
+def test_models_that_are_no_twins_are_refused(twins, ablate, tmp_path, tiny_model_folder):
     causal, bilateral = twins
     with pytest.raises(UsageError, match=r"--causal .*bilateral-tokenizer is bilateral") as caught:
-        run_masks(bilateral, causal, settings())
+        ablate(causal=bilateral, bilateral=causal)
     assert caught.value.remedy == "swap --causal and --bilateral"
     with pytest.raises(UsageError, match="--bilateral .* is causal") as caught:
-        run_masks(causal, causal, settings())
+        ablate(causal=causal, bilateral=causal)
     assert "takes a model of a bilateral tokenizer" in caught.value.remedy
     with pytest.raises(UsageError, match="is bilateral"):
-        run_prefix(bilateral, None, settings())
+        ablate(prefix=True, causal=bilateral)
     other = with_mask(tmp_path / "other", tiny_model_folder, "bilateral")
     facts = json.loads((other / "seed_tokenizer.json").read_text())
     facts["config"]["preprocess"]["codes"]["interpolation"] = "bicubic"
@@ -167,10 +174,10 @@ def test_models_that_are_no_twins_are_refused(twins, settings, tmp_path, tiny_mo
     with pytest.raises(
         DataError, match=r"no twins: preprocess\.codes\.interpolation is 'bilinear' and 'bicubic'"
     ) as caught:
-        run_prefix(str(tiny_model_folder), str(other), settings())
+        ablate(prefix=True, causal=str(tiny_model_folder), bilateral=str(other))
     assert "nano-bilateral-codebook" in caught.value.remedy
     with pytest.raises(UsageError, match="beams"):
-        run_masks(causal, bilateral, settings(sampling=SamplingOptions(num_beams=2)))
+        ablate(**of_twins(twins), sampling=SamplingOptions(num_beams=2))
 
 
 def test_training_that_differs_is_said(tmp_path):
@@ -211,9 +218,9 @@ def test_the_bundled_tokenizer_tells_how_it_was_trained():
     assert facts["codebook.losses.prefix_share"] == 0.25
 
 
-def test_prefixes_of_both_with_both_fills(twins, settings, tmp_path):
+def test_prefixes_of_both_with_both_fills(twins, ablate, tmp_path):
     listener = Listener()
-    result = run_prefix(*twins, settings(seeds=(0,)), lengths=[32, 1, 8], reporter=listener)
+    result = ablate(listener, prefix=True, **of_twins(twins), lengths=(32, 1, 8))
     assert result["lengths"] == [1, 8, 32]
     assert result["num_pictures"] == 3 * 2 * (2 * 2 + 1)
     assert set(result["metrics"]) == {
@@ -248,17 +255,17 @@ def test_prefixes_of_both_with_both_fills(twins, settings, tmp_path):
     assert (facts["codes_only"], facts["fill"], facts["model"]) == (8, "llm", "tiny-bilateral")
     assert any("tiny was not trained on prefixes" in said for said in listener.said)
 
-    again = run_prefix(*twins, settings(seeds=(0,)), lengths=[8, 16])
+    again = ablate(prefix=True, **of_twins(twins), lengths=(8, 16))
     assert again["num_reused"] == 3 * 2 * 2
 
 
-def test_prefixes_of_a_tokenizer_alone(settings, tiny_model_folder):
-    result = run_prefix(str(tiny_model_folder), None, settings(limit=2, seeds=(0,)), lengths=[4])
+def test_prefixes_of_a_tokenizer_alone(ablate, tiny_model_folder):
+    result = ablate(prefix=True, causal=str(tiny_model_folder), limit=2, lengths=(4,))
     assert set(result["metrics"]) == {"causal_mean_4"}
     with pytest.raises(UsageError, match="an image has 32 codes"):
-        run_prefix(str(tiny_model_folder), None, settings(), lengths=[33])
+        ablate(prefix=True, causal=str(tiny_model_folder), lengths=(33,))
     with pytest.raises(UsageError, match="32 codes"):
-        run_prefix(str(tiny_model_folder), None, settings(), lengths=[0, 4])
+        ablate(prefix=True, causal=str(tiny_model_folder), lengths=(0, 4))
 
 
 def test_chance_is_of_pictures_that_do_not_belong_together():
@@ -271,11 +278,11 @@ def test_chance_is_of_pictures_that_do_not_belong_together():
     assert Judgement([], np.zeros((0, 0)), np.zeros((0, 0))).similarity == {}
 
 
-def test_lora_against_full(settings, tmp_path, tiny_llm_folder, twins):
+def test_lora_against_full(ablate, tmp_path, tiny_llm_folder, twins):
     lora = with_phases(tiny_llm_folder, tmp_path / "alone", text=5, lora=30)
     full = with_phases(tiny_llm_folder, tmp_path / "both", text=5, lora=10, full=20)
     listener = Listener()
-    result = run_lora(str(lora), str(full), settings(seeds=(0, 1)), reporter=listener)
+    result = ablate(listener, lora=str(lora), full=str(full), seeds=(0, 1))
     assert listener.said == []
     names = ("text_loss", "image_loss", "clip_i", "cider")
     assert set(result["metrics"]) == {
@@ -287,47 +294,42 @@ def test_lora_against_full(settings, tmp_path, tiny_llm_folder, twins):
     )
     assert all(result["metrics"][f"difference_{name}"] == 0 for name in names)
     assert result["metrics"]["full_text_loss"] > 0 and result["num_pictures"] == 2 * 2 * 3
-    assert run_lora(str(lora), str(full), settings(seeds=(0, 1)))["num_reused"] == 2 * 3 + 2 * 2 * 3
+    assert ablate(lora=str(lora), full=str(full), seeds=(0, 1))["num_reused"] == 2 * 3 + 2 * 2 * 3
 
     with pytest.raises(
         UsageError, match="--lora .* was trained by the phases text, lora, full"
     ) as caught:
-        run_lora(str(full), str(full), settings())
+        ablate(lora=str(full), full=str(full))
     assert "nano-lora-only" in caught.value.remedy
     with pytest.raises(UsageError, match="--full .* was trained by the phases text, lora"):
-        run_lora(str(lora), str(lora), settings())
+        ablate(lora=str(lora), full=str(lora))
     short = with_phases(tiny_llm_folder, tmp_path / "short", lora=10)
     listener = Listener()
-    run_lora(
-        str(short),
-        str(full),
-        settings(output=tmp_path / "short-run", limit=2, seeds=(0,)),
-        reporter=listener,
+    ablate(
+        listener,
+        lora=str(short),
+        full=str(full),
+        output=tmp_path / "short-run",
+        limit=2,
+        seeds=(0,),
     )
     assert listener.said == ["lora was trained for 10 updates, full for 30: not the same budget"]
     stranger = with_phases(twins[1], tmp_path / "stranger", lora=30)
     with pytest.raises(DataError, match="speaks codes of"):
-        run_lora(str(stranger), str(full), settings())
+        ablate(lora=str(stranger), full=str(full))
 
 
-def test_losses_are_those_of_the_model(settings, tmp_path, twins, tiny_llm, tiny_model_folder):
+def test_losses_are_those_of_the_model(ablate, asked, tmp_path, twins, tiny_llm, tiny_model_folder):
     """One number of a line, recomputed by hand: the loss of the fifth code with
     and without the caption.
     """
-    run_masks(*twins, settings(limit=2, seeds=(0,)))
+    ablate(**of_twins(twins), limit=2, seeds=(0,))
     lines = [
         json.loads(line) for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
     ]
     line = next(line for line in lines if line["key"] == "causal-losses-000001")
-    _, pairs = settings(limit=2).load_set(Reporter())
-    pictures = EvalPictures(
-        locate(str(tiny_model_folder)),
-        steps=1,
-        guidance=1.0,
-        device="cpu",
-        dtype="auto",
-        reporter=Reporter(),
-    )
+    pairs = caption_pairs(asked().load_set(Reporter()))
+    pictures = EvalPictures(locate(str(tiny_model_folder)), device="cpu")
     (codes,) = pictures.read([pairs["000001"].image])
     vocabulary = tiny_llm.vocabulary
     words = tiny_llm.text_tokenizer.encode(pairs["000001"].caption, add_special_tokens=False)

@@ -16,7 +16,7 @@ from seedcli.engine.engines import EngineChoice, Slice
 from seedcli.errors import UsageError
 from seedcli.workflows.evaluate import samples
 from seedcli.workflows.evaluate.ablation.masks import _Writer
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side
 from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
 from seedcli.workflows.evaluate.requests import (
@@ -108,14 +108,14 @@ def test_drawn_pictures(pictures, tiny_model_folder, tiny_judge_folder, tmp_path
 
 
 def test_a_side_of_an_ablation_travels_without_its_models(tiny_llm_folder, tmp_path):
-    settings = AblationSettings(device="cpu")
-    side = Side("causal", str(tiny_llm_folder), settings, reporter=Reporter())
-    assert side.llm
-    writer = travelled(_Writer(side, settings.choice(), tmp_path))
-    assert "llm" not in vars(writer.side)
+    request = AblationRequest(device="cpu")
+    side = Side("causal", str(tiny_llm_folder), request, reporter=Reporter())
+    assert side.speaker.llm
+    writer = travelled(_Writer(side, request.choice(), tmp_path))
+    assert "llm" not in vars(writer.side.speaker)
     assert writer.side.settings() == side.settings()
 
 
 def test_an_ablation_is_not_cut_into_parts():
     with pytest.raises(UsageError, match="compares whole runs"):
-        AblationSettings(engine=EngineChoice(part=Slice(0, 2)))
+        AblationRequest(engine=EngineChoice(part=Slice(0, 2))).check()

@@ -23,13 +23,17 @@ from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_publish
 from seedcli.console import Reporter
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.language.generate import SamplingSettings
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side
-from seedcli.workflows.evaluate.judge import judge_facts, open_drawn, open_judgements
-from seedcli.workflows.evaluate.pictures import Pair, read_picture
-from seedcli.workflows.evaluate.samples import Answer, SampleRun, open_samples
+from seedcli.workflows.evaluate.judge import (
+    find_judge,
+    judge_facts,
+    open_drawn,
+    open_judgements,
+)
+from seedcli.workflows.evaluate.pictures import Pair, caption_pairs, read_picture
+from seedcli.workflows.evaluate.samples import Answer, SampleRun, first, open_samples
 
-PICTURES = "pictures"
 MADE_BY = "seed eval ablation"
 Line = dict[str, Any]
 Seeded = tuple[int, str]  # seed and key of a picture
@@ -40,7 +44,7 @@ Scores = dict[str, dict[tuple[Any, ...], float]]  # metric -> score by (seed, pi
 def open_ablation(
     part: str,
     sides: Sequence[Side],
-    settings: AblationSettings,
+    request: AblationRequest,
     *,
     reporter: Reporter,
     **decided: Any,
@@ -50,15 +54,22 @@ def open_ablation(
     Args:
         part: Name of the ablation.
         sides: Both models; the first one's decoder draws for both.
-        settings: What the ablations share.
+        request: What the ablations share.
         reporter: Hears of progress.
         decided: What decides answers beside data and models, for the settings of the run.
 
     Raises:
         DataError: As `load_retrieval_set` and `open_samples`.
     """
-    found, pairs = settings.load_set(reporter)
-    judge = settings.find_judge(sides[0].pictures, reporter)
+    found = request.load_set(reporter)
+    pairs = first(caption_pairs(found), request.limit)
+    judge = find_judge(  # loaded before anything is drawn for it
+        request.judge,
+        sides[0].pictures,
+        emoji=request.dataset == "emoji",
+        device=request.device,
+        reporter=reporter,
+    )
     with open_samples(
         "ablation",
         found.name,
@@ -69,13 +80,13 @@ def open_ablation(
             **decided,
             **{side.name: side.settings() for side in sides},
         },
-        output=settings.output,
-        engine=settings.engine,
-        device=settings.device,
+        output=request.output,
+        engine=request.engine,
+        device=request.device,
         reporter=reporter,
     ) as run:
         reporter.note(f"answers and pictures in {run.folder}")
-        yield Ablation(run, sides, settings, found, pairs, judge, reporter)
+        yield Ablation(run, sides, request, found, pairs, judge, reporter)
 
 
 class Ablation:
@@ -93,7 +104,7 @@ class Ablation:
         self,
         run: SampleRun,
         sides: Sequence[Side],
-        settings: AblationSettings,
+        request: AblationRequest,
         found: RetrievalSet,
         pairs: Mapping[str, Pair],
         judge: ClipJudge,
@@ -101,19 +112,20 @@ class Ablation:
     ):
         self.folder, self.found, self.pairs = run.folder, found, pairs
         self.title = f"{found.name} {found.split}"
-        self.num_queries = sides[0].pictures.visual.config.qformer.num_queries
-        self._run, self._sides, self._settings = run, sides, settings
+        self.num_queries = sides[0].pictures.num_queries
+        self._run, self._sides, self._request = run, sides, request
         self._judge, self._reporter, self._num_reused = judge, reporter, 0
 
     def sides(self) -> Iterator[Side]:
         """One after the other; a language model's memory is given back before the next."""
         for side in self._sides:
             yield side
-            side.rest()
+            if side.speaks:
+                side.speaker.rest()
 
     def answer(self, asked: Mapping[str, Any], ask: Answer, what: str) -> list[Line]:
         """Samples -> their lines; see `SampleRun.answer`."""
-        lines = self._run.answer(asked, ask, batch_size=self._settings.batch_size, what=what)
+        lines = self._run.answer(asked, ask, batch_size=self._request.batch_size, what=what)
         self._num_reused += self._run.num_reused
         return lines
 
@@ -127,7 +139,7 @@ class Ablation:
         """A side's lines about each picture with each seed; a sample is (seed, key, pair)."""
         asked = {
             f"{side.name}-s{seed}-{key}": (seed, key, pair)
-            for seed in self._settings.seeds
+            for seed in self._request.all_seeds
             for key, pair in self.pairs.items()
         }
         lines = self.answer(asked, ask, f"{side.name} {what}")
@@ -146,9 +158,38 @@ class Ablation:
         return self.judge(drawn, truths)
 
     def judge(self, drawn: Mapping[str, Path], truths: Mapping[str, ImageRef]) -> Judgement:
-        """Drawn pictures and the true one of each, by key -> how alike they are."""
-        size = self._settings.batch_size
-        return _judge_drawn(self._run, drawn, truths, self._judge, size, self._reporter)
+        """Drawn pictures and the true one of each, by key -> how alike they are; a run inside
+        the run for each judge.
+
+        Many pictures have one true picture here, whose features are computed once.
+        """
+        features: dict[str, Any] = {}
+
+        def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
+            new = {
+                truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features
+            }
+            found = self._judge.image_features(
+                [
+                    *(read_picture(image) for image in new.values()),
+                    *(open_drawn(path) for path in batch.values()),
+                ]
+            )
+            features.update(zip(new, found.numpy()[: len(new)], strict=True))
+            return [
+                {"drawn": pack_feature(one), "truth": pack_feature(features[truths[key].stamp])}
+                for key, one in zip(batch, found.numpy()[len(new) :], strict=True)
+            ]
+
+        with open_judgements(self._run, self._judge, self._reporter) as judged:
+            size = 4 * self._request.batch_size
+            lines = judged.answer(drawn, ask, batch_size=size, what="judgements")
+        empty = np.zeros((0, 0))
+        ours, true = (
+            unpack_features([line[name] for line in lines]) if lines else empty
+            for name in ("drawn", "truth")
+        )
+        return Judgement(list(drawn), ours, true)
 
     def chance_of_seeds(
         self, answers: Mapping[str, Mapping[Seeded, Line]], judgement: Judgement
@@ -156,10 +197,10 @@ class Ablation:
         """`SIDE_clip_i` of pictures that do not belong together: those of one seed, so that no two
         are of one true picture.
         """
-        first = self._settings.seeds[0]
+        one = self._request.all_seeds[0]
         return {
             f"{side}_clip_i": judgement.chance(
-                line["key"] for (seed, _), line in lines.items() if seed == first
+                line["key"] for (seed, _), line in lines.items() if seed == one
             )
             for side, lines in answers.items()
         }
@@ -174,7 +215,7 @@ class Ablation:
         return self._run.finish(
             num={"num_images": len(pairs), **counts},
             **facts,
-            seeds=list(self._settings.seeds),
+            seeds=list(self._request.all_seeds),
             judge=judge_facts(self._judge),
             published_split=published and len(pairs) == len(self.found.images),
             **more,
@@ -221,45 +262,6 @@ class Judgement:
             else None
         )
         return None if level is None else round(level, 4)
-
-
-def _judge_drawn(
-    run: SampleRun,
-    files: Mapping[str, Path],
-    truths: Mapping[str, ImageRef],
-    judge: ClipJudge,
-    batch_size: int,
-    reporter: Reporter,
-) -> Judgement:
-    """Drawn pictures and the true one of each, by key -> how alike they are; a run inside
-    the run for each judge.
-
-    Many pictures have one true picture here, whose features are computed once.
-    """
-    features: dict[str, Any] = {}
-
-    def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
-        new = {truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features}
-        found = judge.image_features(
-            [
-                *(read_picture(image) for image in new.values()),
-                *(open_drawn(path) for path in batch.values()),
-            ]
-        )
-        features.update(zip(new, found.numpy()[: len(new)], strict=True))
-        return [
-            {"drawn": pack_feature(drawn), "truth": pack_feature(features[truths[key].stamp])}
-            for key, drawn in zip(batch, found.numpy()[len(new) :], strict=True)
-        ]
-
-    with open_judgements(run, judge, reporter) as judged:
-        lines = judged.answer(dict(files), ask, batch_size=4 * batch_size, what="judgements")
-    empty = np.zeros((0, 0))
-    drawn, truth = (
-        unpack_features([line[name] for line in lines]) if lines else empty
-        for name in ("drawn", "truth")
-    )
-    return Judgement(list(files), drawn, truth)
 
 
 def _describe(sides: Sequence[Side]) -> dict[str, Any]:

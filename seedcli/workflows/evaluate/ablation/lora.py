@@ -15,7 +15,6 @@ from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.language.likelihood import token_log_likelihoods
 from seedcli.workflows.evaluate.ablation.frame import (
     MADE_BY,
-    PICTURES,
     Line,
     Scores,
     Seeded,
@@ -23,7 +22,7 @@ from seedcli.workflows.evaluate.ablation.frame import (
     open_ablation,
     without_seed,
 )
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side, check_phases
 from seedcli.workflows.evaluate.caption_codes import caption_prompt
 from seedcli.workflows.evaluate.pictures import Pair
@@ -32,20 +31,12 @@ from seedcli.workflows.evaluate.samples import sample_seed
 CAPTION_TOKENS = 32  # too few for an image, so that the grammar leaves words alone
 
 
-def run_lora(
-    lora: str, full: str, settings: AblationSettings, *, reporter: Reporter | None = None
-) -> dict[str, Any]:
+def run_lora(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
     """Two language models of one tokenizer -> held-out losses, and how well they draw and describe.
 
     Pairs are written as pretraining writes them, in both orders: the picture's tokens after the
     caption, the caption's after the picture. Pictures are drawn from `<s>{caption}<img>` under the
     grammar, once with each seed; captions are greedy, from `<s>` and the picture.
-
-    Args:
-        lora: Language model that ended after its LoRA phase.
-        full: Language model with a full phase after it.
-        settings: What the ablations share.
-        reporter: Hears of progress.
 
     Returns:
         The envelope of every benchmark. `metrics`, each with the side's name before it:
@@ -59,19 +50,18 @@ def run_lora(
         DataError: Other tokenizers, or data or weights are missing or refused.
         Interrupted: Ctrl-C; what is answered is kept.
     """
-    reporter = reporter or Reporter()
     check_scorer("words")
-    sampling = settings.choice()
-    second = Side("full", full, settings, reporter=reporter)
-    first = Side("lora", lora, settings, like=second, reporter=reporter)
+    sampling = request.choice()
+    second = Side("full", request.full, request, reporter=reporter)
+    first = Side("lora", request.lora, request, like=second, reporter=reporter)
     check_phases(first, second, reporter)
-    num_queries = second.pictures.visual.config.qformer.num_queries
+    num_queries = second.pictures.num_queries
     # the open image and EOI
     sampling = dataclasses.replace(sampling, max_new_tokens=num_queries + 1)
     with open_ablation(
         "lora",
         [first, second],
-        settings,
+        request,
         reporter=reporter,
         caption="first",
         prompts=["<s>{caption}<img>", "<s>{image}"],
@@ -104,7 +94,7 @@ class _Reader:
         self.side = side
 
     def __call__(self, batch: Mapping[str, Pair]) -> list[dict[str, Any]]:
-        llm = self.side.llm
+        llm = self.side.speaker.llm
         vocabulary = llm.vocabulary
         spans = [
             vocabulary.codes_to_ids(codes)
@@ -139,20 +129,19 @@ class _Artist:
         self.side, self.sampling, self.folder = side, sampling, folder
 
     def __call__(self, batch: Mapping[str, tuple[int, str, Pair]]) -> list[dict[str, Any]]:
-        prompts = [caption_prompt(self.side.llm, pair.caption) for _, _, pair in batch.values()]
+        llm = self.side.speaker.llm
+        prompts = [caption_prompt(llm, pair.caption) for _, _, pair in batch.values()]
         seeds = [sample_seed(seed, key) for seed, key, _ in batch.values()]
-        answers = self.side.llm.generate(prompts, self.sampling, seeds=seeds)
-        codes = [
-            next(part for part in answer.segments if not isinstance(part, str))
-            for answer in answers
-        ]
-        paths = [f"{PICTURES}/{key}.png" for key in batch]
-        self.side.pictures.paint(
-            codes, [self.folder / path for path in paths], seeds, made_by=MADE_BY
-        )
+        codes = {
+            key: next(part for part in answer.segments if not isinstance(part, str))
+            for key, answer in zip(
+                batch, llm.generate(prompts, self.sampling, seeds=seeds), strict=True
+            )
+        }
+        paths = self.side.pictures.paint(codes, seeds, self.folder, made_by=MADE_BY)
         return [
             {"asked": pair.caption, "codes": list(each), "picture": path}
-            for (_, _, pair), each, path in zip(batch.values(), codes, paths, strict=True)
+            for (_, _, pair), each, path in zip(batch.values(), codes.values(), paths, strict=True)
         ]
 
 

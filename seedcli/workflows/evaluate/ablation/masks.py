@@ -23,7 +23,6 @@ from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.language.likelihood import token_log_likelihoods
 from seedcli.workflows.evaluate.ablation.frame import (
     MADE_BY,
-    PICTURES,
     Line,
     Scores,
     Seeded,
@@ -32,7 +31,7 @@ from seedcli.workflows.evaluate.ablation.frame import (
     without_seed,
 )
 from seedcli.workflows.evaluate.ablation.plots import write_curves
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side, check_twins
 from seedcli.workflows.evaluate.caption_codes import caption_prompt
 from seedcli.workflows.evaluate.pictures import Pair
@@ -42,9 +41,7 @@ CONDITIONS = ("conditional", "unconditional")
 LOSSES = "losses"
 
 
-def run_masks(
-    causal: str, bilateral: str, settings: AblationSettings, *, reporter: Reporter | None = None
-) -> dict[str, Any]:
+def run_masks(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
     """Two language models of twin tokenizers -> how often each writes an image, how alike it is,
     and how well it predicts codes.
 
@@ -52,12 +49,6 @@ def run_masks(
     without the grammar. Losses are in nats a token over the whole vocabulary; position Q is the
     closing marker. Codes of two tokenizers are two languages: a lower loss means codes that are
     easier to predict, not better pictures.
-
-    Args:
-        causal: Language model of a causal tokenizer.
-        bilateral: Language model of its bilateral twin.
-        settings: What the ablations share.
-        reporter: Hears of progress.
 
     Returns:
         The envelope of every benchmark. `metrics`, each with the side's name before it: `valid`,
@@ -72,15 +63,14 @@ def run_masks(
         DataError: No twins, or data or weights are missing or refused.
         Interrupted: Ctrl-C; what is answered is kept.
     """
-    reporter = reporter or Reporter()
-    sampling = settings.choice()
-    first = Side("causal", causal, settings, reporter=reporter)
-    second = Side("bilateral", bilateral, settings, like=first, reporter=reporter)
+    sampling = request.choice()
+    first = Side("causal", request.causal, request, reporter=reporter)
+    second = Side("bilateral", request.bilateral, request, like=first, reporter=reporter)
     check_twins(first, second, reporter)
     with open_ablation(
         "masks",
         [first, second],
-        settings,
+        request,
         reporter=reporter,
         caption="first",
         prompt="<s>{caption}<img>",
@@ -111,7 +101,8 @@ def run_masks(
             counts={"num_answers": sum(map(len, answers.values()))},
             chance=run.chance_of_seeds(answers, judgement),
             by_seed={
-                str(seed): _valid_of_seed(answers, seed, run.num_queries) for seed in settings.seeds
+                str(seed): _valid_of_seed(answers, seed, run.num_queries)
+                for seed in request.all_seeds
             },
             histograms={
                 side: span_histogram([_span(line) for line in lines.values()])
@@ -129,34 +120,30 @@ class _Writer:
         self.side, self.sampling, self.folder = side, sampling, folder
 
     def __call__(self, batch: Mapping[str, tuple[int, str, Pair]]) -> list[dict[str, Any]]:
-        llm, pictures = self.side.llm, self.side.pictures
+        llm = self.side.speaker.llm
         prompts = [caption_prompt(llm, pair.caption) for _, _, pair in batch.values()]
         seeds = [sample_seed(seed, key) for seed, key, _ in batch.values()]
         answers = llm.generate(prompts, self.sampling, constrained=False, seeds=seeds)
         spans = [written_span(answer.ids, llm.vocabulary, ended=answer.ended) for answer in answers]
         num_queries = llm.vocabulary.num_queries
         codes = {
-            key: llm.vocabulary.ids_to_codes(answer.ids[:num_queries])
-            for key, answer, span in zip(batch, answers, spans, strict=True)
+            key: tuple(llm.vocabulary.ids_to_codes(answer.ids[:num_queries]))
             if span.is_valid(num_queries)
+            else None
+            for key, answer, span in zip(batch, answers, spans, strict=True)
         }
-        paths = {key: f"{PICTURES}/{key}.png" for key in codes}
-        own_seeds = dict(zip(batch, seeds, strict=True))
-        pictures.paint(
-            [tuple(each) for each in codes.values()],
-            [self.folder / path for path in paths.values()],
-            [own_seeds[key] for key in codes],
-            made_by=MADE_BY,
-        )
+        paths = self.side.pictures.paint(codes, seeds, self.folder, made_by=MADE_BY)
         return [
             {
                 "caption": pair.caption,
                 "num_codes": span.num_codes,
                 "end": span.end,
-                "codes": list(codes[key]) if key in codes else None,
-                "picture": paths.get(key),
+                "codes": each and list(each),
+                "picture": path,
             }
-            for (key, (_, _, pair)), span in zip(batch.items(), spans, strict=True)
+            for (_, _, pair), span, each, path in zip(
+                batch.values(), spans, codes.values(), paths, strict=True
+            )
         ]
 
 
@@ -169,7 +156,7 @@ class _Predictor:
         self.side = side
 
     def __call__(self, batch: Mapping[str, Pair]) -> list[dict[str, Any]]:
-        llm = self.side.llm
+        llm = self.side.speaker.llm
         codes = self.side.pictures.read([pair.image for pair in batch.values()])
         spans = [llm.vocabulary.codes_to_ids(each)[1:] for each in codes]  # BOI is the prompt's
         prompts = {

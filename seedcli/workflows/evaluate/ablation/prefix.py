@@ -22,6 +22,7 @@ from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import save_picture
 from seedcli.data.images.images import open_image
 from seedcli.errors import UsageError
+from seedcli.models.weights.locate import DEFAULT_MODEL
 from seedcli.workflows.detokenize.fill import (
     complete_codes,
     embed_prefixes,
@@ -30,15 +31,14 @@ from seedcli.workflows.detokenize.fill import (
 from seedcli.workflows.detokenize.request import Fill
 from seedcli.workflows.evaluate.ablation.frame import (
     MADE_BY,
-    PICTURES,
     Ablation,
     Judgement,
     open_ablation,
 )
 from seedcli.workflows.evaluate.ablation.plots import write_curves, write_strip
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side, check_twins
-from seedcli.workflows.evaluate.pictures import Pair, read_picture
+from seedcli.workflows.evaluate.pictures import PICTURES, Pair, read_picture
 from seedcli.workflows.evaluate.samples import sample_seed
 
 LENGTHS = (1, 2, 4, 8, 16, 24, 32)
@@ -55,25 +55,8 @@ class _Asked(NamedTuple):
     fill: Fill
 
 
-def run_prefix(
-    causal: str,
-    bilateral: str | None,
-    settings: AblationSettings,
-    *,
-    lengths: Sequence[int] | None = None,
-    every: bool = False,
-    reporter: Reporter | None = None,
-) -> dict[str, Any]:
+def run_prefix(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
     """Pictures from the first K codes -> their similarity to the original for each K.
-
-    Args:
-        causal: Language model, or visual tokenizer, with the causal mask.
-        bilateral: Its twin, or None for the causal curve alone.
-        settings: What the ablations share. Seeds are of the drawing and of what the
-            language model continues with.
-        lengths: Values of K; None: 1, 2, 4, 8, 16, 24 and all.
-        every: Every K instead.
-        reporter: Hears of progress.
 
     Returns:
         The envelope of every benchmark. `metrics`: `SIDE_FILL_K`, mean similarity x100;
@@ -86,32 +69,33 @@ def run_prefix(
         DataError: No twins, or data or weights are missing or refused.
         Interrupted: Ctrl-C; what is drawn is kept.
     """
-    reporter = reporter or Reporter()
-    first = Side("causal", causal, settings, speaks=False, reporter=reporter)
+    causal, seeds = request.causal or DEFAULT_MODEL, request.all_seeds
+    how: dict[str, Any] = {"speaks": False, "reporter": reporter}
+    first = Side("causal", causal, request, **how)
     sides = [first]
-    if bilateral is not None:
-        sides.append(
-            Side("bilateral", bilateral, settings, like=first, speaks=False, reporter=reporter)
-        )
+    if request.bilateral is not None:
+        sides.append(Side("bilateral", request.bilateral, request, like=first, **how))
         check_twins(first, sides[1], reporter)
-    elif (mask := first.pictures.visual.config.qformer.mask) != "causal":
+    elif (mask := first.pictures.config.qformer.mask) != "causal":
         raise UsageError(
             f"--causal {causal}: its tokenizer is {mask}",
             remedy="--causal takes the causal model, --bilateral its twin",
         )
-    num_queries = first.pictures.visual.config.qformer.num_queries
-    lengths = _check_lengths(range(1, num_queries + 1) if every else lengths, num_queries)
+    num_queries = first.pictures.num_queries
+    lengths = _check_lengths(
+        range(1, num_queries + 1) if request.every else request.lengths, num_queries
+    )
     for side in sides:
-        if not side.pictures.visual.trained.get("trained_with_prefixes"):
+        if not side.pictures.facts.trained.get("trained_with_prefixes"):
             reporter.warn(
                 f"{side.pictures.name} was not trained on prefixes of its codes: they show less "
                 "than they could"
             )
-    with open_ablation("prefix", sides, settings, reporter=reporter) as run:
+    with open_ablation("prefix", sides, request, reporter=reporter) as run:
         asked: dict[str, dict[str, _Asked]] = {}
         drawn: dict[str, Path] = {}
         for side in run.sides():
-            asked[side.name] = _ask(side, run.pairs, settings.seeds, lengths, num_queries)
+            asked[side.name] = _ask(side, run.pairs, seeds, lengths, num_queries)
             painter = _Painter(side, run.folder, reporter)
             lines = run.answer(asked[side.name], painter, f"{side.name} pictures")
             drawn |= {line["key"]: run.folder / line["picture"] for line in lines}
@@ -130,11 +114,11 @@ def run_prefix(
                 for fill, curve in fills.items()
             },
         )
-        strip = _write_strip(run, asked, drawn, lengths, settings.seeds[0])
+        strip = _write_strip(run, asked, drawn, lengths, seeds[0])
         return run.finish(
             _named(scores, num_queries),
             counts={"num_pictures": len(drawn)},
-            chance=_chance(asked, judgement, settings.seeds[0], num_queries),
+            chance=_chance(asked, judgement, seeds[0], num_queries),
             lengths=list(lengths),
             curves=curves,
             plots=[str(path) for path in plots],
@@ -165,7 +149,7 @@ def _ask(
     num_queries: int,
 ) -> dict[str, _Asked]:
     """What a side draws, by key; all codes are drawn once, since there is nothing to fill."""
-    fills: tuple[Fill, ...] = ("mean",) if side.files is None else ("mean", "llm")
+    fills: tuple[Fill, ...] = ("mean", "llm") if side.speaks else ("mean",)
     return {
         f"{side.name}-{fill}-{kept:02d}-s{seed}-{picture}": _Asked(seed, picture, pair, kept, fill)
         for kept in lengths
@@ -199,29 +183,26 @@ class _Painter:
             zip(rows, seeds, strict=True), key=lambda one: (one[0].kept, one[0].fill)
         ):
             members = list(group)
-            true_codes = [self._codes[each.picture] for each, _ in members]
-            completed = self._complete(true_codes, kept, fill, [seed for _, seed in members])
+            completed = [self._codes[each.picture] for each, _ in members]
+            if fill == "llm":  # codes after the K-th are the language model's
+                own = [seed for _, seed in members]
+                completed = complete_codes(self.side.speaker.llm, completed, kept, seeds=own)
             codes += completed
             embeddings.append(self._embed(completed, kept, fill))
         lines = []
-        for key, each, drawn, image in zip(
-            batch, rows, codes, pictures.draw(torch.cat(embeddings), seeds), strict=True
-        ):
+        images = pictures.draw(
+            torch.cat(embeddings), seeds, steps=pictures.steps, guidance=pictures.guidance
+        )
+        for key, each, seed, drawn, image in zip(batch, rows, seeds, codes, images, strict=True):
             path = f"{PICTURES}/{key}.png"
-            facts = pictures.facts(drawn, sample_seed(each.seed, each.picture))
+            facts = pictures.picture_facts(drawn, seed)
             facts |= {"codes_only": each.kept, "fill": each.fill}
             save_picture(image, self.folder / path, facts, made_by=MADE_BY)
             lines.append({"codes": list(drawn), "picture": path})
         return lines
 
-    def _complete(
-        self, codes: list[Codes], kept: int, fill: Fill, seeds: Sequence[int]
-    ) -> list[Codes]:
-        """Codes of pictures; with fill `llm` those after the K-th are the language model's."""
-        return complete_codes(self.side.llm, codes, kept, seeds=seeds) if fill == "llm" else codes
-
     def _embed(self, codes: list[Codes], kept: int, fill: Fill) -> torch.Tensor:
-        tokenizer = self.side.pictures.tokenizer
+        tokenizer = self.side.pictures
         if fill == "llm" or kept >= tokenizer.num_queries:
             return tokenizer.generation_embeddings(codes)
         if self._mean is None:

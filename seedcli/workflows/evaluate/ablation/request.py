@@ -6,35 +6,14 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
-from seedcli.options import (
-    DeviceOption,
-    DtypeOption,
-    Option,
-    PictureGuidanceOption,
-    PictureStepsOption,
-    Without,
-)
-from seedcli.workflows.evaluate.requests import (
-    AllowSplitOption,
-    DataRootOption,
-    DatasetOption,
-    FirstOption,
-    ImageFolderOption,
-    JudgeOption,
-    SampleBatchOption,
-    SamplesFolderOption,
-    SplitOption,
-)
+from seedcli.options import DeviceOption, DtypeOption, Option, Without
+from seedcli.workflows.evaluate.requests import JudgedFields, RunFields, SetFields
 from seedcli.workflows.sampling import SamplingOptions
 
 if TYPE_CHECKING:
-    from seedcli.benchmarks.retrieval_sets import RetrievalSet
-    from seedcli.models.drawing.judge import ClipJudge
     from seedcli.models.language.generate import SamplingSettings
-    from seedcli.workflows.evaluate.pictures import EvalPictures, Pair
 
 MAX_NEW_TOKENS = 120  # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py
 PREFIXES = "Pictures from their first codes"
@@ -59,90 +38,7 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationSettings:
-    """What the ablations share. Every caption is answered once with each of `seeds`."""
-
-    dataset: DatasetOption = "emoji"
-    split: SplitOption = None
-    images: ImageFolderOption = None
-    data_root: DataRootOption = None
-    allow_split: AllowSplitOption = False
-    judge: JudgeOption = None
-    sampling: Annotated[SamplingOptions, Without("num_beams max_new_tokens code_guidance seed")] = (
-        field(default_factory=SamplingOptions)
-    )
-    seeds: tuple[int, ...] = (0, 1, 2)
-    decoder: Annotated[
-        str | None,
-        Option(
-            "Whose picture decoder draws for both; default: that of --causal or --full.",
-            metavar="MODEL",
-            complete="models",
-        ),
-    ] = None
-    steps: PictureStepsOption = None
-    guidance: PictureGuidanceOption = None
-    output: SamplesFolderOption = None
-    limit: FirstOption = None
-    batch_size: SampleBatchOption = 16
-    device: DeviceOption = "auto"
-    dtype: DtypeOption = "auto"
-    engine: Annotated[EngineChoice, Without("part")] = field(default_factory=EngineChoice)
-
-    def __post_init__(self) -> None:
-        if not self.engine.part.is_whole:
-            raise UsageError(
-                f"--part {self.engine.part}: an ablation compares whole runs",
-                remedy="--nproc N or --ray share out its answers",
-            )
-
-    def choice(self) -> SamplingSettings:
-        """How tokens are chosen, but for the seed.
-
-        Raises:
-            UsageError: A setting is out of range, or asks for beams, which
-                have no seed of their own.
-        """
-        from seedcli.models.language.generate import SamplingSettings
-
-        chosen = SamplingSettings(**{"max_new_tokens": MAX_NEW_TOKENS} | self.sampling.given())
-        if chosen.num_beams > 1:
-            raise UsageError(
-                "seeds of single captions and beams do not go together", remedy="--beams 1"
-            )
-        return chosen
-
-    def find_judge(self, pictures: EvalPictures, reporter: Reporter) -> ClipJudge:
-        """The judge, loaded before anything is drawn for it."""
-        from seedcli.workflows.evaluate.judge import find_judge
-
-        return find_judge(
-            self.judge,
-            pictures,
-            emoji=self.dataset == "emoji",
-            device=self.device,
-            reporter=reporter,
-        )
-
-    def load_set(self, reporter: Reporter) -> tuple[RetrievalSet, dict[str, Pair]]:
-        """The data, and its pictures with the first caption of each, by key."""
-        from seedcli.benchmarks.retrieval_sets import load_retrieval_set
-        from seedcli.workflows.evaluate.pictures import caption_pairs
-        from seedcli.workflows.evaluate.samples import first
-
-        found = load_retrieval_set(
-            self.dataset,
-            split=self.split,
-            images=self.images,
-            data_root=self.data_root,
-            allow_split=self.allow_split,
-            reporter=reporter,
-        )
-        return found, first(caption_pairs(found), self.limit)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblationRequest:
+class AblationRequest(JudgedFields, RunFields, SetFields):
     """What `seed eval ablation` was asked for: `causal` and `bilateral` masks, `lora` alone or with
     a full phase, or pictures from prefixes of their codes.
     """
@@ -196,14 +92,46 @@ class AblationRequest:
             parse=functools.partial(_numbers, "--seeds"),
         ),
     ] = None
-    settings: Annotated[AblationSettings, Without("seeds")] = field(
-        default_factory=AblationSettings
+    sampling: Annotated[SamplingOptions, Without("num_beams max_new_tokens code_guidance seed")] = (
+        field(default_factory=SamplingOptions)
     )
+    decoder: Annotated[
+        str | None,
+        Option(
+            "Whose picture decoder draws for both; default: that of --causal or --full.",
+            metavar="MODEL",
+            complete="models",
+        ),
+    ] = None
+    device: DeviceOption = "auto"
+    dtype: DtypeOption = "auto"
+    engine: Annotated[EngineChoice, Without("part")] = field(default_factory=EngineChoice)
 
     @property
     def kind(self) -> Literal["masks", "lora", "prefix"]:
         """Which of the ablations."""
         return "prefix" if self.prefix else "lora" if self.lora else "masks"
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Every caption is answered, or every picture drawn, once with each of these."""
+        return self.seeds or ((0,) if self.prefix else (0, 1, 2))
+
+    def choice(self) -> SamplingSettings:
+        """How tokens are chosen, but for the seed.
+
+        Raises:
+            UsageError: A setting is out of range, or asks for beams, which
+                have no seed of their own.
+        """
+        from seedcli.models.language.generate import SamplingSettings
+
+        chosen = SamplingSettings(**{"max_new_tokens": MAX_NEW_TOKENS} | self.sampling.given())
+        if chosen.num_beams > 1:
+            raise UsageError(
+                "seeds of single captions and beams do not go together", remedy="--beams 1"
+            )
+        return chosen
 
     def check(self) -> None:
         """Refuses options of which one would have no effect.
@@ -211,6 +139,11 @@ class AblationRequest:
         Raises:
             UsageError: There are such.
         """
+        if not self.engine.part.is_whole:
+            raise UsageError(
+                f"--part {self.engine.part}: an ablation compares whole runs",
+                remedy="--nproc N or --ray share out its answers",
+            )
         if (self.lora or self.full) and (self.prefix or self.causal or self.bilateral):
             raise UsageError(
                 "--lora and --full are one ablation, --causal, --bilateral and --prefix another",
@@ -238,7 +171,7 @@ class AblationRequest:
             raise UsageError(
                 "--every is every K, so --lengths has no effect", remedy="leave one of them out"
             )
-        if self.prefix and self.settings.sampling.given():
+        if self.prefix and self.sampling.given():
             raise UsageError(
                 "with --prefix the language model chooses as its folder advises",
                 remedy="leave --temperature, --top-k and --top-p out",

@@ -4,31 +4,23 @@ nothing else, loaded one at a time.
 
 from __future__ import annotations
 
-import functools
 import re
 import tomllib
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
-from seedcli.models.language.generate import SeedLlama, load_language_model
 from seedcli.models.visual.config import config_to_dict
 from seedcli.models.weights.description import ModelFacts
-from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate import BUNDLED_NANO, DEFAULT_MODEL, locate
-from seedcli.models.weights.locate_llm import (
-    LLM_FOLDER,
-    LLM_PRESETS,
-    LlmFiles,
-    check_visual_tokenizer,
-    locate_llm,
-)
+from seedcli.models.weights.locate_llm import LLM_FOLDER, LLM_PRESETS
 from seedcli.recipe.read import leaves
-from seedcli.workflows.evaluate.ablation.request import AblationSettings
+from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.pictures import EvalPictures
+from seedcli.workflows.evaluate.requests import LanguageModelFields
+from seedcli.workflows.evaluate.speaker import Speaker
 
 _RECIPE = "recipe.resolved.toml"
 _MAY_DIFFER = re.compile(r"(tokenizer|target|model\.mask|(run|parallel)\..*)$")
@@ -39,15 +31,15 @@ class Side:
 
     Attributes:
         name: What results call it: `causal`, `bilateral`, `lora`, `full`.
-        files: Its language model; None where a visual tokenizer alone was named.
-        pictures: Its visual tokenizer, with the picture decoder that draws for both.
+        model: As the user said it.
+        speaks: Whether it has a language model.
     """
 
     def __init__(
         self,
         name: str,
         model: str,
-        settings: AblationSettings,
+        request: AblationRequest,
         *,
         like: Side | None = None,
         speaks: bool = True,
@@ -58,7 +50,7 @@ class Side:
         Args:
             name: What results call it.
             model: Language model; where `speaks` is False also a visual tokenizer.
-            settings: What the ablations share.
+            request: What the ablations share.
             like: The other side, whose picture decoder, steps and guidance draw for this one too.
             speaks: It must be a language model.
             reporter: Hears of downloads.
@@ -67,80 +59,60 @@ class Side:
             UsageError: No such model.
             DataError: Files are missing or do not fit.
         """
-        self.name, self._model, self._settings, self._reporter = name, model, settings, reporter
-        self._made_of = functools.partial(
-            Side, name, model, settings, like=like, speaks=speaks, reporter=reporter
-        )
-        self.files: LlmFiles | None = (
-            locate_llm(model, reporter=reporter) if speaks else _locate_speaker(model, reporter)
-        )
-        self.tokenizer = locate(
-            model if self.files is None else self.files.facts.visual_tokenizer, reporter=reporter
-        )
-        decoder = settings.decoder and locate(settings.decoder, reporter=reporter)
-        self.pictures: EvalPictures = EvalPictures(
-            self.tokenizer,
-            steps=like.pictures.steps if like else settings.steps,
-            guidance=like.pictures.guidance if like else settings.guidance,
-            device=settings.device,
-            dtype="auto",
-            reporter=reporter,
-            decoder=decoder or (like.tokenizer if like else None),
-        )
-        if self.files is not None:
-            check_visual_tokenizer(
-                self.files.facts, self.pictures.visual, chosen=False, reporter=reporter
-            )
+        self.name, self.model, self._dtype = name, model, request.dtype
+        decoder = request.decoder and locate(request.decoder, reporter=reporter)
+        how: dict[str, Any] = {
+            "steps": like.pictures.steps if like else request.steps,
+            "guidance": like.pictures.guidance if like else request.guidance,
+            "decoder": decoder or (like.pictures.files if like else None),
+            "reporter": reporter,
+        }
+        self.speaks = speaks or _speaks(model)
+        if self.speaks:
+            chosen = LanguageModelFields(model=model, device=request.device, dtype=request.dtype)
+            self._speaker = Speaker(chosen, **how)
+        else:
+            files = locate(model, reporter=reporter)
+            self._alone = EvalPictures(files, device=request.device, **how)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In another process, or on another machine, it is found and loaded anew."""
-        return self._made_of, ()
+    @property
+    def pictures(self) -> EvalPictures:
+        """Its visual tokenizer, with the picture decoder that draws for both."""
+        return self._speaker.pictures if self.speaks else self._alone
 
     @property
     def title(self) -> str:
         """Name of the model."""
-        return self.pictures.name if self.files is None else self.files.facts.name
+        return self._speaker.facts.name if self.speaks else self.pictures.name
 
-    @cached_property
-    def llm(self) -> SeedLlama:
-        """The language model; `rest` forgets it."""
-        if self.files is None:
+    @property
+    def speaker(self) -> Speaker:
+        """Its language model.
+
+        Raises:
+            UsageError: A visual tokenizer alone was named.
+        """
+        if not self.speaks:
             raise UsageError(
-                f"{self._model} is a visual tokenizer without a language model",
+                f"{self.model} is a visual tokenizer without a language model",
                 remedy=f"--{self.name} takes a language model",
             )
-        return load_language_model(
-            self.files, device=self._settings.device, dtype=self._settings.dtype
-        )
-
-    def rest(self) -> None:
-        """Gives the language model's memory back: two of 8 billion
-        parameters need not fit at once.
-        """
-        self.__dict__.pop("llm", None)
+        return self._speaker
 
     def settings(self) -> dict[str, Any]:
         """What decides its answers, for the settings of a run."""
-        speaker = (
-            {}
-            if self.files is None
-            else {"name": self.files.facts.name, "weights": weights_digest(*self.files.folders)}
-        )
-        return {
-            "language_model": speaker | {"dtype": self._settings.dtype}
-        } | self.pictures.settings()
+        speaker = self._speaker.model_settings() if self.speaks else {"dtype": self._dtype}
+        return {"language_model": speaker} | self.pictures.settings()
 
 
-def _locate_speaker(model: str, reporter: Reporter) -> LlmFiles | None:
-    """The language model behind a name, or None where it names a visual tokenizer alone."""
+def _speaks(model: str) -> bool:
+    """Whether a name stands for a language model, or for a visual tokenizer alone."""
     path = Path(model).expanduser()
     if model == DEFAULT_MODEL and not path.is_dir():
         path = BUNDLED_NANO
     if path.is_dir():
-        speaks = any((folder / "config.json").is_file() for folder in (path, path / LLM_FOLDER))
-    else:
-        speaks = model in LLM_PRESETS
-    return locate_llm(model, reporter=reporter) if speaks else None
+        return any((folder / "config.json").is_file() for folder in (path, path / LLM_FOLDER))
+    return model in LLM_PRESETS
 
 
 def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
@@ -155,31 +127,32 @@ def check_twins(causal: Side, bilateral: Side, reporter: Reporter) -> None:
         DataError: Tokenizers of other shape, codebook or preprocessing.
     """
     for side, other in ((causal, bilateral), (bilateral, causal)):
-        mask = side.pictures.visual.config.qformer.mask
+        mask = side.pictures.config.qformer.mask
         if mask != side.name:
             raise UsageError(
-                f"--{side.name} {side._model}: its tokenizer {side.tokenizer.model} is {mask}",
+                f"--{side.name} {side.model}: its tokenizer {side.pictures.files.model} is {mask}",
                 remedy=f"swap --{side.name} and --{other.name}"
-                if other.pictures.visual.config.qformer.mask == side.name
+                if other.pictures.config.qformer.mask == side.name
                 else f"--{side.name} takes a model of a {side.name} tokenizer",
             )
-    if differing := _differences(_shape(causal.pictures.visual), _shape(bilateral.pictures.visual)):
+    if differing := _differences(_shape(causal.pictures.facts), _shape(bilateral.pictures.facts)):
         raise DataError(
-            f"{causal.tokenizer.model} and {bilateral.tokenizer.model} are no twins: {differing}",
+            f"{causal.pictures.files.model} and {bilateral.pictures.files.model} are no twins: "
+            f"{differing}",
             remedy="the twin is trained by the same recipes with another model.mask: "
             "nano-bilateral-qformer, nano-bilateral-codebook",
         )
     _compare_training(
         "tokenizers",
-        training_facts(causal.tokenizer.folder),
-        training_facts(bilateral.tokenizer.folder),
+        training_facts(causal.pictures.files.folder),
+        training_facts(bilateral.pictures.files.folder),
         reporter,
     )
-    if causal.files is not None and bilateral.files is not None:
+    if causal.speaks and bilateral.speaks:
         _compare_training(
             "language models",
-            training_facts(causal.files.folder),
-            training_facts(bilateral.files.folder),
+            training_facts(causal.speaker.files.folder),
+            training_facts(bilateral.speaker.files.folder),
             reporter,
         )
 
@@ -194,13 +167,13 @@ def check_phases(lora: Side, full: Side, reporter: Reporter) -> None:
     """
     from seedcli.models.language.text_tokenizer import load_text_tokenizer
 
-    phases = {side.name: side.files.facts.trained.get("phases", {}) for side in (lora, full)}
+    phases = {side.name: side.speaker.facts.trained.get("phases", {}) for side in (lora, full)}
     for side, wanted in ((lora, False), (full, True)):
         if not phases[side.name]:
             reporter.warn(f"{side.title} does not say by which phases it was trained")
         elif ("full" in phases[side.name]) != wanted:
             raise UsageError(
-                f"--{side.name} {side._model} was trained by the phases "
+                f"--{side.name} {side.model} was trained by the phases "
                 f"{', '.join(phases[side.name])}",
                 remedy="--full takes the model with a full phase, --lora the one without: recipe "
                 "nano-lora-only trains such a one",
@@ -211,15 +184,10 @@ def check_phases(lora: Side, full: Side, reporter: Reporter) -> None:
             f"{lora.title} speaks codes of {fingerprints[0]}, {full.title} of {fingerprints[1]}",
             remedy="train both on one tokenizer",
         )
-    if (
-        len(
-            {
-                frozenset(load_text_tokenizer(side.files.text_tokenizer).get_vocab().items())
-                for side in (lora, full)
-            }
-        )
-        > 1
-    ):
+    one, other = (
+        load_text_tokenizer(side.speaker.files.text_tokenizer).get_vocab() for side in (lora, full)
+    )
+    if one != other:
         raise DataError(
             f"{lora.title} and {full.title} split words differently, so that losses of tokens "
             "cannot be compared"
