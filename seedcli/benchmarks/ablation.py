@@ -9,12 +9,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from seedcli.benchmarks.intervals import bootstrap_interval
+from seedcli.benchmarks.intervals import mean_metrics
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 Sample = TypeVar("Sample", bound=Hashable)
 SpanEnd = Literal["closed", "interrupted", "unfinished"]
-_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,11 @@ def mean_curve(rows: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
     """
     if not rows or len({len(row) for row in rows}) != 1:
         raise ValueError(f"a curve of {len(rows)} rows, which must have one length")
-    columns = list(zip(*rows, strict=True))
+    columns = {str(place): column for place, column in enumerate(zip(*rows, strict=True))}
+    found = mean_metrics(columns)
     return {
-        "mean": [round(sum(column) / len(column), _DIGITS) for column in columns],
-        "interval": [
-            [round(end, _DIGITS) for end in bootstrap_interval(column)] for column in columns
-        ],
+        "mean": list(found["metrics"].values()),
+        "interval": list(found["intervals"].values()),
     }
 
 
@@ -96,25 +94,17 @@ def paired_differences(
 
 
 def score_groups(
-    scores: Mapping[str, Mapping[tuple[Any, ...], float]], *, group: int = -1
+    scores: Mapping[str, Mapping[tuple[Any, ...], float]],
 ) -> dict[str, dict[str, Any]]:
-    """Metric -> scores by sample -> `metrics` and `intervals` as an envelope has them, whole
-    pictures drawn for the intervals.
+    """Metric -> scores by sample, a tuple that ends in its picture -> `metrics` and `intervals` as
+    an envelope has them.
 
     Answers to one caption with several seeds are not independent, so the bootstrap draws captions,
     with all of their answers.
-
-    Args:
-        scores: A sample is a tuple; a metric without samples is None.
-        group: Which part of a sample's tuple is the picture.
     """
-    metrics: dict[str, float | None] = {}
-    intervals: dict[str, list[float] | None] = {}
+    found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}}
     for name, by_sample in scores.items():
-        values = list(by_sample.values())
-        metrics[name] = round(sum(values) / len(values), _DIGITS) if values else None
-        ends = (
-            bootstrap_interval(values, [sample[group] for sample in by_sample]) if values else None
-        )
-        intervals[name] = ends and [round(end, _DIGITS) for end in ends]
-    return {"metrics": metrics, "intervals": intervals}
+        groups = [sample[-1] for sample in by_sample]
+        for kind, figures in mean_metrics({name: list(by_sample.values())}, groups).items():
+            found[kind] |= figures
+    return found

@@ -4,29 +4,46 @@ scores. Pure functions.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+_DIGITS, _NUM_RESAMPLES, _SHARE = 4, 2000, 0.95
+
+
+def mean_metrics(
+    scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Scores of each sample by metric -> `metrics`, their means, and `intervals`, the 95 %
+    bootstrap interval of each, in the scores' unit; four digits after the point.
+
+    A metric without scores (say, the similarity of pictures where no answer held one) is
+    None, as is its interval.
+
+    Args:
+        scores: By metric, one a sample that has it.
+        groups: What each sample belongs to; see `bootstrap_interval`.
+    """
+    found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}}
+    for name, each in scores.items():
+        found["metrics"][name] = round(sum(each) / len(each), _DIGITS) if len(each) else None
+        found["intervals"][name] = (
+            [round(end, _DIGITS) for end in bootstrap_interval(each, groups)] if len(each) else None
+        )
+    return found
+
 
 def bootstrap_interval(
-    scores: Sequence[float],
-    groups: Sequence[Hashable] | None = None,
-    *,
-    share: float = 0.95,
-    num_resamples: int = 2000,
-    seed: int = 0,
+    scores: Sequence[float], groups: Sequence[Hashable] | None = None
 ) -> tuple[float, float]:
-    """Scores [N] -> the interval that holds `share` of the means of resampled
-    scores, in the scores' unit.
+    """Scores [N] -> the interval that holds 95 % of the means of 2,000 resamples, in the scores'
+    unit.
 
     Args:
         scores: One a sample.
         groups: What each sample belongs to (its picture); whole groups are drawn, since questions
             about one picture are not independent.
-        share: 0..1.
-        num_resamples: Draws with replacement.
-        seed: Of the draws.
 
     Raises:
         ValueError: No scores.
@@ -36,36 +53,26 @@ def bootstrap_interval(
     """
     if not len(scores):
         raise ValueError("an interval of no scores")
-    values = np.asarray(scores, dtype=np.float64)
-    numbers = (
-        {group: number for number, group in enumerate(dict.fromkeys(groups))}
-        if groups is not None
-        else {}
-    )
-    members = (
-        np.arange(len(values)) if groups is None else np.array([numbers[group] for group in groups])
-    )
-    sums, counts = np.bincount(members, weights=values), np.bincount(members)
-    low, high = ends_of(resample_means(sums, counts, num_resamples=num_resamples, seed=seed), share)
+    groups = range(len(scores)) if groups is None else groups
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    members = np.array([numbers[group] for group in groups])
+    sums = np.bincount(members, weights=np.asarray(scores, dtype=np.float64))
+    low, high = ends_of(resample_means(sums, np.bincount(members)))
     return float(low), float(high)
 
 
-def resample_means(
-    sums: np.ndarray, counts: np.ndarray, *, num_resamples: int = 2000, seed: int = 0
-) -> np.ndarray:
+def resample_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Sum and number of scores of each group [G] or, for M figures that share their draws, [G,M] ->
-    means [num_resamples] or [.., M].
+    means of resamples [R] or [R,M].
     """
-    rng = np.random.default_rng(seed)
-    means = np.empty((num_resamples, *sums.shape[1:]))
-    for draw in range(num_resamples):
+    rng = np.random.default_rng(0)
+    means = np.empty((_NUM_RESAMPLES, *sums.shape[1:]))
+    for draw in range(_NUM_RESAMPLES):
         chosen = rng.integers(0, len(sums), len(sums))
         means[draw] = sums[chosen].sum(axis=0) / counts[chosen].sum(axis=0)
     return means
 
 
-def ends_of(means: np.ndarray, share: float = 0.95) -> np.ndarray:
-    """Means of resamples [num_resamples, ...] -> ends of the interval that holds
-    `share` of them [2, ...].
-    """
-    return np.quantile(means, [(1 - share) / 2, (1 + share) / 2], axis=0)
+def ends_of(means: np.ndarray) -> np.ndarray:
+    """Means of resamples [R, ...] -> ends of the interval that holds 95 % of them [2, ...]."""
+    return np.quantile(means, [(1 - _SHARE) / 2, (1 + _SHARE) / 2], axis=0)

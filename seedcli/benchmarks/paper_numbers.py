@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from seedcli.recipe.read import leaves
 
 Mark = Literal["S", "P", "T", "M"]
 MARKS: dict[Mark, str] = {
@@ -219,14 +221,6 @@ def parse_paper_numbers(text: str) -> PaperNumbers:
     return PaperNumbers(tuple(published), tuple(own))
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings -> values by dotted key."""
-    return dict(_leaves(values, prefix))
-
-
-def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+    return {name: value for name, _, value in leaves(values)}

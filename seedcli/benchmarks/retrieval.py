@@ -9,7 +9,7 @@ features that have collapsed to one point score 0 instead of luck.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -21,30 +21,21 @@ RECALL_AT = (1, 5, 10)
 _CHUNK = 1024  # rows of similarity at a time: 100 MB for COCO's 25,010 captions
 
 
-def rank_similarity(similarity: Tensor, txt2img: Tensor) -> tuple[Tensor, Tensor]:
-    """Similarity [N images, M texts] and the image of each text [M] -> ranks from 0, of images [N]
-    and of texts [M], int64.
-
-    An image's rank is that of its best caption among the captions of others; an image without
-    captions ranks last (M). A text's rank is that of its image.
-
-    Source: AILab-CVC/SEED@93b3cf4:LV/tasks/retrieval.py (report metrics). Differs from source: its
-    order of ties is that of a sort.
-    """
-    return _rank(lambda: [similarity], txt2img, len(similarity))
-
-
 def rank_features(
     image_features: Tensor, text_features: Tensor, txt2img: Tensor, *, chunk: int = _CHUNK
 ) -> tuple[Tensor, Tensor]:
-    """L2-normalised features [N,F] and [M,F], the image of each text [M] -> ranks of
-    images [N] and of texts [M].
+    """L2-normalised features [N,F] and [M,F], the image of each text [M] -> ranks from 0, of images
+    [N] and of texts [M], int64.
 
-    The similarity is the dot product, without temperature; it is computed in chunks of
-    rows and never held whole.
+    An image's rank is that of its best caption among the captions of others; an image without
+    captions ranks last (M). A text's rank is that of its image. The similarity is the dot product,
+    without temperature; it is computed in chunks of rows and never held whole.
 
     Raises:
         NumericalError: A feature is not finite.
+
+    Source: AILab-CVC/SEED@93b3cf4:LV/tasks/retrieval.py (report metrics). Differs from source: its
+    order of ties is that of a sort.
     """
     for what, features in (("image", image_features), ("text", text_features)):
         bad = int((~features.isfinite().all(dim=-1)).sum())
@@ -53,41 +44,29 @@ def rank_features(
                 f"{bad} of {len(features)} {what} features hold NaN or infinity",
                 remedy="try --dtype float32",
             )
-    return _rank(
-        lambda: (rows @ text_features.T for rows in image_features.split(chunk)),
-        txt2img,
-        len(image_features),
-    )
+    num_images, device = len(image_features), txt2img.device
 
+    # Two passes over the same chunks: the similarities of the right pairs, then how many of the
+    # others reach them. Another kernel would round the right ones in its own way and break ties.
+    def similarity_rows() -> Iterator[tuple[int, Tensor]]:
+        for start in range(0, num_images, chunk):
+            yield start, image_features[start : start + chunk] @ text_features.T
 
-def _rank(
-    similarity_rows: Callable[[], Iterable[Tensor]], txt2img: Tensor, num_images: int
-) -> tuple[Tensor, Tensor]:
-    """Two passes over the same chunks of rows: the similarities of the right pairs, then how many
-    of the others reach them.
-
-    Both are read from the same products; another kernel would round the right ones in its
-    own way and break ties.
-    """
-    right = torch.empty(len(txt2img), dtype=torch.float64, device=txt2img.device)
-    start = 0
-    for rows in similarity_rows():
+    right = torch.empty(len(txt2img), dtype=torch.float64, device=device)
+    for start, rows in similarity_rows():
         texts = torch.nonzero((txt2img >= start) & (txt2img < start + len(rows))).squeeze(1)
         right[texts] = rows[txt2img[texts] - start, texts].double()
-        start += len(rows)
-    best = torch.full(
-        (num_images,), math.nan, dtype=torch.float64, device=txt2img.device
-    ).scatter_reduce(0, txt2img, right, "amax", include_self=False)
-    own = torch.zeros(num_images, dtype=torch.long, device=txt2img.device).index_add(
+    best = torch.full((num_images,), math.nan, dtype=torch.float64, device=device).scatter_reduce(
+        0, txt2img, right, "amax", include_self=False
+    )
+    own = torch.zeros(num_images, dtype=torch.long, device=device).index_add(
         0, txt2img, (right >= best[txt2img]).long()
     )
-    i2t = [torch.zeros(0, dtype=torch.long, device=txt2img.device)]
+    i2t = [torch.zeros(0, dtype=torch.long, device=device)]
     t2i = torch.full_like(txt2img, -1)  # the right image reaches itself
-    start = 0
-    for rows in similarity_rows():
+    for start, rows in similarity_rows():
         i2t.append((rows >= best[start : start + len(rows), None].to(rows.dtype)).sum(dim=1))
         t2i += (rows >= right.to(rows.dtype)).sum(dim=0)
-        start += len(rows)
     return torch.where(best.isnan(), len(txt2img), torch.cat(i2t) - own), t2i
 
 

@@ -1,5 +1,6 @@
-"""VQA accuracy as the VQA challenge counts it, and choices by likelihood. Pure functions: answers
-in, shares (0..1) out.
+"""Answers to questions -> scores: VQA accuracy as the VQA challenge counts it, exact match, and
+choices by likelihood. Pure functions: questions of published sets and what was answered in, shares
+(0..1) out.
 
 The official program compares strings after two steps: punctuation, then digits, articles and
 contractions. Predictions take both; the annotators' answers take the first only, and only where
@@ -10,9 +11,15 @@ published numbers did.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any, Literal
+
+from seedcli.benchmarks.answers import AnswerCut, cut_answer
+from seedcli.data.published_sets.questions import Question
+
+ChoiceScore = Literal["mean", "sum"]
 
 # The tables are those of the VQA challenge's evaluation (GT-Vision-Lab/VQA, vqaEval.py), as
 # AILab-CVC/SEED@93b3cf4:LV/common/vqa_tools has them. Each contraction is mapped from its spelling
@@ -137,28 +144,59 @@ def exact_match(prediction: str, answer: str) -> float:
     return float(normalize_prediction(prediction) == normalize_prediction(answer))
 
 
-def pick_choice(log_likelihoods: Sequence[float], num_tokens: Sequence[int]) -> int:
-    """Log-likelihood of each choice (nats, summed over its tokens) and its tokens -> number of the
-    choice with the highest mean per token.
+def score_answer(row: Question, answer: str) -> float | None:
+    """Question and the words that were answered -> 0..1; None where the set keeps its answers.
+
+    VQA accuracy with the answers of several annotators, else whether it is the one right answer,
+    after the official normalisation; of word stems on both sides where the set has stems.
+    """
+    if not row.answers:
+        return None
+    return (
+        vqa_accuracy(answer, row.answers, then=stem_words if row.stemmed else str)
+        if row.scoring == "vqa"
+        else exact_match(answer, row.answers[0])
+    )
+
+
+def pick_choice(line: Mapping[str, Any], by: ChoiceScore) -> int:
+    """Line with the log-likelihood (nats, summed over its tokens) and the number of tokens of each
+    choice -> number of the chosen one: highest `mean` a token, or `sum`.
 
     The mean keeps long choices from losing by their length. Ties go to the first choice.
 
     Source: SEED-Bench (Li et al. 2023), which ranks choices by the language model's mean loss.
-
-    Raises:
-        ValueError: No choices, or one without tokens.
     """
-    if not log_likelihoods or len(num_tokens) != len(log_likelihoods) or min(num_tokens) < 1:
-        raise ValueError(f"choices of {list(num_tokens)} tokens cannot be ranked")
-    means = [total / count for total, count in zip(log_likelihoods, num_tokens, strict=True)]
-    return max(range(len(means)), key=lambda number: means[number])
+    scores = line["log_likelihoods"]
+    if by == "mean":
+        scores = [total / count for total, count in zip(scores, line["num_tokens"], strict=True)]
+    return max(range(len(scores)), key=scores.__getitem__)
 
 
-def mean_by_kind(scores: Sequence[float], kinds: Sequence[str]) -> dict[str, float]:
-    """Scores (0..1) and the kind of each question -> mean of each kind in percent, in
-    order of first appearance.
+def score_line(
+    row: Question, line: Mapping[str, Any], *, cut: AnswerCut, by: ChoiceScore
+) -> float | None:
+    """Question and its line of `samples.jsonl` -> score: of the choice that was likeliest, or of
+    the words, cut as `cut` says.
     """
-    groups: dict[str, list[float]] = defaultdict(list)
-    for score, kind in zip(scores, kinds, strict=True):
-        groups[kind].append(score)
-    return {kind: 100.0 * sum(group) / len(group) for kind, group in groups.items()}
+    if "log_likelihoods" in line:
+        return float(row.choices[pick_choice(line, by)] == row.answers[0])
+    return score_answer(row, cut_answer(line["answer"], cut))
+
+
+def majority_scores(rows: Sequence[Question], *, by_choice: bool) -> list[float | None]:
+    """Questions -> score of always giving the answer of its kind that is most often right, or with
+    choices the place that most often is.
+
+    What a model reaches that knows questions and answers and does not look at pictures.
+    """
+    counts: dict[str, Counter[Any]] = defaultdict(Counter)
+    for row in rows:
+        if by_choice:
+            counts[row.kind][row.choices.index(row.answers[0])] += 1
+        elif row.answers:
+            counts[row.kind][Counter(row.answers).most_common(1)[0][0]] += 1
+    best = {kind: counter.most_common(1)[0][0] for kind, counter in counts.items()}
+    if by_choice:
+        return [float(row.choices.index(row.answers[0]) == best[row.kind]) for row in rows]
+    return [score_answer(row, best[row.kind]) if row.answers else None for row in rows]

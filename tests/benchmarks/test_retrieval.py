@@ -9,7 +9,6 @@ from seedcli.benchmarks.query_variance import effective_rank, query_variance
 from seedcli.benchmarks.retrieval import (
     chance_metrics,
     rank_features,
-    rank_similarity,
     recall_intervals,
     recall_metrics,
     select_images,
@@ -22,7 +21,7 @@ def test_ranks_do_not_depend_on_chunks_or_order():
     # Whole numbers: their dot products are exact, whatever the shape of the product.
     images, texts = torch.randint(-9, 10, (23, 6)).float(), torch.randint(-9, 10, (61, 6)).float()
     txt2img = torch.randint(0, 23, (61,))
-    whole = rank_similarity(images @ texts.T, txt2img)
+    whole = rank_features(images @ texts.T, torch.eye(61), txt2img)
     for chunk in (1, 7, 1024):
         assert all(
             torch.equal(a, b)
@@ -51,7 +50,10 @@ def test_features_that_are_not_finite_are_refused():
 def test_chance_is_what_random_features_reach():
     torch.manual_seed(0)
     txt2img = torch.arange(200) // 2
-    runs = [recall_metrics(*rank_similarity(torch.rand(100, 200), txt2img)) for _ in range(60)]
+    runs = [
+        recall_metrics(*rank_features(torch.rand(100, 200), torch.eye(200), txt2img))
+        for _ in range(60)
+    ]
     for name, value in chance_metrics(txt2img, 100).items():
         # 60 runs of 100 pictures; the largest standard error is 0.5 points (i2t_r10), measured
         # worst difference 0.41

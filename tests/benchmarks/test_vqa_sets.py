@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seedcli.benchmarks.vqa_score import score_answer
+from seedcli.benchmarks.vqa import score_answer
 from seedcli.benchmarks.vqa_sets import NAMED_QUESTIONS, load_question_set
 from seedcli.data.images.images import open_image
 from seedcli.errors import DataError, UsageError

@@ -19,6 +19,7 @@ from seedcli.benchmarks.caption import (
     words_of,
 )
 from seedcli.benchmarks.caption_sets import CaptionedPicture, CaptionSet, load_caption_set
+from seedcli.benchmarks.intervals import mean_metrics
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
@@ -32,7 +33,7 @@ from seedcli.workflows.evaluate.result_page import (
     sample_pictures,
     write_result_page,
 )
-from seedcli.workflows.evaluate.samples import first, mean_metrics, open_samples, sample_seed
+from seedcli.workflows.evaluate.samples import first, open_samples, sample_seed
 
 NAME_TOPS = (1, 5)
 # examples that are drawn beyond those wanted, since pictures of the described emoji itself are none

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.benchmarks.clip_similarity import pair_similarity, similarity_scores, unpack_features
+from seedcli.benchmarks.intervals import mean_metrics
 from seedcli.benchmarks.retrieval_sets import RetrievalSet, is_published_split
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
@@ -32,7 +33,6 @@ from seedcli.workflows.evaluate.result_page import write_result_page
 from seedcli.workflows.evaluate.samples import (
     SampleRun,
     first,
-    mean_metrics,
     open_samples,
     sample_seed,
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from seedcli.benchmarks.answers import AnswerCut
 from seedcli.benchmarks.caption import CaptionTokenisation
-from seedcli.benchmarks.vqa_score import ChoiceScore
+from seedcli.benchmarks.vqa import ChoiceScore
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice
 from seedcli.options import (

@@ -47,14 +47,13 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import seedcli
-from seedcli.benchmarks.intervals import bootstrap_interval
 from seedcli.benchmarks.paper_numbers import flatten
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice, Place, use_threads
@@ -103,35 +102,6 @@ def first(samples: Mapping[str, Sample], limit: int | None) -> dict[str, Sample]
 def sample_seed(seed: int, key: str) -> int:
     """Seed of a run and key of a sample -> seed of the sample, 0..2^31-1."""
     return int.from_bytes(hashlib.sha256(f"{seed} {key}".encode()).digest()[:4]) >> 1
-
-
-def mean_metrics(
-    scores: Mapping[str, Sequence[float]], groups: Sequence[Hashable] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Scores of each sample by metric -> `metrics`, their means, and `intervals`, the 95 %
-    bootstrap interval of each, in the scores' unit.
-
-    A metric without scores (say, the similarity of pictures where no answer held one) is
-    None, as is its interval.
-
-    Args:
-        scores: By metric, one a sample that has it.
-        groups: What each sample belongs to; see `bootstrap_interval`.
-    """
-    metrics = {
-        name: round(sum(each) / len(each), 4) if len(each) else None
-        for name, each in scores.items()
-    }
-    ends = {
-        name: bootstrap_interval(each, groups) if len(each) else None
-        for name, each in scores.items()
-    }
-    return {
-        "metrics": metrics,
-        "intervals": {
-            name: pair and [round(end, 4) for end in pair] for name, pair in ends.items()
-        },
-    }
 
 
 @contextlib.contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
-from seedcli.benchmarks.vqa_score import ChoiceScore, chosen, majority_scores, score_line
+from seedcli.benchmarks.intervals import mean_metrics
+from seedcli.benchmarks.vqa import ChoiceScore, majority_scores, pick_choice, score_line
 from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_question_set
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
@@ -25,7 +26,7 @@ from seedcli.workflows.evaluate.result_page import (
     sample_pictures,
     write_result_page,
 )
-from seedcli.workflows.evaluate.samples import mean_metrics, open_samples
+from seedcli.workflows.evaluate.samples import open_samples
 
 QUESTION = "{question}"
 # AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_vqa.py
@@ -153,7 +154,7 @@ def _shown(
 ) -> SheetSample:
     """A question and what was answered, for a page."""
     row = question.row
-    answer = row.choices[chosen(line, by)] if "log_likelihoods" in line else line["answer"]
+    answer = row.choices[pick_choice(line, by)] if "log_likelihoods" in line else line["answer"]
     said = [("Question:", row.question), ("Answered:", answer)]
     if row.answers:
         said.append(("Expected:", ", ".join(dict.fromkeys(row.answers))))

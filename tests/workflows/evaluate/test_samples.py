@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from seedcli.benchmarks.intervals import bootstrap_interval
+from seedcli.benchmarks.intervals import bootstrap_interval, mean_metrics
 from seedcli.cli.eval_tables import show_result
 from seedcli.engine.engines import EngineChoice, Slice
 from seedcli.errors import DataError, Interrupted, NumericalError, PartialFailure
@@ -20,7 +20,6 @@ from seedcli.workflows.evaluate.samples import (
     EVAL_RUNS,
     as_printed,
     first,
-    mean_metrics,
     open_samples,
     sample_seed,
 )
