@@ -76,3 +76,18 @@ def resample_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def ends_of(means: np.ndarray) -> np.ndarray:
     """Means of resamples [R, ...] -> ends of the interval that holds 95 % of them [2, ...]."""
     return np.quantile(means, [(1 - _SHARE) / 2, (1 + _SHARE) / 2], axis=0)
+
+
+def as_printed(figures: Any) -> Any:
+    """Figures of any nesting -> the same in eight digits: what is behind them is how binary
+    fractions are written, 55.00000000000001.
+    """
+    match figures:
+        case float():
+            return float(f"{figures:.8g}")
+        case Mapping():
+            return {name: as_printed(value) for name, value in figures.items()}
+        case list() | tuple():
+            return [as_printed(value) for value in figures]
+        case _:
+            return figures

@@ -92,9 +92,7 @@ class SampleOrder:
             }
             self._passes[number, passes] = order, np.cumsum(sizes[order])
         order, ends = self._passes[number, passes]
-        first = (
-            int(np.searchsorted(ends, position, side="right")) // BLOCKS_AT_ONCE * BLOCKS_AT_ONCE
-        )
+        first = find_block(ends, position)[0] // BLOCKS_AT_ONCE * BLOCKS_AT_ONCE
         start = int(ends[first - 1]) if first else 0
         last = min(first + BLOCKS_AT_ONCE, len(order)) - 1
         mixed = start + shuffled_index(
@@ -102,9 +100,14 @@ class SampleOrder:
             int(ends[last]) - start,
             seed=derived_seed(self._seed, number, passes, first),
         )
-        place = int(np.searchsorted(ends, mixed, side="right"))
-        within = mixed - (int(ends[place - 1]) if place else 0)
+        place, within = find_block(ends, mixed)
         return int(starts[order[place]]) + within
+
+
+def find_block(ends: np.ndarray, row: int) -> tuple[int, int]:
+    """Ends of blocks of rows, row of all -> (block, row within it)."""
+    place = int(np.searchsorted(ends, row, side="right"))
+    return place, row - (int(ends[place - 1]) if place else 0)
 
 
 def derived_seed(*numbers: int) -> int:

@@ -37,7 +37,7 @@ from seedcli.data.images.tars import (
     place_of,
     read_pictures,
 )
-from seedcli.data.sample_order import SampleOrder, derived_seed
+from seedcli.data.sample_order import SampleOrder, derived_seed, find_block
 from seedcli.data.tables import cached_index, open_table
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PreprocessConfig
@@ -208,9 +208,10 @@ class TarPairs:
         return [line.strip() for line in lines if line.strip()]
 
     def _read(self, index: int) -> tuple[bytes, str | list[str] | None]:
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        row = self._indices[number][index - (self._ends[number - 1] if number else 0)]
-        image_offset, image_size, caption_offset, caption_size = (int(value) for value in row)
+        number, row = find_block(self._ends, index)
+        image_offset, image_size, caption_offset, caption_size = map(
+            int, self._indices[number][row]
+        )
         image = read_range(self._tars[number], image_offset, image_size)
         words = read_range(self._tars[number], abs(caption_offset), caption_size)
         # the sign of its place says that the words are JSON, see `_index`

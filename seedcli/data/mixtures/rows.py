@@ -21,7 +21,7 @@ from seedcli.data.documents.columns import DocumentRow
 from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.rows import sample_of_row
 from seedcli.data.images.tars import DAMAGES, open_tar, place_of
-from seedcli.data.sample_order import BLOCKS_AT_ONCE
+from seedcli.data.sample_order import BLOCKS_AT_ONCE, find_block
 from seedcli.data.tables import cached_index, open_table
 from seedcli.data.text_files import load_json
 from seedcli.data.tokens.picture_store import PictureStore, pictures_of, refuse_failed
@@ -68,18 +68,14 @@ class ShardDocuments:
 
     def read(self, row: int, rng: random.Random) -> Sample:
         """Row `row`; `rng` draws among several captions."""
-        place = int(np.searchsorted(self._ends, row, side="right"))
+        place, within = find_block(self._ends, row)
         if place not in self._kept:
             self._kept[place] = read_block(*self._blocks[place])
             if len(self._kept) > 2 * BLOCKS_AT_ONCE:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(place)
         header, batch = self._kept[place]
-        found = next(
-            rows_of_batch(
-                batch.slice(row - (int(self._ends[place - 1]) if place else 0), 1), header
-            )
-        )
+        found = next(rows_of_batch(batch.slice(within, 1), header))
         meta = meta_of(found)
         if isinstance(found, DocumentRow):
             return Sample(found.key, found.segments, found.messages, meta)
@@ -135,10 +131,7 @@ class RowDocuments:
             DataError: Some cannot be used.
         """
         self._store = store
-        if reporter is None:
-            refuse_failed(store.add(self._pictures()), self._name)
-            return
-        known, waiting = store.count(self._pictures())
+        known, waiting = store.count(self._pictures()) if reporter else (0, 0)
         if not waiting:  # but for those that cannot be read, which are named now
             refuse_failed(store.add(self._pictures()), self._name)
             return
@@ -223,7 +216,7 @@ class LineDocuments(RowDocuments):
         Raises:
             DataError: The line is no JSON object.
         """
-        offset, size, *_ = (int(value) for value in self._index[number])
+        offset, size, *_ = map(int, self._index[number])
         return _as_object(read_range(self._path, offset, size), f"{self._path}, row {number}")
 
     def has_pictures(self) -> bool:
@@ -255,11 +248,8 @@ class TarDocuments(RowDocuments):
         Raises:
             DataError: It is no object, or a pickle of anything but plain values.
         """
-        place = int(np.searchsorted(self._ends, number, side="right"))
-        offset, size, pickled, _ = (
-            int(value)
-            for value in self._indices[place][number - (self._ends[place - 1] if place else 0)]
-        )
+        place, within = find_block(self._ends, number)
+        offset, size, pickled, _ = map(int, self._indices[place][within])
         data = read_range(self._tars[place], offset, size)
         where = f"{self._tars[place]}, row {number}"
         return read_plain_pickle(data, where) if pickled else _as_object(data, where)

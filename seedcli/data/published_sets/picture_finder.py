@@ -126,14 +126,8 @@ class PictureFinder:
         """
         match reference:
             case Cell(path, row, column):
-                return [
-                    Item(
-                        key="",
-                        source=f"{path}[{row}].{column}",
-                        path=path,
-                        cell=reference.to_text(),
-                    )
-                ]
+                source = f"{path}[{row}].{column}"
+                return [Item(key="", source=source, path=path, cell=reference.to_text())]
             case Named(names):
                 return self._folder_of_frames(names) or self._frames_of(self._picture(names))
             case Frames(names, number):
@@ -155,11 +149,8 @@ class PictureFinder:
                 ):
                     paths = known.get(spelled, ())
                     if len(paths) > 1:
-                        return Item(
-                            key="",
-                            source=name,
-                            problem=f"there are several: {paths[0]}, {paths[1]}",
-                        )
+                        several = f"there are several: {paths[0]}, {paths[1]}"
+                        return Item(key="", source=name, problem=several)
                     if paths:
                         return _file(paths[0])
         for name in names:
@@ -192,11 +183,14 @@ class PictureFinder:
         return [item]
 
     def _video(self, names: tuple[str, ...], number: int) -> list[Item]:
-        stems = [stem for name in names for stem in (name, _without_ending(name))]
+        stems = []
+        for name in names:
+            is_file = name.lower().endswith(_VIDEO_ENDINGS)
+            stems += [name, os.path.splitext(name)[0]] if is_file else [name]
         for stem in stems:
             for path in (
                 *(os.path.join(folder, stem) for folder in self._folders),
-                *self._subfolders.get(os.path.basename(stem), ()),
+                *self._below[1].get(os.path.basename(stem), ()),
             ):
                 if frames := self._frames_in(path):
                     return [_file(frame) for frame in middle_frames(frames, number)]
@@ -205,34 +199,25 @@ class PictureFinder:
                 for path in self._files.get(os.path.basename(stem) + ending, ()):
                     if path.lower().endswith(_VIDEO_ENDINGS):
                         return _frames_of(path, number)
-        return [
-            Item(
-                key="",
-                source=names[0],
-                problem=f"no video, and no folder of frames, with this name below {self._shown}",
-            )
-        ]
+        nothing = f"no video, and no folder of frames, with this name below {self._shown}"
+        return [Item(key="", source=names[0], problem=nothing)]
 
     @cached_property
-    def _files(self) -> dict[str, tuple[str, ...]]:
-        """Last part of a path -> the files of that name."""
-        found: dict[str, tuple[str, ...]] = {}
+    def _below(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Last part of a path -> the files of that name, and the folders."""
+        files: dict[str, list[str]] = {}
+        folders: dict[str, list[str]] = {}
         for folder in self._folders:
             for root, names in self._walk(folder):
-                for name in names:
-                    found[name] = (*found.get(name, ()), os.path.join(root, name))
-        return found
-
-    @cached_property
-    def _subfolders(self) -> dict[str, tuple[str, ...]]:
-        """Last part of a path -> the folders of that name."""
-        found: dict[str, tuple[str, ...]] = {}
-        for folder in self._folders:
-            for root, _ in self._walk(folder):
-                name = os.path.basename(root)
                 if root != folder:
-                    found[name] = (*found.get(name, ()), root)
-        return found
+                    folders.setdefault(os.path.basename(root), []).append(root)
+                for name in names:
+                    files.setdefault(name, []).append(os.path.join(root, name))
+        return files, folders
+
+    @property
+    def _files(self) -> dict[str, list[str]]:
+        return self._below[0]
 
     def _walk(self, folder: str) -> Iterator[tuple[str, Iterable[str]]]:
         """A folder and all below it, each with the names of its files."""
@@ -272,14 +257,13 @@ class PictureFinder:
         return [os.path.join(folder, name) for name in sorted(names, key=_by_numbers)]
 
     @cached_property
-    def _addresses(self) -> dict[str, tuple[str, ...]]:
+    def _addresses(self) -> dict[str, list[str]]:
         """Address -> the file that img2dataset wrote for it."""
         import pyarrow.parquet as pq
 
-        found: dict[str, tuple[str, ...]] = {}
-        for path in (
-            one for name, paths in self._files.items() if name.endswith(".parquet") for one in paths
-        ):
+        found: dict[str, list[str]] = {}
+        tables = (paths for name, paths in self._files.items() if name.endswith(".parquet"))
+        for path in (one for paths in tables for one in paths):
             folder = path.removesuffix(".parquet")
             files = {
                 os.path.splitext(name)[0]: os.path.join(folder, name)
@@ -290,7 +274,7 @@ class PictureFinder:
                 continue
             for row in pq.read_table(for_arrow(path), columns=["url", "key"]).to_pylist():
                 if row["key"] in files:
-                    found.setdefault(row["url"], (files[row["key"]],))
+                    found.setdefault(row["url"], [files[row["key"]]])
         return found
 
     @cached_property
@@ -414,7 +398,3 @@ def _spellings(name: str) -> tuple[str, ...]:
         if is_image(name)
         else (name, *(f"{name}.{ending}" for ending in ("jpg", "png", "jpeg", "webp", "gif")))
     )
-
-
-def _without_ending(name: str) -> str:
-    return name[: name.rindex(".")] if name.lower().endswith(_VIDEO_ENDINGS) else name

@@ -41,6 +41,7 @@ A benchmark is four steps, of which only the second needs a model:
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -48,12 +49,12 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import seedcli
+from seedcli.benchmarks.intervals import as_printed
 from seedcli.benchmarks.paper_numbers import flatten
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice, Place, use_threads
@@ -77,21 +78,17 @@ VERSIONS_OF = (
     "pillow",
 )
 _DIGITS = 8
+_NAMES = ("benchmark", "dataset", "split")
 
 Sample = TypeVar("Sample")
 Answer = Callable[[dict[str, Sample]], Sequence[Mapping[str, Any]]]
 
 
-@dataclass(frozen=True)
-class _OpenAsk:
+@contextlib.contextmanager
+def _open_ask(ask: Answer[Any], place: Place, reporter: Reporter) -> Iterator[Any]:
     """Opens a worker that answers batches; travels to other processes."""
-
-    ask: Answer[Any]
-
-    @contextlib.contextmanager
-    def __call__(self, place: Place, reporter: Reporter) -> Iterator[Any]:
-        use_threads(place)
-        yield lambda batch: (self.ask(batch),)
+    use_threads(place)
+    yield lambda batch: (ask(batch),)
 
 
 def first(samples: Mapping[str, Sample], limit: int | None) -> dict[str, Sample]:
@@ -199,9 +196,7 @@ class SampleRun:
     def part_result(self) -> dict[str, Any]:
         """What a task of an array job has to say."""
         return {
-            "benchmark": self.settings["benchmark"],
-            "dataset": self.settings["dataset"],
-            "split": self.settings["split"],
+            **{name: self.settings[name] for name in _NAMES},
             "part": str(self._engine.part),
             "num_answered": len(self._lines),
             "num_reused": self.num_reused,
@@ -270,7 +265,10 @@ class SampleRun:
         lost: list[str] = []
         with (
             open_workers(
-                self._engine, _OpenAsk(ask), device=self._device, reporter=self._reporter
+                self._engine,
+                functools.partial(_open_ask, ask),
+                device=self._device,
+                reporter=self._reporter,
             ) as workers,
             self._reporter.progress(what, total) as progress,
         ):
@@ -327,9 +325,7 @@ class SampleRun:
             more: What only this benchmark has to say: `chance`, `published_split`, `subsets`.
         """
         result = {
-            "benchmark": self.settings["benchmark"],
-            "dataset": self.settings["dataset"],
-            "split": self.settings["split"],
+            **{name: self.settings[name] for name in _NAMES},
             **num,
             "model": model,
             "fingerprint": fingerprint,
@@ -337,9 +333,7 @@ class SampleRun:
             "intervals": as_printed(intervals),
             **as_printed(more),
             "settings": {
-                name: value
-                for name, value in self.settings.items()
-                if name not in ("benchmark", "dataset", "split")
+                name: value for name, value in self.settings.items() if name not in _NAMES
             },
             "settings_digest": self.digest,
             "versions": _versions(),
@@ -349,21 +343,6 @@ class SampleRun:
         }
         publish_json(self.folder / RESULT_FILE, result)
         return result
-
-
-def as_printed(figures: Any) -> Any:
-    """Figures of any nesting -> the same in eight digits: what is behind them is how binary
-    fractions are written, 55.00000000000001.
-    """
-    match figures:
-        case float():
-            return float(f"{figures:.8g}")
-        case Mapping():
-            return {name: as_printed(value) for name, value in figures.items()}
-        case list() | tuple():
-            return [as_printed(value) for value in figures]
-        case _:
-            return figures
 
 
 def _digest(settings: Mapping[str, Any]) -> str:
@@ -417,15 +396,9 @@ def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) ->
         reporter.warn(f"{folder} was begun with other versions: {', '.join(newer)}")
 
 
-def _versions() -> dict[str, str | None]:
-    def of(package: str) -> str | None:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return None
-
+def _versions() -> dict[str, str]:
     return {
         "seedcli": seedcli.__version__,
         "python": platform.python_version(),
-        **{name: of(name) for name in VERSIONS_OF},
+        **{name: version(name) for name in VERSIONS_OF},
     }

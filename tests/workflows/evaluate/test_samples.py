@@ -11,14 +11,13 @@ import textwrap
 
 import pytest
 
-from seedcli.benchmarks.intervals import bootstrap_interval, mean_metrics
+from seedcli.benchmarks.intervals import as_printed, bootstrap_interval, mean_metrics
 from seedcli.cli.eval_tables import show_result
 from seedcli.engine.engines import EngineChoice, Slice
 from seedcli.errors import DataError, Interrupted, NumericalError, PartialFailure
 from seedcli.models.weights.digest import weights_digest
 from seedcli.workflows.evaluate.samples import (
     EVAL_RUNS,
-    as_printed,
     first,
     open_samples,
     sample_seed,
