@@ -10,15 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from seedcli.benchmarks.retrieval_sets import (
-    ImageRef,
-    RetrievalSet,
-    is_published_split,
-    load_retrieval_set,
-)
-from seedcli.console import Reporter
+from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split
 from seedcli.data.emoji import read_emoji, with_article
 
 
@@ -64,49 +57,27 @@ class CaptionSet:
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def load_caption_set(
-    dataset: str,
-    *,
-    split: str | None = None,
-    images: Path | None = None,
-    data_root: Path | None = None,
-    allow_split: bool = False,
-    reporter: Reporter | None = None,
-) -> CaptionSet:
-    """Name or file -> pictures with captions; arguments and errors are those
-    of `load_retrieval_set`.
-
-    Pictures without captions are left out. Emoji: every vendor's picture in the default skin tone,
-    with its label, and label and tags, as references; subsets are the vendors, and all but flags,
-    whose names cannot be guessed from other flags.
-    """
-    if dataset == "emoji":
-        return _emoji_captions(split or "unseen")
-    found = load_retrieval_set(
-        dataset,
-        split=split,
-        images=images,
-        data_root=data_root,
-        allow_split=allow_split,
-        reporter=reporter,
-    )
-    return CaptionSet(
-        found.name, found.split, _by_picture(found), is_published_split(found), found.digest
-    )
-
-
-def _by_picture(found: RetrievalSet) -> dict[str, CaptionedPicture]:
+def captions_by_picture(found: RetrievalSet) -> CaptionSet:
+    """A retrieval set, one sample a picture; pictures without captions are left out."""
     references: dict[int, list[str]] = {}
     for caption, number in zip(found.captions, found.txt2img, strict=True):
         references.setdefault(number, []).append(caption)
-    return {
+    pictures = {
         f"{number:06d}": CaptionedPicture(picture, tuple(references[number]), picture.name)
         for number, picture in enumerate(found.images)
         if number in references
     }
+    return CaptionSet(found.name, found.split, pictures, is_published_split(found), found.digest)
 
 
-def _emoji_captions(split: str) -> CaptionSet:
+def emoji_captions(split: str) -> CaptionSet:
+    """Split of the bundled emoji: every vendor's picture in the default skin tone, with its label,
+    and label and tags, as references; subsets are the vendors, and all but flags, whose names
+    cannot be guessed from other flags.
+
+    Raises:
+        UsageError: No such split.
+    """
     pictures = [one for one in read_emoji(split) if not one.skin_tones]  # type: ignore[arg-type]
     # the first so many are of all groups
     pictures.sort(key=lambda one: hashlib.sha256(one.key.encode()).digest())

@@ -4,12 +4,13 @@ import json
 
 from PIL import Image
 
-from seedcli.benchmarks.caption_sets import load_caption_set
+from seedcli.benchmarks.caption_sets import captions_by_picture, emoji_captions
+from seedcli.benchmarks.retrieval_sets import load_retrieval_set
 from seedcli.data.emoji import read_emoji
 
 
 def test_emoji_are_all_vendors_without_skin_tones():
-    found = load_caption_set("emoji")
+    found = emoji_captions("unseen")
     pictures = {one.key: one for one in read_emoji("unseen") if not one.skin_tones}
     assert set(found.pictures) == set(pictures) and found.published_split is None
     for key, sample in found.pictures.items():
@@ -28,7 +29,7 @@ def test_a_file(tmp_path):
         for name, texts in (("a", ["one", "two"]), ("b", []), ("c", ["three"]))
     ]
     (tmp_path / "mine.json").write_text(json.dumps({"images": images}))
-    found = load_caption_set(str(tmp_path / "mine.json"))
+    found = captions_by_picture(load_retrieval_set(str(tmp_path / "mine.json")))
     assert [(key, one.references) for key, one in found.pictures.items()] == [
         ("000000", ("one", "two")),
         ("000002", ("three",)),
@@ -36,4 +37,4 @@ def test_a_file(tmp_path):
     before = found.digest
     images[2]["sentences"] = [{"raw": "four"}]
     (tmp_path / "mine.json").write_text(json.dumps({"images": images}))
-    assert load_caption_set(str(tmp_path / "mine.json")).digest != before
+    assert captions_by_picture(load_retrieval_set(str(tmp_path / "mine.json"))).digest != before

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from seedcli.benchmarks.caption import score_captions
-from seedcli.benchmarks.caption_sets import load_caption_set
+from seedcli.benchmarks.caption_sets import emoji_captions
 from seedcli.cli.eval_caption import _show_caption
 from seedcli.cli.main import app
 from seedcli.data.documents.conversations import read_prompts
@@ -183,7 +183,7 @@ def test_emoji_have_names_to_be_ranked(run, tmp_path):
     assert result["num_names"] == 177 and result["chance"]["name_top1"] == pytest.approx(
         100 / 177, abs=0.01
     )
-    names = candidate_names(load_caption_set("emoji"), plain=False)
+    names = candidate_names(emoji_captions("unseen"), plain=False)
     assert all(
         0 <= line["name_rank"] < 177 and line["likeliest_name"] in names
         for line in lines_of(tmp_path / "run")
@@ -201,7 +201,7 @@ def test_emoji_have_names_to_be_ranked(run, tmp_path):
 
 
 def test_a_name_that_is_the_likeliest_is_first(run, tmp_path, monkeypatch):
-    found = load_caption_set("emoji")
+    found = emoji_captions("unseen")
     names = candidate_names(found, plain=False)
     right = iter([one.name for one in found.pictures.values()])
 

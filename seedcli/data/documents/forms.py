@@ -12,7 +12,7 @@ import random
 import re
 import string
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from seedcli.data.documents.conversations import (
     ConversationTemplate,
@@ -32,7 +32,7 @@ from seedcli.data.documents.left_out import LeftOutError
 from seedcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from seedcli.recipe.language import Form
+    from seedcli.recipe.language import DocumentSourceSection
 
 _NO_WORDS = string.punctuation + string.whitespace
 # stands at the end of ActivityNet-QA's published answers
@@ -40,37 +40,11 @@ _ACTIVITYNET_NOTE = "QA_GT_caption_based_noisy"
 _IMAGE_A_OR_B = re.compile(r"\b(?:the )?image ([ab])\b", re.IGNORECASE)
 
 
-# what a row must hold, for those that do not
-_EXPECTED = {
-    "text": "words",
-    "caption": "single picture with a caption",
-    "interleaved": "words or pictures",
-    "video-caption": "frames with a caption",
-    "retrieval-augmented": "pictures with a caption each",
-    "messages": "messages",
-    "describe": "picture with a caption",
-    "draw": "single picture with a caption",
-    "question": "picture with a question and an answer",
-    "video-question": "frames with a question and an answer",
-    "edit": "picture with instructions, each with the changed picture",
-    "difference": "two pictures with a question and an answer",
-    "story": "two or more captions, each with a picture",
-}
-
-
-class FormOptions(Protocol):
-    """What a form leaves open; a recipe's source section has it."""
-
-    form: Form
-    image_first: float | None
-    mask_first: bool | None
-    swap: float | None
-    max_images: int | None
-    wordless: float
-
-
 def build_document(
-    sample: Sample, source: FormOptions, rng: random.Random, template: ConversationTemplate
+    sample: Sample,
+    source: DocumentSourceSection,
+    rng: random.Random,
+    template: ConversationTemplate,
 ) -> Document:
     """Sample -> document in the source's form, without BOS and EOS.
 
@@ -83,46 +57,21 @@ def build_document(
     Raises:
         LeftOutError: The sample is malformed for the form, or has no words.
     """
-    document = _in_form(sample, source, rng, template)
-    if document is None:
-        raise LeftOutError(f"no {_EXPECTED[source.form]} (form = {source.form!r})")
-    return document
-
-
-def _in_form(
-    sample: Sample, source: FormOptions, rng: random.Random, template: ConversationTemplate
-) -> Document | None:
-    match source.form:
-        case "text":
-            return text_document(sample)
-        case "caption":
-            assert source.image_first is not None and source.mask_first is not None
-            return caption_document(
-                sample,
-                rng,
-                image_first=source.image_first,
-                mask_first=source.mask_first,
-                wordless=source.wordless,
-            )
-        case "interleaved":
-            assert source.swap is not None and source.max_images is not None
-            return interleaved_document(sample, rng, swap=source.swap, max_images=source.max_images)
-        case "video-caption":
-            return video_caption_document(sample)
-        case "retrieval-augmented":
-            return retrieval_augmented_document(sample, rng)
-    messages = CONVERSATIONS[source.form](sample, rng)
-    if not messages:
-        return None
+    expected, write = FORMS[source.form]
+    found = write(sample, source, rng)
+    if not found:
+        raise LeftOutError(f"no {expected} (form = {source.form!r})")
+    if isinstance(found[0], Piece):
+        return found
     if source.wordless:
-        messages = leave_wordless(messages, source.wordless, rng)
+        found = leave_wordless(found, source.wordless, rng)
     try:
-        return template.render(messages)
+        return template.render(found)
     except UsageError as error:
         raise LeftOutError(error.message, reason=error.message.partition(";")[0]) from None
 
 
-def text_document(sample: Sample) -> Document | None:
+def text_document(sample: Sample, *_: Any) -> Document | None:
     """Words -> words, all learned."""
     _, texts = _parts(sample)
     text = "".join(texts)
@@ -130,12 +79,7 @@ def text_document(sample: Sample) -> Document | None:
 
 
 def caption_document(
-    sample: Sample,
-    rng: random.Random,
-    *,
-    image_first: float,
-    mask_first: bool,
-    wordless: float = 0.0,
+    sample: Sample, source: DocumentSourceSection, rng: random.Random
 ) -> Document | None:
     """A picture and its caption, in either order and without a separator; all learned, or with
     `mask_first` what comes second. Of the captions before a picture the share `wordless` is left
@@ -147,14 +91,15 @@ def caption_document(
     images, texts = _parts(sample)
     if len(images) != 1 or len(texts) != 1 or not has_words(texts[0]):
         return None
-    first, second = (images[0], texts[0]) if rng.random() < image_first else (texts[0], images[0])
-    if wordless and isinstance(first, str) and rng.random() < wordless:
+    words_first = rng.random() >= source.image_first
+    first, second = (texts[0], images[0]) if words_first else (images[0], texts[0])
+    if source.wordless and words_first and rng.random() < source.wordless:
         return (Piece((second,), learned=True),)
-    return _pair(first, second, mask_first=mask_first)
+    return _pair(first, second, mask_first=source.mask_first)
 
 
 def interleaved_document(
-    sample: Sample, rng: random.Random, *, swap: float, max_images: int
+    sample: Sample, source: DocumentSourceSection, rng: random.Random
 ) -> Document | None:
     """Words and pictures as they stand on a page, all learned.
 
@@ -162,7 +107,7 @@ def interleaved_document(
     before picture `max_images + 1`, and with the first words after picture `max_images`.
     """
     segments = [segment for segment in sample.segments if segment]
-    if rng.random() < swap:
+    if rng.random() < source.swap:
         place = 0
         while place < len(segments) - 1:
             if not isinstance(segments[place], str):
@@ -171,7 +116,7 @@ def interleaved_document(
             place += 1
     kept: list[Segment] = []
     for segment in segments:
-        full = count_images(tuple(kept)) == max_images
+        full = count_images(tuple(kept)) == source.max_images
         if full and not isinstance(segment, str):
             break
         kept.append(segment)
@@ -180,7 +125,7 @@ def interleaved_document(
     return (Piece(tuple(kept), learned=True),) if kept else None
 
 
-def video_caption_document(sample: Sample) -> Document | None:
+def video_caption_document(sample: Sample, *_: Any) -> Document | None:
     """Frames, then the caption; only the caption is learned, since nobody asks for a video."""
     images, texts = _parts(sample)
     if not images or len(texts) != 1 or not has_words(texts[0]):
@@ -188,7 +133,9 @@ def video_caption_document(sample: Sample) -> Document | None:
     return Piece(tuple(images), learned=False), Piece((texts[0].lstrip(),), learned=True)
 
 
-def retrieval_augmented_document(sample: Sample, rng: random.Random) -> Document | None:
+def retrieval_augmented_document(
+    sample: Sample, _: DocumentSourceSection, rng: random.Random
+) -> Document | None:
     """A pair and the pairs found for it (pictures and captions in turn), shuffled and in one drawn
     order; what comes second is learned.
     """
@@ -225,7 +172,7 @@ def leave_wordless(messages: Sequence[Message], share: float, rng: random.Random
     return kept
 
 
-def describe(sample: Sample, rng: random.Random) -> list[Message] | None:
+def describe(sample: Sample, *_: Any) -> list[Message] | None:
     """Picture, or frames, and caption -> the published request for a description and the
     caption as its answer.
     """
@@ -238,7 +185,7 @@ def describe(sample: Sample, rng: random.Random) -> list[Message] | None:
     return _one_turn((*images, question), (finish_sentence(texts[0]),))
 
 
-def draw(sample: Sample, rng: random.Random) -> list[Message] | None:
+def draw(sample: Sample, _: DocumentSourceSection, rng: random.Random) -> list[Message] | None:
     """Picture and caption -> one of twenty requests to draw the caption, and its
     reply with the picture.
     """
@@ -250,7 +197,7 @@ def draw(sample: Sample, rng: random.Random) -> list[Message] | None:
     return _one_turn((request["ask"].replace("{caption}", caption),), (request["reply"], images[0]))
 
 
-def answer_question(sample: Sample, rng: random.Random) -> list[Message] | None:
+def answer_question(sample: Sample, *_: Any) -> list[Message] | None:
     """Picture or frames, question, answer -> pictures and question, then
     the answer as a sentence.
     """
@@ -261,7 +208,7 @@ def answer_question(sample: Sample, rng: random.Random) -> list[Message] | None:
     return _one_turn((*images, texts[0]), (finish_sentence(answer),)) if answer else None
 
 
-def edit(sample: Sample, rng: random.Random) -> list[Message] | None:
+def edit(sample: Sample, _: DocumentSourceSection, rng: random.Random) -> list[Message] | None:
     """Picture, instruction, changed picture -> request and reply; any number of instructions and
     pictures in a row are as many turns.
 
@@ -285,7 +232,9 @@ def edit(sample: Sample, rng: random.Random) -> list[Message] | None:
     return None if words else messages
 
 
-def difference(sample: Sample, rng: random.Random) -> list[Message] | None:
+def difference(
+    sample: Sample, _: DocumentSourceSection, rng: random.Random
+) -> list[Message] | None:
     """Two pictures, question, answer -> each picture with its ordinal after it or, in half of the
     documents, before it; then the question.
 
@@ -305,7 +254,7 @@ def difference(sample: Sample, rng: random.Random) -> list[Message] | None:
     )
 
 
-def story(sample: Sample, rng: random.Random) -> list[Message] | None:
+def story(sample: Sample, _: DocumentSourceSection, rng: random.Random) -> list[Message] | None:
     """Captions and pictures in turn -> the first pair and the next caption with a request to draw
     it, then a turn for each that follows.
     """
@@ -336,15 +285,22 @@ def has_words(text: str) -> bool:
     return bool(text.strip(_NO_WORDS))
 
 
-CONVERSATIONS: dict[str, Callable[[Sample, random.Random], Sequence[Message] | None]] = {
-    "messages": lambda sample, rng: sample.messages,
-    "describe": describe,
-    "draw": draw,
-    "question": answer_question,
-    "video-question": answer_question,
-    "edit": edit,
-    "difference": difference,
-    "story": story,
+# Form -> what a row must hold, for those that do not, and what is made of it: pieces of a document,
+# or messages that a template writes.
+FORMS: dict[str, tuple[str, Callable[[Sample, DocumentSourceSection, random.Random], Any]]] = {
+    "text": ("words", text_document),
+    "caption": ("single picture with a caption", caption_document),
+    "interleaved": ("words or pictures", interleaved_document),
+    "video-caption": ("frames with a caption", video_caption_document),
+    "retrieval-augmented": ("pictures with a caption each", retrieval_augmented_document),
+    "messages": ("messages", lambda sample, *_: sample.messages),
+    "describe": ("picture with a caption", describe),
+    "draw": ("single picture with a caption", draw),
+    "question": ("picture with a question and an answer", answer_question),
+    "video-question": ("frames with a question and an answer", answer_question),
+    "edit": ("picture with instructions, each with the changed picture", edit),
+    "difference": ("two pictures with a question and an answer", difference),
+    "story": ("two or more captions, each with a picture", story),
 }
 
 

@@ -4,7 +4,7 @@ against reference captions.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,12 @@ from seedcli.benchmarks.caption import (
     score_captions,
     words_of,
 )
-from seedcli.benchmarks.caption_sets import CaptionedPicture, CaptionSet, load_caption_set
+from seedcli.benchmarks.caption_sets import (
+    CaptionedPicture,
+    CaptionSet,
+    captions_by_picture,
+    emoji_captions,
+)
 from seedcli.benchmarks.intervals import mean_metrics
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
 from seedcli.console import Reporter
@@ -63,15 +68,10 @@ def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) ->
     reporter = reporter or Reporter()
     shots, cut, words = request.shots, request.cut, request.words
     check_scorer(words)
-    load = functools.partial(
-        load_caption_set,
-        request.dataset,
-        images=request.images,
-        data_root=request.data_root,
-        reporter=reporter,
-    )
-    found = load(split=request.split, allow_split=request.allow_split)
-    examples = load(split=request.shots_split, allow_split=True) if shots else None
+    found, examples = _load(request, reporter), None
+    if shots:
+        drawn_from = dataclasses.replace(request, split=request.shots_split, allow_split=True)
+        examples = _load(drawn_from, reporter)
     if examples is not None and shots >= len(examples.pictures):
         raise UsageError(
             f"--shots {shots}: split {request.shots_split} of {found.name} has "
@@ -166,6 +166,12 @@ def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) ->
         )
         write_result_page(request.page, result, samples, number=len(pictures))
     return result
+
+
+def _load(request: CaptionRequest, reporter: Reporter) -> CaptionSet:
+    if request.dataset == "emoji":
+        return emoji_captions(request.split or "unseen")
+    return captions_by_picture(request.load_set(reporter))
 
 
 def candidate_names(found: CaptionSet, *, plain: bool) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from seedcli.data.documents.conversations import conversation_template, read_prompts
 from seedcli.data.documents.documents import Document, Message, Piece, Sample, Segment
-from seedcli.data.documents.forms import CONVERSATIONS, build_document, finish_sentence, has_words
+from seedcli.data.documents.forms import FORMS, build_document, finish_sentence, has_words
 from seedcli.data.documents.left_out import LeftOutError
 from seedcli.recipe.language import DocumentSourceSection, Form
 
@@ -50,13 +50,7 @@ def turns(found: Document | None) -> list[tuple[str, str]]:
 
 
 def test_every_form_of_a_recipe_is_built():
-    assert set(CONVERSATIONS) | {
-        "text",
-        "caption",
-        "interleaved",
-        "video-caption",
-        "retrieval-augmented",
-    } == set(typing.get_args(Form))
+    assert set(FORMS) == set(typing.get_args(Form))
     section = DocumentSourceSection(kind="tokens", path="x", form="draw", weight=1, max_tokens=100)
     assert build_document(Sample("k", (A, "a dog")), section, random.Random(0), VICUNA) is not None
 
