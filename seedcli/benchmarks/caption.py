@@ -129,7 +129,12 @@ def _tokenize(
         case "words":
             return {number: [words_of(text) for text in group] for number, group in texts.items()}
         case "ptb":
-            return _tokenize_ptb(texts)
+            check_scorer("ptb")
+            from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+            return PTBTokenizer().tokenize(
+                {number: [{"caption": text} for text in group] for number, group in texts.items()}
+            )
 
 
 def check_scorer(tokenisation: CaptionTokenisation) -> None:
@@ -145,12 +150,3 @@ def check_scorer(tokenisation: CaptionTokenisation) -> None:
             "the PTB tokenizer is a Java program, and this machine has no java",
             remedy="install a Java runtime, or --words words",
         )
-
-
-def _tokenize_ptb(texts: Mapping[int, list[str]]) -> dict[int, list[str]]:
-    check_scorer("ptb")
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
-    return PTBTokenizer().tokenize(
-        {number: [{"caption": text} for text in group] for number, group in texts.items()}
-    )

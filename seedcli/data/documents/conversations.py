@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from seedcli.data.documents.documents import Codes, Document, Message, Piece, Segment
 from seedcli.errors import DataError, UsageError
@@ -38,46 +38,10 @@ def read_prompts() -> dict[str, Any]:
     )
 
 
-class ConversationTemplate(Protocol):
-    """Writes conversations: at most one system message, then user and assistant in turn."""
-
-    def render(self, messages: Sequence[Message]) -> Document:
-        """A whole conversation -> document; answers are learned.
-
-        Raises:
-            UsageError: Roles do not alternate, or there is no answer.
-        """
-
-    def prompt(self, messages: Sequence[Message]) -> Document:
-        """A conversation whose last turn is the user's -> document that ends
-        where the answer begins.
-
-        Raises:
-            UsageError: Roles do not alternate, or the last turn is not the user's.
-        """
-
-
-def conversation_template(
-    name: TemplateName, text_tokenizer: PreTrainedTokenizerBase | None = None
-) -> ConversationTemplate:
-    """Template's name -> template; `own` is the chat template that `text_tokenizer` carries.
-
-    Raises:
-        DataError: `own`, and the text tokenizer has no chat template.
-    """
-    if name == "own":
-        if text_tokenizer is None or not text_tokenizer.chat_template:
-            raise DataError(
-                'template "own": the base model has no chat template',
-                remedy='choose template = "vicuna" or "llama-2"',
-            )
-        return OwnTemplate(text_tokenizer)
-    return WrittenTemplate(**read_prompts()["templates"][name])
-
-
 @dataclass(frozen=True)
 class WrittenTemplate:
-    """A template of `prompts.toml`.
+    """A template of `prompts.toml`. It writes conversations of at most one system message, then
+    user and assistant in turn.
 
     Attributes:
         system: Frame of the system text.
@@ -90,11 +54,20 @@ class WrittenTemplate:
     later: str
 
     def render(self, messages: Sequence[Message]) -> Document:
-        """See `ConversationTemplate`."""
+        """A whole conversation -> document; answers are learned.
+
+        Raises:
+            UsageError: Roles do not alternate, or there is no answer.
+        """
         return self._pieces(messages, answered=True)
 
     def prompt(self, messages: Sequence[Message]) -> Document:
-        """See `ConversationTemplate`."""
+        """A conversation whose last turn is the user's -> document that ends where the answer
+        begins.
+
+        Raises:
+            UsageError: Roles do not alternate, or the last turn is not the user's.
+        """
         return self._pieces(messages, answered=False)
 
     def _pieces(self, messages: Sequence[Message], *, answered: bool) -> Document:
@@ -167,7 +140,7 @@ class OwnTemplate:
     text_tokenizer: PreTrainedTokenizerBase
 
     def render(self, messages: Sequence[Message]) -> Document:
-        """See `ConversationTemplate`; what the template writes after an answer (its end-of-turn
+        """See `WrittenTemplate`; what the template writes after an answer (its end-of-turn
         token) is learned with it.
 
         Raises:
@@ -179,7 +152,7 @@ class OwnTemplate:
         return _pieces_of(parts, pictures)
 
     def prompt(self, messages: Sequence[Message]) -> Document:
-        """See `ConversationTemplate`; pieces are those of `render`.
+        """See `WrittenTemplate`; pieces are those of `render`.
 
         Raises:
             DataError: The template refuses the conversation, or writes earlier turns
@@ -263,6 +236,27 @@ class OwnTemplate:
     def _without_eos(self, text: str) -> str:
         eos = self.text_tokenizer.eos_token
         return text.rstrip().removesuffix(eos) if eos and text.rstrip().endswith(eos) else text
+
+
+ConversationTemplate = WrittenTemplate | OwnTemplate
+
+
+def conversation_template(
+    name: TemplateName, text_tokenizer: PreTrainedTokenizerBase | None = None
+) -> ConversationTemplate:
+    """Template's name -> template; `own` is the chat template that `text_tokenizer` carries.
+
+    Raises:
+        DataError: `own`, and the text tokenizer has no chat template.
+    """
+    if name == "own":
+        if text_tokenizer is None or not text_tokenizer.chat_template:
+            raise DataError(
+                'template "own": the base model has no chat template',
+                remedy='choose template = "vicuna" or "llama-2"',
+            )
+        return OwnTemplate(text_tokenizer)
+    return WrittenTemplate(**read_prompts()["templates"][name])
 
 
 def split_turns(messages: Sequence[Message]) -> tuple[str, list[tuple[Message, Message | None]]]:

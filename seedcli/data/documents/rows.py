@@ -13,6 +13,7 @@ import base64
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,8 @@ PLACEHOLDER, VIDEO_PLACEHOLDER = "<image>", "<video>"
 _IMAGE, _PLACEHOLDERS = re.compile("(<image>)"), re.compile("(<image>|<video>)")
 _QUESTION, _ANSWER = re.compile(r"\bQuestion: "), re.compile(r"\bAnswer: ")
 _NOT_META = {
-    "key",
-    "segments",
-    "messages",
-    "codes",
-    "frames",
-    "image",
-    "images",
-    "videos",
-    "image_ids",
-    "text",
-    "texts",
-    "meta",
-    "context",
+    *("key", "meta", "codes", "frames", "image", "images", "image_ids", "videos", "text", "texts"),
+    *("segments", "messages", "context"),
 }
 
 
@@ -68,22 +58,13 @@ def sample_of_row(
     return Sample(str(row.get("key") or row.get("id") or key), *reader.read(), meta)
 
 
+@dataclass(frozen=True)
 class _RowReader:
-    def __init__(
-        self,
-        row: Mapping[str, Any],
-        num_queries: int,
-        text_column: str,
-        folder: Path,
-        rng: random.Random | None,
-    ):
-        self.row, self.num_queries, self.text_column, self.folder, self.rng = (
-            row,
-            num_queries,
-            text_column,
-            folder,
-            rng,
-        )
+    row: Mapping[str, Any]
+    num_queries: int
+    text_column: str
+    folder: Path
+    rng: random.Random | None
 
     def read(self) -> tuple[tuple, tuple[Message, ...]]:
         row = self.row

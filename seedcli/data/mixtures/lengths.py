@@ -152,27 +152,19 @@ def padding(
     return mean, Padding(1 - mean / allotted, packed)
 
 
+@dataclass(frozen=True)
 class _Drawn:
     """Sequences of drawn lengths, for `PackedStream`."""
 
-    def __init__(
-        self,
-        sources: Sequence[SourceLengths],
-        weights: Sequence[float],
-        context_length: int,
-        seed: int,
-    ):
-        self._sources, self._weights, self._context_length, self._seed = (
-            sources,
-            weights,
-            context_length,
-            seed,
-        )
+    sources: Sequence[SourceLengths]
+    weights: Sequence[float]
+    context_length: int
+    seed: int
 
     def sample(self, n: int) -> TokenSequence:
-        rng = random.Random(derived_seed(self._seed, n))
-        (source,) = rng.choices(self._sources, self._weights)
-        ids = np.zeros(min(rng.choice(source.lengths), self._context_length), np.int32)
+        rng = random.Random(derived_seed(self.seed, n))
+        (source,) = rng.choices(self.sources, self.weights)
+        ids = np.zeros(min(rng.choice(source.lengths), self.context_length), np.int32)
         return TokenSequence(ids, ids, image_tokens=0, dropped_images=0, truncated=False)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import braceexpand
 import numpy as np
@@ -127,10 +127,14 @@ class TablePairs:
 
     def read(self, index: int, rng: random.Random) -> Pair:
         row = self._table[index]
-        return Pair(
-            _image_of(row[self._image_column], self._folder),
-            _caption_of(row[self._caption_column], rng),
-        )
+        image, caption = row[self._image_column], row[self._caption_column]
+        if isinstance(image, dict):
+            image = image.get("bytes") or image.get("path")
+        if image is not None and not isinstance(image, bytes):
+            image = str(self._folder / str(image))
+        if isinstance(caption, list):
+            caption = rng.choice(caption) if caption else None
+        return Pair(image, "" if caption is None else str(caption))
 
 
 class TarPairs:
@@ -253,18 +257,6 @@ def _index(path: Path, caption_key: str) -> list[tuple[int, ...]]:
     return rows
 
 
-def _image_of(value: Any, folder: Path) -> bytes | str | None:
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    return value if value is None or isinstance(value, bytes) else str(folder / str(value))
-
-
-def _caption_of(value: Any, rng: random.Random) -> str:
-    if isinstance(value, list):
-        value = rng.choice(value) if value else None
-    return "" if value is None else str(value)
-
-
 class Mixture:
     """Weighted sources as one endless sequence of augmented pairs.
 
@@ -296,7 +288,7 @@ class Mixture:
 
     def __len__(self) -> int:
         """Rows of all sources; one pass over the largest of them takes at least as many samples."""
-        return sum(len(source) for source in self._sources)
+        return len(self._order)
 
     def locate(self, n: int) -> tuple[int, int]:
         """Sample number -> (source number, row), shuffled anew on each pass over a source,

@@ -198,9 +198,12 @@ def unwrap(whole: Any, folder: Path) -> Iterator[Any]:
             pair beside its pictures.
     """
     if isinstance(whole, list):
-        yield from (
-            _with_prompt(row[0], row[1], folder) if _is_seeds(row) else row for row in whole
-        )
+        for row in whole:
+            match row:
+                case [str(name), list(seeds)]:
+                    yield _with_prompt(name, seeds, folder)
+                case _:
+                    yield row
         return
     if not isinstance(whole, dict):
         return
@@ -273,15 +276,6 @@ def _coco(whole: Mapping[str, Any]) -> Iterator[Record]:
 def _by_id(rows: Mapping[str, Any]) -> Iterator[Record]:
     for name, row in rows.items():
         yield {"id": name, **row} if isinstance(row, dict) else {"id": name, "items": row}
-
-
-def _is_seeds(row: Any) -> bool:
-    return (
-        isinstance(row, list)
-        and len(row) == 2
-        and isinstance(row[0], str)
-        and isinstance(row[1], list)
-    )
 
 
 def _with_prompt(name: str, seeds: list[Any], folder: Path) -> Record:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -220,26 +219,18 @@ def _paint(
     ]
 
 
-@dataclass(frozen=True)
-class _Perfectionist:
+def _draw_true(
+    batch: Mapping[str, Pair], *, pictures: EvalPictures, seed: int, folder: Path
+) -> list[dict[str, Any]]:
     """Picture -> its true target embedding -> picture."""
-
-    pictures: EvalPictures
-    seed: int
-    folder: Path
-
-    def __call__(self, batch: Mapping[str, Pair]) -> list[dict[str, Any]]:
-        embeddings = self.pictures.target_embeddings([pair.image for pair in batch.values()])
-        seeds = [sample_seed(self.seed, key) for key in batch]
-        drawn = self.pictures.draw(
-            embeddings, seeds, steps=self.pictures.steps, guidance=self.pictures.guidance
-        )
-        for key, image in zip(batch, drawn, strict=True):
-            save_image(image, self.folder / PICTURES / f"{key}.png")
-        return [
-            {"caption": pair.caption, "picture": f"{PICTURES}/{key}.png"}
-            for key, pair in batch.items()
-        ]
+    embeddings = pictures.target_embeddings([pair.image for pair in batch.values()])
+    seeds = [sample_seed(seed, key) for key in batch]
+    drawn = pictures.draw(embeddings, seeds, steps=pictures.steps, guidance=pictures.guidance)
+    for key, image in zip(batch, drawn, strict=True):
+        save_image(image, folder / PICTURES / f"{key}.png")
+    return [
+        {"caption": pair.caption, "picture": f"{PICTURES}/{key}.png"} for key, pair in batch.items()
+    ]
 
 
 def _ceiling(
@@ -253,7 +244,8 @@ def _ceiling(
     """The same pictures from their true target embeddings -> judged lines; a run of its
     own inside the folder.
     """
-    draw = _Perfectionist(pictures, settings.captions.seed, run.folder / CEILING)
+    seed, folder = settings.captions.seed, run.folder / CEILING
+    draw = functools.partial(_draw_true, pictures=pictures, seed=seed, folder=folder)
     with open_samples(
         "clip-similarity",
         run.settings["dataset"],
@@ -261,10 +253,10 @@ def _ceiling(
         settings={
             "task": CEILING,
             "data": run.settings["data"],
-            "seed": settings.captions.seed,
+            "seed": seed,
             **pictures.settings(),
         },
-        output=run.folder / CEILING,
+        output=folder,
         engine=settings.engine,
         device=settings.captions.device,
         reporter=reporter,

@@ -102,7 +102,9 @@ def judge_pictures(
     def ask(batch: dict[str, Pair]) -> list[dict[str, Any]]:
         truths = [read_picture(pair.image) for pair in batch.values()]
         for key, truth in zip(batch, truths, strict=True):
-            _keep_thumbnail(truth, run.folder / TRUTH / f"{key}.png")
+            small = truth.copy()
+            small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+            save_image(small, run.folder / TRUTH / f"{key}.png")
         here = [key for key in batch if drawn_files[key] is not None]
         features = judge.image_features(
             [*truths, *(open_drawn(drawn_files[key]) for key in here)]
@@ -126,26 +128,17 @@ def open_judgements(
     run: SampleRun, judge: ClipJudge, reporter: Reporter
 ) -> AbstractContextManager[SampleRun]:
     """The folder of what `judge` finds of a run's answers, inside the run's own."""
-    settings = run.settings
+    facts = judge_facts(judge)
+    weights = [facts["weights"][:8]] if "weights" in facts else []
+    folder = re.sub(r"[^A-Za-z0-9.-]+", "_", "-".join(["judge", facts["name"], *weights]))
     return open_samples(
-        settings["benchmark"],
-        settings["dataset"],
-        settings["split"],
-        settings={"judge": judge_facts(judge), "answers": run.digest},
-        output=judge_folder(run, judge),
+        run.settings["benchmark"],
+        run.settings["dataset"],
+        run.settings["split"],
+        settings={"judge": facts, "answers": run.digest},
+        output=run.folder / folder,
         reporter=reporter,
     )
-
-
-def judge_folder(run: SampleRun, judge: ClipJudge) -> Path:
-    """Where what a judge found of a run is kept."""
-    facts = judge_facts(judge)
-    name = re.sub(
-        r"[^A-Za-z0-9.-]+",
-        "_",
-        "-".join(["judge", facts["name"], *([facts["weights"][:8]] if "weights" in facts else [])]),
-    )
-    return run.folder / name
 
 
 def open_drawn(path: Path) -> Image.Image:
@@ -161,9 +154,3 @@ def open_drawn(path: Path) -> Image.Image:
             f"{path}: {error.reason}",
             remedy="it was drawn and is lost; choose another folder with -o to draw anew",
         ) from error
-
-
-def _keep_thumbnail(truth: Image.Image, path: Path) -> None:
-    small = truth.copy()
-    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-    save_image(small, path)

@@ -189,6 +189,7 @@ class FeatureCache:
                 remedy="Leave --no-cache out.",
             )
         self._engine.check()
+        self._folder = cache_folder() / "retrieval"
         self._eyes, self._found, self._reporter = eyes, found, reporter
         self._keeps = request.cache and bool(eyes.tokenizer.fingerprint)
 
@@ -211,12 +212,13 @@ class FeatureCache:
             "split": self._found.split,
             "part": str(self._engine.part),
             **numbers,
-            "folder": str(_folder()),
+            "folder": str(self._folder),
         }
 
     def _of(self, kind: Kind, items: Sequence[Any]) -> tuple[np.ndarray, bool]:
         """Features of this call's part of the items, and whether all of it was on disk."""
-        folder = _folder() / _digest(self._eyes.key(self._found, kind))
+        key = json.dumps(self._eyes.key(self._found, kind), sort_keys=True)
+        folder = self._folder / hashlib.sha256(key.encode()).hexdigest()[:32]
         stretches = self._engine.part.of(
             [
                 Stretch(kind, start, items[start : start + _STRETCH])
@@ -272,14 +274,6 @@ class FeatureCache:
             lenient = (OSError, NoSpaceError) if self._engine.part.is_whole else ()
             with contextlib.suppress(*lenient):
                 save_array(path, features)
-
-
-def _folder() -> Path:
-    return cache_folder() / "retrieval"
-
-
-def _digest(key: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _read_squares(
