@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -75,6 +76,29 @@ def write_file(path: Path, content: Any) -> None:
         path.write_text("\n".join(map(json.dumps, content)) + "\n")
     else:
         path.write_text(json.dumps(content))
+
+
+def write_noise(folder: Path, number: int) -> list[str]:
+    """Random pictures `0.png`, `1.png`, ...; returns their names."""
+    rng, names = np.random.default_rng(0), [f"{each}.png" for each in range(number)]
+    for name in names:
+        pixels = rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return names
+
+
+def write_captions(path: Path, captions: Sequence[Sequence[str]], train: int = 0) -> Path:
+    """Karpathy's layout, a random picture beside it for each list of captions; the last `train` are
+    of the training split.
+    """
+    names = write_noise(path.parent, len(captions))
+    splits = ["test"] * (len(captions) - train) + ["train"] * train
+    images = [
+        {"filename": name, "split": split, "sentences": [{"raw": text} for text in texts]}
+        for name, split, texts in zip(names, splits, captions, strict=True)
+    ]
+    path.write_text(json.dumps({"images": images}))
+    return path
 
 
 def tar(**members: bytes) -> bytes:

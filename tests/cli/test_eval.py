@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -20,6 +19,7 @@ from seedcli.workflows.evaluate import retrieval as evaluate
 from seedcli.workflows.evaluate import retrieval_features
 from seedcli.workflows.evaluate.requests import RetrievalRequest
 from tests.engine.elsewhere import send_elsewhere
+from tests.published_sets import write_captions
 
 RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"}
 
@@ -37,22 +37,10 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def caption_file(tmp_path):
-    rng = np.random.default_rng(0)
-    images = []
-    for number in range(6):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
-            tmp_path / f"{number}.png"
-        )
-        images.append(
-            {
-                "filename": f"{number}.png",
-                "split": "test",
-                "sentences": [{"raw": "red cat " * (number + 1)}, {"raw": chr(97 + number)}],
-            }
-        )
-    path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"images": images}))
-    return path
+    return write_captions(
+        tmp_path / "mine.json",
+        [["red cat " * (number + 1), chr(97 + number)] for number in range(6)],
+    )
 
 
 def seed(*arguments: object):

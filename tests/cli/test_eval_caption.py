@@ -2,9 +2,7 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from seedcli.benchmarks.caption import score_captions
@@ -17,6 +15,7 @@ from seedcli.models.language.generate import SeedLlama
 from seedcli.workflows.evaluate import asking as eval_asking
 from seedcli.workflows.evaluate.caption import candidate_names, run_caption
 from seedcli.workflows.evaluate.requests import AskSettings, CaptionRequest
+from tests.published_sets import write_captions, write_noise
 
 CAPTIONS = [
     ["a red bus", "the bus waits near a bridge"],
@@ -28,23 +27,9 @@ CAPTIONS = [
 
 @pytest.fixture
 def caption_file(tmp_path):
-    rng = np.random.default_rng(0)
-    images = []
-    for number, texts in enumerate([*CAPTIONS, ["a field"], ["a bridge"], ["the bus"]]):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
-            tmp_path / f"{number}.png"
-        )
-        split = "test" if number < len(CAPTIONS) else "train"
-        images.append(
-            {
-                "filename": f"{number}.png",
-                "split": split,
-                "sentences": [{"raw": text} for text in texts],
-            }
-        )
-    path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"images": images}))
-    return path
+    return write_captions(
+        tmp_path / "mine.json", [*CAPTIONS, ["a field"], ["a bridge"], ["the bus"]], train=3
+    )
 
 
 @pytest.fixture
@@ -245,11 +230,7 @@ def test_the_published_split_is_checked(tiny_llm_folder, caption_file, tmp_path)
 
 
 def test_a_picture_that_is_none_is_one_failed_sample(run, tmp_path):
-    rng = np.random.default_rng(0)
-    rows = [{"image": f"{number}.png", "caption": "a dog"} for number in range(3)]
-    for number in (0, 2):
-        pixels = rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    rows = [{"image": name, "caption": "a dog"} for name in write_noise(tmp_path, 3)]
     (tmp_path / "1.png").write_bytes(b"no picture")
     (tmp_path / "list.json").write_text(json.dumps(rows))
     result = run(dataset=str(tmp_path / "list.json"), ask={"max_new_tokens": 4})

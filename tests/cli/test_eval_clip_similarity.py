@@ -18,21 +18,15 @@ from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
 from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
 from seedcli.workflows.evaluate.requests import CaptionSettings
 from seedcli.workflows.sampling import SamplingOptions
+from tests.published_sets import write_captions
 
 
 @pytest.fixture
 def caption_file(tmp_path):
-    rng = np.random.default_rng(0)
-    images = []
-    for number in range(5):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
-            tmp_path / f"{number}.png"
-        )
-        sentences = [{"raw": f"the red bus {number} <b>waits</b>."}, {"raw": "never asked"}]
-        images.append({"filename": f"{number}.png", "split": "test", "sentences": sentences})
-    path = tmp_path / "mine.json"
-    path.write_text(json.dumps({"images": images}))
-    return path
+    return write_captions(
+        tmp_path / "mine.json",
+        [[f"the red bus {number} <b>waits</b>.", "never asked"] for number in range(5)],
+    )
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from seedcli.benchmarks.vqa_sets import load_question_set
@@ -18,9 +16,17 @@ from seedcli.workflows.evaluate import asking as eval_asking
 from seedcli.workflows.evaluate.requests import AskSettings, VqaRequest
 from seedcli.workflows.evaluate.vqa import run_vqa
 from tests.benchmarks.test_vqa_sets import root, write_videos
+from tests.published_sets import write_noise
 
 __all__ = ["root"]
 
+COUNT = {
+    "image": "0.png",
+    "question": "How many?",
+    "answer": "12",
+    "choices": ["12", "birds", "a"],
+    "kind": "number",
+}
 QUESTIONS = [
     {
         "image": "0.png",
@@ -29,37 +35,15 @@ QUESTIONS = [
         "choices": ["dog", "a bus near the bridge"],
         "kind": "animal",
     },
-    {
-        "image": "0.png",
-        "question": "How many?",
-        "answer": "12",
-        "choices": ["12", "birds", "a"],
-        "kind": "number",
-    },
-    {
-        "image": "1.png",
-        "question": "How many?",
-        "answer": "12",
-        "choices": ["12", "birds", "a"],
-        "kind": "number",
-    },
-    {
-        "image": "1.png",
-        "question": "How many?",
-        "answer": "a",
-        "choices": ["12", "birds", "a"],
-        "kind": "number",
-    },
+    COUNT,
+    COUNT | {"image": "1.png"},
+    COUNT | {"image": "1.png", "answer": "a"},
 ]
 
 
 @pytest.fixture
 def question_file(tmp_path):
-    rng = np.random.default_rng(0)
-    for number in range(2):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
-            tmp_path / f"{number}.png"
-        )
+    write_noise(tmp_path, 2)
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(QUESTIONS))
     return path

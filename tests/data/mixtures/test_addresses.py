@@ -19,7 +19,7 @@ from seedcli.cli.main import app
 from seedcli.data.images.captioned import read_pictures
 from seedcli.data.mixtures.documents import open_source
 from seedcli.data.mixtures.pairs import TablePairs, TarPairs
-from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
+from seedcli.data.tokens.shards import TokenRow, write_shard
 from seedcli.errors import DataError, UsageError
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.recipe.pictures import PicturesSection
@@ -27,19 +27,11 @@ from seedcli.storage import as_place
 from seedcli.training.readers import read_ahead
 from tests.published_sets import cells, png, tar, write_file
 from tests.s3_server import bucket
+from tests.tiny_shards import tiny_header
 
 __all__ = ["bucket"]
 
-HEADER = ShardHeader(
-    tokenizer="tiny",
-    fingerprint="f" * 16,
-    num_queries=4,
-    num_codes=64,
-    image_handling="seed",
-    numerics="default",
-    dtype="float32",
-    micro_batch=(1, 3, 8, 8),
-)
+HEADER = tiny_header()
 
 
 @pytest.fixture

@@ -29,23 +29,15 @@ from seedcli.data.images.video import read_pictures
 from seedcli.data.mixtures.documents import DocumentMixture, open_source
 from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, read_plain_pickle
 from seedcli.data.sample_order import BLOCKS_AT_ONCE, SampleOrder
-from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
+from seedcli.data.tokens.shards import TokenRow, write_shard
 from seedcli.errors import DataError
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.recipe.language import DocumentDataSection, DocumentSourceSection
 from seedcli.training.llm_data import DocumentSamples, TokenSamples
+from tests.tiny_shards import tiny_header
 from tests.videos import write_video
 
-HEADER = ShardHeader(
-    tokenizer="tiny",
-    fingerprint="f" * 16,
-    num_queries=4,
-    num_codes=64,
-    image_handling="seed",
-    numerics="default",
-    dtype="float32",
-    micro_batch=(1, 3, 8, 8),
-)
+HEADER = tiny_header()
 EMPTY = "an assistant's message is empty"
 FIXTURE = Path(__file__).parents[2] / "parity" / "data" / "text_sequences.json"
 TEXT_TOKENIZER = load_text_tokenizer(FIXTURE.parent / "text_tokenizer")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice, Slice
@@ -27,16 +25,12 @@ from seedcli.workflows.evaluate.requests import (
 )
 from seedcli.workflows.evaluate.vqa import run_vqa
 from tests.engine.elsewhere import send_elsewhere, travelled
+from tests.published_sets import write_noise
 
 
 @pytest.fixture
 def pictures(tmp_path):
-    rng = np.random.default_rng(0)
-    for number in range(4):
-        Image.fromarray(rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)).save(
-            tmp_path / f"{number}.png"
-        )
-    return [f"{number}.png" for number in range(4)]
+    return write_noise(tmp_path, 4)
 
 
 def without_times(result: dict) -> dict:

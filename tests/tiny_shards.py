@@ -1,0 +1,22 @@
+"""The header of token shards of a tokenizer that does not exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seedcli.data.tokens.shards import ShardHeader
+
+
+def tiny_header(**changes: Any) -> ShardHeader:
+    """Four codes of 64 a picture, unless told otherwise."""
+    facts: dict[str, Any] = {
+        "tokenizer": "tiny",
+        "fingerprint": "f" * 16,
+        "num_queries": 4,
+        "num_codes": 64,
+        "image_handling": "seed",
+        "numerics": "default",
+        "dtype": "float32",
+        "micro_batch": (1, 3, 8, 8),
+    }
+    return ShardHeader(**facts | changes)
