@@ -1,48 +1,15 @@
 """`seed eval paper`: the published tables beside what was measured here."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from seedcli.console import console
 from seedcli.errors import PartialFailure
 from seedcli.options import Option
-from seedcli.storage import as_place
-from seedcli.workflows.evaluate.requests import DATA
+from seedcli.workflows.evaluate.paper_request import PaperRequest
 
 
 def paper(
-    model: Annotated[
-        str | None,
-        Option(
-            "Only results of this preset, folder or hub id.",
-            "-m",
-            metavar="MODEL",
-            complete="models",
-        ),
-    ] = None,
-    results: Annotated[
-        Path | None,
-        Option("Folder that is searched for result.json; default runs/eval.", metavar="DIR"),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        Option("Also write paper.json, paper.md and paper.png there.", "-o", metavar="DIR"),
-    ] = None,
-    run: Annotated[
-        bool,
-        Option(
-            "Measure what is missing, where weights and data are on this machine; into the "
-            "results folder."
-        ),
-    ] = False,
-    dataset: Annotated[
-        tuple[str, ...],
-        Option("Only this set; may be repeated.", metavar="NAME", panel=DATA),
-    ] = (),
-    data_root: Annotated[
-        Path | None,
-        Option("Where named sets lie, for --run.", metavar="DIR", panel=DATA, parse=as_place),
-    ] = None,
+    request: PaperRequest,
     everything: Annotated[
         bool, Option("Show every number, those without a result too.", "--all")
     ] = False,
@@ -64,15 +31,7 @@ def paper(
     """  # noqa: E501
     from seedcli.workflows.evaluate.paper import run_paper
 
-    card = run_paper(
-        model=model,
-        results=results,
-        output=output,
-        run=run,
-        datasets=dataset,
-        data_root=data_root,
-        reporter=console,
-    )
+    card = run_paper(request, reporter=console)
     console.result(card, human=lambda card: show_card(card, everything=everything))
     if card["failed"]:
         named = "".join(f"\n  {one['command']}: {one['reason']}" for one in card["failed"])

@@ -42,6 +42,7 @@ from seedcli.models.weights.locate import locate
 from seedcli.models.weights.locate_llm import LLM_PRESETS, locate_llm
 from seedcli.models.weights.published import ROLES
 from seedcli.storage import is_folder
+from seedcli.workflows.evaluate.paper_request import PaperRequest
 from seedcli.workflows.evaluate.samples import EVAL_RUNS, RESULT_FILE
 from seedcli.workflows.evaluate.scorecard_page import plot_scorecard, write_markdown
 
@@ -139,29 +140,12 @@ class _Scope:
         return True
 
 
-def run_paper(
-    *,
-    model: str | None = None,
-    results: Path | None = None,
-    output: Path | None = None,
-    run: bool = False,
-    datasets: Sequence[str] = (),
-    data_root: Path | None = None,
-    reporter: Reporter | None = None,
-) -> dict[str, Any]:
+def run_paper(request: PaperRequest, *, reporter: Reporter | None = None) -> dict[str, Any]:
     """Results of benchmarks -> the scorecard.
 
-    Args:
-        model: Whose results are ours: preset, folder or hub id. By default those of all models, and
-            seed-nano's own measurements. Results of the same model with another fingerprint are
-            left out: they are of other weights.
-        results: Folder that is searched for `result.json`, and that new results are put
-            into; default `runs/eval`.
-        output: Where to put `paper.json`, `paper.md` and `paper.png`.
-        run: Start what is missing and could run here: its weights and its data are on this machine.
-        datasets: Only these sets.
-        data_root: Where named sets lie.
-        reporter: Hears of what is read and started.
+    Without a model they are those of all models, and seed-nano's own measurements. Results of the
+    same model with another fingerprint are left out: they are of other weights. With `run` what is
+    missing is started where its weights and its data are on this machine.
 
     Returns:
         `rows`, one for each published number and each figure of ours, how often each of the
@@ -172,20 +156,20 @@ def run_paper(
         DataError: There is no such folder of results.
         Interrupted: Ctrl-C while a measurement ran; what it has is kept.
     """
-    reporter, folder = reporter or Reporter(), results or EVAL_RUNS
-    scope = _scope(model, datasets)
-    if results is not None and not results.is_dir() and not run:
+    reporter, folder = reporter or Reporter(), request.results or EVAL_RUNS
+    scope = _scope(request.model, request.dataset)
+    if request.results is not None and not folder.is_dir() and not request.run:
         raise DataError(
-            f"no folder at {results}",
+            f"no folder at {folder}",
             remedy="--results names the folder of `seed eval ... -o`; --run fills it",
         )
     found, failed = scope.results(folder, reporter), {}
-    if run:
-        failed = _run_missing(scope.jobs(found), folder, data_root, reporter)
+    if request.run:
+        failed = _run_missing(scope.jobs(found), folder, request.data_root, reporter)
         found = scope.results(folder, reporter)
 
     def missing(measurement: Measurement, weights: str | None) -> Missing:
-        lack = _missing(measurement, weights or "", data_root)
+        lack = _missing(measurement, weights or "", request.data_root)
         return Missing(lack.command, (failed[lack.command],)) if lack.command in failed else lack
 
     rows = score_all(
@@ -198,7 +182,7 @@ def run_paper(
     ]
     card = {
         "benchmark": "paper",
-        "model": model,
+        "model": request.model,
         "results": str(folder),
         "num_results": len(found),
         "verdicts": dict(Counter(row.verdict for row in rows)),
@@ -206,8 +190,8 @@ def run_paper(
         "failed": [{"command": command, "reason": reason} for command, reason in failed.items()],
         "files": [],
     }
-    if output is not None:
-        card["files"] = _write(card, rows, output)
+    if request.output is not None:
+        card["files"] = _write(card, rows, request.output)
     return card
 
 
