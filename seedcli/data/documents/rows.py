@@ -23,6 +23,8 @@ from seedcli.errors import DataError
 from seedcli.storage import as_place, is_url
 
 PLACEHOLDER, VIDEO_PLACEHOLDER = "<image>", "<video>"
+# field of a row -> what it holds, and what stands for one of them among words
+_PLACES = {"images": ("pictures", PLACEHOLDER), "videos": ("videos", VIDEO_PLACEHOLDER)}
 _IMAGE, _PLACEHOLDERS = re.compile("(<image>)"), re.compile("(<image>|<video>)")
 _QUESTION, _ANSWER = re.compile(r"\bQuestion: "), re.compile(r"\bAnswer: ")
 _NOT_META = {
@@ -222,14 +224,21 @@ def read_messages(
     Raises:
         DataError: Roles or parts of another kind, or more or fewer placeholders than pictures.
     """
-    if (
-        isinstance(value, list)
-        and value
-        and isinstance(value[0], Mapping)
-        and "segments" in value[0]
-    ):
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, Mapping) and "segments" in first:
         return unpack_messages(value)
-    left, left_videos = list(images), list(videos)
+    given = {"images": images, "videos": videos}
+    left = {field: list(values) for field, values in given.items()}
+
+    def take(field: str) -> Any:
+        if not left[field]:
+            what, mark = _PLACES[field]
+            raise DataError(
+                f"more places for {what} ({mark}) in the messages than the {len(given[field])} in "
+                f"`{field}`"
+            )
+        return left[field].pop(0)
+
     found = []
     for message in value if isinstance(value, list) else [value]:
         if (
@@ -248,43 +257,29 @@ def read_messages(
             if kind == "text" and isinstance(part.get("text"), str):
                 for text in (_PLACEHOLDERS if videos else _IMAGE).split(part["text"]):
                     if text == PLACEHOLDER:
-                        segments.append(_next(left, images))
+                        segments.append(take("images"))
                     elif text == VIDEO_PLACEHOLDER and videos:
-                        segments.append(_next(left_videos, videos, "videos"))
+                        segments.append(take("videos"))
                     elif text:
                         segments.append(text)
             elif kind in ("image", "image_url", "video", "video_url"):
-                own = next(
-                    (
-                        part[name]
-                        for name in (kind, "codes", "path", kind.removesuffix("_url"))
-                        if part.get(name) is not None
-                    ),
-                    None,
-                )
+                names = (kind, "codes", "path", kind.removesuffix("_url"))
+                own = next((part[name] for name in names if part.get(name) is not None), None)
                 own = own.get("url") if kind.endswith("_url") and isinstance(own, dict) else own
-                if own is not None:
-                    segments.append(picture(own))
-                elif kind.startswith("image"):
-                    segments.append(_next(left, images))
-                else:
-                    segments.append(_next(left_videos, videos, "videos"))
+                segments.append(take(f"{kind[:5]}s") if own is None else picture(own))
             else:
                 raise DataError(
                     'a part of content is {"type": "text"}, {"type": "image"} or {"type": '
                     f'"video"}}; this one is {part!r:.80}'
                 )
         found.append(Message(message["role"], tuple(segments)))
-    if left:
-        raise DataError(
-            f"{len(images)} pictures, but {len(images) - len(left)} places for them "
-            f"({PLACEHOLDER}) in the messages"
-        )
-    if left_videos:
-        raise DataError(
-            f"{len(videos)} videos, but {len(videos) - len(left_videos)} places for them "
-            f"({VIDEO_PLACEHOLDER}) in the messages"
-        )
+    for field, unused in left.items():
+        if unused:
+            (what, mark), total = _PLACES[field], len(given[field])
+            raise DataError(
+                f"{total} {what}, but {total - len(unused)} places for them ({mark}) in the "
+                "messages"
+            )
     return tuple(found)
 
 
@@ -307,17 +302,6 @@ def picture_at(value: str) -> bytes | str:
             remedy="img2dataset fetches pictures",
         )
     return value.removeprefix("file://")
-
-
-def _next(left: list[Any], given: Sequence[Any], field: str = "images") -> Any:
-    if not left:
-        what = (
-            f"pictures ({PLACEHOLDER})" if field == "images" else f"{field} ({VIDEO_PLACEHOLDER})"
-        )
-        raise DataError(
-            f"more places for {what} in the messages than the {len(given)} in `{field}`"
-        )
-    return left.pop(0)
 
 
 def _alternate(images: Sequence[Any], texts: Sequence[str]) -> tuple[Message, ...]:
