@@ -211,7 +211,10 @@ def _read(name: str, annotation: Any, default: Any) -> _Field | _Group:
         default,
         {
             field.name: _read(field.name, hints[field.name], _default_of(field, default))
-            for field in dataclasses.fields(kind)
+            # a request's own fields come before those that it shares with others
+            for field in sorted(
+                dataclasses.fields(kind), key=lambda each: each.name not in kind.__annotations__
+            )
             if field.name not in left_out
         },
     )

@@ -97,7 +97,7 @@ class SeedTokenizer:
         Raises:
             UsageError: No such device.
         """
-        self._made_of = functools.partial(
+        self._made_of: functools.partial[Any] = functools.partial(
             SeedTokenizer,
             files,
             device=device,

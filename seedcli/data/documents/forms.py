@@ -73,7 +73,7 @@ def build_document(
 
 def text_document(sample: Sample, *_: Any) -> Document | None:
     """Words -> words, all learned."""
-    _, texts = _parts(sample)
+    texts = _parts(sample)[1]
     text = "".join(texts)
     return (Piece((text,), learned=True),) if has_words(text) else None
 

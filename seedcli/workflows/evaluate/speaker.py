@@ -54,7 +54,7 @@ class Speaker:
                 language model speaks.
         """
         self._chosen, self._reporter = chosen, reporter or Reporter()
-        self._made_of = functools.partial(
+        self._made_of: functools.partial[Any] = functools.partial(
             Speaker, chosen, steps=steps, guidance=guidance, decoder=decoder
         )
         refuse_quantization(chosen.quantize, chosen.device)
