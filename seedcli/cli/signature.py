@@ -211,12 +211,18 @@ def _read(name: str, annotation: Any, default: Any) -> _Field | _Group:
         default,
         {
             field.name: _read(field.name, hints[field.name], _default_of(field, default))
-            # a request's own fields come before those that it shares with others
-            for field in sorted(
-                dataclasses.fields(kind), key=lambda each: each.name not in kind.__annotations__
-            )
+            for field in _own_first(kind)
             if field.name not in left_out
         },
+    )
+
+
+def _own_first(kind: Any) -> list[dataclasses.Field[Any]]:
+    """Fields of a request in their order, those that it shares with others last."""
+    own = list(kind.__annotations__)
+    return sorted(
+        dataclasses.fields(kind),
+        key=lambda each: own.index(each.name) if each.name in own else len(own),
     )
 
 
