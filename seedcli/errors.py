@@ -6,6 +6,16 @@ import difflib
 import importlib.util
 from collections.abc import Iterable
 
+# What Python says of a value that is not of the shape that its reader takes for granted.
+MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    StopIteration,
+    OverflowError,
+)
+
 
 def did_you_mean(word: str, known: Iterable[str], *, most: int = 1) -> str:
     """The end of "nothing is called WORD": `; did you mean X?`, or nothing where none is near."""

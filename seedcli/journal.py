@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from seedcli.errors import DataError
+from seedcli.errors import MALFORMED, DataError
 from seedcli.files import json_text, parse_json, raise_if_full
 
 
@@ -33,8 +33,7 @@ class Journal:
         """Gives every whole line to `keep`, and cuts off what a kill left of the last one.
 
         Args:
-            keep: Takes a line's value; a ValueError, TypeError, LookupError or AttributeError of it
-                says that the line is none.
+            keep: Takes a line's value; one of `MALFORMED` from it says that the line is none.
             ordered: A line's place means something: a damaged one, and all behind it, are cut off,
                 and are computed anew. Else only the last line may be damaged.
 
@@ -54,7 +53,7 @@ class Journal:
                     break
                 keep(parse_json(raw))
                 good += len(raw)
-            except (ValueError, TypeError, LookupError, AttributeError):
+            except MALFORMED:
                 if ordered:
                     break
                 damaged = number

@@ -21,7 +21,7 @@ from seedcli.data.published_sets.formats import set_format
 from seedcli.data.published_sets.picture_finder import Named
 from seedcli.data.published_sets.questions import Question, numbered
 from seedcli.data.published_sets.records import read_records
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import MALFORMED, DataError, UsageError
 from seedcli.storage import as_place, expand_glob, is_file
 
 
@@ -230,7 +230,7 @@ def _read_questions(paths: Sequence[Path], read: Read) -> Iterator[Question]:
             if found.record is None:
                 raise TypeError("it is no object")
             yield from read(found.record)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except MALFORMED as error:
             raise DataError(
                 f"{found.path}, record {found.number}: no question as expected "
                 f"({type(error).__name__}: {error})",

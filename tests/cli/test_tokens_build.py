@@ -70,13 +70,18 @@ def test_a_summary_and_shards_that_the_other_commands_read(llava, tiny_tokenizer
 
 def test_pictures_beside_the_file_and_partial_failure(llava, tiny_tokenizer_folder):
     records = json.loads(Path(llava).read_text())
-    write_file(Path("two.json"), [*records, records[0] | {"image": "gone.jpg"}])
+    damaged = [{"image": "gone.jpg"}, {"image": 5}, {"conversations": 5}]
+    write_file(Path("two.json"), [*records, *(records[0] | one for one in damaged)])
     built = seed("build", "llava", "two.json", "-o", "out", "--model", str(tiny_tokenizer_folder))
     assert built.exit_code == 4
-    assert json.loads(built.stdout)["failed"] == 1
-    assert "1 of 2 documents could not be made" in built.stderr
+    assert json.loads(built.stdout)["failed"] == 3
+    assert "3 of 4 documents could not be made" in built.stderr
     assert "out/errors.jsonl" in built.stderr
-    assert "gone.jpg" in Path("out/errors.jsonl").read_text()
+    errors = [json.loads(line) for line in Path("out/errors.jsonl").read_text().splitlines()]
+    assert [error["source"] for error in errors] == ["two.json[1]", "two.json[2]", "two.json[3]"]
+    assert "gone.jpg" in errors[0]["error"]
+    assert errors[1]["error"] == "a picture is a name or a list of codes; here 5"
+    assert "is no record of LLaVA" in errors[2]["error"]
 
 
 def test_unfinished_builds_are_reported_with_their_own_command(llava, tiny_tokenizer_folder):

@@ -8,6 +8,7 @@ pyarrow is imported where it is used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seedcli.data.documents.documents import Codes, Message, Segment
@@ -125,7 +126,7 @@ def unpack_segments(value: Sequence[Mapping[str, Any]] | None) -> tuple[Segment,
                 f"a segment is {{text}} or {{codes}}, exactly one of them; this one is {part!r:.80}"
             )
         try:
-            found.append(text if codes is None else tuple(int(code) for code in codes))
+            found.append(text if codes is None else tuple(index(code) for code in codes))
         except TypeError:
             raise DataError(f"codes are integers; these are {codes!r:.80}") from None
     return tuple(found)

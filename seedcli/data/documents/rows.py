@@ -14,12 +14,13 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
 from seedcli.data.documents.columns import ROLES, unpack_messages, unpack_segments
 from seedcli.data.documents.documents import Message, Sample
-from seedcli.errors import DataError
+from seedcli.errors import MALFORMED, DataError
 from seedcli.storage import as_place, is_url
 
 PLACEHOLDER, VIDEO_PLACEHOLDER = "<image>", "<video>"
@@ -57,7 +58,13 @@ def sample_of_row(
     """
     reader = _RowReader(row, num_queries, text_column, folder, rng)
     meta = {name: value for name, value in row.items() if name not in _NOT_META}
-    return Sample(str(row.get("key") or row.get("id") or key), *reader.read(), meta)
+    try:
+        content = reader.read()
+    except MALFORMED as error:
+        raise DataError(
+            f"is no row that training reads ({type(error).__name__}: {error})"
+        ) from None
+    return Sample(str(row.get("key") or row.get("id") or key), *content, meta)
 
 
 @dataclass(frozen=True)
@@ -171,7 +178,7 @@ class _RowReader:
                 remedy="name the tokenizer that made them",
             )
         return [
-            tuple(int(code) for code in flat[start : start + self.num_queries])
+            tuple(index(code) for code in flat[start : start + self.num_queries])
             for start in range(0, len(flat), self.num_queries)
         ]
 

@@ -160,7 +160,7 @@ class RowDocuments:
         if made_by and self._fingerprint and made_by != self._fingerprint:
             raise DataError(
                 f"{self._name}, row {number}: codes of {row.get('model', 'another model')} "
-                f"({made_by[:12]}), but the model at hand is {self._fingerprint[:12]}",
+                f"({made_by!s:.12}), but the model at hand is {self._fingerprint[:12]}",
                 remedy="tokenize the images again with the model at hand",
             )
         try:

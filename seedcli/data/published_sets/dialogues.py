@@ -92,8 +92,8 @@ def read_lrv(record: Record) -> Iterable[Sample]:
 
 
 def read_visdial(record: Record) -> Iterable[Sample]:
-    """VisDial: ten questions after a caption; before the first stand the picture and a line that
-    says so (its wording is ours).
+    """VisDial: ten questions after a caption, texts by their numbers in two lists; before the first
+    stand the picture and a line that says so (its wording is ours).
     """
     picture = Named(
         (
@@ -108,10 +108,10 @@ def read_visdial(record: Record) -> Iterable[Sample]:
     for number, turn in enumerate(record["dialog"]):
         if "answer" not in turn:  # the last of a validation dialogue, answered elsewhere
             break
-        question = turn["question"].strip().rstrip("?").rstrip() + "?"
+        question = record["questions"][turn["question"]].strip().rstrip("?").rstrip() + "?"
         turns += [
             {"from": "human", "value": question if number else f"{opening} {question}"},
-            {"from": "gpt", "value": turn["answer"]},
+            {"from": "gpt", "value": record["answers"][turn["answer"]]},
         ]
     return [_dialogue([picture], turns, {"image_id": record["image_id"]})]
 

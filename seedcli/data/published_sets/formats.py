@@ -17,7 +17,7 @@ from seedcli.data.published_sets import dialogues, pictures, questions
 from seedcli.data.published_sets.pictures import Captioned
 from seedcli.data.published_sets.questions import Question
 from seedcli.data.published_sets.records import Record
-from seedcli.errors import DataError, UsageError, did_you_mean
+from seedcli.errors import MALFORMED, DataError, UsageError, did_you_mean
 
 Parsed = Sample | Question | Captioned
 
@@ -99,14 +99,7 @@ class SetFormat:
             return read(layout)
         except DataError:
             raise
-        except (
-            KeyError,
-            IndexError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            StopIteration,
-        ) as error:
+        except MALFORMED as error:
             raise DataError(
                 f"is no record of {layout.sets} ({type(error).__name__}: {error})"
             ) from None
@@ -152,8 +145,8 @@ FORMATS: dict[str, SetFormat] = {
     "visdial": SetFormat(
         "messages",
         ("messages",),
-        (Layout("VisDial 1.0", "visdial_1.0_train.json", ("image_id", "caption", "dialog"),
-                dialogues.read_visdial,
+        (Layout("VisDial 1.0", "visdial_1.0_train.json",
+                ("image_id", "caption", "dialog", "questions", "answers"), dialogues.read_visdial,
                 "https://visualdialog.org/data"),),
     ),
     "vqa": SetFormat(

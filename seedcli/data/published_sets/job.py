@@ -132,6 +132,8 @@ class DocumentListing:
                 found.append({"picture": self._number(self._carried(segment))})
             elif isinstance(segment, Named | Frames | Cell):
                 found += [{"picture": self._number(item)} for item in self._finder.find(segment)]
+            elif not isinstance(segment, tuple) or not all(type(code) is int for code in segment):
+                raise DataError(f"a picture is a name or a list of codes; here {segment!r:.80}")
             else:
                 if len(segment) != self._num_queries or not all(
                     0 <= code < self._num_codes for code in segment

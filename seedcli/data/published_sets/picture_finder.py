@@ -38,6 +38,9 @@ class Named:
 
     names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        _check_names(self.names)
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -47,6 +50,15 @@ class Frames:
 
     names: tuple[str, ...]
     number: int
+
+    def __post_init__(self) -> None:
+        _check_names(self.names)
+
+
+def _check_names(names: tuple[str, ...]) -> None:
+    """Refuses what a record has in place of a name, before any folder is searched for it."""
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"a picture or video is named by text; here by {list(names)!r:.80}")
 
 
 @dataclass(frozen=True)

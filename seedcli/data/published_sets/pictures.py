@@ -82,16 +82,18 @@ def read_captions(record: Record) -> Iterable[Captioned]:
     group = next((str(record[name]) for name in names if record.get(name) is not None), None)
     if not isinstance(picture, Cell) or group is None:
         group = name_of(picture)
-    return [Captioned(picture, texts, group, record.get("split"), record.get("dataset"), metas)]
+    split, dataset = (
+        None if record.get(name) is None else str(record[name]) for name in ("split", "dataset")
+    )
+    return [Captioned(picture, texts, group, split, dataset, metas)]
 
 
 def _captioned(record: Record) -> Reference:
     """The picture of a caption: in its table, or by name, with and without the folder."""
     image = record.get("image")
+    image = image[0] if isinstance(image, list) else image
     if isinstance(image, Cell):
         return image
-    if isinstance(image, list):
-        return image[0]
     name = next(
         str(one)
         for one in (record.get("filename"), record.get("file_name"), image,
@@ -219,7 +221,7 @@ def read_cauldron(record: Record) -> Iterable[Sample]:
 def read_story(record: Record) -> Iterable[Sample]:
     """VIST: sentences and pictures of a story in the order that its author gave them."""
     parts: list[Any] = []
-    for part in record["parts"]:
+    for part in sorted(record["parts"], key=lambda one: int(one["worker_arranged_photo_order"])):
         parts += [
             (part.get("original_text") or part["text"]).strip(),
             Named((str(part["photo_flickr_id"]),)),

@@ -93,9 +93,19 @@ def most_frequent(answers: Sequence[str]) -> str:
 
 def _answers(record: Record, field: str = "answer") -> tuple[str, ...]:
     """`answers` as texts, as objects with a field, or as the text of a list."""
-    found = record.get("answers") or ()
-    found = ast.literal_eval(found) if isinstance(found, str) else found
+    found = _listed(record.get("answers"))
     return tuple(str(one[field] if isinstance(one, Mapping) else one).strip() for one in found)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    """A list, or what a cell of a table says of one."""
+    try:
+        found = ast.literal_eval(value) if isinstance(value, str) and value else value or ()
+    except (SyntaxError, RecursionError, MemoryError):
+        raise ValueError(f"{value!r:.80} is no list") from None
+    if not isinstance(found, list | tuple):
+        raise TypeError(f"{value!r:.80} is no list")
+    return found
 
 
 def _key(record: Record, *names: str) -> str:
@@ -146,8 +156,7 @@ def read_aokvqa(record: Record) -> Iterable[Question]:
     """A-OKVQA: choices, and ten direct answers (a list, or the text of one), of which the most
     frequent is learned, or where there are none the right choice.
     """
-    direct = record.get("direct_answers") or ()
-    direct = ast.literal_eval(direct) if isinstance(direct, str) else direct
+    direct = _listed(record.get("direct_answers"))
     right = record.get("correct_choice_idx")
     choices = tuple(map(str, record["choices"])) if right is not None else ()
     names = coco_names(record["image_id"]) if record.get("image_id") is not None else ()
@@ -201,14 +210,14 @@ def read_seed_bench(record: Record) -> Iterable[Question]:
     if record["data_type"] != "image":
         return []
     choices = tuple(str(record[f"choice_{letter}"]) for letter in "abcd")
-    number = record["question_type_id"]
+    number = str(record["question_type_id"])
     return [
         Question(
             _key(record, "question_id"),
             _picture(record, str(record["data_id"])),
             record["question"],
             (choices[_CHOICE_LETTERS.index(record["answer"])],),
-            kind=str(record.get("question_types", {}).get(number, number)),
+            kind=record.get("question_types", {}).get(number, number),
             choices=choices,
             meta=_meta(record),
         )

@@ -76,14 +76,17 @@ def read_records(paths: Sequence[Path]) -> Iterator[Found]:
         )
         if "question_id" in first and "question" not in first:
             answers |= {
-                one.record["question_id"]: one.record for one in _records_of(path) if one.record
+                one.record["question_id"]: one.record
+                for one in _records_of(path)
+                if _has_ids(one.record, "question_id")
             }
         else:
             others.append(path)
     for path in others or paths:
         for one in _records_of(path):
-            answer = answers.get(one.record.get("question_id")) if one.record else None
-            yield one if answer is None else one._replace(record=answer | one.record)
+            if _has_ids(one.record, "question_id") and one.record["question_id"] in answers:
+                one = one._replace(record=answers[one.record["question_id"]] | one.record)
+            yield one
 
 
 def stem_of(path: Path) -> str:
@@ -213,64 +216,78 @@ def unwrap(whole: Any, folder: Path) -> Iterator[Any]:
         if isinstance(whole.get(name), str)
     }
     if isinstance(whole.get("question_type"), dict):  # SEED-Bench: numbers of its dimensions
-        shared["question_types"] = {number: name for name, number in whole["question_type"].items()}
+        shared["question_types"] = {
+            str(number): name for name, number in whole["question_type"].items()
+        }
     data = whole.get("data")
-    if isinstance(data, dict) and "dialogs" in data:  # VisDial: texts are numbers into two lists
-        for dialog in data["dialogs"]:
-            turns = [
-                {
-                    name: data[f"{name}s"][turn[name]]
-                    for name in ("question", "answer")
-                    if isinstance(turn.get(name), int)
-                }
-                for turn in dialog["dialog"]
-            ]
-            yield shared | dialog | {"dialog": turns}
+    if isinstance(data, dict) and isinstance(data.get("dialogs"), list):  # VisDial
+        shared |= {name: data.get(name) for name in ("questions", "answers")}
+        yield from _sharing(shared, data["dialogs"])
     elif isinstance(data, list):
         yield from data
     elif isinstance(data, dict):
         yield from _by_id(data)
     elif isinstance(whole.get("questions"), list):
-        yield from (shared | row for row in whole["questions"])
+        yield from _sharing(shared, whole["questions"])
     elif isinstance(whole.get("sentences"), list):
         yield from whole["sentences"]
     elif isinstance(whole.get("annotations"), list):
-        yield from _annotations(whole, shared)
+        yield from _sharing(shared, _annotations(whole["annotations"], whole.get("images")))
     elif isinstance(whole.get("images"), list):
-        yield from (shared | row if isinstance(row, dict) else row for row in whole["images"])
+        yield from _sharing(shared, whole["images"])
     else:
         yield from _by_id(whole)
 
 
-def _annotations(whole: Mapping[str, Any], shared: Record) -> Iterator[Any]:
-    rows = whole["annotations"]
-    if rows and isinstance(rows[0], list):  # VIST: each part of a story in a list of its own
-        stories: dict[str, list[Record]] = {}
-        for part in (one for row in rows for one in row):
+def _sharing(shared: Record, rows: Iterable[Any]) -> Iterator[Any]:
+    """Rows with what their file says of all of them; what is no object stays as it is."""
+    yield from (shared | row if isinstance(row, dict) else row for row in rows)
+
+
+def _annotations(rows: list[Any], images: Any) -> Iterable[Any]:
+    if rows and isinstance(rows[0], list):
+        return _stories(rows)
+    return _coco(rows, images) if isinstance(images, list) and images else rows
+
+
+def _stories(rows: Iterable[Any]) -> Iterator[Any]:
+    """VIST: each part of a story in a list of its own."""
+    stories: dict[str, list[Any]] = {}
+    for part in (one for row in rows for one in (row if isinstance(row, list) else [row])):
+        if _has_ids(part, "story_id"):
             stories.setdefault(str(part["story_id"]), []).append(part)
-        for name, parts in stories.items():
-            yield {
-                "story_id": name,
-                "parts": sorted(parts, key=lambda part: int(part["worker_arranged_photo_order"])),
-            }
-        return
-    if whole.get("images"):
-        yield from (shared | row for row in _coco(whole))
-    else:
-        yield from (shared | row for row in rows)
+        else:
+            yield part
+    yield from ({"story_id": name, "parts": parts} for name, parts in stories.items())
 
 
-def _coco(whole: Mapping[str, Any]) -> Iterator[Record]:
-    """COCO's layout -> its annotations by picture, each with the picture's `file_name`."""
+def _coco(rows: Iterable[Any], images: Iterable[Any]) -> Iterator[Any]:
+    """COCO's layout -> its annotations by picture, each with the picture's `file_name`; what has no
+    numbers comes first, as it is.
+    """
     from pycocotools.coco import COCO
 
+    numbered = []
+    for row in rows:
+        if _has_ids(row, "id", "image_id"):
+            numbered.append(row)
+        else:
+            yield row
     coco = COCO()
-    coco.dataset = whole
+    coco.dataset = {
+        "annotations": numbered,
+        "images": [image for image in images if _has_ids(image, "id")],
+    }
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
-    for number in sorted(coco.imgToAnns):
+    for number in sorted(coco.imgToAnns, key=lambda one: (type(one).__name__, one)):
         name = coco.imgs.get(number, {}).get("file_name")
         yield from (row | ({"file_name": name} if name else {}) for row in coco.imgToAnns[number])
+
+
+def _has_ids(row: Any, *names: str) -> bool:
+    """Whether a row is an object with a number or name in each of these fields."""
+    return isinstance(row, dict) and all(isinstance(row.get(name), int | str) for name in names)
 
 
 def _by_id(rows: Mapping[str, Any]) -> Iterator[Record]:

@@ -5,6 +5,7 @@ path, and what is refused.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import json
 import pickle
@@ -24,6 +25,7 @@ from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Message, Sample
 from seedcli.data.documents.left_out import add_tallies
 from seedcli.data.documents.packing import PackedStream
+from seedcli.data.documents.rows import sample_of_row
 from seedcli.data.images.images import open_image
 from seedcli.data.images.video import read_pictures
 from seedcli.data.mixtures.documents import DocumentMixture, open_source
@@ -34,6 +36,7 @@ from seedcli.errors import DataError
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.recipe.language import DocumentDataSection, DocumentSourceSection
 from seedcli.training.llm_data import DocumentSamples, TokenSamples
+from tests.damaged import damaged
 from tests.tiny_shards import tiny_header
 from tests.videos import write_video
 
@@ -377,6 +380,8 @@ def test_pictures_that_cannot_be_used_are_named(tmp_path):
         ({"messages": [{"role": "user", "content": [{"type": "sound"}]}]}, "a part of content"),
         ({"codes": [1, 2, 3], "text": "a"}, "3 codes, where a picture has 4"),
         ({"codes": [1, 2, 3, 4], "text": "a", "fingerprint": "e" * 16}, "codes of another model"),
+        ({"codes": [1, 2, 3, 4], "text": "a", "fingerprint": 5}, "codes of another model"),
+        ({"messages": [{"role": "user", "content": 5}]}, "is no row that training reads"),
     ],
 )
 def test_malformed_rows_are_named(tmp_path, row, message):
@@ -538,6 +543,18 @@ def test_fields_of_published_rows(tmp_path, row, segments, turns):
     sample = opened(tmp_path, kind="tar", path=str(tmp_path / "a.tar")).read(0, random.Random(0))
     assert segments is None or sample.segments == segments
     assert len(sample.messages) == turns
+    for other in damaged(row):
+        if isinstance(other, dict):
+            # whatever stands in place of a value: a row that is read, or named as none
+            with contextlib.suppress(DataError):
+                assert sample_of_row(other, "rows.jsonl/0", num_queries=4).key
+
+
+@pytest.mark.parametrize("codes", [[1, 2, 3, 4.5], [1, 2, 3, "4"]])
+def test_codes_are_integers_and_nothing_is_rounded(codes):
+    for row in ({"codes": codes, "text": "a"}, {"segments": [{"codes": codes}]}):
+        with pytest.raises(DataError, match="cannot be interpreted as an integer|are integers"):
+            sample_of_row(row, "rows.jsonl/0", num_queries=4)
 
 
 @pytest.mark.parametrize(
