@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.errors import DataError, NoSpaceError, NumericalError
-from seedcli.storage import is_url, uploaded
+from seedcli.storage import is_url, own_partial, uploaded
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # What is left of the number where a library passes on words only: safetensors' "os error 28", and
@@ -33,7 +33,7 @@ def published(path: Path, *, rivals: bool = False) -> Iterator[Path]:
     """Gives the place to write a file or a folder to, `NAME.partial`; on leaving, it is synced and
     appears as `path`, in place of what was there. After any exception, Ctrl-C too, it is removed.
 
-    Only a process that is killed outright leaves its partial, which the next one replaces. An
+    Only a process that is killed outright leaves its partial, which the next one removes. An
     address is written to when the file is complete.
 
     Args:
@@ -47,10 +47,9 @@ def published(path: Path, *, rivals: bool = False) -> Iterator[Path]:
         with uploaded(path) as partial:
             yield partial
         return
-    name = f"{path.name}.{os.getpid()}.partial" if rivals else f"{path.name}.partial"
-    partial = path.with_name(name)
     with space_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial = own_partial(path) if rivals else path.with_name(f"{path.name}.partial")
         _remove(partial)
         try:
             yield partial

@@ -24,6 +24,7 @@ from seedcli.errors import DataError, UsageError
 T = TypeVar("T")
 
 TRIES = 4  # of a read that fails in between; what a client retries by itself comes on top
+_OWNER = ".by-"  # before the process that writes a partial file
 _PAUSE_S = 0.5  # before the second try, then twice as long each time
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LOCAL = re.compile("^(file|local)://")
@@ -241,7 +242,7 @@ def publish_first(path: Path, data: bytes) -> bool:
             except FileExistsError:
                 return False
             return True
-    own = path.with_name(f"{path.name}.{unique_ending()}.partial")
+    own = own_partial(path)
     try:
         with open(own, "wb") as file:
             file.write(data)
@@ -268,9 +269,30 @@ def uploaded(path: Path) -> Iterator[Path]:
             _persistently(path, lambda: place.fs.put_file(str(partial), place.path))
 
 
-def unique_ending() -> str:
-    """What tells this process's files from those of others on any machine."""
-    return f"{socket.gethostname()}-{os.getpid()}"
+def own_partial(path: Path) -> Path:
+    """Where this process, one of several on any machine, writes what becomes `path`."""
+    remove_left_partials(path.parent)
+    return path.with_name(f"{path.name}{_OWNER}{socket.gethostname()}-{os.getpid()}.partial")
+
+
+def remove_left_partials(folder: Path) -> None:
+    """Removes what processes of this machine that were killed left in a folder (`own_partial`)."""
+    for left in folder.glob(f"*{_OWNER}{glob.escape(socket.gethostname())}-*.partial"):
+        pid = left.name.removesuffix(".partial").rpartition("-")[2]
+        if pid.isdecimal() and not _runs(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this machine is there; where nobody can ask, it is."""
+    try:
+        if os.name == "posix":  # elsewhere the question would end it
+            os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class _Remote(io.RawIOBase):

@@ -21,9 +21,10 @@ from seedcli.data.images.images import save_image
 from seedcli.data.tables import save_array
 from seedcli.data.tokens.outcomes import Outcome, ShardJournal, read_journal
 from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
+from seedcli.engine.hold import hold
 from seedcli.errors import DataError, NoSpaceError, NumericalError
 from seedcli.files import json_text, parse_json, publish_json, publish_text, published, read_json
-from seedcli.storage import publish_first
+from seedcli.storage import own_partial, publish_first
 
 HALF = "\udce9"  # what a file name that is no UTF-8 holds in Python
 
@@ -183,6 +184,27 @@ def test_the_first_of_several_writers_leaves_nothing_on_a_full_disk(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
     assert publish_first(tmp_path / "a.json", b"1") and not publish_first(tmp_path / "a.json", b"2")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"1"]
+
+
+def test_what_killed_processes_left_goes_and_what_others_write_stays(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    own, parent = own_partial(tmp_path / "a.json"), os.getppid()
+    left = own.with_name(own.name.replace(f"-{os.getpid()}.", f"-{ended.pid}."))
+    beside = own.with_name(left.name.replace("a.json", "b.npz"))
+    living = own.with_name(own.name.replace(f"-{os.getpid()}.", f"-{parent}."))
+    elsewhere = own.with_name(left.name.replace(".by-", ".by-other-"))
+    for path in (left, beside, living, elsewhere):
+        path.write_text("half")
+    assert publish_first(tmp_path / "a.json", b"1")
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.json", living, elsewhere}
+    left.write_text("half")
+    with hold(tmp_path):
+        assert not left.exists()
+    left.write_text("half")
+    save_array(tmp_path / "b.npy", np.zeros(1))
+    assert not left.exists()
+    assert {living, elsewhere} < set(tmp_path.iterdir())
 
 
 def test_arrow_tells_of_its_disk(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from seedcli.engine.engines import Slice
 from seedcli.errors import DataError
+from seedcli.storage import remove_left_partials
 
 
 @contextlib.contextmanager
 def hold(folder: Path, *, name: str = "run", what: str | None = None) -> Iterator[None]:
-    """Holds a folder until the context ends, or the process, however it ends.
+    """Holds a folder until the context ends, or the process, however it ends; removes the partial
+    files that a killed one left in it.
 
     Args:
         folder: Must exist.
@@ -38,6 +40,7 @@ def hold(folder: Path, *, name: str = "run", what: str | None = None) -> Iterato
             "--part I/N.",
         ) from None
     try:
+        remove_left_partials(folder)
         holder.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
         yield
     finally:

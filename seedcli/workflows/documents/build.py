@@ -31,7 +31,7 @@ from seedcli.data.tokens.job import PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.shards import ShardHeader, find_shards, read_header, write_shard
-from seedcli.engine.hold import in_turn
+from seedcli.engine.hold import hold, in_turn
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
@@ -117,23 +117,26 @@ def run(
     ]
     if open_shards and not request.engine.part.is_whole:
         return _tokenize_part(request, job, reporter)
-    if open_shards:
-        header = dataclasses.replace(
-            _tokenize_pictures(request, job, reporter), content=layout.content
-        )
-        refuse_other_codes(job.settings["fingerprints"], header.fingerprint, model=header.tokenizer)
-        codes = CodesOfPictures(request.workspace, job.settings["pictures"], header.num_queries)
-        with reporter.progress(
-            "put together", sum(shard.num_items for shard in open_shards)
-        ) as progress:
-            for shard in open_shards:
-                _write_shard(request, job, shard, header, codes, keeps_rest=layout.keeps_rest)
-                progress.advance(shard.num_items)
-    job.publish_errors(request.errors_path)
-    for name in ("documents.jsonl", "pictures.jsonl", "known.parquet"):
-        (request.workspace / name).unlink(missing_ok=True)
-    shutil.rmtree(request.pictures().output, ignore_errors=True)
-    shutil.rmtree(request.inline, ignore_errors=True)
+    with hold(request.workspace, name="build", what=str(request.output)):
+        if open_shards:
+            header = dataclasses.replace(
+                _tokenize_pictures(request, job, reporter), content=layout.content
+            )
+            refuse_other_codes(
+                job.settings["fingerprints"], header.fingerprint, model=header.tokenizer
+            )
+            codes = CodesOfPictures(request.workspace, job.settings["pictures"], header.num_queries)
+            with reporter.progress(
+                "put together", sum(shard.num_items for shard in open_shards)
+            ) as progress:
+                for shard in open_shards:
+                    _write_shard(request, job, shard, header, codes, keeps_rest=layout.keeps_rest)
+                    progress.advance(shard.num_items)
+        job.publish_errors(request.errors_path)
+        for name in ("documents.jsonl", "pictures.jsonl", "known.parquet"):
+            (request.workspace / name).unlink(missing_ok=True)
+        shutil.rmtree(request.pictures().output, ignore_errors=True)
+        shutil.rmtree(request.inline, ignore_errors=True)
     headers = [read_header(request.output / f"{shard.name}.parquet") for shard in job.shards]
     rows = sum(header.count for header in headers)
     failed = sum(shard.num_items for shard in job.shards) - rows

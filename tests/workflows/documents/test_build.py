@@ -8,7 +8,9 @@ import base64
 import contextlib
 import dataclasses
 import json
+import os
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ from seedcli.models.language.text_tokenizer import (
 from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.recipe.language import DocumentSourceSection
+from seedcli.storage import own_partial
 from seedcli.workflows.documents.build import plan, run
 from seedcli.workflows.documents.inspect import verify
 from seedcli.workflows.documents.request import BuildRequest
@@ -249,9 +252,15 @@ def test_an_interrupted_build_is_continued_to_the_same_bytes(part, tmp_path, ask
         assert "--resume" in raised.value.remedy
         with pytest.raises(DataError, match="was begun with shard_size 8, now it is 9"):
             run(dataclasses.replace(request, resume=True, shard_size=9))
+    ended = subprocess.Popen(["true"])  # one that was killed between a manifest and its partial
+    ended.wait()
+    left = own_partial(request.workspace / "manifest.json").name
+    left = request.workspace / left.replace(f"-{os.getpid()}.", f"-{ended.pid}.")
+    left.write_text("{}")
     summary = run(dataclasses.replace(request, resume=True))
     assert summary.rows == 20
     assert shard_bytes(request.output) == shard_bytes(reference.output)
+    assert not list(request.output.rglob("*.partial"))
     again = run(dataclasses.replace(request, resume=True, inputs=(), images=()))
     assert dataclasses.replace(again, elapsed_s=0) == dataclasses.replace(summary, elapsed_s=0)
 
