@@ -90,6 +90,6 @@ def compile_layers(model: nn.Module, device: torch.device) -> None:
     for part in model.children():
         for layer in part if isinstance(part, nn.ModuleList) else ():
             if any(parameter.requires_grad for parameter in layer.parameters()):
-                layer.compile(dynamic=False)
+                layer.compile()
         if not isinstance(part, nn.ModuleList):
             compile_layers(part, device)
