@@ -39,6 +39,9 @@ PLAIN_FORMS: frozenset[Form] = frozenset(
 )
 
 
+Template = Literal["vicuna", "llama-2", "own"]
+
+
 class DocumentSourceSection(Strict):
     """One source of training documents: where rows lie, and what document a row becomes."""
 
@@ -165,7 +168,7 @@ class LanguageModelSection(Strict):
         "`scratch`, or a folder, hub id or preset with a causal language model of the Llama family "
         "and its tokenizer"
     )
-    template: Literal["vicuna", "llama-2", "own"] = setting(
+    template: Template = setting(
         "how conversations are written; own: the base model's chat template"
     )
     shape: LlamaShapeSection | None = comfort(None, "with start = scratch only")
@@ -236,14 +239,25 @@ class LanguageRecipe(Recipe):
     )
     run: LlmRunSection = comfort(LlmRunSection(), "what is written, and when")
 
-    def refuse_broken_rows(self, *phases: FullPhaseSection | None) -> None:
-        """Raises ValueError where an update of a phase is no whole number of packed rows."""
-        for phase in phases:
-            if phase is not None and phase.optimization.batch_tokens % self.context_length:
+    @property
+    def phases(self) -> dict[str, FullPhaseSection]:
+        """What is trained one after the other, by name; the last one's model is the run's."""
+        return {name: value for name, value in self if isinstance(value, FullPhaseSection)}
+
+    @property
+    def lengths(self) -> dict[str, TokenOptimizationSection]:
+        """What each phase says of its length."""
+        return {name: phase.optimization for name, phase in self.phases.items()}
+
+    @model_validator(mode="after")
+    def _rows_are_whole(self) -> Self:
+        for optimization in self.lengths.values():
+            if optimization.batch_tokens % self.context_length:
                 raise ValueError(
-                    f"batch_tokens {phase.optimization.batch_tokens} is no multiple of "
+                    f"batch_tokens {optimization.batch_tokens} is no multiple of "
                     f"context_length {self.context_length}"
                 )
+        return self
 
 
 class PretrainRecipe(LanguageRecipe):
@@ -280,8 +294,12 @@ class PretrainRecipe(LanguageRecipe):
                 f"language_model.shape.max_positions {shape.max_positions} is less than "
                 f"context_length {self.context_length}"
             )
-        self.refuse_broken_rows(self.text, self.lora, self.full)
         return self
+
+    @property
+    def template(self) -> Template:
+        """How conversations are written."""
+        return self.language_model.template
 
 
 class InstructRecipe(LanguageRecipe):
@@ -295,12 +313,5 @@ class InstructRecipe(LanguageRecipe):
     start: str = setting(
         "folder, hub id or preset of the pretrained model (what seed pretrain wrote)"
     )
-    template: Literal["vicuna", "llama-2", "own"] = setting(
-        "how conversations are written; own: the model's chat template"
-    )
+    template: Template = setting("how conversations are written; own: the model's chat template")
     lora: LoraPhaseSection
-
-    @model_validator(mode="after")
-    def _batch_fits(self) -> Self:
-        self.refuse_broken_rows(self.lora)
-        return self

@@ -148,3 +148,8 @@ class TokenizerRecipe(Recipe):
     optimization: OptimizationSection
     parallel: ParallelSection = comfort(ParallelSection(), "how an update is spread over processes")
     run: RunSection = comfort(RunSection(), "what is written, and when")
+
+    @property
+    def lengths(self) -> dict[str, OptimizationSection]:
+        """What the stage says of its length."""
+        return {self.stage: self.optimization}

@@ -8,7 +8,8 @@ of k-th share of its lanes; a reading process serves whole micro-batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,13 +24,13 @@ LaneStates = Mapping[int, dict[str, Any]]
 
 
 class RowSource(Protocol):
-    """Opens the endless rows of one share of the lanes, from the positions in
-    `states` or from the start.
+    """Opens the endless rows of share `rank` of `world` shares of the lanes, from the positions in
+    `state` or from the start: `PackedStream`, all but its arguments given.
     """
 
     def __call__(
-        self, *, lanes: int, share: int, shares: int, states: LaneStates | None
-    ) -> Iterator[PackedRow]: ...
+        self, *, lanes: int, rank: int, world: int, state: LaneStates | None
+    ) -> Iterable[PackedRow]: ...
 
 
 class PackedBatches(IterableDataset):
@@ -54,13 +55,8 @@ class PackedBatches(IterableDataset):
         accumulation: int,
         state: Sequence[dict] | None = None,
     ):
-        self._rows, self._lanes, self._rank, self._world, self.accumulation = (
-            rows,
-            lanes,
-            rank,
-            world,
-            accumulation,
-        )
+        self._rows, self._lanes = rows, lanes
+        self._rank, self._world, self.accumulation = rank, world, accumulation
         self._positions: dict[int, dict[str, Any]] = dict(enumerate(state)) if state else {}
         self._start = dict(self._positions) or None
 
@@ -75,25 +71,22 @@ class PackedBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
-        mine = range(
-            worker.id if worker else 0, self.accumulation, worker.num_workers if worker else 1
-        )
-        shares, size = (
-            self._world * self.accumulation,
-            self._lanes // (self._world * self.accumulation),
-        )
+        first, readers = (worker.id, worker.num_workers) if worker else (0, 1)
+        shares = self._world * self.accumulation
         streams = [
-            self._rows(
-                lanes=self._lanes,
-                share=self._rank * self.accumulation + number,
-                shares=shares,
-                states=self._start,
+            iter(
+                self._rows(
+                    lanes=self._lanes,
+                    rank=self._rank * self.accumulation + number,
+                    world=shares,
+                    state=self._start,
+                )
             )
-            for number in mine
+            for number in range(first, self.accumulation, readers)
         ]
         while True:
             for stream in streams:
-                yield collate([next(stream) for _ in range(size)])
+                yield collate([next(stream) for _ in range(self._lanes // shares)])
 
     def moved(self, lanes: LaneStates) -> None:
         """Takes note of the positions after a micro-batch that is trained on."""
@@ -101,32 +94,22 @@ class PackedBatches(IterableDataset):
 
     def all_lanes(self) -> list[dict[str, Any]]:
         """Positions of all lanes of all ranks; every rank calls this."""
-        positions = {lane: state for lane, state in self._positions.items() if lane in self._own()}
+        share = self._lanes // self._world
+        own = range(self._rank * share, (self._rank + 1) * share)
+        positions = {lane: state for lane, state in self._positions.items() if lane in own}
         if self._world > 1:
             parts: list[dict] = [{} for _ in range(self._world)]
             torch.distributed.all_gather_object(parts, positions)
             positions = {lane: state for part in parts for lane, state in part.items()}
         return [positions[lane] for lane in range(self._lanes)]
 
-    def _own(self) -> range:
-        share = self._lanes // self._world
-        return range(self._rank * share, (self._rank + 1) * share)
-
 
 def collate(rows: Sequence[PackedRow]) -> dict[str, Any]:
     """Rows -> int64 tensors [B,L], the lanes' positions after them, and summed counts."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for row in rows:
-        for name, value in row.counts.items():
-            counts[name] = counts.get(name, 0) + value
+        counts.update(row.counts)
     return {
-        "input_ids": _stack([row.input_ids for row in rows]),
-        "labels": _stack([row.labels for row in rows]),
-        "position_ids": _stack([row.position_ids for row in rows]),
-        "lanes": {row.lane: row.lane_state for row in rows},
-        "counts": counts,
-    }
-
-
-def _stack(rows: Sequence[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(rows)).long()
+        name: torch.from_numpy(np.stack([getattr(row, name) for row in rows])).long()
+        for name in ("input_ids", "labels", "position_ids")
+    } | {"lanes": {row.lane: row.lane_state for row in rows}, "counts": dict(counts)}

@@ -21,13 +21,11 @@ from seedcli.data.documents.left_out import (
     describe_tally,
     of_source,
 )
-from seedcli.data.documents.packing import PackedRow, PackedStream
 from seedcli.data.documents.sequences import TokenSequence, build_sequence, replace_read_codes
 from seedcli.data.mixtures.documents import DocumentMixture, DocumentSource
 from seedcli.data.sample_order import derived_seed
 from seedcli.models.language.text_tokenizer import CodeVocabulary
 from seedcli.recipe.language import DocumentDataSection
-from seedcli.training.llm_batches import LaneStates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,13 +54,8 @@ class DocumentSamples:
         seed: int,
     ):
         self.sections, self.template, self._seed = data.sources, template, seed
-        self._mixture = DocumentMixture(
-            [
-                (source, section.weight)
-                for source, section in zip(sources, data.sources, strict=True)
-            ],
-            seed=seed,
-        )
+        weights = [section.weight for section in data.sources]
+        self._mixture = DocumentMixture(list(zip(sources, weights, strict=True)), seed=seed)
 
     def __len__(self) -> int:
         """Rows of all sources."""
@@ -120,11 +113,8 @@ class TokenSamples:
         *,
         context_length: int,
     ):
-        self._documents, self._text_tokenizer, self._vocabulary = (
-            documents,
-            text_tokenizer,
-            vocabulary,
-        )
+        self._documents = documents
+        self._text_tokenizer, self._vocabulary = text_tokenizer, vocabulary
         self._limits = [min(section.max_tokens, context_length) for section in documents.sections]
 
     def sample(self, n: int) -> TokenSequence:
@@ -157,8 +147,7 @@ class TokenSamples:
                 except LeftOutError as error:
                     counts[error.reason] += 1
             what = "rows" if counts[ROWS] == total else f"rows looked at (of {total:,})"
-            line = describe_tally(self._name(number), counts, what=what)
-            if line:
+            if line := describe_tally(self._name(number), counts, what=what):
                 yield line
 
     def lost(self, tally: Tally) -> dict[str, dict[str, int]]:
@@ -189,24 +178,3 @@ def _spread(total: int) -> Iterator[int]:
     for number in range(_STRETCHES):
         start = number * (total - length) // (_STRETCHES - 1)
         yield from range(start, start + length)
-
-
-class PackedRows:
-    """Opens packed rows of a share of the lanes; see `llm_batches.RowSource`."""
-
-    def __init__(self, samples: TokenSamples, *, context_length: int):
-        self.samples, self._context_length = samples, context_length
-
-    def __call__(
-        self, *, lanes: int, share: int, shares: int, states: LaneStates | None
-    ) -> Iterator[PackedRow]:
-        return iter(
-            PackedStream(
-                self.samples,
-                context_length=self._context_length,
-                lanes=lanes,
-                rank=share,
-                world=shares,
-                state=states,
-            )
-        )

@@ -23,6 +23,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from seedcli.console import Reporter
+from seedcli.data.documents.left_out import Tally
 from seedcli.errors import Interrupted, NumericalError, UsageError
 from seedcli.models.device import keep_freed_memory
 from seedcli.recipe.language import LlmRunSection, TokenOptimizationSection
@@ -79,6 +80,9 @@ class Training(Protocol):
     def position(self) -> dict[str, Any]:
         """Where the run stands in its data, as JSON; every rank calls this."""
 
+    def left_out(self) -> Tally:
+        """Rows that gave way to others, of all ranks; every rank calls this."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
@@ -90,6 +94,7 @@ class TrainingResult:
         losses: Of the last update.
         per_s: What was trained on (see `Training.unit`) a second, over the whole course.
         elapsed_s: Seconds of training, without what was lost and without pauses.
+        left_out: Rows that gave way to others, by source.
     """
 
     steps: int
@@ -97,6 +102,7 @@ class TrainingResult:
     losses: Figures
     per_s: float
     elapsed_s: float
+    left_out: Tally
 
 
 def train(
@@ -226,6 +232,7 @@ def train(
         losses=course.losses,
         per_s=course.per_s,
         elapsed_s=course.elapsed_s,
+        left_out=training.left_out(),
     )
 
 
@@ -308,9 +315,7 @@ class _Log:
     ):
         self._training, self._tracker = training, tracker
         self._sums: Figures = {}
-        self._metrics = (
-            MetricsLog(folder / "metrics.jsonl", step) if accelerator.is_main_process else None
-        )
+        self._metrics = MetricsLog(folder, step) if accelerator.is_main_process else None
         self._logged_at, self._began = step, time.perf_counter()
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ checkpoint needs the position of each lane only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +24,9 @@ from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOpti
 from seedcli.training.accelerator import begin_training, spread_while_building, whole_model
 from seedcli.training.checkpoints import newest_checkpoint, read_progress, uses_deepspeed
 from seedcli.training.llm_batches import PackedBatches, RowSource
-from seedcli.training.loop import Figures, stopped_after, train
+from seedcli.training.loop import Figures, TrainingResult, stopped_after, train
 from seedcli.training.optimizer import build_phase_optimizer
 from seedcli.training.speed import compile_layers, matmul_rate, training_flops
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhaseResult:
-    """What a finished phase reports; `model` is whole and without wrappers, and may be None where
-    this process does not write (`is_main` is False).
-    """
-
-    model: nn.Module | None
-    is_main: bool
-    steps: int
-    losses: dict[str, float]
-    tokens_per_s: float
-    elapsed_s: float
-    tally: Tally = field(default_factory=dict)  # rows that were drawn and left out, by source
 
 
 def rows_of_update(
@@ -86,7 +70,7 @@ def train_phase(
     resume: bool = False,
     resume_command: str = "the same command with --resume",
     reporter: Reporter | None = None,
-) -> PhaseResult:
+) -> tuple[TrainingResult, nn.Module | None]:
     """Trains a phase to `optimization.steps` from its newest checkpoint, or from the
     start where there is none.
 
@@ -99,6 +83,10 @@ def train_phase(
         folder: Of the phase; gets `metrics.jsonl` and `checkpoints/step-NNNNNNNN/`.
         resume: Checkpoints may be there.
         resume_command: Shown when the run is interrupted.
+
+    Returns:
+        How it went, and the model, whole and without wrappers; None may stand for the model on
+        ranks but the first, which do not write it.
 
     Raises:
         UsageError: The rows of an update do not split over the processes.
@@ -163,30 +151,7 @@ def train_phase(
             stopped_after(training.title, result.steps, optimization.steps, folder),
             remedy=resume_command,
         )
-    # all ranks ask for it, since it is gathered
-    tally = add_tallies(state.get("tally", {}) for state in batches.all_lanes())
-    return PhaseResult(
-        model=whole_model(model, build_model, accelerator),
-        is_main=accelerator.is_main_process,
-        steps=result.steps,
-        losses=result.losses,
-        tokens_per_s=result.per_s,
-        elapsed_s=result.elapsed_s,
-        tally=tally,
-    )
-
-
-def mean_losses(sums: Figures) -> Figures:
-    """Summed losses and numbers of tokens -> `loss`, and `loss_text` and `loss_image` where
-    there are such tokens.
-    """
-    learned = sums["text"] + sums["image"]
-    losses = {"loss": (sums["loss_text"] + sums["loss_image"]) / max(learned, 1.0)}
-    return losses | {
-        f"loss_{kind}": sums[f"loss_{kind}"] / sums[kind]
-        for kind in ("text", "image")
-        if sums[kind]
-    }
+    return result, whole_model(model, build_model, accelerator)
 
 
 class PhaseTraining:
@@ -232,8 +197,16 @@ class PhaseTraining:
             yield update
 
     def losses(self, sums: Figures) -> Figures:
-        """Means over learned tokens."""
-        return mean_losses(sums)
+        """Summed losses and numbers of tokens -> `loss`, and `loss_text` and `loss_image` where
+        there are such tokens.
+        """
+        learned = sums["text"] + sums["image"]
+        losses = {"loss": (sums["loss_text"] + sums["loss_image"]) / max(learned, 1.0)}
+        return losses | {
+            f"loss_{kind}": sums[f"loss_{kind}"] / sums[kind]
+            for kind in ("text", "image")
+            if sums[kind]
+        }
 
     def pace(self, sums: Figures, elapsed_s: float) -> Figures:
         """Tokens a second, and the share of the machine that they take."""
@@ -253,6 +226,10 @@ class PhaseTraining:
     def position(self) -> dict[str, Any]:
         """Where each lane stands."""
         return {"lanes": self._batches.all_lanes()}
+
+    def left_out(self) -> Tally:
+        """What the lanes wrote down."""
+        return add_tallies(state.get("tally", {}) for state in self._batches.all_lanes())
 
 
 class _PackedLosses(nn.Module):

@@ -23,6 +23,7 @@ import platform
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ from seedcli import __version__
 from seedcli.engine.hold import hold
 from seedcli.errors import RecipeError
 from seedcli.files import parse_json, publish_json, publish_text, published, space_named
+from seedcli.recipe.language import LanguageRecipe
+from seedcli.recipe.pictures import TokenizerRecipe
 from seedcli.recipe.read import dump_resolved, leaves
 from seedcli.recipe.sections import Recipe
 
@@ -75,7 +78,9 @@ def alone(run: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     return run_alone
 
 
-def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
+def open_run_folder(
+    folder: Path, recipe: TokenizerRecipe | LanguageRecipe, *, resume: bool
+) -> None:
     """Takes the folder for this process, and writes the resolved recipe and the facts of this
     start.
 
@@ -91,13 +96,14 @@ def open_run_folder(folder: Path, recipe: Recipe, *, resume: bool) -> None:
     resolved = folder / "recipe.resolved.toml"
     changed = _changes(resolved, recipe) if resume and resolved.is_file() else {}
     publish_text(resolved, dump_resolved(recipe, origins=True))
+    steps = {name: optimization.steps for name, optimization in recipe.lengths.items()}
     facts_file = folder / "run.json"
     starts = parse_json(facts_file.read_bytes()) if facts_file.is_file() and resume else []
     starts.append(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": sys.argv,
-            "steps": _steps(recipe),
+            "steps": steps if hasattr(recipe, "phases") else steps[recipe.stage],
             "changed": changed,
             "seedcli": __version__,
             "git_commit": _git_commit(),
@@ -117,15 +123,14 @@ def read_metrics(folder: Path) -> list[dict]:
 
 
 class MetricsLog:
-    """`metrics.jsonl`; on resume, lines after the checkpoint are dropped, because
+    """`metrics.jsonl` of a folder; on resume, lines after the checkpoint are dropped, because
     their steps run again.
     """
 
-    def __init__(self, path: Path, step: int):
-        lines = path.read_text().splitlines() if path.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        publish_text(path, "".join(line + "\n" for line in kept))
-        self._path = path
+    def __init__(self, folder: Path, step: int):
+        self._path = folder / "metrics.jsonl"
+        kept = [line for line in read_metrics(folder) if line["step"] <= step]
+        publish_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, line: dict) -> None:
         """Appends a line, floats to six digits."""
@@ -172,12 +177,13 @@ def _changes(resolved: Path, recipe: Recipe) -> dict[str, list]:
     Raises:
         RecipeError: One of them must not change.
     """
-    import tomllib
-
-    before = {name: value for name, _, value in leaves(tomllib.loads(resolved.read_text()))}
-    now = {
-        name: value for name, _, value in leaves(recipe.model_dump(mode="json", exclude_none=True))
-    }
+    before, now = (
+        {name: value for name, _, value in leaves(values)}
+        for values in (
+            tomllib.loads(resolved.read_text()),
+            recipe.model_dump(mode="json", exclude_none=True),
+        )
+    )
     changed = {
         name: [before.get(name), now.get(name)]
         for name in sorted(before.keys() | now.keys())
@@ -194,17 +200,6 @@ def _changes(resolved: Path, recipe: Recipe) -> dict[str, list]:
             remedy="resume with the same recipe, or train into a new folder",
         )
     return changed
-
-
-def _steps(recipe: Recipe) -> int | dict[str, int]:
-    """Updates of the one stage, or of each phase."""
-    if hasattr(recipe, "optimization"):
-        return recipe.optimization.steps
-    return {
-        name: section.optimization.steps
-        for name, section in recipe
-        if hasattr(section, "optimization")
-    }
 
 
 def _version(package: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ from seedcli.data.documents.left_out import Tally, add_tallies
 from seedcli.recipe.pictures import OptimizationSection, ParallelSection, RunSection
 from seedcli.training.accelerator import begin_training, build_accelerator
 from seedcli.training.checkpoints import newest_checkpoint, read_progress
-from seedcli.training.loop import Figures, train
+from seedcli.training.loop import Figures, TrainingResult, train
 from seedcli.training.optimizer import build_stage_optimizer
 from seedcli.training.process import seed_step
 from seedcli.training.readers import read_ahead
@@ -55,21 +54,6 @@ class Stage(Protocol):
         """Writes the finished part in its final format."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageResult:
-    """What a finished stage reports. `losses` are those of the last step; `images_per_s` is the
-    mean over the whole course; `left_out` counts rows that gave way to others.
-    """
-
-    folder: Path
-    model_folder: Path
-    steps: int
-    losses: dict[str, float]
-    images_per_s: float
-    elapsed_s: float
-    left_out: Tally
-
-
 def train_stage(
     stage: Stage,
     *,
@@ -81,7 +65,7 @@ def train_stage(
     resume: bool = False,
     resume_command: str = "the same command with --resume",
     reporter: Reporter | None = None,
-) -> StageResult:
+) -> TrainingResult:
     """Trains `stage` to `optimization.steps` and saves the finished part to `folder/model`.
 
     Args:
@@ -123,19 +107,10 @@ def train_stage(
         resume_command=resume_command,
         reporter=reporter,
     )
-    model_folder = folder / "model"
     if accelerator.is_main_process:
-        stage.save(model_folder)
+        stage.save(folder / "model")
     accelerator.wait_for_everyone()
-    return StageResult(
-        folder=folder,
-        model_folder=model_folder,
-        steps=result.steps,
-        losses=result.losses,
-        images_per_s=result.per_s,
-        elapsed_s=result.elapsed_s,
-        left_out=training.left_out(),
-    )
+    return result
 
 
 class StageTraining:

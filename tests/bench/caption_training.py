@@ -7,6 +7,7 @@ padded to `max_length` with labels of -100.
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 import time
@@ -27,7 +28,7 @@ from transformers import (
 
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Sample
-from seedcli.data.documents.packing import PADDING
+from seedcli.data.documents.packing import PADDING, PackedStream
 from seedcli.data.documents.sequences import IGNORED, TokenSequence
 from seedcli.models.language.seed_llama import build_language_model
 from seedcli.models.language.text_tokenizer import (
@@ -44,7 +45,7 @@ from seedcli.recipe.language import (
     TokenOptimizationSection,
 )
 from seedcli.training.accelerator import build_accelerator
-from seedcli.training.llm_data import DocumentSamples, PackedRows, TokenSamples
+from seedcli.training.llm_data import DocumentSamples, TokenSamples
 from seedcli.training.phase import train_phase
 from tests.emoji_texts import train_texts
 from tools.nano.conversations import draw_caption, read_structure
@@ -280,14 +281,14 @@ def packed_training(
 ) -> Training:
     """`seed pretrain`'s training."""
     lanes = optimization.batch_tokens // context_length
-    packed = PackedRows(samples, context_length=context_length)
+    packed = functools.partial(PackedStream, samples, context_length=context_length)
     parallel = LlmParallelSection(device="cpu", micro_batch_rows=micro_batch_rows)
 
     def train(training: Training) -> None:
         def rows(**place):
-            assert place["share"] == 0
+            assert place["rank"] == 0
             for number, row in enumerate(packed(**place)):
-                if number % (lanes // place["shares"]) == 0:
+                if number % (lanes // place["world"]) == 0:
                     training.before_update()
                 training.tokens += row.counts["real_tokens"]
                 yield row

@@ -20,6 +20,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seedcli.data.documents.packing import PackedStream
 from seedcli.models.device import keep_freed_memory
 from seedcli.models.language.generate import SeedLlama
 from seedcli.models.language.lora import attach_lora
@@ -27,7 +28,7 @@ from seedcli.models.visual.config import PRESETS
 from seedcli.recipe.language import LlamaShapeSection
 from seedcli.recipe.read import load_recipe
 from seedcli.training.llm_batches import collate
-from seedcli.training.llm_data import PackedRows, TokenSamples
+from seedcli.training.llm_data import TokenSamples
 from seedcli.training.optimizer import build_phase_optimizer
 from tests.bench.caption_training import (
     DrawnCaptions,
@@ -261,7 +262,7 @@ def test_where_an_update_goes(phase, vocabulary, one_core):
     else:
         model.get_input_embeddings().requires_grad_(False)
     optimizer = build_phase_optimizer(model, OPTIMIZATION, RECIPE.parallel)
-    rows = PackedRows(samples, context_length=CONTEXT)(lanes=16, share=0, shares=1, states=None)
+    rows = iter(PackedStream(samples, context_length=CONTEXT, lanes=16))
 
     def update() -> None:
         batch = collate([next(rows) for _ in range(16)])

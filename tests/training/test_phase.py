@@ -59,7 +59,7 @@ def whole(tmp_path_factory):
 
 def test_loss_is_the_mean_over_learned_tokens_of_the_whole_update(tmp_path):
     reference = tiny_llama()
-    batches = [next(rows(lanes=8, share=lane, shares=8, states=None)) for lane in range(8)]
+    batches = [next(rows(lanes=8, rank=lane, world=8, state=None)) for lane in range(8)]
     summed, counted = {"text": 0.0, "image": 0.0}, {"text": 0, "image": 0}
     with torch.no_grad():
         for row in batches:
@@ -90,7 +90,7 @@ def test_output_layer_computes_learned_positions_alone(tmp_path):
     model.lm_head.register_forward_hook(lambda _, inputs, output: seen.append(output.shape))
     train_tiny(tmp_path, model=model, steps=1, warmup_steps=0)
     learned = sum(
-        int((next(rows(lanes=8, share=lane, shares=8, states=None)).labels[1:] != -100).sum())
+        int((next(rows(lanes=8, rank=lane, world=8, state=None)).labels[1:] != -100).sum())
         for lane in range(8)
     )
     assert sum(shape[0] for shape in seen) == learned < 8 * CONTEXT
@@ -134,8 +134,8 @@ def test_interrupted_run_continues_bit_for_bit(tmp_path, whole, number):
         train_tiny(tmp_path, row_source=source, dropout=0.2)
     assert stopped.value.exit_code == 130
     assert "--resume" in stopped.value.remedy
-    result = train_tiny(tmp_path, resume=True, dropout=0.2)
-    _assert_same_weights(result.model, whole[1].model)
+    _, model = train_tiny(tmp_path, resume=True, dropout=0.2)
+    _assert_same_weights(model, whole[1][1])
     assert _timeless(tmp_path) == _timeless(whole[0])
 
 
@@ -146,15 +146,15 @@ def test_crashed_run_continues_from_its_checkpoint_bit_for_bit(tmp_path, whole):
     with pytest.raises(RuntimeError, match="power failure"):
         train_tiny(tmp_path, row_source=rows_that(crash, at=5), dropout=0.2)
     assert read_progress(newest_checkpoint(tmp_path / "checkpoints"))["lanes"] == [{"next": 3}] * 8
-    result = train_tiny(tmp_path, resume=True, dropout=0.2)
-    _assert_same_weights(result.model, whole[1].model)
+    _, model = train_tiny(tmp_path, resume=True, dropout=0.2)
+    _assert_same_weights(model, whole[1][1])
     assert _timeless(tmp_path) == _timeless(whole[0])
 
 
 def test_finished_phase_does_not_train_again(tmp_path, whole):
-    result = train_tiny(whole[0], resume=True, dropout=0.2)
+    result, model = train_tiny(whole[0], resume=True, dropout=0.2)
     assert result.steps == OPTIMIZATION.steps
-    _assert_same_weights(result.model, whole[1].model)
+    _assert_same_weights(model, whole[1][1])
 
 
 def test_log_and_checkpoints(whole):

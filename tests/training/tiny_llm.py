@@ -19,8 +19,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from seedcli.data.documents.packing import PackedRow
 from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.accelerator import build_accelerator
-from seedcli.training.phase import PhaseResult, train_phase
-from seedcli.training.ranks import end_rank
+from seedcli.training.loop import TrainingResult
+from seedcli.training.phase import train_phase
+from seedcli.training.ranks import Ranks, end_rank
 
 VOCABULARY, FIRST_CODE, CONTEXT = 96, 64, 32
 OPTIMIZATION = TokenOptimizationSection(
@@ -38,13 +39,13 @@ OPTIMIZATION = TokenOptimizationSection(
 )
 
 
-def rows(*, lanes: int, share: int, shares: int, states: dict | None):
+def rows(*, lanes: int, rank: int, world: int, state: dict | None):
     """Endless rows: row n of a lane is a pure function of (lane, n), and its number
     is the lane's position.
     """
-    size = lanes // shares
-    own = range(share * size, (share + 1) * size)
-    at = {lane: states[lane]["next"] if states else 0 for lane in own}
+    size = lanes // world
+    own = range(rank * size, (rank + 1) * size)
+    at = {lane: state[lane]["next"] if state else 0 for lane in own}
     while True:
         for lane in own:
             rng = random.Random(lane * 10_000 + at[lane])
@@ -104,7 +105,7 @@ def train_tiny(
     dropout: float = 0.0,
     run: LlmRunSection | None = None,
     **optimization: Any,
-) -> PhaseResult:
+) -> tuple[TrainingResult, torch.nn.Module | None]:
     """`train_phase` on the tiny model."""
     section = LlmParallelSection.model_validate(
         {"device": "cpu", "micro_batch_rows": 2, **(parallel or {})}
@@ -133,12 +134,12 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=OPTIMIZATION.steps)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    result = train_tiny(
+    _, model = train_tiny(
         arguments.folder,
         parallel=arguments.parallel,
         resume=arguments.resume,
         steps=arguments.steps,
     )
-    if result.is_main:
-        torch.save(result.model.state_dict(), arguments.folder / "weights.pt")
+    if Ranks.from_environment().rank == 0:
+        torch.save(model.state_dict(), arguments.folder / "weights.pt")
     end_rank()

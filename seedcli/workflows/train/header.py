@@ -11,26 +11,17 @@ _SHOWN = 4  # sources; of more the heaviest
 def header(command: str, recipe: Any, folder: Path) -> str:
     """Recipe and run folder -> a few lines for people."""
     lines = [f"seed {command} {recipe.name}"]
-    phases = _phases(recipe)
-    for name, phase in phases.items():
-        if hasattr(phase, "data"):
-            lines.append(f"  data of {name}: {_data(phase.data)}")
-    if hasattr(recipe, "data"):
-        lines.append(f"  data: {_data(recipe.data)}")
-    lengths = {name: phase.optimization for name, phase in phases.items()} or {
-        recipe.stage: recipe.optimization
-    }
+    for name, section in [*recipe, ("", recipe)]:
+        if hasattr(section, "data"):
+            lines.append(f"  data{f' of {name}' if name else ''}: {_data(section.data)}")
+    lengths = [f"{name} {_length(section)}" for name, section in recipe.lengths.items()]
     lines += [
-        "  length: " + ", ".join(f"{name} {_length(section)}" for name, section in lengths.items()),
+        f"  length: {', '.join(lengths)}",
         f"  into: {folder}, a checkpoint every {recipe.run.checkpoint_every_steps:,} updates",
     ]
     if recipe.run.tracker == "tensorboard":
         lines.append(f"  to look on: tensorboard --logdir {folder}")
     return "\n".join(lines)
-
-
-def _phases(recipe: Any) -> dict[str, Any]:
-    return {name: section for name, section in recipe if hasattr(section, "optimization")}
 
 
 def _length(optimization: Any) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.recipe.language import InstructRecipe
 from seedcli.training.run_folder import alone, open_run_folder
-from seedcli.workflows.train.fetched import downloads
 from seedcli.workflows.train.phases import PhasedRun, planned, visual_codes
 from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes
 
@@ -37,10 +36,7 @@ def run(
         SeedError: see `training.phase.train_phase`, the sources and the models.
     """
     if dry_run:
-        plan = planned("lora", recipe.lora.optimization, recipe.data, recipe.context_length)
-        result = {"output": str(output), "model": str(output / "model"), "dry_run": True}
-        named = {"phases": [plan], "start": recipe.start, "downloads": downloads(recipe)}
-        return named | result
+        return planned(recipe, output, start=recipe.start)
     from seedcli.models.language.text_tokenizer import extend_text_tokenizer
     from seedcli.models.weights.adapter import ADAPTER_FILE, refuse_adapter
     from seedcli.models.weights.locate_llm import locate_llm, read_llama_config
@@ -49,8 +45,6 @@ def run(
     work = PhasedRun(
         recipe=recipe,
         folder=output,
-        template=recipe.template,
-        phases={"lora": recipe.lora.optimization},
         resume=resume,
         resume_command=resume_command,
         reporter=reporter,
@@ -69,4 +63,4 @@ def run(
     text_tokenizer = extend_text_tokenizer(files.text_tokenizer, visual.num_codes)
     sources = work.open_sources(recipe.data, visual)
     work.lora_phase(recipe.lora, files.folder, sources, text_tokenizer, visual)
-    return {"model": str(work.result), "phases": work.done}
+    return {"model": str(output / "model"), "phases": work.done}

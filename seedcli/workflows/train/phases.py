@@ -21,16 +21,16 @@ from seedcli.data.documents.documents import Codes
 from seedcli.data.documents.left_out import describe_tally
 from seedcli.errors import UsageError
 from seedcli.files import parse_json, publish_json
-from seedcli.models.weights.llm_description import LlmFacts, TemplateName
+from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate import ModelFiles
 from seedcli.recipe.language import (
     DocumentDataSection,
     LanguageRecipe,
     LlmParallelSection,
     LoraPhaseSection,
-    TokenOptimizationSection,
 )
 from seedcli.training.ranks import Ranks
+from seedcli.workflows.train.fetched import downloads
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from seedcli.data.mixtures.documents import DocumentSource
-    from seedcli.training.llm_data import DocumentSamples, PackedRows
-    from seedcli.training.phase import PhaseResult
+    from seedcli.training.llm_data import DocumentSamples, TokenSamples
+    from seedcli.training.loop import TrainingResult
 
 SUMMARY_FILE = "summary.json"  # of a finished phase
 _PROBE_TOKENS = 256
@@ -64,8 +64,6 @@ class PhasedRun:
     Attributes:
         recipe: What is trained.
         folder: The run folder; `folder/model` is the result.
-        template: How conversations are written.
-        phases: What each phase is trained with, in their order; the last one's model is the run's.
         resume_command: What to type after an interruption.
         earlier: Facts of the training of the model that the run starts from.
         done: Facts of finished phases, for `seed.json` and for the command's result.
@@ -73,8 +71,6 @@ class PhasedRun:
 
     recipe: LanguageRecipe
     folder: Path
-    template: TemplateName
-    phases: dict[str, TokenOptimizationSection]
     resume: bool
     resume_command: str
     reporter: Reporter
@@ -89,24 +85,10 @@ class PhasedRun:
 
         return build_accelerator(self.recipe.parallel)
 
-    @property
-    def name(self) -> str:
-        """Of the result."""
-        return self.recipe.name or self.recipe.command
-
-    @property
-    def teaches_conversations(self) -> bool:
-        """Some documents with pictures are conversations; else `seed.json` names no template."""
-        return self.recipe.data.has_conversations
-
-    @property
-    def result(self) -> Path:
-        """Folder of the finished model."""
-        return self.folder / "model"
-
     def target(self, name: str) -> Path:
-        """Folder of a finished phase's model."""
-        return self.result if name == list(self.phases)[-1] else self.folder / name / "model"
+        """Folder of a finished phase's model; the last one's is the run's."""
+        is_last = name == list(self.recipe.phases)[-1]
+        return self.folder / ("" if is_last else name) / "model"
 
     def check(self) -> None:
         """Checks what can be known before anything is read: that the folder is free or the run
@@ -118,7 +100,8 @@ class PhasedRun:
         """
         from seedcli.training.phase import rows_of_update
 
-        for name, optimization in self.phases.items():
+        lengths = self.recipe.lengths
+        for name, optimization in lengths.items():
             try:
                 rows_of_update(
                     optimization,
@@ -137,11 +120,10 @@ class PhasedRun:
                 f"{self.folder} already holds a run ({held[-1].relative_to(self.folder)})",
                 remedy="continue it with --resume, or choose another folder with -o",
             )
-        for name, optimization in self.phases.items():
-            done = (
-                self._summary(name)["steps"] if self.target(name).is_dir() else optimization.steps
-            )
-            if done != optimization.steps:
+        for name, optimization in lengths.items():
+            if not self.target(name).is_dir():
+                continue
+            if (done := self._summary(name)["steps"]) != optimization.steps:
                 raise UsageError(
                     f"{self.folder}: phase {name} is finished after {done} updates, the recipe "
                     f"says {optimization.steps}",
@@ -222,7 +204,7 @@ class PhasedRun:
         return DocumentSamples(
             data,
             sources,
-            template=conversation_template(self.template, text_tokenizer),
+            template=conversation_template(self.recipe.template, text_tokenizer),
             seed=self.recipe.seed,
         )
 
@@ -240,8 +222,9 @@ class PhasedRun:
         """Trains one phase and writes its model to `target(name)`, unless it is
         there; returns that folder.
         """
+        from seedcli.data.documents.packing import PackedStream
         from seedcli.models.language.text_tokenizer import CodeVocabulary
-        from seedcli.training.llm_data import PackedRows, TokenSamples
+        from seedcli.training.llm_data import TokenSamples
         from seedcli.training.phase import train_phase
         from seedcli.training.run_page import write_run_page
 
@@ -251,24 +234,22 @@ class PhasedRun:
             self.done[name] = self._summary(name)
             return target
         vocabulary = CodeVocabulary.of(text_tokenizer, visual.num_queries) if visual else None
+        context_length = self.recipe.context_length
         documents = self.documents(data, sources, text_tokenizer)
-        samples = TokenSamples(
-            documents, text_tokenizer, vocabulary, context_length=self.recipe.context_length
-        )
-        rows = PackedRows(samples, context_length=self.recipe.context_length)
+        samples = TokenSamples(documents, text_tokenizer, vocabulary, context_length=context_length)
         if self.ranks.rank == 0:
             for line in samples.look_through():
                 self.reporter.note(line)
         try:
-            result = train_phase(
+            result, model = train_phase(
                 name,
                 build_model,
-                rows,
+                functools.partial(PackedStream, samples, context_length=context_length),
                 self.accelerator,
                 is_image_token=vocabulary.is_image_token if vocabulary else None,
-                context_length=self.recipe.context_length,
+                context_length=context_length,
                 seed=self.recipe.seed,
-                optimization=self.phases[name],
+                optimization=self.recipe.lengths[name],
                 parallel=self.recipe.parallel,
                 run=self.recipe.run,
                 folder=folder,
@@ -279,8 +260,10 @@ class PhasedRun:
         finally:
             if self.ranks.rank == 0:
                 write_run_page(folder)
-        self._finish(name, result, rows, text_tokenizer, visual, merge=merge)
-        del result
+        if self.ranks.rank == 0:
+            self._finish(name, result, model, samples, text_tokenizer, visual, merge=merge)
+        self.wait_for(target)
+        del model
         gc.collect()
         return target
 
@@ -318,30 +301,27 @@ class PhasedRun:
     def _finish(
         self,
         name: str,
-        result: PhaseResult,
-        rows: PackedRows,
+        result: TrainingResult,
+        model: Any,
+        samples: TokenSamples,
         text_tokenizer: PreTrainedTokenizerFast,
         visual: VisualCodes | None,
         *,
         merge: bool,
     ) -> None:
+        from seedcli.data.documents.conversations import WrittenTemplate, conversation_template
+        from seedcli.data.documents.packing import PackedStream
         from seedcli.models.language.seed_llama import parameter_facts, save_language_model
 
-        target = self.target(name)
-        if not result.is_main:
-            self.wait_for(target)
-            return
-        assert result.model is not None
-        model = result.model
+        recipe = self.recipe
         facts = {
             **parameter_facts(model),
             "steps": result.steps,
             "losses": {key: round(value, 5) for key, value in result.losses.items()},
-            "tokens_per_s": round(result.tokens_per_s, 1),
+            "tokens_per_s": round(result.per_s, 1),
             "elapsed_s": round(result.elapsed_s, 1),
         }
-        left_out = rows.samples.lost(result.tally)
-        if left_out:
+        if left_out := samples.lost(result.left_out):
             facts["left_out"] = left_out
             for source, counts in left_out.items():
                 if line := describe_tally(source, counts, what="rows drawn"):
@@ -351,41 +331,37 @@ class PhasedRun:
 
             from seedcli.models.language.lora import merge_lora
 
-            row = next(rows(lanes=1, share=0, shares=1, states=None))
+            row = next(iter(PackedStream(samples, context_length=recipe.context_length, lanes=1)))
             probe = torch.from_numpy(row.input_ids[None, :_PROBE_TOKENS]).long()
             model, difference = merge_lora(model, probe)
             facts["largest_logit_difference_of_merge"] = difference
         self.done[name] = facts
         publish_json(self.folder / name / SUMMARY_FILE, facts)
-        if visual and self.teaches_conversations:
-            self._write_chat_template(text_tokenizer)
+        told = None
+        if visual:
+            conversations = recipe.data.has_conversations
+            template = conversation_template(recipe.template, text_tokenizer)
+            # other programs ask the model as it was taught; an own template is there already
+            if conversations and isinstance(template, WrittenTemplate):
+                text_tokenizer.chat_template = template.jinja(text_tokenizer)
+            run_name = recipe.name or recipe.command
+            told = LlmFacts(
+                name=run_name,
+                visual_tokenizer=visual.tokenizer,
+                visual_fingerprint=visual.fingerprint,
+                decoder_fingerprint=visual.decoder_fingerprint,
+                num_queries=visual.num_queries,
+                num_codes=visual.num_codes,
+                template=recipe.template if conversations else None,
+                trained={"recipe": run_name, "phases": self.done}
+                | ({"started_from": self.earlier} if self.earlier else {}),
+            )
         save_language_model(
             model,
             text_tokenizer,
-            target,
-            facts=self._facts(visual) if visual else None,
-            shard_size=self.recipe.run.shard_size,
-        )
-
-    def _write_chat_template(self, text_tokenizer: PreTrainedTokenizerFast) -> None:
-        """Lets other programs ask the model as it was taught; an own template is there already."""
-        from seedcli.data.documents.conversations import WrittenTemplate, conversation_template
-
-        template = conversation_template(self.template, text_tokenizer)
-        if isinstance(template, WrittenTemplate):
-            text_tokenizer.chat_template = template.jinja(text_tokenizer)
-
-    def _facts(self, visual: VisualCodes) -> LlmFacts:
-        return LlmFacts(
-            name=self.name,
-            visual_tokenizer=visual.tokenizer,
-            visual_fingerprint=visual.fingerprint,
-            decoder_fingerprint=visual.decoder_fingerprint,
-            num_queries=visual.num_queries,
-            num_codes=visual.num_codes,
-            template=self.template if self.teaches_conversations else None,
-            trained={"recipe": self.name, "phases": self.done}
-            | ({"started_from": self.earlier} if self.earlier else {}),
+            self.target(name),
+            facts=told,
+            shard_size=recipe.run.shard_size,
         )
 
 
@@ -435,26 +411,34 @@ def attention_kernel(parallel: LlmParallelSection, device: torch.device) -> str:
     )
 
 
-def planned(
-    name: str,
-    optimization: TokenOptimizationSection,
-    data: DocumentDataSection,
-    context_length: int,
-) -> dict[str, Any]:
-    """What a phase will read, for `--dry-run`."""
-    weights = sum(source.weight for source in data.sources)
-    return {
-        "phase": name,
-        "steps": optimization.steps,
-        "rows_per_update": optimization.batch_tokens // context_length,
-        "tokens": optimization.steps * optimization.batch_tokens,
-        "sources": [
+def planned(recipe: LanguageRecipe, folder: Path, **named: str) -> dict[str, Any]:
+    """What would be read, trained and downloaded, for `--dry-run`.
+
+    Args:
+        named: What the recipe builds on.
+    """
+    phases = []
+    for name, phase in recipe.phases.items():
+        optimization, sources = phase.optimization, getattr(phase, "data", recipe.data).sources
+        weights = sum(source.weight for source in sources)
+        phases.append(
             {
-                "kind": source.kind,
-                "path": source.path,
-                "form": source.form,
-                "share": source.weight / weights,
+                "phase": name,
+                "steps": optimization.steps,
+                "rows_per_update": optimization.batch_tokens // recipe.context_length,
+                "tokens": optimization.steps * optimization.batch_tokens,
+                "sources": [
+                    source.model_dump(include={"kind", "path", "form"})
+                    | {"share": source.weight / weights}
+                    for source in sources
+                ],
             }
-            for source in data.sources
-        ],
+        )
+    return {
+        "phases": phases,
+        **named,
+        "downloads": downloads(recipe),
+        "output": str(folder),
+        "model": str(folder / "model"),
+        "dry_run": True,
     }

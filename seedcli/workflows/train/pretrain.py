@@ -11,7 +11,6 @@ from seedcli.console import Reporter
 from seedcli.files import published
 from seedcli.recipe.language import PretrainRecipe
 from seedcli.training.run_folder import alone, open_run_folder
-from seedcli.workflows.train.fetched import downloads
 from seedcli.workflows.train.phases import (
     PhasedRun,
     VisualCodes,
@@ -44,41 +43,18 @@ def run(
     Raises:
         SeedError: see `training.phase.train_phase`, the sources and the models.
     """
-    phases = {
-        name: phase
-        for name in ("text", "lora", "full")
-        if (phase := getattr(recipe, name)) is not None
-    }
+    start, name = None, recipe.language_model.start
     if dry_run:
-        return {
-            "phases": [
-                planned(
-                    name,
-                    phase.optimization,
-                    getattr(phase, "data", recipe.data),
-                    recipe.context_length,
-                )
-                for name, phase in phases.items()
-            ],
-            "start": recipe.language_model.start,
-            "tokenizer": recipe.tokenizer,
-            "downloads": downloads(recipe),
-            "output": str(output),
-            "model": str(output / "model"),
-            "dry_run": True,
-        }
+        return planned(recipe, output, start=name, tokenizer=recipe.tokenizer)
     reporter = reporter or Reporter()
     work = PhasedRun(
         recipe=recipe,
         folder=output,
-        template=recipe.language_model.template,
-        phases={name: phase.optimization for name, phase in phases.items()},
         resume=resume,
         resume_command=resume_command,
         reporter=reporter,
     )
     work.check()
-    start, name = None, recipe.language_model.start
     if recipe.language_model.shape is None:
         start = locate_start(name, context_length=recipe.context_length, reporter=reporter)
     visual = visual_codes(recipe.tokenizer, reporter=reporter)
@@ -102,7 +78,7 @@ def run(
         folder = words = work.lora_phase(recipe.lora, folder, sources, text_tokenizer, visual)
     if recipe.full:
         _full_phase(recipe, work, folder, words, sources, visual)
-    return {"model": str(work.result), "phases": work.done}
+    return {"model": str(output / "model"), "phases": work.done}
 
 
 def _text_phase(recipe: PretrainRecipe, work: PhasedRun, start: Start | None) -> Path:

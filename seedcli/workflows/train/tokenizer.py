@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.data.documents.left_out import Tally, add_tallies, describe_tally
 from seedcli.files import publish_json
 from seedcli.recipe.pictures import TokenizerRecipe
-from seedcli.recipe.tokenizer import PairDataSection
+from seedcli.training.ranks import Ranks
 from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.training.run_page import write_run_page
-from seedcli.workflows.train.build_stage import build_stage
 from seedcli.workflows.train.fetched import downloads
-
-if TYPE_CHECKING:
-    pass
 
 
 @alone
@@ -40,18 +36,18 @@ def run(
     Raises:
         SeedError: see `training.stage.train_stage` and the stages.
     """
-    from seedcli.training.ranks import Ranks
     from seedcli.training.stage import train_stage
 
-    reporter = reporter or Reporter()
+    reporter, optimization = reporter or Reporter(), recipe.optimization
     ranks = Ranks.from_environment()
-    ranks.rows(recipe.optimization.batch_size)
-    optimization = recipe.optimization
+    ranks.rows(optimization.batch_size)  # refuses what does not split
     length = {"steps": optimization.steps, "images": optimization.steps * optimization.batch_size}
     dry = {"dry_run": True, "output": str(output)}
     fetched = downloads(recipe) if dry_run else []
     if any(part["download_bytes"] != 0 for part in fetched):
         return {"stage": recipe.stage, **length, "downloads": fetched, **dry}
+    from seedcli.workflows.train.build_stage import build_stage
+
     stage = build_stage(recipe, ranks, output, reporter)
     parameters = list(stage.model.parameters())
     trained = sum(one.numel() for one in parameters if one.requires_grad)
@@ -76,7 +72,7 @@ def run(
         result = train_stage(
             stage,
             seed=recipe.seed,
-            optimization=recipe.optimization,
+            optimization=optimization,
             parallel=recipe.parallel,
             run=recipe.run,
             folder=output,
@@ -90,18 +86,22 @@ def run(
     return (
         size
         | {
-            "model": str(result.model_folder),
+            "model": str(output / "model"),
             "losses": result.losses,
-            "images_per_s": round(result.images_per_s, 1),
+            "images_per_s": round(result.per_s, 1),
             "elapsed_s": round(result.elapsed_s, 1),
         }
         | _tell_left_out(recipe, add_tallies([left_out, result.left_out]), ranks, reporter)
     )
 
 
+def _sources(recipe: Any) -> list[Any]:
+    return getattr(recipe.data, "sources", [recipe.data])
+
+
 def _tell_left_out(recipe: Any, left_out: Tally, ranks: Any, reporter: Reporter) -> dict[str, Any]:
     """Says at the end which sources had rows of no use; the same for the command's result."""
-    sources = recipe.data.sources if isinstance(recipe.data, PairDataSection) else [recipe.data]
+    sources = _sources(recipe)
     found = {
         sources[number].path: dict(counts)
         for number, counts in left_out.items()
@@ -119,11 +119,10 @@ def _write_held_out(recipe: Any, output: Path) -> None:
     """
     from seedcli.data.images.captioned import as_retrieval_set, read_training_pictures
 
-    sources = recipe.data.sources if isinstance(recipe.data, PairDataSection) else [recipe.data]
-    listed = [one for one in sources if not hasattr(one, "kind") or one.kind == "pictures"]
     held_out = [
         picture
-        for source in listed
+        for source in _sources(recipe)
+        if getattr(source, "kind", "pictures") == "pictures"
         for picture in read_training_pictures(source, recipe.validation, words=False)[1]
     ]
     found = as_retrieval_set(held_out)
