@@ -130,34 +130,20 @@ def _wait(ranks: list[subprocess.Popen]) -> tuple[int, int]:
     When one fails, the others (which wait for it forever) are asked to end, then killed; what they
     say then is not why the run ended.
     """
-    first, code, deadline = 0, 0, 0.0
-    while any(process.poll() is None for process in ranks):
-        if not code:
-            first, code = next(
-                (
-                    (rank, process.returncode)
-                    for rank, process in enumerate(ranks)
-                    if process.poll()
-                ),
-                (0, 0),
-            )
-            deadline = time.monotonic() + GRACE_S
-            if code and code != Interrupted.exit_code:
+    failed: tuple[int, int] | None = None
+    while True:
+        running = any(process.poll() is None for process in ranks)
+        if failed is None:
+            codes = enumerate(process.returncode for process in ranks)
+            failed = next(((rank, code) for rank, code in codes if code), None)
+            grace_s = GRACE_S
+            if running and failed and failed[1] != Interrupted.exit_code:
                 _pass_on(ranks)(signal.SIGTERM, None)
-                deadline = time.monotonic() + 5.0
-        if code and time.monotonic() > deadline:
+                grace_s = 5.0
+            deadline = time.monotonic() + grace_s
+        if not running:
+            return failed or (0, 0)
+        if failed and time.monotonic() > deadline:
             for process in ranks:
                 process.kill()
         time.sleep(0.1)
-    return (
-        (first, code)
-        if code
-        else next(
-            (
-                (rank, process.returncode)
-                for rank, process in enumerate(ranks)
-                if process.returncode
-            ),
-            (0, 0),
-        )
-    )

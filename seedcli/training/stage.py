@@ -33,6 +33,15 @@ class Stage(Protocol):
     name: str
     model: nn.Module
 
+    def prepare(self, folder: Path) -> Tally:
+        """Before training, and on resume: computes what can be computed once, and keeps it in the
+        run folder.
+
+        Returns:
+            What of its sources was of no use.
+        """
+        return {}
+
     def batch(self, step: int) -> dict[str, Any]:
         """This rank's part of global batch `step`; a pure function of (seed, step, rank, world).
         Tensors, and in `left_out` what of its sources was of no use. The global RNGs are seeded by
@@ -44,11 +53,13 @@ class Stage(Protocol):
 
     def after_step(self, step: int) -> dict[str, Any]:
         """Moving averages, revival, health figures for the log; may raise NumericalError."""
+        return {}
 
     def examine(self, step: int, sheet: Path) -> dict[str, float]:
         """How the stage does on what no update saw: figures for the log, and, from stages that
         draw, a sheet of pictures in the file. Called now and then, on the first rank alone.
         """
+        return {}
 
     def save(self, folder: Path) -> None:
         """Writes the finished part in its final format."""

@@ -59,12 +59,11 @@ def test_lora_alone_makes_as_many_updates_as_both_phases():
 )
 @torch.no_grad()
 def test_only_the_twins_codes_depend_on_later_queries(tmp_path, recipe, mask):
-    first = build_stage(load_recipe(recipe, SMALL), Ranks(), tmp_path, Reporter())
+    first = build_stage(load_recipe(recipe, SMALL), Ranks(), Reporter())
     first.save(tmp_path / "first")
     second = build_stage(
         load_recipe("nano-bilateral-codebook", [f"tokenizer={tmp_path / 'first'}"]),
         Ranks(),
-        tmp_path,
         Reporter(),
     )
     tokenizer = second.model.tokenizer

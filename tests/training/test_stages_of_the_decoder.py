@@ -294,7 +294,7 @@ def test_views_that_are_kept_are_read_only_by_who_made_them(tmp_path):
 
     def build(made_by):
         return EncodedViews(
-            squares, config, encode, count=2, seed=3, made_by=made_by, cache=tmp_path / "v"
+            squares, config, encode, count=2, seed=3, made_by=made_by, folder=tmp_path
         )
 
     first, again = build("one"), build("one")

@@ -1,99 +1,119 @@
-"""Released key names -> our key names, by explicit tables made from the configuration.
+"""Released key names -> our key names, by explicit tables made from the configuration. `*` stands
+for weight and bias.
 
 Source: AILab-CVC/SEED@93b3cf4, models/seed_qformer/ (facts: names, shapes).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from seedcli.models.visual.config import SeedModelConfig
 
-_BOTH = ("weight", "bias")
+_VIT_BLOCK = {
+    "norm1.*": "attention_norm.*",
+    "attn.qkv.weight": "attention.qkv.weight",
+    "attn.q_bias": "attention.query_bias",
+    "attn.v_bias": "attention.value_bias",
+    "attn.proj.*": "attention.output.*",
+    "norm2.*": "mlp_norm.*",
+    "mlp.fc1.*": "mlp.fc1.*",
+    "mlp.fc2.*": "mlp.fc2.*",
+}
+_BLIP2_BLOCK = {
+    "layer_norm1.*": "attention_norm.*",
+    "layer_norm2.*": "mlp_norm.*",
+    "self_attn.qkv.weight": "attention.qkv.weight",
+    "self_attn.query_bias": "attention.query_bias",
+    "self_attn.value_bias": "attention.value_bias",
+    "self_attn.projection.*": "attention.output.*",
+    "mlp.fc1.*": "mlp.fc1.*",
+    "mlp.fc2.*": "mlp.fc2.*",
+}
+_ATTENTION = {
+    "self.query.*": "query.*",
+    "self.key.*": "key.*",
+    "self.value.*": "value.*",
+    "output.dense.*": "output.*",
+    "output.LayerNorm.*": "norm.*",
+}
+_DECODER_BLOCK = {
+    "norm1.*": "attention_norm.*",
+    "norm2.*": "mlp_norm.*",
+    "attn.qkv.*": "qkv.*",
+    "attn.proj.*": "output.*",
+    "mlp.fc1.*": "mlp.fc1.*",
+    "mlp.fc2.*": "mlp.fc2.*",
+}
 
 
-def _pairs(ours: str, released: str, names: Iterable[str] = _BOTH) -> dict[str, str]:
-    return {f"{released}.{name}": f"{ours}.{name}" for name in names}
+def _below(released: str, ours: str, names: Mapping[str, str]) -> dict[str, str]:
+    """A table's names behind the names of what they are parts of."""
+    return {
+        (released + theirs).replace("*", end): (ours + mine).replace("*", end)
+        for theirs, mine in names.items()
+        for end in (("weight", "bias") if "*" in theirs else ("",))
+    }
 
 
 def vision_table(config: SeedModelConfig) -> dict[str, str]:
     """Key of `eva_vit_g.pth` -> our key, for every tensor of the ViT (511 at full size)."""
-    table = {"cls_token": "vision.class_token", "pos_embed": "vision.position_embedding"} | _pairs(
-        "vision.patch_embedding", "patch_embed.proj"
-    )
+    names = {
+        "cls_token": "class_token",
+        "pos_embed": "position_embedding",
+        "patch_embed.proj.*": "patch_embedding.*",
+    }
+    table = _below("", "vision.", names)
     for i in range(config.vision.depth):
-        released, ours = f"blocks.{i}", f"vision.blocks.{i}"
-        table |= _pairs(f"{ours}.attention_norm", f"{released}.norm1")
-        table |= _pairs(f"{ours}.attention.qkv", f"{released}.attn.qkv", ("weight",))
-        table |= {
-            f"{released}.attn.q_bias": f"{ours}.attention.query_bias",
-            f"{released}.attn.v_bias": f"{ours}.attention.value_bias",
-        }
-        table |= _pairs(f"{ours}.attention.output", f"{released}.attn.proj")
-        table |= _pairs(f"{ours}.mlp_norm", f"{released}.norm2")
-        table |= _pairs(f"{ours}.mlp.fc1", f"{released}.mlp.fc1") | _pairs(
-            f"{ours}.mlp.fc2", f"{released}.mlp.fc2"
-        )
+        table |= _below(f"blocks.{i}.", f"vision.blocks.{i}.", _VIT_BLOCK)
     return table
 
 
-def _attention_table(ours: str, released: str) -> dict[str, str]:
-    table: dict[str, str] = {}
-    for name in ("query", "key", "value"):
-        table |= _pairs(f"{ours}.{name}", f"{released}.self.{name}")
-    return (
-        table
-        | _pairs(f"{ours}.output", f"{released}.output.dense")
-        | _pairs(f"{ours}.norm", f"{released}.output.LayerNorm")
-    )
+def blip2_vision_table(config: SeedModelConfig) -> dict[str, str]:
+    """Key of a transformers BLIP-2 file (`Salesforce/blip2-itm-vit-g`), its `qkv.bias` split by
+    `split_blip2_bias` -> our key for its ViT.
 
-
-def _feed_forward_table(ours: str, layer: str, suffix: str) -> dict[str, str]:
-    return (
-        _pairs(f"{ours}.mlp.fc1", f"{layer}.intermediate{suffix}.dense")
-        | _pairs(f"{ours}.mlp.fc2", f"{layer}.output{suffix}.dense")
-        | _pairs(f"{ours}.norm", f"{layer}.output{suffix}.LayerNorm")
-    )
+    Its `post_layernorm` is BLIP-2's own and not the `ln_vision` of SEED, which was trained further.
+    """
+    names = {
+        "class_embedding": "class_token",
+        "position_embedding": "position_embedding",
+        "patch_embedding.*": "patch_embedding.*",
+    }
+    table = _below("vision_model.embeddings.", "vision.", names)
+    for i in range(config.vision.depth):
+        released = f"vision_model.encoder.layers.{i}."
+        table |= _below(released, f"vision.blocks.{i}.", _BLIP2_BLOCK)
+    return table
 
 
 def quantizer_table(config: SeedModelConfig) -> dict[str, str]:
     """Key of `seed_quantizer.pt` -> our key, text branch excluded (369 at full size; `position_ids`
     makes the 370 of the census).
     """
-    table = {
+    names = {
         "query_tokens": "qformer.query_tokens",
         "quantize.embedding.weight": "codebook.embedding",
         "pos_embed": "decoder.reconstruction.position_embedding",
         "pos_embed_image": "decoder.generation.position_embedding",
+        "ln_vision.*": "vision_norm.*",
+        "Qformer.bert.embeddings.LayerNorm.*": "qformer.embedding_norm.*",
     }
-    table |= _pairs("vision_norm", "ln_vision") | _pairs(
-        "qformer.embedding_norm", "Qformer.bert.embeddings.LayerNorm"
-    )
+    table = _below("", "", names)
     for i in range(config.qformer.depth):
-        released, ours = f"Qformer.bert.encoder.layer.{i}", f"qformer.layers.{i}"
-        table |= _attention_table(f"{ours}.self_attention", f"{released}.attention")
+        released, ours = f"Qformer.bert.encoder.layer.{i}.", f"qformer.layers.{i}."
+        table |= _below(f"{released}attention.", f"{ours}self_attention.", _ATTENTION)
         if i % config.qformer.cross_attention_every == 0:
-            table |= _attention_table(f"{ours}.cross_attention", f"{released}.crossattention")
-        table |= _feed_forward_table(f"{ours}.feed_forward", released, "_query")
+            table |= _below(f"{released}crossattention.", f"{ours}cross_attention.", _ATTENTION)
+        table |= _below(released, f"{ours}feed_forward.", _feed_forward("_query"))
     for i in (0, 2):
-        table |= _pairs(f"codebook.encoder.{i}", f"encode_task_layer.{i}") | _pairs(
-            f"decoder.expand.{i}", f"decode_task_layer.{i}"
-        )
+        table |= _below(f"encode_task_layer.{i}.", f"codebook.encoder.{i}.", {"*": "*"})
+        table |= _below(f"decode_task_layer.{i}.", f"decoder.expand.{i}.", {"*": "*"})
     for tower, name in (("reconstruction", "blocks"), ("generation", "blocks_image")):
         for i in range(config.generation.depth):
-            released, ours = f"{name}.{i}", f"decoder.{tower}.blocks.{i}"
-            table |= _pairs(f"{ours}.attention_norm", f"{released}.norm1") | _pairs(
-                f"{ours}.mlp_norm", f"{released}.norm2"
-            )
-            table |= _pairs(f"{ours}.qkv", f"{released}.attn.qkv") | _pairs(
-                f"{ours}.output", f"{released}.attn.proj"
-            )
-            table |= _pairs(f"{ours}.mlp.fc1", f"{released}.mlp.fc1") | _pairs(
-                f"{ours}.mlp.fc2", f"{released}.mlp.fc2"
-            )
-    for i in (0, 2, 4):
-        table |= _pairs(f"decoder.head.{i}", f"image_down.{i}", ("weight",))
-    return table | _pairs("decoder.projection", "distill_image_proj")
+            table |= _below(f"{name}.{i}.", f"decoder.{tower}.blocks.{i}.", _DECODER_BLOCK)
+    table |= {f"image_down.{i}.weight": f"decoder.head.{i}.weight" for i in (0, 2, 4)}
+    return table | _below("distill_image_proj.", "decoder.projection.", {"*": "*"})
 
 
 def text_table(config: SeedModelConfig) -> dict[str, str]:
@@ -106,39 +126,16 @@ def text_table(config: SeedModelConfig) -> dict[str, str]:
         f"{embeddings}.position_embeddings.weight": "text_branch.position_embedding.weight",
     }
     for i in range(config.qformer.depth):
-        table |= _feed_forward_table(
-            f"text_branch.feed_forwards.{i}", f"Qformer.bert.encoder.layer.{i}", ""
-        )
-    table |= _pairs("text_branch.text_projection", "text_proj") | _pairs(
-        "text_branch.image_projection", "vision_proj"
-    )
-    return table | {"temp": "text_branch.temperature"}
+        released = f"Qformer.bert.encoder.layer.{i}."
+        table |= _below(released, f"text_branch.feed_forwards.{i}.", _feed_forward(""))
+    projections = {"text_proj.*": "text_projection.*", "vision_proj.*": "image_projection.*"}
+    return table | _below("", "text_branch.", projections | {"temp": "temperature"})
 
 
-def blip2_vision_table(config: SeedModelConfig) -> dict[str, str]:
-    """Key of a transformers BLIP-2 file (`Salesforce/blip2-itm-vit-g`), its `qkv.bias` split as
-    below -> our key for its ViT.
-
-    Its `post_layernorm` is BLIP-2's own and not the `ln_vision` of SEED, which was trained further.
-    """
-    embeddings = "vision_model.embeddings"
-    table = {
-        f"{embeddings}.class_embedding": "vision.class_token",
-        f"{embeddings}.position_embedding": "vision.position_embedding",
+def _feed_forward(suffix: str) -> dict[str, str]:
+    """The Q-Former's: `_query` is that of the pictures, the bare one that of the text branch."""
+    return {
+        f"intermediate{suffix}.dense.*": "mlp.fc1.*",
+        f"output{suffix}.dense.*": "mlp.fc2.*",
+        f"output{suffix}.LayerNorm.*": "norm.*",
     }
-    table |= _pairs("vision.patch_embedding", f"{embeddings}.patch_embedding")
-    for i in range(config.vision.depth):
-        released, ours = f"vision_model.encoder.layers.{i}", f"vision.blocks.{i}"
-        table |= _pairs(f"{ours}.attention_norm", f"{released}.layer_norm1") | _pairs(
-            f"{ours}.mlp_norm", f"{released}.layer_norm2"
-        )
-        table |= _pairs(f"{ours}.attention.qkv", f"{released}.self_attn.qkv", ("weight",))
-        table |= {
-            f"{released}.self_attn.query_bias": f"{ours}.attention.query_bias",
-            f"{released}.self_attn.value_bias": f"{ours}.attention.value_bias",
-        }
-        table |= _pairs(f"{ours}.attention.output", f"{released}.self_attn.projection")
-        table |= _pairs(f"{ours}.mlp.fc1", f"{released}.mlp.fc1") | _pairs(
-            f"{ours}.mlp.fc2", f"{released}.mlp.fc2"
-        )
-    return table

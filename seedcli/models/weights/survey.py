@@ -15,7 +15,6 @@ from seedcli.models.weights.download import (
     cached_names,
     find_local,
     list_source,
-    snapshot_of,
 )
 from seedcli.models.weights.layout import choose_files
 from seedcli.models.weights.published import Role, Source
@@ -29,7 +28,7 @@ def survey(role: Role) -> dict[str, Any]:
     row: dict[str, Any] = {"role": role.name, "path": None}
     if found := find_local(role):
         source, path = found
-        sizes = _sizes_here(path) if path.is_file() else _chosen_here(role, source)
+        sizes = _sizes_here(role, source, path)
         return row | {
             "path": str(path),
             "source": source.name,
@@ -53,21 +52,19 @@ def survey(role: Role) -> dict[str, Any]:
     return row | ({"failed": failed} if failed else {})
 
 
-def _sizes_here(path: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size}
+def _sizes_here(role: Role, source: Source, path: Path) -> dict[str, int]:
+    if path.is_file():
+        return {path.name: path.stat().st_size}
+    return _chosen(role, source, cached_names(source))
 
 
-def _chosen_here(role: Role, source: Source) -> dict[str, int]:
-    snapshot = snapshot_of(source)
-    assert snapshot is not None  # the role was found in it
-    _, names = choose_files(role, source, cached_names(source))
-    return {name: (snapshot / name).stat().st_size for name in names}
+def _chosen(role: Role, source: Source, sizes: dict[str, int]) -> dict[str, int]:
+    return {name: sizes[name] for name in choose_files(role, source, sizes)[1]}
 
 
 def _sizes_there(role: Role, source: Source) -> dict[str, int]:
     if source.url is None:
-        listed = list_source(source)
-        return {name: listed[name] for name in choose_files(role, source, listed)[1]}
+        return _chosen(role, source, list_source(source))
     try:
         return {source.name_of_file(): head(source)[0] or 0}
     except Exception as error:

@@ -20,8 +20,6 @@ from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.models.weights.published import Source
 
-_BLOCK = 1 << 24
-
 
 @contextlib.contextmanager
 def one_failure() -> Iterator[None]:
@@ -120,13 +118,11 @@ def check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
     Raises:
         DataError: Another hash.
     """
-    stated = [sha256] if sha256 else []
-    if etag is not None and len(etag) == 64:
-        stated.append(etag)
-    if etag is not None and len(etag) == 40:
-        blob = hashlib.sha1(
-            f"blob {path.stat().st_size}\0".encode() + path.read_bytes()
-        ).hexdigest()
+    etag = etag or ""
+    stated = [one for one in (sha256, etag if len(etag) == 64 else None) if one]
+    if len(etag) == 40:
+        content = path.read_bytes()
+        blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
         if blob != etag:
             path.unlink()
             raise DataError(f"what arrived is damaged: git hash {blob}, the hub states {etag}")
@@ -142,8 +138,5 @@ def check_hash(path: Path, sha256: str | None, etag: str | None) -> None:
 
 def file_sha256(path: Path) -> str:
     """sha256 of a file, read in blocks."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,6 +20,7 @@ from seedcli.models.drawing.unclip_parts import build_autoencoder, encode_latent
 from seedcli.recipe.drawing import AutoencoderLossSection, AutoencoderSection, CropSection
 from seedcli.recipe.pictures import PictureDataSection, ValidationSection
 from seedcli.training.ranks import Ranks
+from seedcli.training.stage import Stage
 from seedcli.training.stages.picture_batches import view_config
 from seedcli.training.stages.sheets import spread_rows, write_sheet
 
@@ -27,7 +28,7 @@ NUM_EXAMINED = 256
 NUM_SCALING_PICTURES = 1024  # enough for two digits of the latents' deviation
 
 
-class AutoencoderStage:
+class AutoencoderStage(Stage):
     """Pictures -> diffusers' AutoencoderKL."""
 
     name = "autoencoder"
@@ -45,13 +46,8 @@ class AutoencoderStage:
         ranks: Ranks = Ranks(),
         reporter: Reporter | None = None,
     ):
-        self.weights, self.crops, self.seed, self.batch_size, self.ranks = (
-            losses,
-            crops,
-            seed,
-            batch_size,
-            ranks,
-        )
+        self.weights, self.crops = losses, crops
+        self.seed, self.batch_size, self.ranks = seed, batch_size, ranks
         pictures, held_out = read_training_pictures(data, validation, words=False)
         self.squares = open_pictures(pictures, data.image_size_px, reporter)[1]
         self.held_out = (
@@ -60,8 +56,7 @@ class AutoencoderStage:
         self.views = view_config(data.augmentation, data.image_size_px)
         torch.manual_seed(seed)
         self.model: nn.Module = build_autoencoder(
-            **model.model_dump(),
-            image_size_px=data.image_size_px,
+            **model.model_dump(), image_size_px=data.image_size_px
         )
 
     def batch(self, step: int) -> dict[str, Tensor]:
@@ -79,8 +74,7 @@ class AutoencoderStage:
         pictures = batch["pictures"]
         posterior = self.model.encode(pictures).latent_dist
         rebuilt = self.model.decode(posterior.sample()).sample
-        # posterior.kl() sums over a picture; per latent value the weight does
-        # not depend on the crop.
+        # posterior.kl() sums over a picture; per latent value the weight depends on no crop
         parts = {
             "l1": F.l1_loss(rebuilt, pictures),
             "mse": F.mse_loss(rebuilt, pictures),
@@ -88,19 +82,9 @@ class AutoencoderStage:
             "chroma": F.l1_loss(_chroma(rebuilt), _chroma(pictures)),
             "kl": posterior.kl().mean() / posterior.mean[0].numel(),
         }
-        weights = self.weights
-        loss = weights.l1_weight * parts["l1"] + weights.mse_weight * parts["mse"]
-        loss = (
-            loss
-            + weights.edge_weight * parts["edge"]
-            + weights.chroma_weight * parts["chroma"]
-            + weights.kl_weight * parts["kl"]
-        )
+        weights = self.weights.model_dump()
+        loss = sum(weights[f"{name}_weight"] * part for name, part in parts.items())
         return {"loss": loss} | {name: part.detach() for name, part in parts.items()}
-
-    def after_step(self, step: int) -> dict[str, float]:
-        """Nothing to do between updates."""
-        return {}
 
     @torch.no_grad()
     def examine(self, step: int, sheet: Path) -> dict[str, float]:

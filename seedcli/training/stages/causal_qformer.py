@@ -24,6 +24,7 @@ from seedcli.models.visual.model import SeedModel
 from seedcli.recipe.tokenizer import CausalQFormerLossSection
 from seedcli.training.losses import contrastive_loss, tile_targets
 from seedcli.training.ranks import Ranks
+from seedcli.training.stage import Stage
 
 
 class _StageModel(nn.Module):
@@ -35,7 +36,7 @@ class _StageModel(nn.Module):
         self.tile_head = Linear(tokenizer.config.qformer.width, tile_dim) if tile_dim else None
 
 
-class CausalQFormerStage:
+class CausalQFormerStage(Stage):
     """Trains Q-Former, `vision_norm`, text branch and, where a recipe says so, the ViT.
 
     Args:
@@ -59,23 +60,16 @@ class CausalQFormerStage:
         save: Callable[[SeedModel, Path], None],
         ranks: Ranks = Ranks(),
     ):
-        side, num_queries = (
-            tokenizer.config.vision.image_size_px,
-            tokenizer.config.qformer.num_queries,
-        )
-        tile_dim = (
-            tile_targets(torch.zeros(1, 3, side, side), num_queries).shape[-1]
-            if loss.tile_weight
-            else 0
-        )
+        tile_dim = 0
+        if loss.tile_weight:
+            side, num_tiles = (
+                tokenizer.config.vision.image_size_px,
+                tokenizer.config.qformer.num_queries,
+            )
+            tile_dim = tile_targets(torch.zeros(1, 3, side, side), num_tiles).shape[-1]
         self.model = _StageModel(tokenizer, tile_dim)
-        self._pairs, self._captions, self._loss, self._batch_size, self._save = (
-            pairs,
-            captions,
-            loss,
-            batch_size,
-            save,
-        )
+        self._pairs, self._captions, self._loss = pairs, captions, loss
+        self._batch_size, self._save = batch_size, save
         tokenizer.codebook.requires_grad_(False)
         tokenizer.decoder.requires_grad_(False)
         tokenizer.vision.requires_grad_(train_vision)
@@ -135,10 +129,6 @@ class CausalQFormerStage:
 
     def after_step(self, step: int) -> dict[str, float]:
         return self._spread
-
-    def examine(self, step: int, sheet: Path) -> dict[str, float]:
-        """Nothing is held out; `after_step` tells the stage's health."""
-        return {}
 
     def save(self, folder: Path) -> None:
         self._save(self.model.tokenizer, folder)

@@ -23,6 +23,7 @@ from seedcli.models.visual.codebook import codebook_loss, commitment_loss, strai
 from seedcli.models.visual.model import SeedModel
 from seedcli.recipe.tokenizer import CodebookLearningSection, CodebookLossSection
 from seedcli.training.ranks import Ranks
+from seedcli.training.stage import Stage
 from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 
 _HISTOGRAM_DECAY = 0.98  # a code counts as used for about 230 updates after its last use
@@ -46,7 +47,7 @@ class _StageModel(nn.Module):
         self.register_buffer("ema_sum", torch.zeros(num_codes, code_dim))
 
 
-class CodebookStage:
+class CodebookStage(Stage):
     """Trains the codebook, its encoder, and the code decoder.
 
     Args:
@@ -82,7 +83,7 @@ class CodebookStage:
         self._seed = seed
         self._last: tuple[Tensor, Tensor] | None = None
 
-    def prepare(self) -> Tally:
+    def prepare(self, folder: Path) -> Tally:
         """Computes the cached features and the codebook's start; also on resume, where the
         checkpoint then overrules it.
 
@@ -96,7 +97,7 @@ class CodebookStage:
                 f"each of {num_codes} codes, and many more to find good centres",
                 remedy=f"codebook.start_vectors={16 * num_codes}",
             )
-        left_out = self._features.prepare()
+        left_out = self._features.prepare(folder)
         embedding = self.model.tokenizer.codebook.embedding
         match self._learning.start:
             case "k-means":
@@ -115,31 +116,23 @@ class CodebookStage:
     def _start_from_centres(self) -> None:
         from sklearn.cluster import KMeans
 
-        codebook, step = self.model.tokenizer.codebook, 0
+        codebook = self.model.tokenizer.codebook
+        whole = {"batch_size": self._batch_size, "rows": slice(0, self._batch_size)}
         found: list[Tensor] = []
         while sum(len(part) for part in found) < self._learning.start_vectors:
-            batch = self._features.batch(
-                step, batch_size=self._batch_size, rows=slice(0, self._batch_size)
-            )
+            batch = self._features.batch(len(found), **whole)
             causal_embeddings, _ = self._features.features(batch)
-            found.append(
-                codebook.code_inputs(causal_embeddings.to(codebook.embedding.device))
-                .flatten(0, 1)
-                .cpu()
-            )
-            step += 1
+            code_inputs = codebook.code_inputs(causal_embeddings.to(codebook.embedding.device))
+            found.append(code_inputs.flatten(0, 1).cpu())
         inputs = torch.cat(found)[: self._learning.start_vectors]
-        centres = (
-            KMeans(
-                codebook.config.num_codes,
-                n_init=1,
-                init="random",
-                max_iter=30,
-                random_state=self._seed,
-            )
-            .fit(inputs.numpy())
-            .cluster_centers_
+        search = KMeans(
+            codebook.config.num_codes,
+            n_init=1,
+            init="random",
+            max_iter=30,
+            random_state=self._seed,
         )
+        centres = search.fit(inputs.numpy()).cluster_centers_
         codebook.embedding.copy_(torch.from_numpy(centres))
 
     def batch(self, step: int) -> dict[str, Any]:
@@ -254,10 +247,6 @@ class CodebookStage:
         if self._ranks.world > 1:
             torch.distributed.all_reduce(values)
         return values
-
-    def examine(self, step: int, sheet: Path) -> dict[str, float]:
-        """Nothing is held out; `after_step` tells the stage's health."""
-        return {}
 
     def save(self, folder: Path) -> None:
         if self._learning.rule == "ema":

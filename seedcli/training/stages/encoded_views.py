@@ -42,11 +42,12 @@ class EncodedViews:
         seed: int,
         made_by: str,
         batch_size: int = 64,
-        cache: Path,
+        folder: Path,
         write: bool = True,
         reporter: Reporter | None = None,
     ):
-        """Draws the views from `seed` and encodes them, or reads `cache` where it holds just these.
+        """Draws the views from `seed` and encodes them, or reads those of the run folder where they
+        are just these.
 
         Args:
             squares: uint8 [N,3,S,S].
@@ -56,7 +57,7 @@ class EncodedViews:
             seed: Of the views; torch's global generator stays as it was.
             made_by: What tells this encoder from others, e.g. digests of its weights.
             batch_size: Pictures of one pass through the encoder.
-            cache: A .safetensors file.
+            folder: The run folder, which keeps them as `views.safetensors`.
             write: Encode what is missing; of many processes only one does, and the others wait for
                 its file.
             reporter: Shows the progress.
@@ -68,12 +69,14 @@ class EncodedViews:
         stamp = hashlib.sha256(made_by.encode())
         for tensor in (squares, self.views):
             stamp.update(tensor.numpy().tobytes())
+        cache = folder / "views.safetensors"
         while (encoded := _read(cache, stamp.hexdigest())) is None:
-            if write:
-                found = self._encode(encode, batch_size, reporter or Reporter())
-                _write(cache, found, stamp.hexdigest())
-            else:
+            if not write:
                 time.sleep(1)
+                continue
+            found = self._encode(encode, batch_size, reporter or Reporter())
+            with published(cache, rivals=True) as partial:
+                save_file(found, partial, {"stamp": stamp.hexdigest()})
         self.encoded = encoded
 
     def __len__(self) -> int:
@@ -94,7 +97,9 @@ class EncodedViews:
                         parts.setdefault(name, []).append(part.cpu().half())
                     progress.advance(len(rows))
         shape = self.views.shape[:2]
-        return {name: torch.cat(part).unflatten(0, shape) for name, part in parts.items()}
+        return {
+            name: torch.cat(part).unflatten(0, shape).contiguous() for name, part in parts.items()
+        }
 
 
 def _read(cache: Path, stamp: str) -> dict[str, Tensor] | None:
@@ -104,10 +109,3 @@ def _read(cache: Path, stamp: str) -> dict[str, Tensor] | None:
         if (file.metadata() or {}).get("stamp") != stamp:
             return None
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-
-def _write(cache: Path, encoded: dict[str, Tensor], stamp: str) -> None:
-    with published(cache, rivals=True) as partial:
-        save_file(
-            {name: part.contiguous() for name, part in encoded.items()}, partial, {"stamp": stamp}
-        )

@@ -36,7 +36,7 @@ class StreamedFeatures:
     def __init__(self, frozen: FrozenHalf, pairs: Mixture):
         self._frozen, self._pairs = frozen, pairs
 
-    def prepare(self) -> Tally:
+    def prepare(self, folder: Path) -> Tally:
         """Nothing to do, nothing left out."""
         return {}
 
@@ -56,9 +56,8 @@ class CachedFeatures:
     Args:
         frozen: The frozen half.
         pairs: Where pictures come from.
-        folder: Where the arrays lie; the key becomes a part of the name, so
-            nothing stale is ever read.
-        key: What the features depend on: fingerprints, data, seed.
+        key: What the features depend on: fingerprints, data, seed. It becomes a part of the name
+            that the arrays have, so nothing stale is ever read.
         num_views: Views in all, e.g. 8 for each picture.
         batch_size: Pictures of one pass through the frozen half.
         seed: Of the order.
@@ -71,7 +70,6 @@ class CachedFeatures:
         frozen: FrozenHalf,
         pairs: Mixture,
         *,
-        folder: Path,
         key: dict[str, object],
         num_views: int,
         batch_size: int,
@@ -79,17 +77,14 @@ class CachedFeatures:
         write: bool = True,
         reporter: Reporter | None = None,
     ):
-        stamp = hashlib.sha256(
-            json.dumps(
-                key | {"num_views": num_views, "batch_size": batch_size}, sort_keys=True
-            ).encode()
-        ).hexdigest()[:16]
-        self._folder, self._count, self._seed = folder / f"features-{stamp}", num_views, seed
+        facts = key | {"num_views": num_views, "batch_size": batch_size}
+        stamp = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        self._folder, self._count, self._seed = Path(f"features-{stamp}"), num_views, seed
         self._frozen, self._pairs, self._batch_size = frozen, pairs, batch_size
         self._writes, self._reporter = write, reporter or Reporter()
 
-    def prepare(self) -> Tally:
-        """Computes what is missing, or waits until the writing process has.
+    def prepare(self, folder: Path) -> Tally:
+        """Computes what is missing in a run folder, or waits until the writing process has.
 
         Returns:
             What was left out.
@@ -97,9 +92,10 @@ class CachedFeatures:
         Raises:
             NoSpaceError: The disk has no room for them.
         """
+        self._folder = folder / self._folder.name
         if self._writes:
             with space_named(self._folder / _PROGRESS):
-                self._write(self._frozen, self._pairs, self._batch_size, self._reporter)
+                self._write()
         while self._progress()["done"] < self._count:
             time.sleep(1)
         return add_tallies([self._progress()["left_out"]])
@@ -111,24 +107,22 @@ class CachedFeatures:
             return {"done": 0, "left_out": {}}
         return parse_json(file.read_bytes())
 
-    def _write(
-        self, frozen: FrozenHalf, pairs: Mixture, batch_size: int, reporter: Reporter
-    ) -> None:
-        done = self._progress()["done"]
+    def _write(self) -> None:
+        batch_size, done = self._batch_size, self._progress()["done"]
         left_out = add_tallies([self._progress()["left_out"]])
         if done >= self._count:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         arrays: list[np.memmap] = []
-        with reporter.progress("features of frozen parts", self._count) as progress:
+        with self._reporter.progress("features of frozen parts", self._count) as progress:
             progress.resume(done)
             for step in range(done // batch_size, -(-self._count // batch_size)):
-                pixels, _, missed = pairs.batch(
+                pixels, _, missed = self._pairs.batch(
                     step,
                     batch_size=batch_size,
                     rows=slice(0, min(batch_size, self._count - step * batch_size)),
                 )
-                features = [part.to(torch.float16).cpu().numpy() for part in frozen(pixels)]
+                features = [part.to(torch.float16).cpu().numpy() for part in self._frozen(pixels)]
                 left_out = add_tallies([left_out, missed])
                 if not arrays:
                     arrays = [
@@ -151,11 +145,6 @@ class CachedFeatures:
     def _paths(self) -> tuple[Path, Path]:
         return self._folder / "causal_embeddings.npy", self._folder / "target_embeddings.npy"
 
-    @property
-    def size_bytes(self) -> int:
-        """Size on disk."""
-        return sum(path.stat().st_size for path in self._paths())
-
     def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, Tensor]:
         """Rows of global batch `step` -> causal embeddings [B,Q,D], target
         embeddings [B,G], fp32.
@@ -165,12 +154,9 @@ class CachedFeatures:
             passes, position = divmod(n, self._count)
             seed = derived_seed(self._seed, passes)
             numbers.append(shuffled_index(position, self._count, seed=seed))
-        causal_embeddings, target_embeddings = (
-            np.load(path, mmap_mode="r")[numbers] for path in self._paths()
-        )
         return {
-            "causal_embeddings": torch.from_numpy(causal_embeddings).float(),
-            "target_embeddings": torch.from_numpy(target_embeddings).float(),
+            path.stem: torch.from_numpy(np.load(path, mmap_mode="r")[numbers]).float()
+            for path in self._paths()
         }
 
     def features(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

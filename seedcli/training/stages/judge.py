@@ -21,6 +21,7 @@ from seedcli.models.drawing.target import train_bpe
 from seedcli.recipe.drawing import BlurSection, JudgeLossSection, JudgeSection
 from seedcli.recipe.pictures import PictureDataSection, ValidationSection
 from seedcli.training.ranks import Ranks
+from seedcli.training.stage import Stage
 from seedcli.training.stages.picture_batches import (
     MAX_LOGIT_SCALE,
     CaptionedBatches,
@@ -32,7 +33,7 @@ from seedcli.training.stages.picture_batches import (
 BLURRED = "a blurred picture"
 
 
-class JudgeStage:
+class JudgeStage(Stage):
     """Pictures and captions -> an open_clip model, trained with CLIP's loss, and with the same
     among pictures: drawings of one thing are alike.
     """
@@ -63,17 +64,10 @@ class JudgeStage:
         self.blur, self.loss_weights, self._ranks = blur, losses, ranks
         self.views = view_config(data.augmentation, data.image_size_px)
         self._batches = CaptionedBatches(
-            pictures,
-            self.tokenizer,
-            seed=seed,
-            batch_size=batch_size,
-            ranks=ranks,
-            in_pairs=True,
+            pictures, self.tokenizer, seed=seed, batch_size=batch_size, ranks=ranks, in_pairs=True
         )
         self._sides = (blur.sides_px[0], blur.sides_px[1] + 1)
-        self._blurred_ids = self.tokenizer(
-            BLURRED, padding="max_length", truncation=True, return_tensors="pt"
-        )["input_ids"]
+        self._blurred_ids = self._padded_ids([BLURRED])
         self.config = judge_config(
             self.tokenizer,
             image_size_px=data.image_size_px,
@@ -82,6 +76,11 @@ class JudgeStage:
         torch.manual_seed(seed)
         # channels last: a third faster on a CPU, in fp32 and in bf16
         self.model: nn.Module = build_judge(self.config).to(memory_format=torch.channels_last)
+
+    def _padded_ids(self, texts: list[str]) -> Tensor:
+        return self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")[
+            "input_ids"
+        ]
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """Views [B,3,S,S] in 0..1, text ids [B,T], concept numbers [B] (equal where two
@@ -133,26 +132,18 @@ class JudgeStage:
         device = next(self.model.parameters()).device
         pictures, squares = self.held_out
         texts = sorted({picture.captions[0] for picture in pictures})
-        ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")[
-            "input_ids"
-        ]
+        ids = self._padded_ids(texts)
         captions = torch.cat(
             [self.model.encode_text(part.to(device), normalize=True) for part in ids.split(256)]
         )
-        nearest = torch.cat(
-            [
-                (
-                    self.model.encode_image(
-                        normalize_views(part.to(device) / 255, self.views), normalize=True
-                    )
-                    @ captions.T
-                ).argmax(1)
-                for part in squares.split(256)
-            ]
-        )
+        nearest: list[int] = []
+        for part in squares.split(256):
+            pixels = normalize_views(part.to(device) / 255, self.views)
+            images = self.model.encode_image(pixels, normalize=True)
+            nearest += (images @ captions.T).argmax(1).tolist()
         right = [
             texts[row] == picture.captions[0]
-            for row, picture in zip(nearest.tolist(), pictures, strict=True)
+            for row, picture in zip(nearest, pictures, strict=True)
         ]
         return {"held_out_match": sum(right) / len(right)}
 

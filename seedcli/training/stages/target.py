@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessor
 
 from seedcli.console import Reporter
+from seedcli.data.documents.left_out import Tally
 from seedcli.data.images.augmentation import apply_views, draw_views, normalize_views
 from seedcli.data.images.captioned import caption_texts, open_pictures, read_training_pictures
 from seedcli.models.drawing.target import (
@@ -42,6 +43,7 @@ from seedcli.recipe.drawing import ClipSection, TargetLossSection
 from seedcli.recipe.pictures import PictureDataSection, ValidationSection
 from seedcli.training.embedding_health import LinearMap, effective_rank, explained_variance
 from seedcli.training.ranks import Ranks
+from seedcli.training.stage import Stage
 from seedcli.training.stages.encoded_views import EncodedViews
 from seedcli.training.stages.picture_batches import (
     MAX_LOGIT_SCALE,
@@ -56,7 +58,7 @@ NUM_FITTED = 4096  # pictures that the linear map is fitted on: 16 for each of 2
 NUM_EXAMINED = 1024
 
 
-class TargetStage:
+class TargetStage(Stage):
     """Pictures and captions -> a CLIP whose embedding knows both what a picture shows and how it
     looks.
     """
@@ -86,9 +88,7 @@ class TargetStage:
             open_pictures(held_out, data.image_size_px, reporter)[1] if held_out else None
         )
         self.tokenizer = train_bpe(
-            caption_texts(pictures),
-            vocab_size=model.vocab_size,
-            max_tokens=model.max_text_tokens,
+            caption_texts(pictures), vocab_size=model.vocab_size, max_tokens=model.max_text_tokens
         )
         self._batches = CaptionedBatches(
             pictures, self.tokenizer, seed=seed, batch_size=batch_size, ranks=ranks
@@ -121,16 +121,17 @@ class TargetStage:
             }
         )
 
-    def prepare(self, cache: Path) -> None:
-        """Encodes the views that are trained on, or reads them from `cache`."""
+    def prepare(self, folder: Path) -> Tally:
+        """Encodes the views that are trained on, or reads them from the run folder."""
         self.views = EncodedViews(
             self.squares,
             self.config,
             lambda views: {"latents": self._latents(views)},
-            cache=cache,
+            folder=folder,
             **self._views,
         )
         self.latents = self.views.encoded["latents"]
+        return {}
 
     def _latents(self, pictures: Tensor) -> Tensor:
         """Pictures [B,3,S,S] in 0..1 -> latents [B,C,s,s] of deviation 1."""
@@ -213,12 +214,8 @@ class TargetStage:
         for name, pictures in kinds.items():
             embeddings = self._embed_all(pictures)
             latents = torch.cat([self._latents(part) for part in pictures.split(ENCODE_BATCH)])
-            painted = torch.cat(
-                [
-                    self.model["painter"](part.to(device)).cpu()
-                    for part in embeddings.split(ENCODE_BATCH)
-                ]
-            )
+            parts = embeddings.to(device).split(ENCODE_BATCH)
+            painted = torch.cat([self.model["painter"](part).cpu() for part in parts])
             figures[f"linear_{name}"] = linear.explained(embeddings, latents)
             figures[f"painted_{name}"] = explained_variance(painted.flatten(1), latents.flatten(1))
         # of the kind that came last: what is held out, where something is
@@ -240,16 +237,12 @@ class TargetStage:
         self.model.eval()
         clip = self.model["clip"].cpu()
         chosen = spread_rows(len(self.squares), NUM_FITTED)
-        pooled = torch.cat(
-            [
-                clip.vision_model(
-                    pixel_values=normalize_views(
-                        self.views.pictures(torch.zeros_like(rows), rows), self.config
-                    )
-                ).pooler_output
-                for rows in chosen.split(ENCODE_BATCH)
-            ]
-        )
+        parts = []
+        for rows in chosen.split(ENCODE_BATCH):
+            views = self.views.pictures(torch.zeros_like(rows), rows)
+            pixels = normalize_views(views, self.config)
+            parts.append(clip.vision_model(pixel_values=pixels).pooler_output)
+        pooled = torch.cat(parts)
         deviation = clip.visual_projection(pooled).std(0)
         fold_standardization(clip, pooled.mean(0), deviation)
         clip.save_pretrained(folder)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedcli.console import Reporter
+from seedcli.data.documents.left_out import Tally
 from seedcli.data.images.augmentation import epoch_indices, normalize_views
 from seedcli.data.images.captioned import open_pictures, read_training_pictures
 from seedcli.data.mixtures.pairs import Mixture, PicturePairs
@@ -45,6 +46,7 @@ from seedcli.recipe.drawing import DiffusionSection, UnetSection
 from seedcli.recipe.pictures import FeaturesSection, PictureDataSection, ValidationSection
 from seedcli.training.moving_average import MovingAverage
 from seedcli.training.ranks import Ranks
+from seedcli.training.stage import Stage
 from seedcli.training.stages.encoded_views import EncodedViews
 from seedcli.training.stages.picture_batches import view_config
 from seedcli.training.stages.sheets import spread_rows, stack_images, write_sheet
@@ -108,7 +110,7 @@ class Surroundings:
     made_by: str
 
 
-class UnclipStage:
+class UnclipStage(Stage):
     """Latents and embeddings of views -> the denoising UNet.
 
     Args:
@@ -170,9 +172,9 @@ class UnclipStage:
         # a tenth faster on a CPU
         self.model = nn.ModuleDict({"unet": pipeline.unet.to(memory_format=torch.channels_last)})
 
-    def prepare(self, cache: Path) -> None:
-        """Encodes the views that are trained on, or reads them from `cache`; what starts from
-        scratch starts with their statistics.
+    def prepare(self, folder: Path) -> Tally:
+        """Encodes the views that are trained on, or reads them from the run folder; what starts
+        from scratch starts with their statistics.
         """
         self.views, self.stream = None, None
         if self._features.source == "stream":
@@ -188,7 +190,7 @@ class UnclipStage:
                 seed=self.seed,
                 made_by=self._made_by,
                 batch_size=self._features.batch_size,
-                cache=cache,
+                folder=folder,
                 write=self.ranks.rank == 0,
                 reporter=self._reporter,
             )
@@ -200,6 +202,7 @@ class UnclipStage:
                 self.model["unet"], embeddings, self.diffusion.embedding_noise
             )
         self.model["average"] = MovingAverage(self.model["unet"], self.diffusion.average_decay)
+        return {}
 
     def _some_embeddings(self) -> Tensor:
         """The target's embeddings [N,G] of cached views, or of the first 1,024 streamed ones."""
@@ -297,15 +300,12 @@ class UnclipStage:
         rows = [
             self.held_out[shown].float() / 255,
             decode_latents(self.frozen.autoencoder, encoded["latents"][shown]),
-            *(
-                stack_images(
-                    decoder.decode_images(
-                        encoded[name][shown], steps=SHEET_STEPS, guidance=SHEET_GUIDANCE, seed=0
-                    )
-                )
-                for name in kinds
-            ),
         ]
+        for name in kinds:
+            images = decoder.decode_images(
+                encoded[name][shown], steps=SHEET_STEPS, guidance=SHEET_GUIDANCE, seed=0
+            )
+            rows.append(stack_images(images))
         write_sheet(sheet, rows)
         unet.load_state_dict(trained)
         return figures

@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from seedcli.console import Reporter
+from seedcli.data.images.captioned import caption_texts, read_training_pictures
+from seedcli.data.mixtures.pairs import Mixture, PicturePairs, TablePairs, TarPairs
 from seedcli.errors import RecipeError
 from seedcli.files import publish_text
-from seedcli.models.visual.config import PreprocessConfig
-from seedcli.recipe.drawing import UnclipRecipe
-from seedcli.recipe.pictures import TokenizerRecipe, ValidationSection
-from seedcli.recipe.tokenizer import (
-    CausalQFormerRecipe,
-    CodebookRecipe,
-    PairDataSection,
-    PairSourceSection,
+from seedcli.models.device import pick_device
+from seedcli.models.drawing.target import load_target, target_embedding
+from seedcli.models.drawing.unclip_parts import build_pipeline, load_autoencoder, load_pipeline
+from seedcli.models.visual.captions import CaptionTokenizer
+from seedcli.models.visual.config import PRESETS, PreprocessConfig
+from seedcli.models.visual.model import SeedModel
+from seedcli.models.weights.digest import weights_digest
+from seedcli.models.weights.download import fetch
+from seedcli.models.weights.load import (
+    find_autoencoder,
+    find_decoder,
+    find_target,
+    find_vocab,
+    load_seed_model,
 )
+from seedcli.models.weights.locate import locate
+from seedcli.models.weights.published import BLIP_2, VIT_G
+from seedcli.models.weights.tensors import save_tokenizer_folder
+from seedcli.recipe.drawing import UnclipRecipe
+from seedcli.recipe.pictures import TokenizerRecipe
+from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe, PairSourceSection
+from seedcli.training.initialize import (
+    initialize_tokenizer,
+    overlay_shape,
+    start_from_blip2,
+    start_from_model,
+    train_wordpiece,
+)
+from seedcli.training.ranks import Ranks
+from seedcli.training.stage import Stage
+from seedcli.training.stages.autoencoder import AutoencoderStage
+from seedcli.training.stages.causal_qformer import CausalQFormerStage
+from seedcli.training.stages.codebook import CodebookStage
+from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
+from seedcli.training.stages.judge import JudgeStage
+from seedcli.training.stages.target import TargetStage
+from seedcli.training.stages.unclip import Surroundings, UnclipStage
 
-if TYPE_CHECKING:
-    from seedcli.models.visual.model import SeedModel
 
-
-def build_stage(recipe: Any, ranks: Any, output: Path, reporter: Reporter) -> Any:
+def build_stage(recipe: Any, ranks: Ranks, reporter: Reporter) -> Stage:
     """The stage that the recipe names, built from its sections.
 
     Raises:
@@ -45,22 +74,15 @@ def build_stage(recipe: Any, ranks: Any, output: Path, reporter: Reporter) -> An
 
     match recipe.stage:
         case "target":
-            from seedcli.models.weights.load import find_autoencoder
-            from seedcli.training.stages.target import TargetStage
-
             autoencoder = find_autoencoder(recipe.autoencoder, reporter=reporter)
             return with_pictures(TargetStage, autoencoder=autoencoder, views=recipe.views)
         case "judge":
-            from seedcli.training.stages.judge import JudgeStage
-
             return with_pictures(JudgeStage, blur=recipe.blur)
         case "causal-qformer":
             return _build_causal_qformer(recipe, ranks, reporter)
         case "codebook":
-            return _build_codebook(recipe, ranks, output, reporter)
+            return _build_codebook(recipe, ranks, reporter)
         case "autoencoder":
-            from seedcli.training.stages.autoencoder import AutoencoderStage
-
             return with_pictures(AutoencoderStage, crops=recipe.crops)
         case "unclip":
             return _build_unclip(recipe, ranks, reporter)
@@ -71,23 +93,7 @@ def build_stage(recipe: Any, ranks: Any, output: Path, reporter: Reporter) -> An
             )
 
 
-def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
-    from seedcli.models.device import pick_device
-    from seedcli.models.drawing.target import load_target
-    from seedcli.models.drawing.unclip_parts import (
-        build_pipeline,
-        load_autoencoder,
-        load_pipeline,
-    )
-    from seedcli.models.weights.digest import weights_digest
-    from seedcli.models.weights.load import (
-        find_autoencoder,
-        find_decoder,
-        find_target,
-        load_seed_model,
-    )
-    from seedcli.models.weights.locate import locate
-    from seedcli.training.stages.unclip import Surroundings, UnclipStage
+def _build_unclip(recipe: UnclipRecipe, ranks: Ranks, reporter: Reporter) -> Stage:
 
     folders = {}
     if recipe.target != "pipeline":
@@ -108,14 +114,10 @@ def _build_unclip(recipe: UnclipRecipe, ranks: Any, reporter: Reporter) -> Any:
         if "autoencoder" in folders:
             pipeline.register_modules(vae=load_autoencoder(folders["autoencoder"]))
         folders["start"] = start
-    tokenizer = (
-        load_seed_model(
-            locate(recipe.codes.tokenizer, option="codes.tokenizer", reporter=reporter),
-            reporter=reporter,
-        )
-        if recipe.codes
-        else None
-    )
+    tokenizer = None
+    if recipe.codes:
+        files = locate(recipe.codes.tokenizer, option="codes.tokenizer", reporter=reporter)
+        tokenizer = load_seed_model(files, reporter=reporter)
     _check_widths(pipeline, tokenizer)
     made_by = [weights_digest(folder) for folder in folders.values()]
     return UnclipStage(
@@ -161,22 +163,7 @@ def _check_widths(pipeline: Any, tokenizer: Any) -> None:
             )
 
 
-def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Reporter) -> Any:
-    from seedcli.models.visual.captions import CaptionTokenizer
-    from seedcli.models.visual.config import PRESETS
-    from seedcli.models.visual.model import SeedModel
-    from seedcli.models.weights.download import fetch
-    from seedcli.models.weights.locate import locate
-    from seedcli.models.weights.published import BLIP_2, VIT_G
-    from seedcli.models.weights.tensors import save_tokenizer_folder
-    from seedcli.training.initialize import (
-        initialize_tokenizer,
-        overlay_shape,
-        start_from_blip2,
-        start_from_model,
-        train_wordpiece,
-    )
-    from seedcli.training.stages.causal_qformer import CausalQFormerStage
+def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Ranks, reporter: Reporter) -> Stage:
 
     model = recipe.model
     config = overlay_shape(
@@ -189,8 +176,6 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
                 train_wordpiece(_captions(recipe), vocab_size=config.qformer.vocab_size)
             )
         case "bert":
-            from seedcli.models.weights.load import find_vocab
-
             captions = CaptionTokenizer(
                 find_vocab(locate(model.preset, option="model.preset"), reporter=reporter)
             )
@@ -221,13 +206,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
 
     return CausalQFormerStage(
         tokenizer,
-        pairs=build_mixture(
-            recipe.data,
-            recipe.validation,
-            seed=recipe.seed,
-            preprocess=config.preprocess.training,
-            reporter=reporter,
-        ),
+        pairs=_build_mixture(recipe, config.preprocess.training, reporter),
         captions=captions,
         loss=recipe.losses,
         train_vision=model.train_vision,
@@ -237,16 +216,7 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Any, reporter: Rep
     )
 
 
-def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: Reporter) -> Any:
-    import torch
-
-    from seedcli.models.device import pick_device
-    from seedcli.models.drawing.target import load_target, target_embedding
-    from seedcli.models.weights.load import find_target, find_vocab, load_seed_model
-    from seedcli.models.weights.locate import locate
-    from seedcli.models.weights.tensors import save_tokenizer_folder
-    from seedcli.training.stages.codebook import CodebookStage
-    from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
+def _build_codebook(recipe: CodebookRecipe, ranks: Ranks, reporter: Reporter) -> Stage:
 
     device = pick_device(recipe.parallel.device)
     files = locate(recipe.tokenizer, option="tokenizer", reporter=reporter)
@@ -279,19 +249,12 @@ def _build_codebook(recipe: CodebookRecipe, ranks: Any, output: Path, reporter: 
         with torch.autocast(place.type, dtype=autocast, enabled=autocast is not None):
             return tokenizer.causal_embeddings(pixels), target_embedding(target, pixels)
 
-    pairs = build_mixture(
-        recipe.data,
-        recipe.validation,
-        seed=recipe.seed,
-        preprocess=config.preprocess.training,
-        reporter=reporter,
-    )
+    pairs = _build_mixture(recipe, config.preprocess.training, reporter)
     features: CachedFeatures | StreamedFeatures
     if recipe.features.source == "cache":
         features = CachedFeatures(
             frozen,
             pairs,
-            folder=output,
             key={
                 "tokenizer": tokenizer.fingerprint,
                 "target": recipe.target,
@@ -340,54 +303,36 @@ def _captions(recipe: CausalQFormerRecipe) -> list[str]:
     Raises:
         RecipeError: No source is listed.
     """
-    from seedcli.data.images.captioned import caption_texts, read_training_pictures
-
     listed = [source for source in recipe.data.sources if source.kind == "pictures"]
     if not listed:
         raise RecipeError(
             'model.vocab = "train" reads the captions of sources of kind "pictures"; there is none',
             remedy='model.vocab = "bert", or the path of a vocabulary',
         )
-    return sorted(
-        {
-            text
-            for source in listed
-            for text in caption_texts(read_training_pictures(source, recipe.validation)[0])
-        }
-    )
+    found = [read_training_pictures(source, recipe.validation)[0] for source in listed]
+    return sorted({text for pictures in found for text in caption_texts(pictures)})
 
 
-def build_mixture(
-    data: PairDataSection,
-    validation: ValidationSection | None,
-    *,
-    seed: int,
-    preprocess: PreprocessConfig,
-    reporter: Reporter,
-) -> Any:
+def _build_mixture(
+    recipe: CausalQFormerRecipe | CodebookRecipe, preprocess: PreprocessConfig, reporter: Reporter
+) -> Mixture:
     """The recipe's weighted sources as one sequence of augmented pairs; the reporter hears what of
     them is left out.
 
     Raises:
         DataError: A source cannot be read.
     """
-    from seedcli.data.mixtures.pairs import Mixture
-
     sources = [
-        (_open_pairs(source, validation, reporter), source.weight) for source in data.sources
+        (_open_pairs(source, recipe, reporter), source.weight) for source in recipe.data.sources
     ]
-    return Mixture(sources, seed=seed, preprocess=preprocess)
+    return Mixture(sources, seed=recipe.seed, preprocess=preprocess)
 
 
-def _open_pairs(
-    source: PairSourceSection, validation: ValidationSection | None, reporter: Reporter
-) -> Any:
-    from seedcli.data.images.captioned import read_training_pictures
-    from seedcli.data.mixtures.pairs import PicturePairs, TablePairs, TarPairs
+def _open_pairs(source: PairSourceSection, recipe: TokenizerRecipe, reporter: Reporter) -> Any:
 
     match source.kind:
         case "pictures":
-            pictures, _ = read_training_pictures(source, validation)
+            pictures, _ = read_training_pictures(source, recipe.validation)
             return PicturePairs(pictures, by_picture=source.by_picture)
         case "table":
             return TablePairs(

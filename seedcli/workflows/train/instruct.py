@@ -10,8 +10,8 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.recipe.language import InstructRecipe
 from seedcli.training.run_folder import alone, open_run_folder
-from seedcli.workflows.train.phases import PhasedRun, planned, visual_codes
-from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes
+from seedcli.workflows.train.phases import PhasedRun, planned
+from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes, visual_codes
 
 
 @alone

@@ -7,7 +7,6 @@ run continues in the right phase, and a killed merge is done again from the phas
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import gc
 import time
@@ -22,7 +21,6 @@ from seedcli.data.documents.left_out import describe_tally
 from seedcli.errors import UsageError
 from seedcli.files import parse_json, publish_json
 from seedcli.models.weights.llm_description import LlmFacts
-from seedcli.models.weights.locate import ModelFiles
 from seedcli.recipe.language import (
     DocumentDataSection,
     LanguageRecipe,
@@ -31,6 +29,7 @@ from seedcli.recipe.language import (
 )
 from seedcli.training.ranks import Ranks
 from seedcli.workflows.train.fetched import downloads
+from seedcli.workflows.train.start import VisualCodes
 
 if TYPE_CHECKING:
     import torch
@@ -43,18 +42,6 @@ if TYPE_CHECKING:
 
 SUMMARY_FILE = "summary.json"  # of a finished phase
 _PROBE_TOKENS = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class VisualCodes:
-    """Whose codes a language model speaks: its files, and what `seed.json` will say."""
-
-    files: ModelFiles
-    tokenizer: str
-    fingerprint: str | None
-    decoder_fingerprint: str | None
-    num_queries: int
-    num_codes: int
 
 
 @dataclass(kw_only=True)
@@ -363,38 +350,6 @@ class PhasedRun:
             facts=told,
             shard_size=recipe.run.shard_size,
         )
-
-
-def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
-    """Preset, folder or hub id of a visual tokenizer -> what there is to know of its codes; loads
-    it where only its weights can tell.
-
-    Raises:
-        SeedError: See `locate` and `load_seed_model`.
-    """
-    from seedcli.models.weights.description import DECODER_FOLDER, decoder_fingerprint
-    from seedcli.models.weights.load import describe
-    from seedcli.models.weights.locate import locate
-
-    files = locate(tokenizer, reporter=reporter)
-    known = describe(files)
-    if known.fingerprint is None:
-        from seedcli.models.weights.load import load_seed_model
-
-        known = dataclasses.replace(
-            known, fingerprint=load_seed_model(files, reporter=reporter).fingerprint
-        )
-    folder = files.folder
-    named = Path(tokenizer).expanduser()
-    return VisualCodes(
-        files=files,
-        # a model's description is read from other folders, too
-        tokenizer=str(named.resolve()) if named.is_dir() else tokenizer,
-        fingerprint=known.fingerprint,
-        decoder_fingerprint=decoder_fingerprint(folder / DECODER_FOLDER) if folder else None,
-        num_queries=known.config.qformer.num_queries,
-        num_codes=known.config.codebook.num_codes,
-    )
 
 
 def attention_kernel(parallel: LlmParallelSection, device: torch.device) -> str:

@@ -27,11 +27,11 @@ from seedcli.models.language.cost import (
     shape_from_config,
     training_flops,
 )
-from seedcli.models.weights.locate_llm import find_llm_here
+from seedcli.models.weights.locate_llm import find_llm_here, has_words
 from seedcli.recipe.language import (
     DocumentDataSection,
     InstructRecipe,
-    LlmParallelSection,
+    LoraPhaseSection,
     PretrainRecipe,
     TokenOptimizationSection,
 )
@@ -44,33 +44,13 @@ if TYPE_CHECKING:
 GB = 1e9
 UTILISATION = 0.4  # of the device's peak, assumed; the run's own metrics.jsonl says the true one
 
-# (hidden size, stage) -> what the published run took. Source: the project page,
-# as hardware x hours.
-PUBLISHED_RUNS: dict[tuple[int, str], dict[str, Any]] = {
-    (4096, "pretrain"): {
-        "run": "SEED-LLaMA 8B, pretraining",
-        "devices": "64 x A100-40G",
-        "hours": 144,
-        "device_hours": 64 * 144,
-    },
-    (5120, "pretrain"): {
-        "run": "SEED-LLaMA 14B, pretraining",
-        "devices": "64 x A100-40G",
-        "hours": 216,
-        "device_hours": 64 * 216,
-    },
-    (4096, "instruct"): {
-        "run": "SEED-LLaMA 8B, instruction tuning",
-        "devices": "32 x A100-80G",
-        "hours": 16,
-        "device_hours": 32 * 16,
-    },
-    (5120, "instruct"): {
-        "run": "SEED-LLaMA 14B, instruction tuning",
-        "devices": "32 x A100-80G",
-        "hours": 27,
-        "device_hours": 32 * 27,
-    },
+# (hidden size, stage) -> what the published run took: its name, devices, their kind, hours. Source:
+# the project page.
+_PUBLISHED_RUNS: dict[tuple[int, str], tuple[str, int, str, int]] = {
+    (4096, "pretrain"): ("SEED-LLaMA 8B, pretraining", 64, "A100-40G", 144),
+    (5120, "pretrain"): ("SEED-LLaMA 14B, pretraining", 64, "A100-40G", 216),
+    (4096, "instruct"): ("SEED-LLaMA 8B, instruction tuning", 32, "A100-80G", 16),
+    (5120, "instruct"): ("SEED-LLaMA 14B, instruction tuning", 32, "A100-80G", 27),
 }
 
 
@@ -110,37 +90,22 @@ def run(
     kind, device, count = parse_devices(gpus)
     if not isinstance(recipe, PretrainRecipe | InstructRecipe):
         return _plan_stage(cast(TokenizerRecipe, recipe), kind, device, count, utilisation)
-    phases, base = (
-        _pretrain_phases(recipe) if isinstance(recipe, PretrainRecipe) else _instruct_phases(recipe)
-    )
-    template = (
-        recipe.language_model.template if isinstance(recipe, PretrainRecipe) else recipe.template
-    )
-    parallel, context_length = recipe.parallel, recipe.context_length
-    arithmetic = _arithmetic(parallel)
+    phases, base = _phases(recipe)
+    arithmetic: Arithmetic = "fp32"
+    if recipe.parallel.precision != "fp32":
+        arithmetic = "half" if recipe.parallel.engine == "deepspeed" else "autocast"
     peak = (device.fp32_tflops if arithmetic == "fp32" else device.half_tflops) * 1e12
     text_tokenizer = _text_tokenizer(
         base, phases[-1].num_queries, extend=isinstance(recipe, PretrainRecipe)
     )
     mixtures: dict[int, dict[str, Any]] = {}
+    rows = []
     for planned in phases:
         if id(planned.data) not in mixtures:
             reporter.note("reading lengths of documents")
-            mixtures[id(planned.data)] = _mixture(
-                planned, template, text_tokenizer, context_length, recipe.seed
-            )
-    rows = [
-        _phase(
-            planned,
-            mixtures[id(planned.data)],
-            parallel,
-            context_length,
-            arithmetic,
-            count,
-            count * peak * utilisation,
-        )
-        for planned in phases
-    ]
+            mixtures[id(planned.data)] = _mixture(planned, recipe, text_tokenizer)
+        mixture = mixtures[id(planned.data)]
+        rows.append(_phase(planned, recipe, mixture, arithmetic, count, count * peak * utilisation))
     shape = phases[-1].shape
     result = {
         "recipe": recipe.name,
@@ -151,14 +116,21 @@ def run(
             **dataclasses.asdict(shape),
             "parameters": count_parameters(shape, "text").total,
         },
-        "context_length": context_length,
+        "context_length": recipe.context_length,
         "phases": rows,
         "hours": sum(row["hours"] for row in rows),
         "device_hours": sum(row["hours"] for row in rows) * count,
         "host_gb_per_rank_while_loading": 4 * count_parameters(shape, "text").total / GB,
     }
-    published = PUBLISHED_RUNS.get((shape.hidden_size, recipe.stage))
-    return result | ({"published": published} if published else {})
+    if published := _PUBLISHED_RUNS.get((shape.hidden_size, recipe.stage)):
+        run_name, number, devices, hours = published
+        result["published"] = {
+            "run": run_name,
+            "devices": f"{number} x {devices}",
+            "hours": hours,
+            "device_hours": number * hours,
+        }
+    return result
 
 
 def _plan_stage(
@@ -208,73 +180,46 @@ def parse_devices(gpus: str) -> tuple[str, Device, int]:
     return named[0], DEVICES[named[0]], int(number or 1)
 
 
-def _arithmetic(parallel: LlmParallelSection) -> Arithmetic:
-    if parallel.precision == "fp32":
-        return "fp32"
-    return "half" if parallel.engine == "deepspeed" else "autocast"
-
-
-def _pretrain_phases(recipe: PretrainRecipe) -> tuple[list[_Planned], str]:
-    num_codes, num_queries = _visual_codes(recipe.tokenizer)
-    language_model = recipe.language_model
-    if (own := language_model.shape) is not None:
-        shape = LlamaShape(
-            hidden_size=own.hidden_size,
-            intermediate_size=own.intermediate_size,
-            num_layers=own.num_layers,
-            num_heads=own.num_heads,
-            num_kv_heads=own.num_heads,
-            vocab_size=own.text_vocab_size,
-        )
-    else:
-        shape = _shape_of(language_model.start)
-    with_codes = shape.with_vocab(shape.vocab_size + num_codes + 2)
-    phases = []
-    if recipe.text:
-        phases.append(_Planned("text", shape, recipe.text.data, recipe.text.optimization, 0))
-    if recipe.lora:
-        adapter = _adapter(recipe.lora.adapter)
-        phases.append(
-            _Planned(
-                "lora", with_codes, recipe.data, recipe.lora.optimization, num_queries, adapter
-            )
-        )
-    if recipe.full:
-        phases.append(
-            _Planned("full", with_codes, recipe.data, recipe.full.optimization, num_queries)
-        )
-    return phases, language_model.start
-
-
-def _instruct_phases(recipe: InstructRecipe) -> tuple[list[_Planned], str]:
+def _phases(recipe: PretrainRecipe | InstructRecipe) -> tuple[list[_Planned], str]:
+    """Phases of a recipe, and the model that they start from."""
     from seedcli.models.weights.llm_description import FACTS_FILE, read_llm_facts
-
-    folder = find_llm_here(recipe.start)
-    known = folder is not None and (folder / FACTS_FILE).is_file()
-    num_queries = read_llm_facts(folder).num_queries if known and folder else 32
-    shape = _shape_of(recipe.start)
-    return [
-        _Planned(
-            "lora",
-            shape,
-            recipe.data,
-            recipe.lora.optimization,
-            num_queries,
-            _adapter(recipe.lora.adapter),
-        )
-    ], recipe.start
-
-
-def _adapter(section: Any) -> Adapter:
-    return Adapter(rank=section.rank, targets=section.targets, trained_whole=section.trained_whole)
-
-
-def _visual_codes(tokenizer: str) -> tuple[int, int]:
-    """Codebook size and codes of a picture of a visual tokenizer, from its preset or its folder."""
     from seedcli.models.weights.locate import locate
 
-    config = locate(tokenizer).config
-    return config.codebook.num_codes, config.qformer.num_queries
+    if isinstance(recipe, InstructRecipe):
+        start = recipe.start
+        folder = find_llm_here(start)
+        known = folder is not None and (folder / FACTS_FILE).is_file()
+        num_queries = read_llm_facts(folder).num_queries if known and folder else 32
+        words = shape = _shape_of(start)
+    else:
+        config = locate(recipe.tokenizer).config
+        num_queries = config.qformer.num_queries
+        start, own = recipe.language_model.start, recipe.language_model.shape
+        if own is None:
+            words = _shape_of(start)
+        else:
+            words = LlamaShape(
+                hidden_size=own.hidden_size,
+                intermediate_size=own.intermediate_size,
+                num_layers=own.num_layers,
+                num_heads=own.num_heads,
+                num_kv_heads=own.num_heads,
+                vocab_size=own.text_vocab_size,
+            )
+        shape = words.with_vocab(words.vocab_size + config.codebook.num_codes + 2)
+    return [
+        _Planned(
+            cast(Phase, name),
+            words if name == "text" else shape,
+            getattr(section, "data", recipe.data),
+            section.optimization,
+            0 if name == "text" else num_queries,
+            Adapter(**section.adapter.model_dump(include={"rank", "targets", "trained_whole"}))
+            if isinstance(section, LoraPhaseSection)
+            else None,
+        )
+        for name, section in recipe.phases.items()
+    ], start
 
 
 def _shape_of(start: str) -> LlamaShape:
@@ -299,7 +244,7 @@ def _shape_of(start: str) -> LlamaShape:
 
     runs = [name for name in shipped_recipes() if name in Path(start).parts]
     if runs and isinstance(earlier := load_recipe(runs[0]), PretrainRecipe):
-        return _pretrain_phases(earlier)[0][-1].shape
+        return _phases(earlier)[0][-1].shape
     raise DataError(
         f"{start}: no folder with a config.json on this disk, and its shape is not known",
         remedy="download its config.json and name the folder; known without: "
@@ -314,41 +259,35 @@ def _text_tokenizer(
     codes changes no length.
     """
     folder = find_llm_here(start)
-    if folder is None or not any(
-        (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")
-    ):
+    if folder is None or not has_words(folder):
         return None
     from seedcli.models.language.text_tokenizer import extend_text_tokenizer, load_text_tokenizer
 
-    return (
-        extend_text_tokenizer(folder, max(num_queries, 1))
-        if extend
-        else load_text_tokenizer(folder)
-    )
+    if extend:
+        return extend_text_tokenizer(folder, max(num_queries, 1))
+    return load_text_tokenizer(folder)
 
 
 def _mixture(
     planned: _Planned,
-    template: Literal["vicuna", "llama-2", "own"],
+    recipe: PretrainRecipe | InstructRecipe,
     text_tokenizer: PreTrainedTokenizerBase | None,
-    context_length: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Lengths of a phase's documents, source by source, and their padding."""
     from seedcli.data.documents.conversations import conversation_template
     from seedcli.data.mixtures.lengths import padding, source_lengths
 
-    own = template == "own" and not (text_tokenizer and text_tokenizer.chat_template)
-    writer = conversation_template("vicuna" if own else template, text_tokenizer)
+    unknown = recipe.template == "own" and not (text_tokenizer and text_tokenizer.chat_template)
+    template = conversation_template("vicuna" if unknown else recipe.template, text_tokenizer)
     settings = {
-        "template": writer,
+        "template": template,
         "num_queries": planned.num_queries,
         "num_codes": 1,
         "text_tokenizer": text_tokenizer,
-        "seed": seed,
+        "seed": recipe.seed,
     }
     sources = [(section, source_lengths(section, **settings)) for section in planned.data.sources]
-    mean, shares = padding(sources, context_length=context_length, seed=seed)
+    mean, shares = padding(sources, context_length=recipe.context_length, seed=recipe.seed)
     total = sum(section.weight for section, _ in sources)
     return {
         "sources": [
@@ -370,15 +309,16 @@ def _mixture(
 
 def _phase(
     planned: _Planned,
+    recipe: PretrainRecipe | InstructRecipe,
     mixture: dict[str, Any],
-    parallel: LlmParallelSection,
-    context_length: int,
     arithmetic: Arithmetic,
     ranks: int,
     flops_per_s: float,
 ) -> dict[str, Any]:
+    parallel, context_length = recipe.parallel, recipe.context_length
     tokens = planned.optimization.steps * planned.optimization.batch_tokens
     real_tokens = tokens * (1 - mixture["padding_packed"])
+    documents = real_tokens / mixture["mean_tokens"]
     attended = (
         context_length
         if parallel.attention in ("sdpa", "eager") or arithmetic == "fp32"
@@ -415,13 +355,10 @@ def _phase(
             offload_optimizer=parallel.offload_optimizer,
             offload_parameters=parallel.offload_parameters,
         )
-        row = {
-            "zero_stage": stage,
-            "chosen": stage == parallel.zero_stage,
-            "device_gb": one.device / GB,
-        }
+        parts = {"device": one.device} | dataclasses.asdict(one)
         memory.append(
-            row | {f"{name}_gb": value / GB for name, value in dataclasses.asdict(one).items()}
+            {"zero_stage": stage, "chosen": stage == parallel.zero_stage}
+            | {f"{name}_gb": value / GB for name, value in parts.items()}
         )
     return {
         "phase": planned.phase,
@@ -431,10 +368,8 @@ def _phase(
         "steps": planned.optimization.steps,
         "tokens": tokens,
         "real_tokens": round(real_tokens),
-        "documents": round(real_tokens / mixture["mean_tokens"]),
-        "documents_per_step": round(
-            real_tokens / mixture["mean_tokens"] / planned.optimization.steps
-        ),
+        "documents": round(documents),
+        "documents_per_step": round(documents / planned.optimization.steps),
         "flops_per_token": per_token,
         "hours": hours,
         "hours_unpacked": hours

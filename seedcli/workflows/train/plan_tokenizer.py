@@ -4,19 +4,36 @@ passed through them on torch's meta device, and what it would cost is counted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from seedcli.errors import UsageError
-from seedcli.models.visual.config import PRESETS, SeedModelConfig
+from seedcli.files import parse_json
+from seedcli.models.drawing.judge import build_judge, judge_config
+from seedcli.models.drawing.published_shapes import (
+    CLIP_H_VISION,
+    PUBLISHED_AUTOENCODER,
+    PUBLISHED_UNET,
+    shape_autoencoder,
+    shape_unet,
+    shape_vision_tower,
+)
+from seedcli.models.drawing.target import LatentPainter, build_clip, target_embedding
+from seedcli.models.drawing.unclip_parts import build_autoencoder, build_unet, latent_shape
+from seedcli.models.visual.config import PRESETS
+from seedcli.models.visual.model import SeedModel
+from seedcli.models.weights.load import find_autoencoder, find_decoder
+from seedcli.models.weights.locate import locate
 from seedcli.recipe.pictures import TokenizerRecipe
-
-if TYPE_CHECKING:
-    import torch
+from seedcli.training.initialize import overlay_shape
 
 BATCH = 2  # batch norms refuse one picture
 GB = 1e9
@@ -35,9 +52,9 @@ class Networks:
         every_step: Whether the frozen pass is part of every update.
     """
 
-    trained: list[torch.nn.Module]
-    pass_trained: Callable[[], torch.Tensor]
-    frozen: list[torch.nn.Module] = field(default_factory=list)
+    trained: list[nn.Module]
+    pass_trained: Callable[[], Tensor]
+    frozen: list[nn.Module] = field(default_factory=list)
     pass_frozen: Callable[[], Any] = lambda: None
     copies: int = 0
     every_step: bool = False
@@ -54,9 +71,6 @@ def plan_stage(recipe: TokenizerRecipe, *, count: int, peak_flops: float) -> dic
     Raises:
         UsageError: The batch does not split, or a part's shape is not known before it is trained.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     optimization = recipe.optimization
     if optimization.batch_size % count:
         raise UsageError(
@@ -65,9 +79,12 @@ def plan_stage(recipe: TokenizerRecipe, *, count: int, peak_flops: float) -> dic
         )
     with torch.device("meta"):
         networks = _BUILDERS[recipe.stage](recipe)
-        trained, frozen = _count(networks)
-        activations = _Activations([*networks.trained, *networks.frozen])
-        with FlopCounterMode(display=False) as flops, activations:
+        parameters = [one for part in networks.trained for one in part.parameters()]
+        trained = sum(one.numel() for one in parameters if one.requires_grad)
+        parameters += [one for part in networks.frozen for one in part.parameters()]
+        frozen = sum(one.numel() for one in parameters) - trained
+        hooks, kept_bytes = _kept_bytes(parameters)
+        with FlopCounterMode(display=False) as flops, hooks:
             networks.pass_trained().sum().backward()
         learning = flops.get_total_flops() / BATCH
         with FlopCounterMode(display=False) as flops, torch.no_grad():
@@ -81,7 +98,7 @@ def plan_stage(recipe: TokenizerRecipe, *, count: int, peak_flops: float) -> dic
         "gradients": 4 * trained,
         "optimizer": 8 * trained,
         "average": 4 * trained * networks.copies,
-        "activations": activations.bytes / BATCH * optimization.batch_size / count,
+        "activations": sum(kept_bytes) / BATCH * optimization.batch_size / count,
     }
     return {
         "stage": recipe.stage,
@@ -98,47 +115,22 @@ def plan_stage(recipe: TokenizerRecipe, *, count: int, peak_flops: float) -> dic
     }
 
 
-class _Activations:
-    """Counts what autograd keeps for the backward pass beside parameters, in fp32: an upper bound
-    in half precision.
+def _kept_bytes(parameters: list[nn.Parameter]) -> tuple[saved_tensors_hooks, list[int]]:
+    """A context, and the sizes of what autograd keeps within it for the backward pass beside
+    parameters, in fp32: an upper bound in half precision.
     """
+    # a storage that goes would give its number to the next one
+    seen: dict[int, Tensor] = {one.untyped_storage()._cdata: one for one in parameters}
+    sizes: list[int] = []
 
-    def __init__(self, modules: list[torch.nn.Module]):
-        import torch
-
-        parameters = (one for module in modules for one in module.parameters())
-        # a storage that goes would give its number to the next one
-        self._seen = {one.untyped_storage()._cdata: one for one in parameters}
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda kept: kept)
-        self.bytes = 0
-
-    def _keep(self, kept: torch.Tensor) -> torch.Tensor:
+    def keep(kept: Tensor) -> Tensor:
         storage = kept.untyped_storage()
-        if storage._cdata not in self._seen:
-            self._seen[storage._cdata] = kept
-            self.bytes += storage.nbytes()
+        if storage._cdata not in seen:
+            seen[storage._cdata] = kept
+            sizes.append(storage.nbytes())
         return kept
 
-    def __enter__(self) -> None:
-        self._hooks.__enter__()
-
-    def __exit__(self, *raised: Any) -> None:
-        self._hooks.__exit__(*raised)
-
-
-def _count(networks: Networks) -> tuple[int, int]:
-    def sizes(modules: list[torch.nn.Module], wanted: bool) -> int:
-        return sum(
-            parameter.numel()
-            for module in modules
-            for parameter in module.parameters()
-            if parameter.requires_grad == wanted
-        )
-
-    still = sum(
-        parameter.numel() for module in networks.frozen for parameter in module.parameters()
-    )
-    return sizes(networks.trained, True), sizes(networks.trained, False) + still
+    return saved_tensors_hooks(keep, lambda kept: kept), sizes
 
 
 def _words(vocab_size: int, max_tokens: int) -> Any:
@@ -151,22 +143,15 @@ def _words(vocab_size: int, max_tokens: int) -> Any:
     return Words(bos_token_id=0, eos_token_id=1, pad_token_id=1, model_max_length=max_tokens)
 
 
-def _ids(max_tokens: int) -> torch.Tensor:
-    import torch
-
+def _ids(max_tokens: int) -> Tensor:
     return torch.zeros(BATCH, max_tokens, dtype=torch.long)
 
 
-def _pictures(side: int) -> torch.Tensor:
-    import torch
-
+def _pictures(side: int) -> Tensor:
     return torch.zeros(BATCH, 3, side, side)
 
 
 def _target(recipe: Any) -> Networks:
-    from seedcli.models.drawing.target import LatentPainter, build_clip, target_embedding
-    from seedcli.models.drawing.unclip_parts import latent_shape
-
     model, side = recipe.model, recipe.data.image_size_px
     clip = build_clip(
         tokenizer=_words(model.vocab_size, model.max_text_tokens),
@@ -177,7 +162,7 @@ def _target(recipe: Any) -> Networks:
     shape = latent_shape(autoencoder, side)
     painter = LatentPainter(model.embedding_dim, model.painter_width, shape)
 
-    def learn() -> torch.Tensor:
+    def learn() -> Tensor:
         embedding = target_embedding(clip, _pictures(side))
         text = clip.text_model(input_ids=_ids(model.max_text_tokens)).pooler_output
         return painter(embedding).mean() + clip.text_projection(text).mean()
@@ -189,8 +174,6 @@ def _target(recipe: Any) -> Networks:
 
 
 def _judge(recipe: Any) -> Networks:
-    from seedcli.models.drawing.judge import build_judge, judge_config
-
     model, side = recipe.model, recipe.data.image_size_px
     judge = build_judge(
         judge_config(
@@ -200,7 +183,7 @@ def _judge(recipe: Any) -> Networks:
         )
     )
 
-    def learn() -> torch.Tensor:
+    def learn() -> Tensor:
         text = judge.encode_text(_ids(model.max_text_tokens))
         return judge.encode_image(_pictures(side)).mean() + text.mean()
 
@@ -208,23 +191,14 @@ def _judge(recipe: Any) -> Networks:
 
 
 def _autoencoder(recipe: Any) -> Networks:
-    from seedcli.models.drawing.unclip_parts import build_autoencoder
-
     autoencoder = build_autoencoder(
-        **recipe.model.model_dump(),
-        image_size_px=recipe.data.image_size_px,
+        **recipe.model.model_dump(), image_size_px=recipe.data.image_size_px
     )
     # crops are counted as whole pictures: the last updates see those, and memory is theirs
     return Networks([autoencoder], lambda: autoencoder(_pictures(recipe.data.image_size_px)).sample)
 
 
 def _unclip(recipe: Any) -> Networks:
-    import torch
-
-    from seedcli.models.drawing.published_shapes import PUBLISHED_UNET, shape_unet
-    from seedcli.models.drawing.target import target_embedding
-    from seedcli.models.drawing.unclip_parts import build_unet, latent_shape
-
     side = recipe.data.image_size_px
     start = None if recipe.start == "scratch" else _pipeline_folder(recipe.start)
     autoencoder = _autoencoder_of(
@@ -248,7 +222,7 @@ def _unclip(recipe: Any) -> Networks:
     if recipe.diffusion.gradient_checkpointing:
         unet.train().enable_gradient_checkpointing()
 
-    def learn() -> torch.Tensor:
+    def learn() -> Tensor:
         states = torch.zeros(BATCH, 4, unet.config.cross_attention_dim)
         labels = torch.zeros(BATCH, unet.config.projection_class_embeddings_input_dim)
         latents = torch.zeros(BATCH, channels, height, height)
@@ -269,9 +243,6 @@ def _unclip(recipe: Any) -> Networks:
 
 
 def _causal_qformer(recipe: Any) -> Networks:
-    from seedcli.models.visual.model import SeedModel
-    from seedcli.training.initialize import overlay_shape
-
     shape = {**recipe.model.shape}
     shape["qformer"] = {**shape.get("qformer", {}), "mask": recipe.model.mask}
     model = SeedModel(overlay_shape(PRESETS[recipe.model.preset], shape), text_branch=True)
@@ -279,7 +250,7 @@ def _causal_qformer(recipe: Any) -> Networks:
     model.decoder.requires_grad_(False)
     model.vision.requires_grad_(recipe.model.train_vision)
 
-    def learn() -> torch.Tensor:
+    def learn() -> Tensor:
         ids = _ids(model.config.qformer.max_text_tokens)
         causal_embeddings = model.causal_embeddings(_pictures(model.config.vision.image_size_px))
         text = model.text_features(ids, ids + 1)
@@ -289,17 +260,13 @@ def _causal_qformer(recipe: Any) -> Networks:
 
 
 def _codebook(recipe: Any) -> Networks:
-    import torch
-
-    from seedcli.models.drawing.target import target_embedding
-
     model, target = _tokenizer_of(recipe.tokenizer), _target_of(recipe.target)
     model.requires_grad_(False)
     for part in (model.codebook.encoder, model.decoder):
         part.requires_grad_(True)
     config = model.config
 
-    def learn() -> torch.Tensor:
+    def learn() -> Tensor:
         causal_embeddings = torch.zeros(BATCH, config.qformer.num_queries, config.qformer.width)
         vectors = model.code_inputs(causal_embeddings)
         return model.decoder.reconstruct(vectors).mean() + model.decoder.generate(vectors).mean()
@@ -323,7 +290,7 @@ _BUILDERS: dict[str, Callable[[Any], Networks]] = {
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return parse_json((folder / "config.json").read_bytes())
     except OSError:
         raise UsageError(
             f"the shape of {folder} is not known: it has no config.json",
@@ -333,26 +300,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _pipeline_folder(name: str) -> Path | None:
     """Folder of a pipeline; None: the published one, which need not be here."""
-    from seedcli.models.weights.load import find_decoder
-    from seedcli.models.weights.locate import locate
-
     if name == "seed-2":
         return None
     return Path(name) if Path(name).is_dir() else find_decoder(locate(name))
 
 
 def _autoencoder_of(name: str) -> Any:
-    from seedcli.models.drawing.published_shapes import PUBLISHED_AUTOENCODER, shape_autoencoder
-    from seedcli.models.weights.load import find_autoencoder
-
     if name == "seed-2":
         return shape_autoencoder(PUBLISHED_AUTOENCODER)
     return shape_autoencoder(_read_config(find_autoencoder(name)))
 
 
 def _target_of(name: str) -> Any:
-    from seedcli.models.drawing.published_shapes import CLIP_H_VISION, shape_vision_tower
-
     if name in ("seed-2", "clip-h"):
         return shape_vision_tower(CLIP_H_VISION)
     if name == "seed-nano":
@@ -361,8 +320,5 @@ def _target_of(name: str) -> Any:
 
 
 def _tokenizer_of(name: str) -> Any:
-    from seedcli.models.visual.model import SeedModel
-    from seedcli.models.weights.locate import locate
-
-    config: SeedModelConfig = PRESETS[name] if name in PRESETS else locate(name).config
+    config = PRESETS[name] if name in PRESETS else locate(name).config
     return SeedModel(config, text_branch=False)

@@ -11,14 +11,14 @@ from seedcli.console import Reporter
 from seedcli.files import published
 from seedcli.recipe.language import PretrainRecipe
 from seedcli.training.run_folder import alone, open_run_folder
-from seedcli.workflows.train.phases import (
-    PhasedRun,
+from seedcli.workflows.train.phases import PhasedRun, attention_kernel, planned
+from seedcli.workflows.train.start import (
+    Start,
     VisualCodes,
-    attention_kernel,
-    planned,
+    locate_start,
+    refuse_other_codes,
     visual_codes,
 )
-from seedcli.workflows.train.start import Start, locate_start, refuse_other_codes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -1,16 +1,29 @@
-"""The language model that a run starts from: where its files are, whose codes it speaks already,
-and whether it fits the recipe.
+"""What a language model's training starts from: the model's files, whose codes it speaks and is to
+speak, and whether they fit.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.llm_description import FACTS_FILE, LlmFacts, read_llm_facts
-from seedcli.workflows.train.phases import VisualCodes
+from seedcli.models.weights.locate import ModelFiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualCodes:
+    """Whose codes a language model speaks: its files, and what `seed.json` will say."""
+
+    files: ModelFiles
+    tokenizer: str
+    fingerprint: str | None
+    decoder_fingerprint: str | None
+    num_queries: int
+    num_codes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +31,11 @@ class Start:
     """Files of a language model.
 
     Attributes:
-        name: What the recipe says.
         folder: Configuration and weights.
         text_tokenizer: Folder of its words, which the published models have elsewhere.
         facts: What its `seed.json` says; None for a base model and for published weights.
     """
 
-    name: str
     folder: Path
     text_tokenizer: Path
     facts: LlmFacts | None
@@ -53,7 +64,7 @@ def locate_start(name: str, *, context_length: int, reporter: Reporter | None = 
         folder, is_published=has_published_rows(config), reporter=reporter
     )
     facts = read_llm_facts(folder) if (folder / FACTS_FILE).is_file() else None
-    return Start(name=name, folder=folder, text_tokenizer=text_tokenizer, facts=facts)
+    return Start(folder=folder, text_tokenizer=text_tokenizer, facts=facts)
 
 
 def refuse_longer_rows(name: str, config: dict, context_length: int) -> None:
@@ -97,3 +108,35 @@ def refuse_other_codes(
             f"({visual.fingerprint})",
             remedy=remedy,
         )
+
+
+def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
+    """Preset, folder or hub id of a visual tokenizer -> what there is to know of its codes; loads
+    it where only its weights can tell.
+
+    Raises:
+        SeedError: See `locate` and `load_seed_model`.
+    """
+    from seedcli.models.weights.description import DECODER_FOLDER, decoder_fingerprint
+    from seedcli.models.weights.load import describe
+    from seedcli.models.weights.locate import locate
+
+    files = locate(tokenizer, reporter=reporter)
+    known = describe(files)
+    if known.fingerprint is None:
+        from seedcli.models.weights.load import load_seed_model
+
+        known = dataclasses.replace(
+            known, fingerprint=load_seed_model(files, reporter=reporter).fingerprint
+        )
+    folder = files.folder
+    named = Path(tokenizer).expanduser()
+    return VisualCodes(
+        files=files,
+        # a model's description is read from other folders, too
+        tokenizer=str(named.resolve()) if named.is_dir() else tokenizer,
+        fingerprint=known.fingerprint,
+        decoder_fingerprint=decoder_fingerprint(folder / DECODER_FOLDER) if folder else None,
+        num_queries=known.config.qformer.num_queries,
+        num_codes=known.config.codebook.num_codes,
+    )

@@ -48,7 +48,7 @@ def run(
         return {"stage": recipe.stage, **length, "downloads": fetched, **dry}
     from seedcli.workflows.train.build_stage import build_stage
 
-    stage = build_stage(recipe, ranks, output, reporter)
+    stage = build_stage(recipe, ranks, reporter)
     parameters = list(stage.model.parameters())
     trained = sum(one.numel() for one in parameters if one.requires_grad)
     size = {
@@ -63,11 +63,7 @@ def run(
         open_run_folder(output, recipe, resume=resume)
         if recipe.validation is not None and recipe.validation.share:
             _write_held_out(recipe, output)
-    left_out: Tally = {}
-    if recipe.stage == "codebook":
-        left_out = stage.prepare()
-    if recipe.stage in ("target", "unclip"):
-        stage.prepare(output / "views.safetensors")
+    left_out = stage.prepare(output)
     try:
         result = train_stage(
             stage,

@@ -45,7 +45,7 @@ class Wandering:
     tiny codebook has codes.
     """
 
-    def prepare(self) -> None:
+    def prepare(self, folder) -> None:
         pass
 
     def batch(self, step: int, *, batch_size: int, rows: slice) -> dict[str, torch.Tensor]:
@@ -75,7 +75,7 @@ def build(folder: Path, *, features=None, learning=None, losses=None, saved=None
         seed=0,
         save=lambda trained, target: saved.append(trained) if saved is not None else None,
     )
-    stage.prepare()
+    stage.prepare(folder)
     return stage
 
 
@@ -207,11 +207,12 @@ def test_cached_features_equal_streamed_ones_and_are_written_once(
         return causal_embeddings, causal_embeddings.mean(1)[:, :64]
 
     pairs = Mixture([(Coloured(), 1.0)], seed=1, preprocess=tiny_config.preprocess.codes)
-    settings = {"folder": tmp_path, "key": {"a": 1}, "num_views": 16, "batch_size": 6, "seed": 0}
+    settings = {"key": {"a": 1}, "num_views": 16, "batch_size": 6, "seed": 0}
     cached = CachedFeatures(frozen, pairs, **settings)
-    cached.prepare()
-    assert calls == [6, 6, 4] and cached.size_bytes > 16 * 32 * 96 * 2
-    CachedFeatures(frozen, pairs, **settings).prepare()
+    cached.prepare(tmp_path)
+    size_bytes = sum(file.stat().st_size for file in tmp_path.rglob("*.npy"))
+    assert calls == [6, 6, 4] and size_bytes > 16 * 32 * 96 * 2
+    CachedFeatures(frozen, pairs, **settings).prepare(tmp_path)
     assert len(calls) == 3
     one_pass = torch.cat(
         [
@@ -244,10 +245,10 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         return pixels[:, :1, :2, 0], pixels[:, 0, 0, :4]
 
-    settings = {"folder": tmp_path, "key": {}, "num_views": 70, "batch_size": 1, "seed": 0}
+    settings = {"key": {}, "num_views": 70, "batch_size": 1, "seed": 0}
     with pytest.raises(KeyboardInterrupt):
-        CachedFeatures(frozen, pairs, **settings).prepare()
-    CachedFeatures(frozen, pairs, **settings).prepare()
+        CachedFeatures(frozen, pairs, **settings).prepare(tmp_path)
+    CachedFeatures(frozen, pairs, **settings).prepare(tmp_path)
     assert len(calls) == 61 + 70 - 50  # fifty batches had been marked as done
 
 
@@ -259,28 +260,28 @@ def test_a_cache_says_what_was_left_out_and_takes_its_space_before_it_is_mapped(
             return Pair(None, "none") if index == 3 else super().read(index, rng)
 
     pairs = Mixture([(Spotted(), 1.0)], seed=1, preprocess=tiny_config.preprocess.codes)
-    settings = {"folder": tmp_path, "key": {}, "batch_size": 4, "seed": 0}
+    settings = {"key": {}, "batch_size": 4, "seed": 0}
 
     def frozen(pixels):
         return pixels[:, :1, :40, 0], pixels[:, 0, 0, :4]
 
     cached = CachedFeatures(frozen, pairs, num_views=60, **settings)
-    left_out = cached.prepare()
+    left_out = cached.prepare(tmp_path)
     assert set(left_out[0]) == {"rows", "has no picture"} and left_out[0]["rows"] > 60
     again = CachedFeatures(frozen, pairs, num_views=60, **settings)
-    assert again.prepare() == left_out
+    assert again.prepare(tmp_path) == left_out
     for file in again._paths():
         file_facts = file.stat()
         assert file_facts.st_blocks * 512 >= file_facts.st_size  # no holes
         file.unlink()  # whoever removes an array to save space gets it anew
-    assert CachedFeatures(frozen, pairs, num_views=60, **settings).prepare() == left_out
+    assert CachedFeatures(frozen, pairs, num_views=60, **settings).prepare(tmp_path) == left_out
 
     # a limit on the size of a file stands for a disk without room
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
         with pytest.raises(NoSpaceError, match="no space left in .*features-"):
-            CachedFeatures(frozen, pairs, num_views=600, **settings).prepare()
+            CachedFeatures(frozen, pairs, num_views=600, **settings).prepare(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 

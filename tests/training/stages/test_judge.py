@@ -45,9 +45,9 @@ def test_a_trained_judge_scores_pictures_and_words(tmp_path):
     torch.testing.assert_close(images, judge.image_features(pictures), atol=1e-5, rtol=0)
 
 
-def test_blurred_pictures_are_one_concept_of_their_own(tmp_path):
+def test_blurred_pictures_are_one_concept_of_their_own():
     changes = [*TINY, "blur.share=0.5", "optimization.batch_size=32"]
-    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), tmp_path, Reporter())
+    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), Reporter())
     torch.manual_seed(0)
     batch = stage.batch(0)
     blurred = batch["concepts"] == -1
@@ -61,9 +61,9 @@ def test_blurred_pictures_are_one_concept_of_their_own(tmp_path):
     assert edges[blurred].max() < 0.15 < edges[~blurred].median()
 
 
-def test_half_of_a_batch_are_other_drawings_of_the_other_half(tmp_path):
+def test_half_of_a_batch_are_other_drawings_of_the_other_half():
     changes = [*TINY, "blur.share=0", "optimization.batch_size=32"]
-    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), tmp_path, Reporter())
+    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), Reporter())
     torch.manual_seed(0)
     drawn = stage._batches.batch(0)
     torch.testing.assert_close(drawn["concepts"][:16], drawn["concepts"][16:])
