@@ -25,7 +25,7 @@ from seedcli.data.images.images import (
     ImageError,
     ImageHandling,
     ImageSource,
-    build_preprocess,
+    Preprocess,
 )
 from seedcli.data.images.video import VideoFrame, read_pictures
 from seedcli.errors import UsageError
@@ -63,6 +63,7 @@ class SeedTokenizer:
     Attributes:
         files: Where it was found.
         facts: What is known of it without its weights.
+        numerics: See `load_seed_model`.
         device: Where the network computes.
         decoder_device: Where the picture decoder computes.
     """
@@ -108,7 +109,7 @@ class SeedTokenizer:
             decoder_dtype=decoder_dtype,
             offload=offload,
         )
-        self.files, self._dtype, self._numerics = files, dtype, numerics
+        self.files, self._dtype, self.numerics = files, dtype, numerics
         self._decoder, self._decoder_dtype, self._offload = decoder or files, decoder_dtype, offload
         self._reporter = reporter or Reporter()
         self.facts: ModelFacts = describe(files)
@@ -209,7 +210,7 @@ class SeedTokenizer:
                 self.files,
                 device="cpu" if self._offload else str(self.device),
                 dtype=self._dtype,
-                numerics=self._numerics,
+                numerics=self.numerics,
                 reporter=self._reporter,
             )
 
@@ -296,7 +297,7 @@ class SeedTokenizer:
         return self._passes(images, batch_size, False, image_handling, embed, "embed")
 
     def encode_squares(self, squares: np.ndarray, places: int) -> Tensor:
-        """uint8 [n,3,S,S], as `build_preprocess(config.preprocess.codes).to_array` makes them ->
+        """uint8 [n,3,S,S], as `Preprocess(config.preprocess.codes).to_array` makes them ->
         codes int64 [n,Q] on the CPU, in one pass padded to `places`.
         """
         return self._forward(squares, places, self.model.encode)
@@ -337,7 +338,7 @@ class SeedTokenizer:
 
     @functools.cached_property
     def _preprocess(self) -> Any:
-        return build_preprocess(self.config.preprocess.codes)
+        return Preprocess(self.config.preprocess.codes)
 
     def _passes(
         self,

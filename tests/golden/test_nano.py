@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seedcli.data.emoji import read_emoji
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import Preprocess, open_image
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 
@@ -29,7 +29,7 @@ def test_fingerprint(nano):
 
 @torch.no_grad()
 def test_codes_of_the_demo_picture(nano):
-    pixels = build_preprocess(nano.config.preprocess.codes)(open_image(FACE))[None]
+    pixels = Preprocess(nano.config.preprocess.codes)(open_image(FACE))[None]
     code_inputs = nano.code_inputs(nano.causal_embeddings(pixels))
     nearest = nano.codebook.distances(code_inputs)[0].topk(2, largest=False).values
     # another CPU may turn a code whose two nearest code vectors are as good as equal
@@ -39,7 +39,7 @@ def test_codes_of_the_demo_picture(nano):
 
 
 def test_codes_tell_pictures_apart(nano):
-    preprocess = build_preprocess(nano.config.preprocess.codes)
+    preprocess = Preprocess(nano.config.preprocess.codes)
     pictures = [
         picture
         for picture in read_emoji("unseen")

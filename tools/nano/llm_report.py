@@ -27,7 +27,7 @@ from seedcli.data.documents.conversations import ConversationTemplate, conversat
 from seedcli.data.documents.documents import Codes, Message
 from seedcli.data.documents.sequences import encode_prompt
 from seedcli.data.emoji import SPLITS, EmojiPicture
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import Preprocess, open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
 from seedcli.models.drawing.unclip import load_decoder
 from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
@@ -62,7 +62,7 @@ class _Speaker:
             self.llm.facts.template, self.llm.text_tokenizer
         )
         self.settings, self.seed = settings, seed
-        self._preprocess = build_preprocess(self.visual.config.preprocess.codes)
+        self._preprocess = Preprocess(self.visual.config.preprocess.codes)
         self._codes: dict[str, Codes] = {}
         self.valid = self.answers = 0
 

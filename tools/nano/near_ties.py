@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from seedcli.data.emoji import read_emoji
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import Preprocess, open_image
 from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 
@@ -29,7 +29,7 @@ def codes_and_gaps(num_pictures: int) -> tuple[np.ndarray, np.ndarray]:
     the two nearest codes [N,32].
     """
     model = load_seed_model(locate("seed-nano"))
-    preprocess = build_preprocess(model.config.preprocess.codes)
+    preprocess = Preprocess(model.config.preprocess.codes)
     pictures = [preprocess(open_image(each.image)) for each in read_emoji("train")[:num_pictures]]
     codes, gaps = [], []
     for start in range(0, len(pictures), _BATCH):

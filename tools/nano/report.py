@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.emoji_questions import QUESTION_SPLITS
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import Preprocess, open_image
 from seedcli.models.drawing.target import load_target, target_embedding
 from seedcli.models.drawing.unclip import load_decoder
 from seedcli.models.weights.load import find_decoder, load_seed_model
@@ -57,7 +57,7 @@ def run(model: str, split: str, *, seed: int, sheet: Path | None = None) -> dict
         for picture in read_emoji(split)
         if picture.vendor == "google" and not picture.skin_tones
     ]
-    preprocess = build_preprocess(tokenizer.config.preprocess.codes)
+    preprocess = Preprocess(tokenizer.config.preprocess.codes)
     pixels = torch.stack([preprocess(open_image(picture.image)) for picture in pictures])
     with torch.no_grad():
         originals = target_embedding(encoder, pixels)

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import Preprocess, open_image
 from seedcli.models.visual.config import PreprocessConfig
 
 
 def read_squares(images: Sequence[bytes | str], image_size_px: int) -> Tensor:
     """Image files or their bytes -> uint8 [N,3,S,S], squashed to the square."""
-    preprocess = build_preprocess(
+    preprocess = Preprocess(
         PreprocessConfig(image_size_px=image_size_px, geometry="squash", interpolation="bilinear")
     )
     return torch.stack([preprocess.to_square(open_image(image)) for image in images])

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from seedcli.console import Reporter
 from seedcli.data.images.augmentation import read_squares
+from seedcli.data.images.containers import expand
 from seedcli.data.images.images import ImageError
-from seedcli.data.images.inputs import expand, list_inputs
+from seedcli.data.images.inputs import list_inputs
 from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.images.tables import read_opened
 from seedcli.data.tables import open_table

@@ -106,12 +106,9 @@ def open_image(source: str | Path | bytes, handling: ImageHandling = "seed") -> 
     except OSError as error:
         # the file system's word; a decoder's OSError carries no errno
         if error.errno is not None and name is not None:
-            reason = (
-                "no such file"
-                if isinstance(error, FileNotFoundError)
-                else f"cannot be read ({os.strerror(error.errno).lower()})"
-            )
-            raise ImageError(reason, name) from error
+            reason = f"cannot be read ({os.strerror(error.errno).lower()})"
+            missing = isinstance(error, FileNotFoundError)
+            raise ImageError("no such file" if missing else reason, name) from error
         raise ImageError(f"is truncated or damaged ({error})", name) from error
     # decoders raise anything from SyntaxError to struct.error on a damaged file
     except Exception as error:
@@ -175,7 +172,7 @@ def _from_samples(samples: np.ndarray) -> Image.Image:
         if not (samples.min() >= 0 and samples.max() <= 1):
             raise ImageError(
                 f"has float samples from {samples.min():g} to {samples.max():g}; scale them to "
-                "0..1, or give 8 bits"
+                "0..1, or use 8 bits"
             )
         samples = (samples * 255).round().astype(np.uint8)
     elif samples.dtype != np.uint8:
@@ -246,24 +243,24 @@ def _flatten(image: Image.Image) -> Image.Image:
                 f"has 32-bit samples from {samples.min()} to {samples.max()}; save it "
                 "with 8 or 16 bits"
             )
-        image = Image.fromarray((samples >> 8).astype(np.uint8))
+        image = _from_samples(samples.astype(np.uint16))
     elif image.mode == "F":
-        samples = np.asarray(image)
-        if not (samples.min() >= 0 and samples.max() <= 1):
-            raise ImageError(
-                f"has float samples from {samples.min():g} to {samples.max():g}; scale them to "
-                "0..1, or save it with 8 bits"
-            )
-        image = Image.fromarray((samples * 255).round().astype(np.uint8))
+        image = _from_samples(np.asarray(image))
     return image.convert("RGB")
 
 
 class Preprocess:
-    """RGB image -> pixels float32 [3,S,S], normalised; called with a PIL image.
+    """The one way from an RGB image to `pixels`, float32 [3,S,S], normalised; called with a PIL
+    image.
 
     The call is `normalize(to_square(image))`. Loaders that move many images between processes send
     the uint8 squares, a quarter of the bytes, and normalise the batch; the result is the same bit
     for bit. The random geometries draw from torch's global generator.
+
+    Differs from source: none for `squash` (bilinear: models/transforms.py, bicubic:
+    seed_llama_tokenizer.py of AILab-CVC/SEED@93b3cf4) and `random-resized-crop`
+    (SEED_Tokenizer/lavis/processors/blip_processors.py); `random-affine` is ours, for sets
+    that must not be mirrored.
     """
 
     def __init__(self, config: PreprocessConfig):
@@ -302,17 +299,6 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         return self.normalize(self.to_square(image))
-
-
-def build_preprocess(config: PreprocessConfig) -> Preprocess:
-    """The one way from an RGB image to `pixels`; see `Preprocess`.
-
-    Differs from source: none for `squash` (bilinear: models/transforms.py, bicubic:
-    seed_llama_tokenizer.py of AILab-CVC/SEED@93b3cf4) and `random-resized-crop`
-    (SEED_Tokenizer/lavis/processors/blip_processors.py); `random-affine` is ours, for sets
-    that must not be mirrored.
-    """
-    return Preprocess(config)
 
 
 def _center_crop(image: Image.Image, size_px: int, resampling: Image.Resampling) -> Image.Image:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seedcli.data.images.images import ImageError, ImageHandling, build_preprocess, open_image
+from seedcli.data.images.images import ImageError, ImageHandling, Preprocess, open_image
 from seedcli.data.images.items import Item
 from seedcli.data.images.video import read_frames
 from seedcli.data.text_files import decode_text
@@ -185,7 +185,7 @@ def decode_chunk(
     """Reads, decodes and resizes items in this process; failures become reasons. Of a failed video
     some frames may stand in their squares.
     """
-    preprocess = build_preprocess(config)
+    preprocess = Preprocess(config)
     size_px, slots = config.image_size_px, sum(item.slots for item in items)
     squares = np.zeros((slots, 3, size_px, size_px), dtype=np.uint8)
     reasons: list[str | None] = []

@@ -26,7 +26,7 @@ from PIL import Image
 from seedcli.data.documents.left_out import ROWS
 from seedcli.data.images.augmentation import normalize_views, random_views
 from seedcli.data.images.captioned import TrainingPicture
-from seedcli.data.images.images import ImageError, build_preprocess, open_image
+from seedcli.data.images.images import ImageError, Preprocess, open_image
 from seedcli.data.images.tars import (
     DAMAGES,
     TEXT_COLUMNS,
@@ -281,7 +281,7 @@ class Mixture:
         # several times faster.
         self._batched = preprocess.geometry == "random-affine"
         self._config = preprocess
-        self._preprocess = build_preprocess(
+        self._preprocess = Preprocess(
             dataclasses.replace(preprocess, geometry="squash") if self._batched else preprocess
         )
         self._order = SampleOrder([(len(source), weight) for source, weight in sources], seed=seed)

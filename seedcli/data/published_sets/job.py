@@ -25,7 +25,7 @@ import numpy as np
 from seedcli.data.documents.columns import DocumentRow
 from seedcli.data.documents.conversations import check_conversation
 from seedcli.data.documents.documents import Message, Sample
-from seedcli.data.images.inputs import Item
+from seedcli.data.images.items import Item
 from seedcli.data.published_sets.formats import SetFormat
 from seedcli.data.published_sets.picture_finder import Frames, Named, PictureFinder
 from seedcli.data.published_sets.records import Cell, Found, read_records, stem_of

@@ -20,14 +20,14 @@ import itertools
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from seedcli.data.documents.columns import Content
+from seedcli.data.images.containers import as_failed, count_items, read_items
 from seedcli.data.images.endings import VIDEO_FRAMES
-from seedcli.data.images.inputs import as_failed, count_items, read_items
 from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.table_cells import CellReader
@@ -111,6 +111,22 @@ class TokenJob:
     def content(self) -> Content:
         """What its rows are: images, or documents, where videos are among the inputs."""
         return self.settings.get("content", "images")
+
+    def refuse_other_settings(self, settings: Mapping[str, Any], output: Path) -> None:
+        """Refuses to go on with other settings than those of the start; lists of inputs may be
+        left out.
+
+        Raises:
+            DataError: One differs.
+        """
+        for name, value in settings.items():
+            stored = self.settings.get(name)
+            if stored != value and value != []:
+                raise DataError(
+                    f"{output} was begun with {name} {stored!r}, now it is {value!r}",
+                    remedy="Give the same options as at the start, or write to another place with "
+                    "-o.",
+                )
 
     def items(self, shard: PlannedShard, skip: int = 0) -> Iterator[Item]:
         """The shard's images, without the first `skip`, as they were listed when the job began."""

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from seedcli.data.images.inputs import Item
+from seedcli.data.images.items import Item
 from seedcli.data.tokens.shards import ShardHeader, TokenRow, open_shards, read_header
 from seedcli.errors import DataError
 

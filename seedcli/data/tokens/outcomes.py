@@ -7,14 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from seedcli.data.documents.columns import Content, DocumentRow
 from seedcli.data.tokens.shards import TokenRow
 from seedcli.files import json_text, parse_json
 from seedcli.journal import Journal
-
-_END = "end"
+from seedcli.models.language.vocab import format_span
 
 
 class Outcome(NamedTuple):
@@ -34,6 +33,29 @@ class Outcome(NamedTuple):
     def pictures(self) -> list[list[int]]:
         """Codes of the image, or of each frame; only where there are codes."""
         return [self.codes] if self.times_s is None else self.codes
+
+    def token_text(self) -> str:
+        """The image span of the image, or those of the frames; only where there are codes."""
+        return "".join(map(format_span, self.pictures))
+
+    def as_record(self, model: str, fingerprint: str) -> dict[str, Any]:
+        """The line that `seed tokenize` prints: source, codes (of a video `frames`, each with
+        codes), model, fingerprint, and what the input carried.
+        """
+        record: dict[str, Any] = {"source": self.source}
+        if self.times_s is None:
+            record["codes"] = self.codes
+        else:
+            shown = zip(self.times_s, self.codes, strict=True)
+            record["frames"] = [{"time_s": time_s, "codes": codes} for time_s, codes in shown]
+        record |= {"model": model, "fingerprint": fingerprint}
+        if self.key != Path(self.source).as_posix():
+            record["key"] = self.key
+        if self.text is not None:
+            record["text"] = self.text
+        if self.meta is not None:
+            record["meta"] = json.loads(self.meta)
+        return record
 
     def as_row(self, content: Content) -> TokenRow | DocumentRow:
         """The row of a shard; only where there are codes. A document is pictures and their words,
@@ -67,7 +89,7 @@ class ShardJournal(Journal):
         number, batch = line
         if number != self.num_batches or self.ended:
             raise ValueError(f"line {number} in place of {self.num_batches}")
-        if batch == _END:
+        if batch == "end":
             self.ended = True
         else:
             failed = sum(1 for outcome in batch if outcome[2] is None)
@@ -75,15 +97,8 @@ class ShardJournal(Journal):
             self.num_failed += failed
             self.num_done += len(batch) - failed
 
-    def add(self, outcomes: list[Outcome]) -> None:
-        """Adds one micro-batch."""
-        self._add(outcomes)
-
-    def end(self) -> None:
-        """Marks the shard as computed."""
-        self._add(_END)
-
-    def _add(self, batch: Any) -> None:
+    def add(self, batch: list[Outcome] | Literal["end"]) -> None:
+        """Adds one micro-batch, or marks the shard as computed."""
         line = [self.num_batches, batch]
         self.append(line)
         self._take(line)
@@ -94,7 +109,7 @@ def read_journal(path: Path) -> Iterator[Outcome]:
     number = 0
     with open(path, "rb") as file:
         for line in map(json.loads, file):
-            if line == [number, _END]:
+            if line == [number, "end"]:
                 return
             if line[0] == number:
                 yield from (Outcome(*outcome) for outcome in line[1])

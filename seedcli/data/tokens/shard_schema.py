@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 METADATA_KEY = b"seed"
+# What people call a row of each content.
+UNITS: dict[str, str] = {
+    "images": "images",
+    "segments": "documents",
+    "messages": "conversations",
+}
 MAX_QUERIES = 1024
 MAX_CODES = 1 << 16  # what uint16 holds
+_BOUNDS = {"num_queries": (1, MAX_QUERIES), "num_codes": (1, MAX_CODES), "count": (0, 1 << 62)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +158,7 @@ def _faults(header: ShardHeader) -> Iterator[str]:
     """What is wrong with values that came out of a file."""
     kinds: dict[str, type] = {
         **dict.fromkeys(("tokenizer", "fingerprint", "image_handling", "numerics", "dtype"), str),
-        **dict.fromkeys(("num_queries", "num_codes", "count"), int),
+        **dict.fromkeys(_BOUNDS, int),
         "made_from": dict,
         "micro_batch": list,
     }
@@ -159,15 +166,8 @@ def _faults(header: ShardHeader) -> Iterator[str]:
         value: Any = getattr(header, name)
         if type(value) is not kind:
             yield f"{name} is {value!r:.40}, expected {kind.__name__}"
-        elif kind is int:
-            bounds: dict[str, tuple[int, int]] = {
-                "num_queries": (1, MAX_QUERIES),
-                "num_codes": (1, MAX_CODES),
-                "count": (0, 1 << 62),
-            }
-            least, most = bounds[name]
-            if isinstance(value, int) and not least <= value <= most:
-                yield f"{name} is {value}, expected {least} to {most}"
+        elif name in _BOUNDS and not _BOUNDS[name][0] <= value <= _BOUNDS[name][1]:
+            yield f"{name} is {value}, expected {_BOUNDS[name][0]} to {_BOUNDS[name][1]}"
     if type(header.micro_batch) is list and any(type(one) is not int for one in header.micro_batch):
         yield f"micro_batch is {header.micro_batch!r:.40}, expected integers"
     if header.content not in get_args(Content):

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 from typing import Any
 
-from seedcli.data.images.inputs import Item
+from seedcli.data.images.items import Item
 from seedcli.errors import DataError
 from seedcli.storage import for_arrow, read_range
 

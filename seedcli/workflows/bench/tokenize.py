@@ -22,7 +22,9 @@ from PIL import Image
 
 import seedcli
 from seedcli.console import Reporter
-from seedcli.data.images.inputs import Columns, Item, expand, list_inputs
+from seedcli.data.images.containers import expand
+from seedcli.data.images.inputs import list_inputs
+from seedcli.data.images.items import Columns, Item
 from seedcli.data.images.loader import decode_chunk
 from seedcli.data.tokens.shards import TokenRow, write_shard
 from seedcli.engine.engines import cores
@@ -201,5 +203,5 @@ def _row_bytes(encoder: Encoder) -> float:
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "shard.parquet"
-        write_shard(path, encoder.header("seed", "default"), rows)
+        write_shard(path, encoder.header(), rows)
         return path.stat().st_size / number

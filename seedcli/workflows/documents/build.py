@@ -30,6 +30,7 @@ from seedcli.data.published_sets.picture_finder import PictureFinder
 from seedcli.data.tokens.job import PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.outcomes import Outcome
+from seedcli.data.tokens.shard_schema import UNITS
 from seedcli.data.tokens.shards import ShardHeader, find_shards, read_header, write_shard
 from seedcli.engine.hold import hold, in_turn
 from seedcli.errors import DataError, UsageError
@@ -44,7 +45,6 @@ from seedcli.workflows.tokenize.parts import load_tokenizer
 from seedcli.workflows.tokenize.run import run as tokenize
 
 COMMAND = "seed tokens build"
-_UNITS = {"segments": "documents", "messages": "conversations"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class BuildSummary:
             for name, value in dataclasses.asdict(self).items()
             if value is not None and name not in ("content", "rows")
         }
-        return {"output": values.pop("output"), _UNITS[self.content]: self.rows, **values}
+        return {"output": values.pop("output"), UNITS[self.content]: self.rows, **values}
 
 
 def formats() -> Iterator[dict[str, Any]]:
@@ -180,7 +180,7 @@ def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str,
         "model": facts.config.name,
         "fingerprint": facts.fingerprint,
         "output": str(request.output),
-        _UNITS[set_format(request.format).content]: documents - problems,
+        UNITS[set_format(request.format).content]: documents - problems,
         "unreadable": problems,
         "pictures": len(listing.pictures),
         "pictures_to_tokenize": len(listing.pictures) - known - len(listing.missing),
@@ -258,13 +258,7 @@ def _read_or_list(request: BuildRequest, reporter: Reporter) -> TokenJob:
                 shard_size=request.shard_size,
                 codes=codes,
             )
-    for name, value in settings.items():
-        stored = job.settings.get(name)
-        if stored != value and not (name in ("inputs", "images", "codes") and not value):
-            raise DataError(
-                f"{request.output} was begun with {name} {stored!r}, now it is {value!r}",
-                remedy="Give the same options as at the start, or write to another place with -o.",
-            )
+    job.refuse_other_settings(settings, request.output)
     return job
 
 
@@ -344,7 +338,7 @@ def _tokenize_pictures(request: BuildRequest, job: TokenJob, reporter: Reporter)
         with Encoder.open(
             tokenizer, pictures.image_handling, pictures.batch_size, workers=0
         ) as encoder:
-            return encoder.header(pictures.image_handling, pictures.numerics)
+            return encoder.header()
     tokenize(pictures, entries=read_pictures(request.workspace), reporter=reporter)
     header = read_header(find_shards(pictures.output)[0])
     if known.exists():

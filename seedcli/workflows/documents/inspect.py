@@ -15,9 +15,8 @@ import numpy as np
 from seedcli.console import Reporter
 from seedcli.data.documents.columns import DocumentRow, pack_document
 from seedcli.data.tokens.job import open_job
-from seedcli.data.tokens.shard_schema import damage_named, meta_of
+from seedcli.data.tokens.shard_schema import UNITS, damage_named, meta_of
 from seedcli.data.tokens.shards import (
-    ShardHeader,
     TokenRow,
     list_shards,
     open_shards,
@@ -42,15 +41,9 @@ def info(inputs: Sequence[str | Path]) -> dict[str, Any]:
         del header[name]
     return header | {
         "shards": len(shards.paths),
-        _unit(shards.header): len(shards),
+        UNITS[shards.header.content]: len(shards),
         "bytes": sum(path.stat().st_size for path in shards.paths),
     }
-
-
-def _unit(header: ShardHeader) -> str:
-    return {"images": "images", "segments": "documents", "messages": "conversations"}[
-        header.content
-    ]
 
 
 def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
@@ -61,32 +54,22 @@ def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
         DataError: As `info`.
     """
     shards = open_shards(inputs)
+    header = shards.header
+    sizes = {"num_queries": header.num_queries, "num_codes": header.num_codes}
     for row in itertools.islice(shards, number):
-        made_by = {"model": shards.header.tokenizer, "fingerprint": shards.header.fingerprint}
-        meta = meta_of(row) or None
         if isinstance(row, TokenRow):
-            record = {
-                "source": row.source,
-                "codes": [int(code) for code in row.codes],
-                **made_by,
-                "key": row.key,
-                "text": row.text,
-                "meta": meta,
-            }
+            said = {"codes": [int(code) for code in row.codes]}
         else:
-            said = pack_document(
-                row,
-                shards.header.content,
-                num_queries=shards.header.num_queries,
-                num_codes=shards.header.num_codes,
-            )
-            record = {
-                "source": row.source,
-                shards.header.content: said,
-                **made_by,
-                "key": row.key,
-                "meta": meta,
-            }
+            said = {header.content: pack_document(row, header.content, **sizes)}
+        record = {
+            "source": row.source,
+            **said,
+            "model": header.tokenizer,
+            "fingerprint": header.fingerprint,
+            "key": row.key,
+            "text": getattr(row, "text", None),
+            "meta": meta_of(row) or None,
+        }
         yield {name: value for name, value in record.items() if value is not None}
 
 
@@ -113,38 +96,27 @@ def verify(inputs: Sequence[str | Path], *, reporter: Reporter = Reporter()) -> 
                 header = read_header(path)
                 fingerprints.setdefault(header.fingerprint, path)
                 contents.setdefault(header.content, path)
-                count = _verify_rows(path, keys, problems)
+                rows += _verify_rows(path, keys, problems)
             except DataError as error:
                 problems.append(error.message)
-            else:
-                rows += count
             progress.advance()
-    if len(fingerprints) > 1:
-        problems.append(
-            "shards of several tokenizers: "
-            + ", ".join(f"{path} ({name})" for name, path in fingerprints.items())
-        )
-    if len(contents) > 1:
-        problems.append(
-            "shards of several contents: "
-            + ", ".join(f"{path} ({name})" for name, path in contents.items())
-        )
+    for what, found in (("tokenizers", fingerprints), ("contents", contents)):
+        if len(found) > 1:
+            named = ", ".join(f"{path} ({name})" for name, path in found.items())
+            problems.append(f"shards of several {what}: {named}")
     for folder in (Path(one) for one in inputs if Path(one).is_dir()):
         job = open_job(folder / ".seed")
-        missing = (
-            [shard.name for shard in job.shards if not (folder / f"{shard.name}.parquet").exists()]
-            if job
-            else []
-        )
+        names = [shard.name for shard in job.shards] if job else []
+        missing = [name for name in names if not (folder / f"{name}.parquet").exists()]
         if missing:
             problems.append(
-                f"{folder}: {len(missing)} of {len(job.shards)} shards are not finished "
+                f"{folder}: {len(missing)} of {len(names)} shards are not finished "
                 f"({missing[0]}, ...); {job.settings.get('command', 'seed tokenize')} --resume"
             )
         problems += [
             f"{left}: left by an interrupted run" for left in sorted(folder.glob("*.partial"))
         ]
-    unit = _unit(header) if len(contents) == 1 else "rows"
+    unit = UNITS[header.content] if len(contents) == 1 else "rows"
     return {"shards": len(paths), unit: rows, "problems": problems}
 
 
@@ -198,7 +170,7 @@ def stats(
             progress.advance()
     total = counts.sum(axis=0)
     frequent = Counter(dict(enumerate(total.tolist()))).most_common(5)
-    unit = _unit(shards.header)
+    unit = UNITS[shards.header.content]
     figures = {
         **({} if unit == "images" else {unit: len(shards)}),
         "images": images,
@@ -273,5 +245,5 @@ def merge(
     return {
         "output": str(output),
         "shards": len(written),
-        _unit(header): sum(one.count for one in written),
+        UNITS[header.content]: sum(one.count for one in written),
     }

@@ -18,7 +18,7 @@ from torch import Tensor
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import picture_facts, save_picture
-from seedcli.data.images.images import ImageError, build_preprocess, open_image
+from seedcli.data.images.images import ImageError, Preprocess, open_image
 from seedcli.errors import DataError
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.load import find_target
@@ -148,7 +148,7 @@ class EvalPictures(SeedTokenizer):
         """
         from seedcli.models.drawing.target import target_embedding
 
-        preprocess = build_preprocess(
+        preprocess = Preprocess(
             dataclasses.replace(
                 self.config.preprocess.codes, image_size_px=self.target.config.image_size
             )

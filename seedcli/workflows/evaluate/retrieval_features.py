@@ -22,7 +22,7 @@ from torch import Tensor
 from seedcli.benchmarks.image_refs import ImageRef
 from seedcli.benchmarks.retrieval_sets import RetrievalSet
 from seedcli.console import Reporter
-from seedcli.data.images.images import build_preprocess
+from seedcli.data.images.images import Preprocess
 from seedcli.data.tables import save_array
 from seedcli.engine.engines import Place, use_threads
 from seedcli.engine.workers import open_workers
@@ -136,7 +136,7 @@ class Eyes:
             start += len(features)
 
     def _pictures(self, images: Sequence[ImageRef]) -> Iterator[Tensor]:
-        preprocess = build_preprocess(self.tokenizer.config.preprocess.retrieval)
+        preprocess = Preprocess(self.tokenizer.config.preprocess.retrieval)
         device = next(self.tokenizer.parameters()).device
         for squares in _read_squares(images, preprocess.to_square, self._request.batch_size):
             with torch.inference_mode():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seedcli.data.images.images import ImageHandling
-from seedcli.data.images.inputs import Item
+from seedcli.data.images.items import Item
 from seedcli.data.images.loader import DecodedBatch, ImageLoader
 from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.shards import ShardHeader
@@ -66,18 +66,21 @@ class Encoder:
         while begun:
             yield list(_outcomes(begun.popleft(), []))
 
-    def header(self, image_handling: str, numerics: str) -> ShardHeader:
-        """What shards of these codes say of their tokenizer."""
+    def header(self, **made: Any) -> ShardHeader:
+        """What shards of these codes say of their tokenizer, and what else is known of them:
+        `made_from`, `content`.
+        """
         size_px = self.tokenizer.config.preprocess.codes.image_size_px
         return ShardHeader(
             tokenizer=self.tokenizer.name,
             fingerprint=self.tokenizer.fingerprint,
             num_queries=self.tokenizer.num_queries,
             num_codes=self.tokenizer.num_codes,
-            image_handling=image_handling,
-            numerics=numerics,
+            image_handling=self.loader.handling,
+            numerics=self.tokenizer.numerics,
             dtype=str(self.tokenizer.model.compute_dtype).removeprefix("torch."),
             micro_batch=(self.micro_batch, 3, size_px, size_px),
+            **made,
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from seedcli.data.tokens.job import TokenJob, write_lines
 from seedcli.data.tokens.outcomes import Outcome, read_journal
 from seedcli.data.tokens.shards import ShardHeader, write_shard
+from seedcli.files import json_text
 from seedcli.workflows.tokenize.request import TokenizeRequest
 
 
@@ -38,9 +39,7 @@ class TokenizeSummary:
         } | {"images_per_s": rate}
 
 
-def write_file(
-    request: TokenizeRequest, job: TokenJob, header: ShardHeader, as_line: Callable[[Outcome], str]
-) -> int:
+def write_file(request: TokenizeRequest, job: TokenJob, header: ShardHeader) -> int:
     """Journals -> one file, parquet or a text line an image; returns how many images it holds."""
     path = request.output
 
@@ -49,8 +48,11 @@ def write_file(
             yield from read_journal(request.journal_path(shard))
 
     done = (one for one in outcomes() if one.reason is None)
+    if request.output_format == "tokens":
+        return write_lines(path, (one.token_text() for one in done))
     if path.suffix != ".parquet":
-        return write_lines(path, map(as_line, done))
+        records = (one.as_record(header.tokenizer, header.fingerprint) for one in done)
+        return write_lines(path, map(json_text, records))
     made_from = {
         "kind": "inputs",
         "inputs": job.settings["inputs"],

@@ -11,8 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from seedcli.console import Reporter
+from seedcli.data.images.containers import expand
 from seedcli.data.images.images import ImageError, open_image
-from seedcli.data.images.inputs import expand, list_inputs
+from seedcli.data.images.inputs import list_inputs
 from seedcli.data.images.items import Item
 from seedcli.data.images.page import SheetSample, sheet, write_page
 from seedcli.data.images.video import read_frames

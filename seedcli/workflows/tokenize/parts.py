@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from seedcli.console import Reporter
-from seedcli.data.images.inputs import Item
+from seedcli.data.images.items import Item
 from seedcli.data.images.loader import ImageLoader
 from seedcli.data.tokens.job import PlannedShard, TokenJob, open_job
 from seedcli.data.tokens.outcomes import Outcome, ShardJournal, read_journal
@@ -50,13 +50,6 @@ class Passed:
         """What is to be said of outcomes."""
         failures = ((one.source, one.reason) for one in outcomes if one.reason is not None)
         return cls(len(outcomes), tuple(failures), clock.take())
-
-
-class Part(Protocol):
-    """A piece of work of a worker."""
-
-    def compute(self, desk: Desk) -> Iterator[Any]:
-        """Does it, and says how far it is."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +102,9 @@ class Describe:
 
     def compute(self, desk: Desk) -> Iterator[ShardHeader]:
         """Gives one header, without what a shard is made from."""
-        request = desk.request
-        encoder = Encoder(desk.tokenizer, ImageLoader(desk.tokenizer.config.preprocess.codes), 1)
-        yield dataclasses.replace(
-            encoder.header(request.image_handling, request.numerics), micro_batch=()
-        )
+        preprocess = desk.tokenizer.config.preprocess.codes
+        loader = ImageLoader(preprocess, desk.request.image_handling)
+        yield dataclasses.replace(Encoder(desk.tokenizer, loader, 1).header(), micro_batch=())
 
 
 @dataclass(frozen=True)
@@ -146,7 +137,7 @@ class Fill:
                     with encoder.clock.of("write"):
                         journal.add(outcomes)
                     yield Passed.of(outcomes, encoder.clock)
-                journal.end()
+                journal.add("end")
         with encoder.clock.of("write"):
             self._publish(desk, encoder, journal, path)
         yield Passed.of([], encoder.clock)
@@ -155,22 +146,15 @@ class Fill:
         self, desk: Desk, encoder: Encoder, journal: ShardJournal, path: Path | None
     ) -> None:
         """Errors and shard, in this order: where a shard is, its errors are."""
-        shard = self.shard
-        desk.job.write_errors(
-            shard.name,
-            (
-                (index, one)
-                for index, one in enumerate(read_journal(journal.path))
-                if one.reason is not None
-            ),
-        )
+        shard, content = self.shard, desk.job.content
+        done = enumerate(read_journal(journal.path))
+        desk.job.write_errors(shard.name, (each for each in done if each[1].reason is not None))
         if path is None:
             return
         made_from = shard.made_from() | {"num_items": journal.num_done + journal.num_failed}
-        header = encoder.header(desk.request.image_handling, desk.request.numerics)
-        content = desk.job.content
+        header = encoder.header(made_from=made_from, content=content)
         rows = (one.as_row(content) for one in read_journal(journal.path) if one.reason is None)
-        write_shard(path, dataclasses.replace(header, made_from=made_from, content=content), rows)
+        write_shard(path, header, rows)
         journal.path.unlink(missing_ok=True)
 
 
@@ -190,9 +174,7 @@ class Retry:
         """Gives one `Passed` of all that was tried."""
         shard, job, folder = self.shard, desk.job, desk.request.output
         errors = list(job.shard_errors(shard.name))
-        earlier = [
-            read_header(path) for path in sorted(folder.glob(f"{shard.name}.retry-*.parquet"))
-        ]
+        earlier = list(map(read_header, sorted(folder.glob(f"{shard.name}.retry-*.parquet"))))
         recovered = {index for header in earlier for index in header.made_from["indices"]}
         wanted = {error["index"] for error in errors} - recovered
         if not wanted:
@@ -209,15 +191,12 @@ class Retry:
                 "num_items": len(outcomes),
                 "indices": [index for index, _ in good],
             }
-            header = encoder.header(desk.request.image_handling, desk.request.numerics)
             write_shard(
                 folder / f"{shard.name}.retry-{len(earlier) + 1:03d}.parquet",
-                dataclasses.replace(header, made_from=made_from, content=job.content),
+                encoder.header(made_from=made_from, content=job.content),
                 (one.as_row(job.content) for _, one in good),
             )
-        job.write_errors(
-            shard.name, ((index, one) for index, one in outcomes if one.reason is not None)
-        )
+        job.write_errors(shard.name, (each for each in outcomes if each[1].reason is not None))
         yield Passed.of([one for _, one in outcomes], encoder.clock)
 
 

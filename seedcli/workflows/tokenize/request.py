@@ -167,11 +167,9 @@ class TokenizeRequest:
     @property
     def errors_path(self) -> Path:
         """The file that names every failed input."""
-        return (
-            self.output / "errors.jsonl"
-            if self.writes_shards
-            else self.output.with_suffix(".errors.jsonl")
-        )
+        if self.writes_shards:
+            return self.output / "errors.jsonl"
+        return self.output.with_suffix(".errors.jsonl")
 
     def shard_path(self, shard: PlannedShard) -> Path | None:
         """Where a shard goes, None where the output is one file."""
@@ -196,55 +194,48 @@ class TokenizeRequest:
         Raises:
             UsageError: Options that do not go together.
         """
-        if self.output is None or self.writes_shards:
-            if self.output is not None and self.output.suffix in (
-                ".json",
-                ".csv",
-                ".tsv",
-                ".png",
-                ".jpg",
-                ".tar",
-                ".zip",
-            ):
-                raise UsageError(
-                    f"-o {self.output}: nothing can be written as {self.output.suffix}",
-                    remedy="Endings: .jsonl .txt .parquet; or a folder.",
-                )
-            if self.output is not None and self.output_format == "tokens":
-                raise UsageError(
-                    "a folder of shards holds integers, not token text",
-                    remedy="Leave out --format tokens, or say -o codes.txt",
-                )
-        if (
-            self.output is not None
-            and self.output.suffix == ".txt"
-            and self.output_format != "tokens"
-        ):
-            raise UsageError(
-                f"-o {self.output}: a .txt file holds token text",
-                remedy="Add --format tokens, or name it .jsonl",
-            )
-        if (
-            self.output is not None
-            and self.output.suffix == ".parquet"
-            and self.output_format == "tokens"
-        ):
-            raise UsageError(
+        output, wants_text = self.output, self.output_format == "tokens"
+        suffix = output.suffix if output is not None else None
+        refused = (
+            (
+                suffix in (".json", ".csv", ".tsv", ".png", ".jpg", ".tar", ".zip"),
+                f"-o {output}: nothing can be written as {suffix}",
+                "Endings: .jsonl .txt .parquet; or a folder.",
+            ),
+            (
+                self.writes_shards and wants_text,
+                "a folder of shards holds integers, not token text",
+                "Leave out --format tokens, or say -o codes.txt",
+            ),
+            (
+                suffix == ".txt" and not wants_text,
+                f"-o {output}: a .txt file holds token text",
+                "Add --format tokens, or name it .jsonl",
+            ),
+            (
+                suffix == ".parquet" and wants_text,
                 "a parquet file holds integers, not token text",
-                remedy="Leave out --format tokens, or say -o codes.txt",
-            )
-        if self.retry_failed and not self.writes_shards:
-            raise UsageError(
+                "Leave out --format tokens, or say -o codes.txt",
+            ),
+            (
+                self.retry_failed and not self.writes_shards,
                 "--retry-failed works on a folder of shards",
-                remedy="Say -o DIR, the folder that holds errors.jsonl",
-            )
-        if self.overwrite and (self.output is None or self.writes_shards):
-            raise UsageError(
+                "Say -o DIR, the folder that holds errors.jsonl",
+            ),
+            (
+                self.overwrite and (output is None or self.writes_shards),
                 "--overwrite replaces a file, and -o names none",
-                remedy="Leave it out; --resume continues a folder of shards.",
-            )
-        if self.resume and self.output is None:
-            raise UsageError("--resume needs an output to continue", remedy="Say -o FILE or -o DIR")
+                "Leave it out; --resume continues a folder of shards.",
+            ),
+            (
+                self.resume and output is None,
+                "--resume needs an output to continue",
+                "Say -o FILE or -o DIR",
+            ),
+        )
+        for is_so, message, remedy in refused:
+            if is_so:
+                raise UsageError(message, remedy=remedy)
         self.engine.check()
         if not self.writes_shards and not (
             self.engine.is_this_process and self.engine.part.is_whole
@@ -265,55 +256,51 @@ def check_place(
     """What can be refused before a model is loaded; returns the listing of
     the inputs, not begun.
     """
-    with refusals_named(request.output):
-        return _check_place(request, stdin, entries, on_passed_over)
-
-
-def _check_place(
-    request: TokenizeRequest,
-    stdin: Iterable[str],
-    entries: Iterable[Item | Container] | None,
-    on_passed_over: Callable[[str], None] | None,
-) -> Iterator[Item | Container]:
     from seedcli.data.images.inputs import list_inputs  # Pillow; the parser need not wait for it
     from seedcli.data.tokens.job import remove_job
 
-    manifest = request.workspace / "manifest.json"
-    # tasks that share out a folder find the manifest of the first of them
-    joins = request.resume or request.retry_failed or not request.engine.part.is_whole
-    if manifest.exists() and not joins:
-        if request.writes_shards:
+    with refusals_named(request.output):
+        manifest = request.workspace / "manifest.json"
+        # tasks that share out a folder find the manifest of the first of them
+        joins = request.resume or request.retry_failed or not request.engine.part.is_whole
+        if manifest.exists() and not joins:
+            if request.writes_shards:
+                raise DataError(
+                    f"{request.output} holds a run of seed tokenize already",
+                    remedy="--resume continues it; or name another folder with -o.",
+                )
+            if not request.force:
+                raise DataError(
+                    f"an interrupted run left {request.workspace}",
+                    remedy="--resume continues it, --force starts over.",
+                )
+            remove_job(request.workspace)
+        if manifest.exists() and not (request.force and not request.writes_shards):
+            return iter(())
+        if request.retry_failed:
             raise DataError(
-                f"{request.output} holds a run of seed tokenize already",
-                remedy="--resume continues it; or name another folder with -o.",
+                f"{request.output} holds no run of seed tokenize to retry",
+                remedy="Run it without --retry-failed first.",
             )
-        if not request.force:
+        if (
+            request.writes_shards
+            and not manifest.exists()
+            and any(request.output.glob("*.parquet"))
+        ):
             raise DataError(
-                f"an interrupted run left {request.workspace}",
-                remedy="--resume continues it, --force starts over.",
+                f"{request.output} holds parquet files that this command did not plan",
+                remedy="Name a new folder with -o.",
             )
-        remove_job(request.workspace)
-    if manifest.exists() and not (request.force and not request.writes_shards):
-        return iter(())
-    if request.retry_failed:
-        raise DataError(
-            f"{request.output} holds no run of seed tokenize to retry",
-            remedy="Run it without --retry-failed first.",
-        )
-    if request.writes_shards and not manifest.exists() and any(request.output.glob("*.parquet")):
-        raise DataError(
-            f"{request.output} holds parquet files that this command did not plan",
-            remedy="Name a new folder with -o.",
-        )
-    if not request.writes_shards and request.output.is_dir():
-        raise DataError(
-            f"{request.output} is a folder", remedy="Name a file, or a folder without an ending."
-        )
-    if not (request.writes_shards or request.overwrite or joins) and request.output.exists():
-        raise DataError(
-            f"{request.output} exists",
-            remedy="--overwrite replaces it; or name another file with -o.",
-        )
+        if not request.writes_shards and request.output.is_dir():
+            raise DataError(
+                f"{request.output} is a folder",
+                remedy="Name a file, or a folder without an ending.",
+            )
+        if not (request.writes_shards or request.overwrite or joins) and request.output.exists():
+            raise DataError(
+                f"{request.output} exists",
+                remedy="--overwrite replaces it; or name another file with -o.",
+            )
     if entries is not None:
         return iter(entries)
     return list_inputs(request.inputs, stdin, on_passed_over=on_passed_over)

@@ -12,25 +12,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
 import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
-from seedcli.console import Progress, Reporter
+from seedcli.console import Reporter
+from seedcli.data.images.containers import count_items, expand
 from seedcli.data.images.endings import VIDEO_FRAMES
-from seedcli.data.images.inputs import (
-    Columns,
-    Container,
-    Item,
-    count_items,
-    expand,
-    list_inputs,
-)
+from seedcli.data.images.inputs import list_inputs
+from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.tokens.job import PlannedShard, TokenJob, freeze_job, open_job, remove_job
 from seedcli.data.tokens.outcomes import Outcome
 from seedcli.data.tokens.shards import ShardHeader, read_header
@@ -38,8 +31,6 @@ from seedcli.engine.engines import Workers
 from seedcli.engine.hold import hold_part
 from seedcli.engine.workers import ask, open_workers
 from seedcli.errors import DataError
-from seedcli.files import json_text
-from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
 from seedcli.storage import is_url, refusals_named
@@ -50,8 +41,6 @@ from seedcli.workflows.tokenize.parts import (
     Fill,
     Found,
     OpenDesk,
-    Part,
-    Passed,
     Retry,
     load_tokenizer,
 )
@@ -71,39 +60,11 @@ class CodeStream:
 
     def record(self, outcome: Outcome) -> dict[str, Any]:
         """The JSON object of one image."""
-        return as_record(outcome, self.model, self.fingerprint)
+        return outcome.as_record(self.model, self.fingerprint)
 
     def token_text(self, outcome: Outcome) -> str:
         """The image span of one image, or those of a video's frames."""
-        return "".join(map(format_span, outcome.pictures))
-
-
-def as_record(outcome: Outcome, model: str, fingerprint: str) -> dict[str, Any]:
-    """One image as the line that `seed tokenize` prints: source, codes (of a video `frames`, each
-    with codes), model, fingerprint, and what the input carried.
-    """
-    record = {
-        "source": outcome.source,
-        **(
-            {"codes": outcome.codes}
-            if outcome.times_s is None
-            else {
-                "frames": [
-                    {"time_s": time_s, "codes": codes}
-                    for time_s, codes in zip(outcome.times_s, outcome.codes, strict=True)
-                ]
-            }
-        ),
-        "model": model,
-        "fingerprint": fingerprint,
-    }
-    if outcome.key != Path(outcome.source).as_posix():
-        record["key"] = outcome.key
-    if outcome.text is not None:
-        record["text"] = outcome.text
-    if outcome.meta is not None:
-        record["meta"] = json.loads(outcome.meta)
-    return record
+        return outcome.token_text()
 
 
 @contextlib.contextmanager
@@ -182,7 +143,7 @@ def run(
                 shards = [request.output / name for name in names]
                 images = sum(read_header(path).count for path in shards)
             else:
-                images = _write_file(request, job, header)
+                images = write_file(request, job, header)
     if not request.writes_shards or is_url(request.output):
         remove_job(request.work_folder)
     return TokenizeSummary(
@@ -203,13 +164,10 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
     """Every shard that is not there, or what failed of those that are; returns how many images
     were computed.
     """
-    num_items = job.num_items
-    micro_batch = (
-        request.batch_size
-        if request.writes_shards or num_items is None
-        else min(request.batch_size, job.num_slots)
-    )
-    finished, parts = [], list[Part]()
+    micro_batch = request.batch_size
+    if not request.writes_shards and job.num_slots is not None:
+        micro_batch = min(micro_batch, job.num_slots)
+    finished, parts = [], list[Fill | Retry]()
     there = _shards_there(request) if request.writes_shards else {}
     for shard in request.engine.part.of(job.shards):
         if shard.name not in there:
@@ -235,10 +193,14 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
                     f"{report.worker} wrote {path}, and it is not there",
                     remedy="Name a folder that all machines share with -o.",
                 )
+            elif report.state == "running" and isinstance(report.said, Found):
+                progress.resume(report.said.images)
             elif report.state == "running":
-                computed[report.worker] += _hear(report.said, progress, reporter)
-                if isinstance(report.said, Passed):
-                    seconds.update(report.said.seconds)
+                for source, reason in report.said.failures:
+                    reporter.warn(f"{source}: {reason}")
+                progress.advance(report.said.images)
+                computed[report.worker] += report.said.images
+                seconds.update(report.said.seconds)
     elapsed_s = time.monotonic() - started
     if elapsed_s >= TELLING_S:
         reporter.note(bottleneck(seconds))
@@ -267,26 +229,6 @@ def _num_items(request: TokenizeRequest, shard: PlannedShard) -> int:
     return read_header(request.shard_path(shard)).made_from["num_items"]
 
 
-def _hear(said: Found | Passed, progress: Progress, reporter: Reporter) -> int:
-    """Shows what a worker said; returns the images that it has computed."""
-    if isinstance(said, Found):
-        progress.resume(said.images)
-        return 0
-    for source, reason in said.failures:
-        reporter.warn(f"{source}: {reason}")
-    progress.advance(said.images)
-    return said.images
-
-
-def _write_file(request: TokenizeRequest, job: TokenJob, header: ShardHeader) -> int:
-    def as_line(outcome: Outcome) -> str:
-        if request.output_format == "tokens":
-            return "".join(map(format_span, outcome.pictures))
-        return json_text(as_record(outcome, header.tokenizer, header.fingerprint))
-
-    return write_file(request, job, header, as_line)
-
-
 def _open_job(
     request: TokenizeRequest, entries: Iterator[Item | Container], header: ShardHeader
 ) -> TokenJob:
@@ -307,22 +249,10 @@ def _open_job(
         "shard_size": request.shard_size,
         "batch_size": request.batch_size,
     }
-    job = open_job(request.workspace)
-    if job is None:
-        job = freeze_job(
-            request.workspace,
-            entries,
-            settings,
-            shard_size=request.shard_size,
-            limit=request.limit,
-        )
-    for name, value in settings.items():
-        stored = job.settings.get(name)
-        if stored != value and not (name == "inputs" and not value):
-            raise DataError(
-                f"{request.output} was begun with {name} {stored!r}, now it is {value!r}",
-                remedy="Give the same options as at the start, or write to another place with -o.",
-            )
+    job = open_job(request.workspace) or freeze_job(
+        request.workspace, entries, settings, shard_size=request.shard_size, limit=request.limit
+    )
+    job.refuse_other_settings(settings, request.output)
     return job
 
 

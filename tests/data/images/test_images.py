@@ -20,7 +20,7 @@ from torchvision.transforms import (
     ToTensor,
 )
 
-from seedcli.data.images.images import ImageError, build_preprocess, open_image, save_image
+from seedcli.data.images.images import ImageError, Preprocess, open_image, save_image
 from seedcli.errors import DataError
 from seedcli.models.visual.config import PreprocessConfig
 
@@ -247,14 +247,14 @@ def test_fixed_geometries_equal_torchvision(interpolation, geometry, size):
     # the classes that the official scripts use
     reference = Compose([*resize, ToTensor(), Normalize(config.mean, config.std)])
     image = picture(*size)
-    pixels = build_preprocess(config)(image)
+    pixels = Preprocess(config)(image)
     assert pixels.shape == (3, 224, 224)
     assert pixels.dtype == torch.float32
     assert torch.equal(pixels, reference(image))
 
 
 def test_batch_normalisation_is_bit_identical():
-    preprocess = build_preprocess(squash(64, "bilinear"))
+    preprocess = Preprocess(squash(64, "bilinear"))
     images = [picture(90, 70), picture(64, 64)]
     assert torch.equal(
         preprocess.normalize(torch.stack([preprocess.to_square(i) for i in images])),
@@ -264,7 +264,7 @@ def test_batch_normalisation_is_bit_identical():
 
 def test_random_resized_crop_draws_from_the_global_generator():
     config = squash(64, "bicubic", "random-resized-crop", horizontal_flip=0.5, crop_area=(0.5, 1.0))
-    preprocess = build_preprocess(config)
+    preprocess = Preprocess(config)
     torch.manual_seed(3)
     first, second = preprocess(picture(200, 100)), preprocess(picture(200, 100))
     torch.manual_seed(3)
@@ -274,7 +274,7 @@ def test_random_resized_crop_draws_from_the_global_generator():
 
 def test_random_affine_fills_white_and_never_mirrors():
     config = squash(64, "bilinear", "random-affine", rotation_deg=45.0, shift=0.2, scale=(0.5, 0.5))
-    preprocess = build_preprocess(config)
+    preprocess = Preprocess(config)
     left_dark = Image.new("RGB", (64, 64), "red")
     left_dark.paste((0, 0, 0), (0, 0, 32, 64))
     torch.manual_seed(0)
@@ -286,7 +286,7 @@ def test_random_affine_fills_white_and_never_mirrors():
 
 
 def test_brightness_changes_colours():
-    preprocess = build_preprocess(squash(16, "bilinear", "random-affine", brightness=0.5))
+    preprocess = Preprocess(squash(16, "bilinear", "random-affine", brightness=0.5))
     torch.manual_seed(0)
     grey = Image.new("RGB", (16, 16), (100, 100, 100))
     assert len({int(preprocess.to_square(grey)[0, 8, 8]) for _ in range(10)}) > 5

@@ -16,15 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from seedcli.data.images.inputs import (
-    Columns,
-    Container,
-    Item,
-    count_items,
-    expand,
-    list_inputs,
-    read_items,
-)
+from seedcli.data.images.containers import count_items, expand, read_items
+from seedcli.data.images.inputs import list_inputs
+from seedcli.data.images.items import Columns, Container, Item
 from seedcli.data.images.tars import open_tar, place_of, read_pictures
 from seedcli.data.tokens.shards import ShardHeader, write_shard
 from seedcli.errors import DataError, UsageError

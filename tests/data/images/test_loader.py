@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedcli.data.images.images import build_preprocess, open_image
-from seedcli.data.images.inputs import Item
+from seedcli.data.images.images import Preprocess, open_image
+from seedcli.data.images.items import Item
 from seedcli.data.images.loader import ImageLoader
 from seedcli.models.visual.config import PreprocessConfig
 
@@ -59,7 +59,7 @@ def test_order_reasons_captions_and_squares(items, workers):
     assert [reason for number, reason in enumerate(reasons) if number != 5] == [None] * 19
     squares = np.concatenate([batch.squares for batch in batches])
     assert not squares[5].any()
-    preprocess = build_preprocess(CONFIG)
+    preprocess = Preprocess(CONFIG)
     for number in (0, 4, 19):
         assert np.array_equal(squares[number], preprocess.to_array(open_image(items[number].path)))
     assert [item.text for batch in batches for item in batch.items][6] == "six"

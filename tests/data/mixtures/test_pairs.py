@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from seedcli.data.images.captioned import read_pictures
-from seedcli.data.images.inputs import read_items
+from seedcli.data.images.containers import read_items
 from seedcli.data.images.items import Container
 from seedcli.data.mixtures.pairs import Mixture, Pair, PicturePairs, TablePairs, TarPairs
 from seedcli.data.sample_order import shuffled_index

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from seedcli.data.images.inputs import Container, Item
+from seedcli.data.images.items import Container, Item
 from seedcli.data.tokens.job import freeze_job, open_job
 from seedcli.data.tokens.outcomes import Outcome, ShardJournal, read_journal
 from seedcli.errors import DataError
@@ -110,7 +110,7 @@ def test_a_torn_journal_keeps_its_whole_lines(tmp_path, torn):
     )
     assert (tmp_path / "j").read_bytes() == whole
     journal.add(outcomes(1))
-    journal.end()
+    journal.add("end")
     journal.close()
     found = list(read_journal(tmp_path / "j"))
     assert found == [*outcomes(4), *outcomes(3, failed=(1,)), *outcomes(1)]

@@ -19,7 +19,7 @@ from seedcli.console import Progress, Reporter
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.forms import build_document
 from seedcli.data.documents.sequences import IGNORED, build_sequence
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import Preprocess, open_image
 from seedcli.data.mixtures.documents import open_source
 from seedcli.data.published_sets.formats import FORMATS
 from seedcli.data.tokens.shards import open_shards
@@ -75,7 +75,7 @@ def text_tokenizer():
 def codes_of(tiny_tokenizer_folder):
     """Name of a picture of `published_sets` -> the codes that it must get."""
     tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)))
-    preprocess = build_preprocess(tokenizer.config.preprocess.codes)
+    preprocess = Preprocess(tokenizer.config.preprocess.codes)
     return lambda name: tuple(tokenizer.encode(preprocess(open_image(png(name)))[None])[0].tolist())
 
 

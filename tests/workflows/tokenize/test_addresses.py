@@ -16,7 +16,8 @@ from upath import UPath
 from upath.registry import register_implementation
 
 from seedcli import storage
-from seedcli.data.images.inputs import expand, list_inputs
+from seedcli.data.images.containers import expand
+from seedcli.data.images.inputs import list_inputs
 from seedcli.data.tokens.shards import open_shards
 from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from seedcli.console import Reporter
-from seedcli.data.images.images import build_preprocess, open_image
+from seedcli.data.images.images import Preprocess, open_image
 from seedcli.data.tokens.shards import open_shards, read_header, read_rows
 from seedcli.engine.engines import EngineChoice
 from seedcli.errors import DataError, UsageError
@@ -79,7 +79,7 @@ def shard_bytes(folder: Path) -> dict[str, bytes]:
 
 def expected_codes(model: Path, path: Path) -> list[int]:
     tokenizer = load_seed_model(locate(str(model)))
-    pixels = build_preprocess(tokenizer.config.preprocess.codes)(open_image(path))
+    pixels = Preprocess(tokenizer.config.preprocess.codes)(open_image(path))
     return tokenizer.encode(pixels[None])[0].tolist()
 
 
