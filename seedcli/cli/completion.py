@@ -28,7 +28,7 @@ def models(incomplete: str) -> list[str]:
 
 def recipes(ctx: typer.Context, incomplete: str) -> list[str]:
     """Shipped recipes; after a command that trains, those that it runs."""
-    from seedcli.recipe.read import shipped_recipes
+    from seedcli.recipe.files import shipped_recipes
     from seedcli.recipe.stages import STAGES
 
     runs = {stage for stage, recipe in STAGES.items() if recipe.command == ctx.info_name}
@@ -80,7 +80,7 @@ def _beginning(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _stage(recipe: str) -> str | None:
     """Stage of a shipped recipe, read from it or what it is based on, without checking either."""
-    from seedcli.recipe.read import find_recipe
+    from seedcli.recipe.files import find_recipe
 
     path = find_recipe(recipe)
     while True:

@@ -22,7 +22,8 @@ def ls() -> None:
     Example:
       seed recipes ls
     """
-    from seedcli.recipe.read import find_recipe, load_recipe, shipped_recipes
+    from seedcli.recipe.files import find_recipe, shipped_recipes
+    from seedcli.recipe.read import load_recipe
 
     rows = []
     for name in shipped_recipes():
@@ -61,7 +62,8 @@ def show(
       seed recipes show nano-codebook --resolved seed=1
     """
     from seedcli.errors import UsageError
-    from seedcli.recipe.read import dump_resolved, find_recipe, leaves, load_recipe, read_text
+    from seedcli.recipe.files import find_recipe, read_text
+    from seedcli.recipe.read import dump_resolved, leaves, load_recipe
 
     if overrides and not resolved:
         raise UsageError(
@@ -115,7 +117,7 @@ def cp(
       seed recipes cp nano-codebook mine.toml
     """
     from seedcli.errors import UsageError
-    from seedcli.recipe.read import copy_text, find_recipe
+    from seedcli.recipe.files import copy_text, find_recipe
 
     source = find_recipe(recipe)
     if target.is_dir():

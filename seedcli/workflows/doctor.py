@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import seedcli
-from seedcli.recipe.read import recipes_folder, shipped_recipes
+from seedcli.recipe.files import recipes_folder, shipped_recipes
 
 PACKAGES = (
     "torch",

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from seedcli import __version__
 from seedcli.cli.main import app
-from seedcli.recipe.read import shipped_recipes
+from seedcli.recipe.files import shipped_recipes
 
 
 def test_doctor_reports_what_a_bug_report_needs() -> None:

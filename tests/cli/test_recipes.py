@@ -9,7 +9,8 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from seedcli.cli.main import app
-from seedcli.recipe.read import find_recipe, load_recipe, shipped_recipes
+from seedcli.recipe.files import find_recipe, shipped_recipes
+from seedcli.recipe.read import load_recipe
 
 NAME = "nano-codebook"  # a recipe without a base
 

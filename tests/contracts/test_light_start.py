@@ -32,7 +32,6 @@ TORCH_FREE = [
     "console.py",
     "recipe/read.py",
     "recipe/stages.py",
-    "recipe/toml_lines.py",
     "models/visual/config.py",
     "models/language/cost.py",
     "models/language/vocab.py",

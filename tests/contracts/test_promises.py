@@ -13,7 +13,8 @@ from typing import get_args
 
 import pytest
 
-from seedcli.recipe.read import describe_keys, find_recipe, known_keys, load_recipe, shipped_recipes
+from seedcli.recipe.files import find_recipe, shipped_recipes
+from seedcli.recipe.read import describe_keys, known_keys, load_recipe
 from seedcli.recipe.stages import STAGES
 from tests.contracts.command_line import leaf_commands, parse, seed_calls
 from tests.contracts.source_tree import ROOT

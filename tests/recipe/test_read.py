@@ -13,15 +13,9 @@ from pydantic import Field
 
 from seedcli.errors import RecipeError
 from seedcli.recipe import stages
-from seedcli.recipe.read import (
-    copy_text,
-    dotted,
-    dump_resolved,
-    find_recipe,
-    leaves,
-    load_recipe,
-    shipped_recipes,
-)
+from seedcli.recipe.files import copy_text, find_recipe, shipped_recipes
+from seedcli.recipe.layers import dotted
+from seedcli.recipe.read import dump_resolved, leaves, load_recipe
 from seedcli.recipe.sections import Recipe, Strict, comfort, setting
 
 

@@ -10,7 +10,8 @@ import torch
 from seedcli.console import Reporter
 from seedcli.models.weights.load import find_target, load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO, locate
-from seedcli.recipe.read import dotted, leaves, load_recipe
+from seedcli.recipe.layers import dotted
+from seedcli.recipe.read import leaves, load_recipe
 from seedcli.training.ranks import Ranks
 from seedcli.workflows.train.build_stage import build_stage
 

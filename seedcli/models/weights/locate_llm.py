@@ -306,7 +306,13 @@ def _name_of(folder: Path) -> str:
 
 
 def check_visual_tokenizer(
-    facts: LlmFacts, visual: ModelFacts, *, chosen: bool, reporter: Reporter
+    facts: LlmFacts,
+    visual: ModelFacts,
+    *,
+    chosen: bool,
+    reporter: Reporter,
+    remedy: str = "--tokenizer names the visual tokenizer that the language model was trained with",
+    insistence: str = "naming this one goes on all the same",
 ) -> None:
     """Refuses a visual tokenizer whose codes are not the ones that the language model speaks.
 
@@ -315,6 +321,8 @@ def check_visual_tokenizer(
         visual: The visual tokenizer's; its fingerprint is None while only its weights could tell.
         chosen: The user named it, so that a differing fingerprint is a warning only.
         reporter: Hears the warning.
+        remedy: What to type in place of it.
+        insistence: How the user would name it.
 
     Raises:
         DataError: Codes of another number, or of another fingerprint without the user's word.
@@ -325,17 +333,14 @@ def check_visual_tokenizer(
         raise DataError(
             f"{facts.name} speaks images of {facts.num_queries} codes out of {facts.num_codes}, "
             f"{config.name} makes {sizes[0]} out of {sizes[1]}",
-            remedy="--tokenizer names the visual tokenizer that the language model "
-            "was trained with",
+            remedy=remedy,
         )
     if facts.visual_fingerprint is None or visual.fingerprint in (None, facts.visual_fingerprint):
         return
     message = (
         f"{facts.name} was trained on codes of fingerprint {facts.visual_fingerprint}, the visual "
-        f"tokenizer {facts.visual_tokenizer} makes codes of {visual.fingerprint}"
+        f"tokenizer {config.name} makes codes of {visual.fingerprint}"
     )
     if not chosen:
-        raise DataError(
-            message, remedy="--tokenizer names the right one; naming this one goes on all the same"
-        )
+        raise DataError(message, remedy=f"{remedy}; {insistence}")
     reporter.warn(message)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
-from seedcli.errors import DataError, SeedError, UsageError
+from seedcli.errors import SeedError, UsageError
 from seedcli.models.weights.description import ModelFacts
-from seedcli.models.weights.locate_llm import LlmFiles, locate_llm
+from seedcli.models.weights.locate_llm import LlmFiles, check_visual_tokenizer, locate_llm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,27 +66,15 @@ def check_filling_llm(
     Raises:
         DataError: Codes of another number, or of another fingerprint.
     """
-    facts, config = files.facts, model.config
-    own, wanted = (
-        (facts.num_queries, facts.num_codes),
-        (config.qformer.num_queries, config.codebook.num_codes),
+    check_visual_tokenizer(
+        files.facts,
+        model,
+        chosen=force,
+        reporter=reporter,
+        remedy="--llm with the language model that was trained on the codes of "
+        f"{model.config.name}",
+        insistence="or --force",
     )
-    remedy = f"--llm with the language model that was trained on the codes of {config.name}"
-    if own != wanted:
-        raise DataError(
-            f"{facts.name} speaks images of {own[0]} codes out of {own[1]}, {config.name} makes "
-            f"{wanted[0]} out of {wanted[1]}",
-            remedy=remedy,
-        )
-    if facts.visual_fingerprint in (None, model.fingerprint) or model.fingerprint is None:
-        return
-    message = (
-        f"{facts.name} speaks codes of {facts.visual_fingerprint}, {config.name} makes codes of "
-        f"{model.fingerprint}"
-    )
-    if not force:
-        raise DataError(message, remedy=f"{remedy}; or --force")
-    reporter.warn(message)
 
 
 def prefix_embedding(

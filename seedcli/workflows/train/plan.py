@@ -240,7 +240,8 @@ def _shape_of(start: str) -> LlamaShape:
             ) from None
     if start in KNOWN_SHAPES:
         return KNOWN_SHAPES[start]
-    from seedcli.recipe.read import load_recipe, shipped_recipes
+    from seedcli.recipe.files import shipped_recipes
+    from seedcli.recipe.read import load_recipe
 
     runs = [name for name in shipped_recipes() if name in Path(start).parts]
     if runs and isinstance(earlier := load_recipe(runs[0]), PretrainRecipe):

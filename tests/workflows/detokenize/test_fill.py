@@ -136,7 +136,7 @@ def test_the_language_model_beside_the_tokenizer_is_the_default(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"visual_fingerprint": "f00d"}, "speaks codes of f00d"),
+        ({"visual_fingerprint": "f00d"}, "trained on codes of fingerprint f00d"),
         ({"num_codes": 512}, "32 codes out of 512, tiny makes 32 out of 64"),
     ],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seedcli.recipe.read import load_recipe, shipped_recipes
+from seedcli.recipe.files import shipped_recipes
+from seedcli.recipe.read import load_recipe
 from seedcli.workflows.train.header import header
 
 

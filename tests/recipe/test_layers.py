@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seedcli.recipe.toml_lines import lines_of
+from seedcli.recipe.layers import lines_of
 
 TEXT = '''\
 a = 1  # comment = 9
