@@ -33,19 +33,15 @@ def contrastive_loss(
     Source: AILab-CVC/SEED@93b3cf4,
     SEED_Tokenizer/lavis/models/blip2_models/blip2_qformer_casual.py (facts).
     """
-    labels = torch.arange(len(image_features), device=image_features.device) + ranks.rank * len(
-        image_features
-    )
-    image_to_text = (
-        image_features @ gather_rows(text_features, with_gradient=gather_gradient).mT / temperature
-    )
-    text_to_image = (
-        text_features @ gather_rows(image_features, with_gradient=gather_gradient).mT / temperature
-    )
-    return (
-        F.cross_entropy(image_to_text, labels, label_smoothing=label_smoothing)
-        + F.cross_entropy(text_to_image, labels, label_smoothing=label_smoothing)
-    ) / 2
+    count = len(image_features)
+    labels = torch.arange(count, device=image_features.device) + ranks.rank * count
+
+    def one_way(ours: Tensor, others: Tensor) -> Tensor:
+        everyones = gather_rows(others, with_gradient=gather_gradient)
+        similarities = ours @ everyones.mT / temperature
+        return F.cross_entropy(similarities, labels, label_smoothing=label_smoothing)
+
+    return (one_way(image_features, text_features) + one_way(text_features, image_features)) / 2
 
 
 def tile_targets(pixels: Tensor, num_tiles: int) -> Tensor:

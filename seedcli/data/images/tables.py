@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from seedcli.data.images.endings import frames_of
 from seedcli.data.images.items import Columns, Container, Item
@@ -47,7 +47,8 @@ def read_table(container: Container, columns: Columns, skip: int) -> Iterator[It
     Raises:
         DataError: It cannot be opened, or has no image column, or not the one that was named.
     """
-    return _read_table(_open(container), container, columns, skip)
+    table = _open(container)
+    return _read(table, container, _pick(table, container.path, columns), skip)
 
 
 def read_opened(loaded: Any, container: Container, columns: Columns) -> Iterator[Item]:
@@ -56,13 +57,8 @@ def read_opened(loaded: Any, container: Container, columns: Columns) -> Iterator
     Raises:
         DataError: As `read_table`.
     """
-    return _read_table(_opened(loaded, container), container, columns, 0)
-
-
-def _read_table(table: _Table, container: Container, columns: Columns, skip: int) -> Iterator[Item]:
-    image, text, wanted = _pick_columns(container.path, _kinds(container.path, table), columns)
-    listed = arrow_kind(table.schema.field(image).type).startswith("list of ")
-    return _read(container, table, image, text, wanted, skip, listed)
+    table = _opened(loaded, container)
+    return _read(table, container, _pick(table, container.path, columns), 0)
 
 
 def count_table(container: Container, columns: Columns) -> tuple[int, bool]:
@@ -72,8 +68,7 @@ def count_table(container: Container, columns: Columns) -> tuple[int, bool]:
         DataError: As `read_table`.
     """
     table = _open(container)
-    image, _, _ = _pick_columns(container.path, _kinds(container.path, table), columns)
-    lists = arrow_kind(table.schema.field(image).type).startswith("list of ")
+    lists = _pick(table, container.path, columns).lists
     return (table.num_rows if container.stop is None else container.stop) - container.start, lists
 
 
@@ -166,21 +161,27 @@ def _opened(loaded: Any, container: Container) -> _Table:
     return _Table(loaded.features.arrow_schema, len(loaded), batches)
 
 
-def _kinds(path: str, table: _Table) -> dict[str, str]:
+class _Picked(NamedTuple):
+    """Columns of a table: the image's, the caption's, and all to read; `lists`: whether a row holds
+    a list of images.
+    """
+
+    image: str
+    text: str | None
+    wanted: list[str]
+    lists: bool
+
+
+def _pick(table: _Table, path: str, columns: Columns) -> _Picked:
+    """Image column and caption column (those that were named, else by type and usual name), and all
+    columns to read: no other binaries.
+    """
     if b"seed" in (table.schema.metadata or {}) and "codes" in table.schema.names:
         raise DataError(
             f"{path}: is a token shard, its images are codes already",
             remedy=f"Look into it with: seed tokens head {path}",
         )
-    return {field.name: arrow_kind(field.type) for field in table.schema}
-
-
-def _pick_columns(
-    path: str, kinds: Mapping[str, str], columns: Columns
-) -> tuple[str, str | None, list[str]]:
-    """Image column and caption column (those that were named, else by type and usual name), and all
-    columns to read: no other binaries.
-    """
+    kinds = {field.name: arrow_kind(field.type) for field in table.schema}
     for wanted in (columns.image, columns.text):
         if wanted is not None and wanted not in kinds:
             raise DataError(
@@ -225,29 +226,22 @@ def _pick_columns(
         (name for name in TEXT_COLUMNS if name in kinds and name != image), None
     )
     others = [name for name, kind in kinds.items() if not kind.endswith(("binary", "image"))]
-    return image, text, list(dict.fromkeys((image, *others)))
+    wanted_columns = list(dict.fromkeys((image, *others)))
+    return _Picked(image, text, wanted_columns, kinds[image].startswith("list of "))
 
 
-def _read(
-    container: Container,
-    table: _Table,
-    image: str,
-    text: str | None,
-    wanted: list[str],
-    skip: int,
-    listed: bool,
-) -> Iterator[Item]:
+def _read(table: _Table, container: Container, picked: _Picked, skip: int) -> Iterator[Item]:
     from pyarrow import ArrowException
 
     # a row of a list holds any number of images, so that only reading tells where `skip` lies
-    passed = skip if listed else 0
-    row = start = container.start + (0 if listed else skip)
+    passed = skip if picked.lists else 0
+    row = start = container.start + (0 if picked.lists else skip)
     try:
-        for first, batch in table.batches(wanted, start - container.start):
+        for first, batch in table.batches(picked.wanted, start - container.start):
             for row, values in enumerate(_rows(batch), first):
                 if row < start:
                     continue
-                for item in _items(container, row, values, image, text):
+                for item in _items(container, row, values, picked.image, picked.text):
                     if passed:
                         passed -= 1
                     else:

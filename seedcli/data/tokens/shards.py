@@ -12,6 +12,7 @@ is used: a stream needs none).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,23 +88,13 @@ def write_shard(
         published(path) as partial,
         pq.ParquetWriter(partial, shard_schema(header), compression="zstd") as writer,
     ):
-        for group in _in_groups(rows, ROWS_PER_GROUP):
+        waiting = iter(rows)
+        while group := list(itertools.islice(waiting, ROWS_PER_GROUP)):
             writer.write_table(_as_table(group, header))
             count += len(group)
         written = dataclasses.replace(header, count=count)
         writer.add_key_value_metadata({METADATA_KEY.decode(): written.to_json()})
     return written
-
-
-def _in_groups(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    group: list[Any] = []
-    for row in rows:
-        group.append(row)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _as_table(rows: list[Any], header: ShardHeader) -> pa.Table:
@@ -134,11 +125,8 @@ def _codes_column(
     import pyarrow as pa
 
     codes = np.asarray(rows)
-    if (
-        codes.shape != (len(rows), header.num_queries)
-        or codes.min() < 0
-        or codes.max() >= header.num_codes
-    ):
+    fits = codes.shape == (len(rows), header.num_queries)
+    if not fits or codes.min() < 0 or codes.max() >= header.num_codes:
         raise DataError(
             f"codes of shape {codes.shape} from {codes.min()} to {codes.max()}; expected "
             f"{header.num_queries} in 0..{header.num_codes - 1}"

@@ -92,10 +92,7 @@ def concept_contrast(
 
     Every caption of the same concept is a right answer, in equal parts.
     """
-    all_images, all_texts = (
-        gather_rows(images, with_gradient=True),
-        gather_rows(texts, with_gradient=True),
-    )
+    all_images, all_texts = (gather_rows(one, with_gradient=True) for one in (images, texts))
     same = concepts[:, None] == gather_rows(concepts, with_gradient=False)[None]
     wanted = same.float() / same.sum(1, keepdim=True)
     to_text, to_image = scale * images @ all_texts.T, scale * texts @ all_images.T
@@ -110,10 +107,7 @@ def view_config(views: AugmentationSection, image_size_px: int) -> PreprocessCon
         image_size_px=image_size_px,
         geometry="random-affine",
         interpolation="bilinear",
-        rotation_deg=views.rotation_deg,
-        shift=views.shift,
-        scale=views.scale,
-        brightness=views.brightness,
+        **views.model_dump(),
     )
 
 
