@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -279,6 +280,29 @@ def finished_runs(tmp_path_factory, tiny_model_folder) -> Path:
         (folder / f"{command}.json").write_text(json.dumps(done.result))
         (folder / f"{command}.stderr").write_text(done.stderr)
     return folder
+
+
+def dry_run(folder: Path, *arguments: str | Path) -> dict[str, Any]:
+    """What `seed ARGUMENTS -o FOLDER --dry-run` prints; nothing heavy is loaded or written."""
+    words = ["seed", *map(str, arguments), "-o", str(folder), "--dry-run"]
+    script = f"""
+import json, sys
+sys.argv = {words!r}
+from seedcli.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+heavy = ("torch", "numpy", "transformers", "pyarrow")
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    result, heavy = (json.loads(line) for line in done.stdout.splitlines())
+    assert heavy == []
+    assert not folder.exists()
+    return result
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:

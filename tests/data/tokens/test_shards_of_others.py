@@ -18,7 +18,6 @@ import pytest
 
 from seedcli.data.documents.columns import DocumentRow, Message
 from seedcli.data.tokens.shards import (
-    ShardHeader,
     TokenRow,
     open_shards,
     read_block,
@@ -27,17 +26,9 @@ from seedcli.data.tokens.shards import (
 )
 from seedcli.errors import DataError
 from seedcli.workflows.documents import inspect
+from tests.data.tokens.test_shards import HEADER as OTHER_HEADER
 
-HEADER = ShardHeader(
-    tokenizer="tiny",
-    fingerprint="0123456789abcdef",
-    num_queries=4,
-    num_codes=512,
-    image_handling="seed",
-    numerics="default",
-    dtype="float32",
-    micro_batch=(32, 3, 56, 56),
-)
+HEADER = dataclasses.replace(OTHER_HEADER, num_codes=512, made_from={})
 ROWS = [TokenRow(f"a/{n}", [n, 2, 511, 0], "words", f"{n}.jpg", '{"n": 1}') for n in range(5)]
 Table = pa.Table
 Columns = dict[str, pa.Array]

@@ -178,16 +178,7 @@ def test_from_published_files_to_ids(
             assert (sequence.labels != IGNORED).any()
 
 
-def test_shared_pictures_are_encoded_once(tmp_path, ask, monkeypatch):
-    from seedcli.models.visual.model import SeedModel
-
-    shapes = []
-    encode = SeedModel.encode_unchecked
-    monkeypatch.setattr(
-        SeedModel,
-        "encode_unchecked",
-        lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels),
-    )
+def test_shared_pictures_are_encoded_once(tmp_path, ask, encoded_shapes):
     write_picture(tmp_path / "images/a.jpg")
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A bus"}]
     write_file(
@@ -195,7 +186,7 @@ def test_shared_pictures_are_encoded_once(tmp_path, ask, monkeypatch):
         [{"id": str(n), "image": "a.jpg", "conversations": turns} for n in range(25)],
     )
     summary = run(ask("llava", [str(tmp_path / "x.json")], shard_size=10))
-    assert (summary.rows, summary.pictures, summary.shards, len(shapes)) == (25, 1, 3, 1)
+    assert (summary.rows, summary.pictures, summary.shards, len(encoded_shapes)) == (25, 1, 3, 1)
     assert [path.name for path in sorted((tmp_path / "out").glob("*"))] == [
         ".seed",
         *(f"out-{number:06d}.parquet" for number in range(3)),

@@ -97,20 +97,11 @@ def test_stream_gives_codes_in_input_order(pictures, ask, tiny_tokenizer_folder)
     assert len({tuple(record["codes"]) for record in records}) > 20
 
 
-def test_one_picture_runs_alone_and_many_in_padded_passes(pictures, ask, monkeypatch):
-    from seedcli.models.visual.model import SeedModel
-
-    shapes = []
-    encode = SeedModel.encode_unchecked
-    monkeypatch.setattr(
-        SeedModel,
-        "encode_unchecked",
-        lambda self, pixels: shapes.append(tuple(pixels.shape)) or encode(self, pixels),
-    )
+def test_one_picture_runs_alone_and_many_in_padded_passes(pictures, ask, encoded_shapes):
     for inputs in (["pictures/00.png"], ["pictures/00.png", "pictures/01.png"], ["pictures"]):
         with stream(ask(*inputs)) as codes:
             list(codes.outcomes)
-    assert shapes == [(1, 3, 56, 56), (2, 3, 56, 56), *[(4, 3, 56, 56)] * 7]
+    assert encoded_shapes == [(1, 3, 56, 56), (2, 3, 56, 56), *[(4, 3, 56, 56)] * 7]
 
 
 def test_failures_are_values_and_the_others_are_done(pictures, ask):

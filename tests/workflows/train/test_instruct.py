@@ -6,8 +6,6 @@ import dataclasses
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +22,7 @@ from seedcli.recipe.read import load_recipe
 from seedcli.training.checkpoints import newest_checkpoint
 from seedcli.training.run_folder import read_metrics
 from seedcli.workflows.train import instruct
-from tests.workflows.tiny_runs import CONTEXT, STEPS, Fault, assert_same_weights, run_seed
+from tests.workflows.tiny_runs import CONTEXT, STEPS, Fault, assert_same_weights, dry_run, run_seed
 
 
 def _recipe(runs: Path, *overrides: str):
@@ -112,22 +110,7 @@ def test_rows_that_are_left_out_are_told_at_start_and_end(finished_runs):
 
 
 def test_a_dry_run_reads_and_writes_nothing_and_needs_no_torch(finished_runs, tmp_path):
-    script = f"""
-import json, sys
-sys.argv = ["seed", "instruct", {str(finished_runs / "instruct.toml")!r}, "start=nowhere", "-o", {str(tmp_path / "run")!r}, "--dry-run"]
-from seedcli.cli.main import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
-print(json.dumps([name for name in ("torch", "numpy", "transformers", "pyarrow") if name in sys.modules]))
-"""  # noqa: E501
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
-    result, heavy = (json.loads(line) for line in done.stdout.splitlines())
-    assert heavy == []
-    assert not (tmp_path / "run").exists()
+    result = dry_run(tmp_path / "run", "instruct", finished_runs / "instruct.toml", "start=nowhere")
     (phase,) = result["phases"]
     assert (phase["phase"], phase["tokens"], len(phase["sources"])) == (
         "lora",

@@ -35,6 +35,7 @@ from tests.workflows.tiny_runs import (
     STEPS,
     Fault,
     assert_same_weights,
+    dry_run,
     read_weights,
     run_seed,
 )
@@ -156,22 +157,7 @@ def test_the_full_phase_trains_everything_but_the_input_embedding(finished_runs,
 
 
 def test_a_dry_run_reads_and_writes_nothing_and_needs_no_torch(finished_runs, tmp_path):
-    script = f"""
-import json, sys
-sys.argv = ["seed", "pretrain", {str(finished_runs / "pretrain.toml")!r}, "-o", {str(tmp_path / "run")!r}, "--nproc", "2", "--dry-run"]
-from seedcli.cli.main import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
-print(json.dumps([name for name in ("torch", "numpy", "transformers", "pyarrow") if name in sys.modules]))
-"""  # noqa: E501
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
-    )
-    result, heavy = (json.loads(line) for line in done.stdout.splitlines())
-    assert heavy == []
-    assert not (tmp_path / "run").exists()
+    result = dry_run(tmp_path / "run", "pretrain", finished_runs / "pretrain.toml", "--nproc", "2")
     assert [phase["phase"] for phase in result["phases"]] == ["text", "lora", "full"]
     assert all(phase["tokens"] == STEPS * 4 * CONTEXT for phase in result["phases"])
     assert [source["share"] for source in result["phases"][1]["sources"]] == pytest.approx(
