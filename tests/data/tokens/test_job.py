@@ -123,7 +123,7 @@ def test_lines_of_a_second_writer_are_not_taken_for_further_ones(tmp_path):
     first, second = ShardJournal(tmp_path / "j"), ShardJournal(tmp_path / "j")
     for journal in (first, second, first):
         journal.add(outcomes(2))
-    first.end()
+    first.add("end")
     first.close()
     second.close()
     assert list(read_journal(tmp_path / "j")) == outcomes(2) * 2
