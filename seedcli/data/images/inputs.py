@@ -78,14 +78,48 @@ def list_inputs(
             f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         )
         raise DataError(f"no such file or folder: {shown}", remedy=_look_again(missing[0]))
-    folders = [
-        os.path.basename(os.path.abspath(path))
-        for found in matches
-        for path in found
-        if path != "-" and is_folder(path)
-    ]
-    ambiguous = {name for name in folders if folders.count(name) > 1}
-    return _list_paths(matches, stdin, ambiguous, on_passed_over)
+    folders = [path for found in matches for path in found if path != "-" and is_folder(path)]
+    return _list_paths(matches, stdin, _Keys(folders), on_passed_over)
+
+
+class _Keys:
+    """Keys of what is named by itself, on the command line or on stdin: the second of one key is
+    `KEY#2`, as when a picture is named twice. All are held in memory.
+
+    Args:
+        folders: Those on the command line; the name of one is the first part of its keys, its whole
+            path where several are called alike.
+    """
+
+    def __init__(self, folders: list[str]):
+        names = Counter(map(_last_part, folders))
+        self._ambiguous = {name for name, number in names.items() if number > 1}
+        self._folders = {self._plain(folder): folder for folder in folders}
+        self._seen: Counter[str] = Counter()
+
+    def _plain(self, folder: str) -> str:
+        name = _last_part(folder)
+        return _posix(folder).rstrip("/") if name in self._ambiguous else name
+
+    def _once(self, key: str) -> str:
+        self._seen[key] += 1
+        return key if self._seen[key] == 1 else f"{key}#{self._seen[key]}"
+
+    def of_folder(self, path: str) -> str:
+        """First part of the keys of what lies in a folder."""
+        return self._once(self._plain(path))
+
+    def of_file(self, shown: str) -> str:
+        """Key of a file; also another one where a folder that is named has one of its key."""
+        key = _posix(shown)
+        for prefix, folder in self._folders.items():
+            if key.startswith(f"{prefix}/") and key not in self._seen:
+                self._seen[key] += exists(f"{folder}/{key.removeprefix(f'{prefix}/')}")
+        return self._once(key)
+
+
+def _last_part(path: str) -> str:
+    return os.path.basename(os.path.abspath(path))
 
 
 def _look_again(missing: str) -> str:
@@ -100,7 +134,7 @@ def _look_again(missing: str) -> str:
 def _list_paths(
     matches: list[list[str]],
     stdin: Iterable[str],
-    ambiguous: set[str],
+    keys: _Keys,
     on_passed_over: Callable[[str], None] | None,
 ) -> Iterator[Item | Container]:
     """What the paths hold; containers of one name are told apart by where they lie. What is passed
@@ -108,7 +142,7 @@ def _list_paths(
     """
     seen: Counter[str] = Counter()
     passed_over: Counter[str] = Counter()
-    for entry in _entries(matches, stdin, ambiguous):
+    for entry in _entries(matches, stdin, keys):
         if isinstance(entry, _PassedOver):
             passed_over[entry.ending] += 1
             continue
@@ -132,7 +166,7 @@ def _list_paths(
 
 
 def _entries(
-    matches: list[list[str]], stdin: Iterable[str], ambiguous: set[str]
+    matches: list[list[str]], stdin: Iterable[str], keys: _Keys
 ) -> Iterator[Item | Container | _PassedOver]:
     for found in matches:
         for path in found:
@@ -143,11 +177,11 @@ def _entries(
                     _refuse_addresses_of_pictures([name, name])
                     if name and not exists(name):
                         shown = printable(name)
-                        yield Item(key=_posix(shown), source=shown, problem="no such file")
+                        yield Item(key=keys.of_file(shown), source=shown, problem="no such file")
                     elif name:
-                        yield from _list_path(name, ambiguous)
+                        yield from _list_path(name, keys)
             else:
-                yield from _list_path(path, ambiguous)
+                yield from _list_path(path, keys)
 
 
 def _expand(argument: str, missing: list[str]) -> list[str]:
@@ -177,15 +211,14 @@ def _expand(argument: str, missing: list[str]) -> list[str]:
     return found
 
 
-def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container | _PassedOver]:
+def _list_path(path: str, keys: _Keys) -> Iterator[Item | Container | _PassedOver]:
     if is_folder(path):
         if any(
             exists(f"{path.rstrip('/')}/{name}") for name in ("state.json", "dataset_dict.json")
         ):
             yield Container("dataset", path)
             return
-        name = os.path.basename(os.path.abspath(path))
-        prefix = _posix(path).rstrip("/") if name in ambiguous else name
+        prefix = keys.of_folder(path)
         empty = True
         for found in (
             _list_objects(path, prefix) if is_url(path) else _walk(path, "", prefix, set())
@@ -201,7 +234,7 @@ def _list_path(path: str, ambiguous: set[str]) -> Iterator[Item | Container | _P
     else:
         shown = printable(path)
         yield _as_container(path) or Item(
-            key=_posix(shown), source=shown, path=path, frames=frames_of(path)
+            key=keys.of_file(shown), source=shown, path=path, frames=frames_of(path)
         )
 
 

@@ -99,6 +99,35 @@ def test_folders_of_one_name_keep_their_paths_apart(tmp_path, monkeypatch):
     ]
 
 
+def test_what_is_named_twice_has_a_key_for_each(tmp_path, monkeypatch):
+    for name in ("x.png", "a/x.png", "b/a/y.png", "b/a/x.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png())
+    monkeypatch.chdir(tmp_path)
+
+    def keys(*arguments, stdin=()):
+        return [item.key for item in expand(list_inputs(arguments, stdin))]
+
+    assert keys("x.png", "./x.png", "a/x.png", "x.png") == [
+        "x.png",
+        "x.png#2",
+        "a/x.png",
+        "x.png#3",
+    ]
+    assert keys("-", stdin=["x.png\n", "x.png\n", "gone.png\n", "gone.png\n"]) == [
+        "x.png",
+        "x.png#2",
+        "gone.png",
+        "gone.png#2",
+    ]
+    # a folder's own keys stay, whichever is named first
+    assert keys("a/x.png", "a") == ["a/x.png#2", "a/x.png"]
+    assert keys("a", "a/x.png", "a/x.png") == ["a/x.png", "a/x.png#2", "a/x.png#3"]
+    assert keys("b/a", "a/x.png") == ["a/x.png", "a/y.png", "a/x.png#2"]
+    assert keys("a", "./a") == ["a/x.png", "a#2/x.png"]
+    assert keys("-", stdin=["a\n", "b/a\n"]) == ["a/x.png", "a#2/x.png", "a#2/y.png"]
+
+
 def test_loops_of_links_end(folder):
     (folder / "deep" / "up").symlink_to(folder)
     (folder / "self").symlink_to("self")
