@@ -10,7 +10,7 @@ from seedcli.options import DryRunOption, PageOption
 from seedcli.workflows.tokenize.request import TokenizeRequest
 
 if TYPE_CHECKING:
-    from seedcli.workflows.tokenize.outputs import TokenizeSummary
+    from seedcli.workflows.tokenize.run import TokenizeSummary
 
 SHOWN = 5  # failed inputs in the last line; each has had a line of its own, unless --quiet
 

@@ -41,7 +41,7 @@ def build(request: BuildRequest, dry_run: DryRunOption = False) -> None:
           -o tokens/llava-conversation
     """  # noqa: E501
     from seedcli.workflows.documents.build import plan, run
-    from seedcli.workflows.tokenize.outputs import TokenizeSummary
+    from seedcli.workflows.tokenize.run import TokenizeSummary
 
     if dry_run:
         console.result(plan(request, reporter=console))

@@ -162,8 +162,8 @@ def _fault(kind: type[Recipe], layers: Layers, path: Path, detail: Mapping[str, 
     name = dotted(loc)
     match detail["type"]:
         case "missing":
-            at = (fields for fields in _fields_at(kind, loc[:-1]) if loc[-1] in fields)
-            about = next((fields[loc[-1]].description for fields in at), None)
+            known = (fields.get(str(loc[-1])) for fields in _fields_at(kind, loc[:-1]))
+            about = next((field.description for field in known if field), None)
             return f"{place}: {name}: missing{f' ({about})' if about else ''}"
         case "extra_forbidden":
             return f"{place}: {name}: unknown key{_suggestion(kind, loc)}"

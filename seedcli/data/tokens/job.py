@@ -165,8 +165,7 @@ class TokenJob:
 
     def write_errors(self, shard_name: str, failed: Iterable[tuple[int, Outcome]]) -> None:
         """Replaces the list of a shard's failures: pairs of position in the shard and outcome."""
-        path = self.folder / f"{shard_name}.errors.jsonl"
-        lines = [
+        lines = (
             {
                 "source": one.source,
                 "key": one.key,
@@ -175,22 +174,14 @@ class TokenJob:
                 "index": index,
             }
             for index, one in failed
-        ]
-        if lines:
-            write_lines(path, map(json_text, lines))
-        else:
-            path.unlink(missing_ok=True)
+        )
+        _replace_lines(self.folder / f"{shard_name}.errors.jsonl", lines)
 
     def shard_errors(self, shard_name: str) -> Iterator[dict[str, Any]]:
         """The failures of one finished shard, by position."""
         path = self.folder / f"{shard_name}.errors.jsonl"
         if path.is_file():
             yield from map(json.loads, path.read_bytes().splitlines())
-
-    def errors(self) -> Iterator[dict[str, Any]]:
-        """Every failure of finished shards, in the order of the inputs."""
-        for shard in self.shards:
-            yield from self.shard_errors(shard.name)
 
     def write_lost(self, shard: PlannedShard, reason: str) -> None:
         """Notes that a shard as a whole could not be computed."""
@@ -202,15 +193,14 @@ class TokenJob:
             "index": None,
             "items": shard.num_items,
         }
-        write_lines(self.folder / f"{shard.name}.errors.jsonl", [json_text(line)])
+        _replace_lines(self.folder / f"{shard.name}.errors.jsonl", [line])
 
     def publish_errors(self, path: Path) -> None:
-        """Writes all failures to one file, or removes it when there are none."""
-        errors = self.errors()
-        if first := next(errors, None):
-            write_lines(path, map(json_text, itertools.chain([first], errors)), rivals=True)
-        else:
-            path.unlink(missing_ok=True)
+        """Writes all failures, in the order of the inputs, to one file, or removes it when there
+        are none.
+        """
+        errors = (line for shard in self.shards for line in self.shard_errors(shard.name))
+        _replace_lines(path, errors, rivals=True)
 
     def num_failed(self, shards: Iterable[PlannedShard]) -> int:
         """Images of these shards that failed; those of a lost shard are all counted, as far as
@@ -219,6 +209,15 @@ class TokenJob:
         return sum(
             error.get("items") or 1 for shard in shards for error in self.shard_errors(shard.name)
         )
+
+
+def _replace_lines(path: Path, values: Iterable[Any], *, rivals: bool = False) -> None:
+    """Values -> a file of JSON lines, no file where there are none."""
+    lines = map(json_text, values)
+    if first := next(lines, None):
+        write_lines(path, itertools.chain([first], lines), rivals=rivals)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_lines(path: Path, lines: Iterable[str], *, rivals: bool = False) -> int:
@@ -399,8 +398,3 @@ def open_job(folder: Path) -> TokenJob | None:
         raise DataError(
             f"{path}: cannot be read ({error})", remedy=f"Remove {folder} to start over."
         ) from error
-
-
-def remove_job(folder: Path) -> None:
-    """Deletes a workspace."""
-    shutil.rmtree(folder, ignore_errors=True)

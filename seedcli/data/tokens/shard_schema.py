@@ -166,8 +166,10 @@ def _faults(header: ShardHeader) -> Iterator[str]:
         value: Any = getattr(header, name)
         if type(value) is not kind:
             yield f"{name} is {value!r:.40}, expected {kind.__name__}"
-        elif name in _BOUNDS and not _BOUNDS[name][0] <= value <= _BOUNDS[name][1]:
-            yield f"{name} is {value}, expected {_BOUNDS[name][0]} to {_BOUNDS[name][1]}"
+    for name, (least, most) in _BOUNDS.items():
+        number = getattr(header, name)
+        if type(number) is int and not least <= number <= most:
+            yield f"{name} is {number}, expected {least} to {most}"
     if type(header.micro_batch) is list and any(type(one) is not int for one in header.micro_batch):
         yield f"micro_batch is {header.micro_batch!r:.40}, expected integers"
     if header.content not in get_args(Content):

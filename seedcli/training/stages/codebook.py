@@ -117,10 +117,10 @@ class CodebookStage(Stage):
         from sklearn.cluster import KMeans
 
         codebook = self.model.tokenizer.codebook
-        whole = {"batch_size": self._batch_size, "rows": slice(0, self._batch_size)}
+        size = self._batch_size
         found: list[Tensor] = []
         while sum(len(part) for part in found) < self._learning.start_vectors:
-            batch = self._features.batch(len(found), **whole)
+            batch = self._features.batch(len(found), batch_size=size, rows=slice(0, size))
             causal_embeddings, _ = self._features.features(batch)
             code_inputs = codebook.code_inputs(causal_embeddings.to(codebook.embedding.device))
             found.append(code_inputs.flatten(0, 1).cpu())

@@ -40,8 +40,8 @@ from seedcli.models.weights.locate import locate
 from seedcli.storage import as_place, is_file, is_folder
 from seedcli.workflows.documents.request import BuildRequest
 from seedcli.workflows.tokenize.encoder import Encoder
-from seedcli.workflows.tokenize.outputs import TokenizeSummary
 from seedcli.workflows.tokenize.parts import load_tokenizer
+from seedcli.workflows.tokenize.run import TokenizeSummary
 from seedcli.workflows.tokenize.run import run as tokenize
 
 COMMAND = "seed tokens build"

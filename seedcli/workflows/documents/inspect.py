@@ -57,6 +57,7 @@ def head(inputs: Sequence[str | Path], number: int) -> Iterator[dict[str, Any]]:
     header = shards.header
     sizes = {"num_queries": header.num_queries, "num_codes": header.num_codes}
     for row in itertools.islice(shards, number):
+        said: dict[str, Any]
         if isinstance(row, TokenRow):
             said = {"codes": [int(code) for code in row.codes]}
         else:

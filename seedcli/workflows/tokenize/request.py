@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,7 +258,6 @@ def check_place(
     the inputs, not begun.
     """
     from seedcli.data.images.inputs import list_inputs  # Pillow; the parser need not wait for it
-    from seedcli.data.tokens.job import remove_job
 
     with refusals_named(request.output):
         manifest = request.workspace / "manifest.json"
@@ -274,7 +274,7 @@ def check_place(
                     f"an interrupted run left {request.workspace}",
                     remedy="--resume continues it, --force starts over.",
                 )
-            remove_job(request.workspace)
+            shutil.rmtree(request.workspace, ignore_errors=True)
         if manifest.exists() and not (request.force and not request.writes_shards):
             return iter(())
         if request.retry_failed:

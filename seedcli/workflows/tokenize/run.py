@@ -13,29 +13,30 @@ import contextlib
 import dataclasses
 import itertools
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.data.images.containers import count_items, expand
 from seedcli.data.images.endings import VIDEO_FRAMES
 from seedcli.data.images.inputs import list_inputs
 from seedcli.data.images.items import Columns, Container, Item
-from seedcli.data.tokens.job import PlannedShard, TokenJob, freeze_job, open_job, remove_job
-from seedcli.data.tokens.outcomes import Outcome
-from seedcli.data.tokens.shards import ShardHeader, read_header
+from seedcli.data.tokens.job import PlannedShard, TokenJob, freeze_job, open_job, write_lines
+from seedcli.data.tokens.outcomes import Outcome, read_journal
+from seedcli.data.tokens.shards import ShardHeader, read_header, write_shard
 from seedcli.engine.engines import Workers
 from seedcli.engine.hold import hold_part
 from seedcli.engine.workers import ask, open_workers
 from seedcli.errors import DataError
+from seedcli.files import json_text
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
 from seedcli.storage import is_url, refusals_named
 from seedcli.workflows.tokenize.encoder import Encoder
-from seedcli.workflows.tokenize.outputs import TokenizeSummary, write_file
 from seedcli.workflows.tokenize.parts import (
     Describe,
     Fill,
@@ -65,6 +66,31 @@ class CodeStream:
     def token_text(self, outcome: Outcome) -> str:
         """The image span of one image, or those of a video's frames."""
         return outcome.token_text()
+
+
+@dataclass(frozen=True)
+class TokenizeSummary:
+    """What a run left behind: counts of the whole output (or of its part of it), and the speed of
+    this run.
+    """
+
+    output: str
+    images: int
+    failed: int
+    shards: int
+    model: str
+    fingerprint: str
+    computed: int
+    elapsed_s: float
+    errors: str | None = None
+    part: str | None = None
+
+    def as_result(self) -> dict[str, Any]:
+        """The object that `seed tokenize -o` prints."""
+        rate = round(self.computed / self.elapsed_s, 1) if self.elapsed_s > 0 else None
+        return {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        } | {"images_per_s": rate}
 
 
 @contextlib.contextmanager
@@ -143,9 +169,9 @@ def run(
                 shards = [request.output / name for name in names]
                 images = sum(read_header(path).count for path in shards)
             else:
-                images = write_file(request, job, header)
+                images = _write_file(request, job, header)
     if not request.writes_shards or is_url(request.output):
-        remove_job(request.work_folder)
+        shutil.rmtree(request.work_folder, ignore_errors=True)
     return TokenizeSummary(
         output=str(request.output),
         images=images,
@@ -183,7 +209,7 @@ def _compute(request: TokenizeRequest, job: TokenJob, workers: Workers, reporter
     with reporter.progress("tokenize", total) as progress:
         progress.resume(sum(_num_items(request, shard) for shard in finished))
         for report in workers.run(parts):
-            shard = cast(Fill | Retry, report.part).shard
+            shard = report.part.shard
             path = request.shard_path(shard)
             if report.state == "lost":
                 job.write_lost(shard, report.said)
@@ -227,6 +253,30 @@ def _num_items(request: TokenizeRequest, shard: PlannedShard) -> int:
     if shard.num_items is not None:
         return shard.num_items
     return read_header(request.shard_path(shard)).made_from["num_items"]
+
+
+def _write_file(request: TokenizeRequest, job: TokenJob, header: ShardHeader) -> int:
+    """Journals -> one file, parquet or a text line an image; returns how many images it holds."""
+    path = request.output
+
+    def outcomes() -> Iterator[Outcome]:
+        for shard in job.shards:
+            yield from read_journal(request.journal_path(shard))
+
+    done = (one for one in outcomes() if one.reason is None)
+    if request.output_format == "tokens":
+        return write_lines(path, (one.token_text() for one in done))
+    if path.suffix != ".parquet":
+        records = (one.as_record(header.tokenizer, header.fingerprint) for one in done)
+        return write_lines(path, map(json_text, records))
+    made_from = {
+        "kind": "inputs",
+        "inputs": job.settings["inputs"],
+        "num_items": sum(1 for _ in outcomes()),
+    }
+    header = dataclasses.replace(header, made_from=made_from, content=job.content)
+    rows = (one.as_row(job.content) for one in done)
+    return write_shard(path, header, rows, overwrite=True).count
 
 
 def _open_job(

@@ -23,9 +23,10 @@ from seedcli.files import parse_json, publish_json
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.recipe.language import (
     DocumentDataSection,
-    LanguageRecipe,
+    InstructRecipe,
     LlmParallelSection,
     LoraPhaseSection,
+    PretrainRecipe,
 )
 from seedcli.training.ranks import Ranks
 from seedcli.workflows.train.fetched import downloads
@@ -56,7 +57,7 @@ class PhasedRun:
         done: Facts of finished phases, for `seed.json` and for the command's result.
     """
 
-    recipe: LanguageRecipe
+    recipe: PretrainRecipe | InstructRecipe
     folder: Path
     resume: bool
     resume_command: str
@@ -366,7 +367,7 @@ def attention_kernel(parallel: LlmParallelSection, device: torch.device) -> str:
     )
 
 
-def planned(recipe: LanguageRecipe, folder: Path, **named: str) -> dict[str, Any]:
+def planned(recipe: PretrainRecipe | InstructRecipe, folder: Path, **named: str) -> dict[str, Any]:
     """What would be read, trained and downloaded, for `--dry-run`.
 
     Args:

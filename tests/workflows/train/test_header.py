@@ -8,7 +8,7 @@ import pytest
 
 from seedcli.recipe.files import shipped_recipes
 from seedcli.recipe.read import load_recipe
-from seedcli.workflows.train.header import header
+from seedcli.workflows.train.run import header
 
 
 def test_a_stage_of_the_tokenizer() -> None:
