@@ -189,7 +189,7 @@ def test_pictures_move_away_from_what_is_drawn_unasked(run, tiny_llm_folder, tmp
             sampling=SamplingOptions(num_beams=1),
         )
     )
-    assert tuple(facts["negative"]) == drawer.unconditional()
+    assert tuple(facts["negative"]) == drawer.llm.draw_unasked(drawer.sampling)
     run(*options, output="plain")
     pixels = [
         np.asarray(Image.open(tmp_path / folder / "pictures" / "000000.png"))

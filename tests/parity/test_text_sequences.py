@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from seedcli.data.documents.left_out import LeftOutError
 from seedcli.data.documents.sequences import IGNORED, TokenSequence, build_sequence, encode_prompt
 from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
 from seedcli.models.language.vocab import parse_spans
+from tests.data.documents.test_forms import Options
 
 DATA = Path(__file__).parent / "data"
 CASES = {
@@ -29,16 +29,6 @@ CASES = {
     for number, case in enumerate(json.loads((DATA / "text_sequences.json").read_text())["cases"])
 }
 VICUNA = conversation_template("vicuna")
-
-
-@dataclass(frozen=True)
-class Options:
-    form: str
-    image_first: float | None = None
-    mask_first: bool | None = None
-    swap: float | None = None
-    max_images: int | None = None
-    wordless: float = 0.0
 
 
 class Fixed(random.Random):

@@ -129,6 +129,19 @@ class SeedLlama:
         self.max_positions: int = model.config.max_position_embeddings
 
     @torch.no_grad()
+    def draw_unasked(self, settings: SamplingSettings) -> tuple[int, ...]:
+        """Codes of the image that follows BOS and BOI: what the official evaluation moves away
+        from.
+
+        Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py.
+        """
+        vocabulary = self.vocabulary
+        settings = dataclasses.replace(
+            settings, code_guidance=1.0, max_new_tokens=vocabulary.span_length
+        )
+        (answer,) = self.generate([[vocabulary.bos, vocabulary.boi]], settings)
+        return next(part for part in answer.segments if not isinstance(part, str))
+
     def generate(
         self,
         prompts: Sequence[Sequence[int]],

@@ -225,18 +225,10 @@ class ChatModel:
         return self._pictures.draw(codes, seeds, **options)
 
     def _negative(self, source: str) -> Codes:
-        """File or `unconditional` -> codes to move away from.
-
-        Source of the second: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py,
-        the image that follows BOS and BOI.
-        """
-        vocabulary, facts = self.llm.vocabulary, self.facts
+        """File or `unconditional` -> codes to move away from."""
+        facts = self.facts
         if source == UNCONDITIONAL:
-            settings = dataclasses.replace(
-                self.sampling, code_guidance=1.0, max_new_tokens=vocabulary.span_length
-            )
-            (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
-            return next(part for part in answer.segments if not isinstance(part, str))
+            return self.llm.draw_unasked(self.sampling)
         images = list(read_code_file(Path(source).expanduser(), num_queries=facts.num_queries))
         if len(images) != 1:
             raise UsageError(f"--negative {source} holds {len(images)} images, expected one")

@@ -149,22 +149,21 @@ def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) ->
             else found.published_split and len(pictures) == len(found.pictures),
             **more,
         )
-    if request.page is not None:
-        samples = (
-            SheetSample(
-                key=key,
-                pictures=sample_pictures([one.picture]),
-                html=answer_html(
-                    None,
-                    [
-                        ("Answered:", cut_answer(lines[key]["answer"], cut)),
-                        *(("Reference:", words) for words in one.references[:3]),
-                    ],
-                ),
-            )
-            for key, one in pictures.items()
+    samples = (
+        SheetSample(
+            key=key,
+            pictures=sample_pictures([one.picture]),
+            html=answer_html(
+                None,
+                [
+                    ("Answered:", cut_answer(lines[key]["answer"], cut)),
+                    *(("Reference:", words) for words in one.references[:3]),
+                ],
+            ),
         )
-        write_result_page(request.page, result, samples, number=len(pictures))
+        for key, one in pictures.items()
+    )
+    write_result_page(request.page, result, samples, number=len(pictures))
     return result
 
 

@@ -158,19 +158,6 @@ class CaptionDrawer(Speaker):
             for answer, codes in zip(answers, found, strict=True)
         ]
 
-    def unconditional(self) -> Codes:
-        """Codes of what the model draws unasked, after BOS and BOI, by the same decoding: what the
-        official evaluation moves away from.
-
-        Source: AILab-CVC/SEED@93b3cf4:MultiModalLLM/eval/eval_caption_to_images.py.
-        """
-        vocabulary = self.llm.vocabulary
-        settings = dataclasses.replace(
-            self.sampling, code_guidance=1.0, max_new_tokens=vocabulary.span_length
-        )
-        (answer,) = self.llm.generate([[vocabulary.bos, vocabulary.boi]], settings)
-        return next(part for part in answer.segments if not isinstance(part, str))
-
     def _ids(self, caption: str) -> list[int]:
         llm = self.llm
         if self.request is None:

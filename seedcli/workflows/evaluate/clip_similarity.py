@@ -185,7 +185,8 @@ class _Illustrator:
 
     @cached_property
     def _negative(self) -> Codes | None:
-        return self._drawer.unconditional() if self._moves_away else None
+        drawer = self._drawer
+        return drawer.llm.draw_unasked(drawer.sampling) if self._moves_away else None
 
     def draw(self, batch: Mapping[str, Pair], folder: Path) -> list[dict[str, Any]]:
         answers = self._drawer.codes({key: pair.caption for key, pair in batch.items()})
@@ -319,8 +320,7 @@ def _write_sheet(
     ]
     title = f"clip-similarity, {result['task']} to image"
     write_page(folder / SHEET, title, facts, [sheet(samples, folder=folder)])
-    if page is not None:
-        write_result_page(page, result, samples, number=len(samples))
+    write_result_page(page, result, samples, number=len(samples))
 
 
 def _scores_of(line: Mapping[str, Any]) -> dict[str, float]:

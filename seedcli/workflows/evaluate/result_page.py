@@ -20,16 +20,18 @@ MOST_FRAMES = 4  # of a video
 
 
 def write_result_page(
-    page: Path, result: Mapping[str, Any], samples: Iterable[SheetSample], *, number: int
+    page: Path | None, result: Mapping[str, Any], samples: Iterable[SheetSample], *, number: int
 ) -> None:
     """An envelope and its samples -> the page.
 
     Args:
-        page: The file.
+        page: The file; None: there is to be none.
         result: What the benchmark gives.
         samples: In their order; only the first `PAGE_SAMPLES` are taken.
         number: How many there are.
     """
+    if page is None:
+        return
     shown = list(islice(samples, PAGE_SAMPLES))
     counts = ", ".join(
         f"{value:,} {name.removeprefix('num_').replace('_', ' ')}"

@@ -153,26 +153,25 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
             **more,
             cached=features_of.cached,
         )
-    if request.page is not None:
-        kept = [found.images[place] for place in main.nonzero().flatten().tolist()]
-        samples = (
-            SheetSample(
-                key=key,
-                pictures=sample_pictures([picture]),
-                html=answer_html(
-                    None,
-                    [
-                        ("Finds its text at place", str(line["rank"] + 1)),
-                        *(
-                            (f"Found at place {each['rank'] + 1} by", each["caption"])
-                            for each in line["captions"]
-                        ),
-                    ],
-                ),
-            )
-            for (key, line), picture in zip(ranks.items(), kept, strict=True)
+    kept = [found.images[place] for place in main.nonzero().flatten().tolist()]
+    samples = (
+        SheetSample(
+            key=key,
+            pictures=sample_pictures([picture]),
+            html=answer_html(
+                None,
+                [
+                    ("Finds its text at place", str(line["rank"] + 1)),
+                    *(
+                        (f"Found at place {each['rank'] + 1} by", each["caption"])
+                        for each in line["captions"]
+                    ),
+                ],
+            ),
         )
-        write_result_page(request.page, result, samples, number=len(kept))
+        for (key, line), picture in zip(ranks.items(), kept, strict=True)
+    )
+    write_result_page(request.page, result, samples, number=len(kept))
     return result
 
 

@@ -3,22 +3,19 @@ interrupts. Torch-free.
 
 The folder of a run, `-o DIR` or `runs/eval/BENCHMARK-DATASET-SPLIT-XXXXXXXX` where the X are a
 digest of the settings, holds
-    settings.json   what decides the answers (model, prompt, decoding, preprocessing, seeds, data) and the versions of the first start
-    samples.jsonl a line a sample, `{"key": ..., ...}`, appended and flushed a batch at a time, in
+    settings.json   what decides the answers (model, prompt, decoding, preprocessing, seeds, data),
+      and the versions of the first start
+    samples.jsonl   a line a sample, `{"key": ..., ...}`, appended and flushed a batch at a time, in
       the order in which they were computed
     result.json     the envelope of the result; it is replaced by every run that comes to its end
 and whatever the benchmark puts beside them, such as pictures.
 
-A benchmark is four steps, of which only the second needs a model:
+Of a benchmark only `ask` needs a model, {key: sample} -> one JSON-ready mapping for each:
 
-    samples = {"000042": Question(...), ...} # key -> anything, in an order that does not depend on
-      --limit; cut by `first`
-    with open_samples("vqa", "vqav2", "val", settings=settings, output=output, reporter=reporter) as run:
-        lines = run.answer(samples, ask, batch_size=32) # ask: {key: sample} -> one JSON-ready
-          mapping for each, in their order
-        scored = score(lines)                            # pure, in benchmarks/: lines -> {metric: [one score a sample]}
-        return run.finish(num={"num_questions": len(lines)}, model=..., fingerprint=...,
-          **mean_metrics(scored), published_split=...)
+    samples = first({"000042": ..., ...}, limit)  # in an order that does not depend on the limit
+    with open_samples("vqa", "vqav2", "val", settings=settings, output=output) as run:
+        lines = run.answer(samples, ask, batch_size=32)
+        return run.finish(num=..., model=..., fingerprint=..., **mean_metrics(score(lines)))
 
 * `ask` is called for what is missing only, so load models in it at first use. What it returns
   comes back as JSON has it (lists, no tuples). It may write files beside the lines; they must be
@@ -36,7 +33,7 @@ A benchmark is four steps, of which only the second needs a model:
 * Random draws take `sample_seed(seed, key)`: they depend neither on order nor on batches.
   With it, lines of an interrupted run are those of an undisturbed one, up to rounding where a
   batch had other members.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 

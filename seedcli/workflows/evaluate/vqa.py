@@ -136,12 +136,11 @@ def run_vqa(request: VqaRequest, *, reporter: Reporter | None = None) -> dict[st
             published_split=found.published_split,
             **more,
         )
-    if request.page is not None:
-        samples = (
-            _shown(key, one, line, score, request.choice_score)
-            for (key, one), line, score in zip(questions.items(), lines, scores, strict=True)
-        )
-        write_result_page(request.page, result, samples, number=len(lines))
+    samples = (
+        _shown(key, one, line, score, request.choice_score)
+        for (key, one), line, score in zip(questions.items(), lines, scores, strict=True)
+    )
+    write_result_page(request.page, result, samples, number=len(lines))
     return result
 
 
