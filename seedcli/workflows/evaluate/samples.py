@@ -74,7 +74,6 @@ VERSIONS_OF = (
     "numpy",
     "pillow",
 )
-_DIGITS = 8
 _NAMES = ("benchmark", "dataset", "split")
 
 Sample = TypeVar("Sample")
@@ -343,7 +342,7 @@ class SampleRun:
 
 
 def _digest(settings: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) -> None:
