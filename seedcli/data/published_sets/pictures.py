@@ -109,7 +109,7 @@ def read_journeydb(record: Record) -> Iterable[Sample]:
     there is none its prompt.
     """
     caption = (record.get("Task2") or {}).get("Caption") or record["prompt"]
-    return [Sample("", (Named((posixpath.normpath(record["img_path"]),)), caption.strip()))]
+    yield Sample("", (Named((posixpath.normpath(record["img_path"]),)), caption.strip()))
 
 
 def read_webvid(record: Record) -> Iterable[Sample]:
@@ -118,11 +118,9 @@ def read_webvid(record: Record) -> Iterable[Sample]:
     """
     name = str(record["videoid"])
     names = (*([posixpath.join(record["page_dir"], name)] if record.get("page_dir") else []), name)
-    return [
-        Sample(
-            "", (Frames(names, SHORT_VIDEO_FRAMES), record["name"].strip()), meta={"videoid": name}
-        )
-    ]
+    yield Sample(
+        "", (Frames(names, SHORT_VIDEO_FRAMES), record["name"].strip()), meta={"videoid": name}
+    )
 
 
 def read_pix2pix_table(record: Record) -> Iterable[Sample]:
@@ -134,11 +132,9 @@ def read_pix2pix_table(record: Record) -> Iterable[Sample]:
         if record.get("instruction_gpt")
         else (record["edit_prompt"],)
     )
-    return [
-        Sample(
-            "", (record["original_image"], *(text.strip() for text in said), record["edited_image"])
-        )
-    ]
+    yield Sample(
+        "", (record["original_image"], *(text.strip() for text in said), record["edited_image"])
+    )
 
 
 def read_pix2pix_folder(record: Record) -> Iterable[Sample]:
@@ -158,23 +154,19 @@ def read_pix2pix_folder(record: Record) -> Iterable[Sample]:
 
 def read_magicbrush_table(record: Record) -> Iterable[Sample]:
     """MagicBrush as a table: one turn of an edit session."""
-    return [
-        Sample(
-            "",
-            (record["source_img"], record["instruction"].strip(), record["target_img"]),
-            meta={"img_id": str(record.get("img_id"))},
-        )
-    ]
+    yield Sample(
+        "",
+        (record["source_img"], record["instruction"].strip(), record["target_img"]),
+        meta={"img_id": str(record.get("img_id"))},
+    )
 
 
 def read_magicbrush_turn(record: Record) -> Iterable[Sample]:
     """MagicBrush's `edit_turns.json`."""
-    return [
-        Sample(
-            "",
-            (_brushed(record["input"]), record["instruction"].strip(), _brushed(record["output"])),
-        )
-    ]
+    yield Sample(
+        "",
+        (_brushed(record["input"]), record["instruction"].strip(), _brushed(record["output"])),
+    )
 
 
 def read_magicbrush_session(record: Record) -> Iterable[Sample]:
@@ -185,7 +177,7 @@ def read_magicbrush_session(record: Record) -> Iterable[Sample]:
     said = [
         part for turn in turns for part in (turn["instruction"].strip(), _brushed(turn["output"]))
     ]
-    return [Sample("", (_brushed(turns[0]["input"]), *said), meta={"id": record["id"]})]
+    yield Sample("", (_brushed(turns[0]["input"]), *said), meta={"id": record["id"]})
 
 
 def _brushed(name: str) -> Named:
@@ -199,13 +191,11 @@ def read_difference(record: Record) -> Iterable[Sample]:
         Named((one, f"{one.removeprefix('CGD_IMG_')}.jpg")) if isinstance(one, str) else one
         for one in ids
     ]
-    return [
-        Sample(
-            "",
-            (*pictures, record["instruction"].strip(), record["answer"].strip()),
-            meta={"id": record.get("id")},
-        )
-    ]
+    yield Sample(
+        "",
+        (*pictures, record["instruction"].strip(), record["answer"].strip()),
+        meta={"id": record.get("id")},
+    )
 
 
 def read_cauldron(record: Record) -> Iterable[Sample]:
@@ -226,7 +216,7 @@ def read_story(record: Record) -> Iterable[Sample]:
             (part.get("original_text") or part["text"]).strip(),
             Named((str(part["photo_flickr_id"]),)),
         ]
-    return [Sample("", tuple(parts), meta={"story_id": record["story_id"]})]
+    yield Sample("", tuple(parts), meta={"story_id": record["story_id"]})
 
 
 def read_mmc4(record: Record) -> Iterable[Sample]:
@@ -240,7 +230,7 @@ def read_mmc4(record: Record) -> Iterable[Sample]:
         for number, text in enumerate(record["text_list"])
         for part in (*matched.get(number, ()), text.strip())
     ]
-    return [Sample("", tuple(part for part in segments if part), meta={"url": record.get("url")})]
+    yield Sample("", tuple(part for part in segments if part), meta={"url": record.get("url")})
 
 
 def read_obelics(record: Record) -> Iterable[Sample]:
@@ -256,4 +246,4 @@ def read_obelics(record: Record) -> Iterable[Sample]:
             if text
             else []
         )
-    return [Sample("", tuple(part for part in segments if part))]
+    yield Sample("", tuple(part for part in segments if part))

@@ -138,18 +138,16 @@ def read_vqa(record: Record) -> Iterable[Question]:
     target = record.get("multiple_choice_answer")
     if stemmed:
         target = most_frequent(_answers(record, "raw_answer"))
-    return [
-        Question(
-            _key(record, "question_id"),
-            _picture(record, *names),
-            record["question"],
-            _answers(record),
-            kind=str(record.get("answer_type") or ""),
-            stemmed=stemmed,
-            target=None if target is None else str(target),
-            meta=_meta(record),
-        )
-    ]
+    yield Question(
+        _key(record, "question_id"),
+        _picture(record, *names),
+        record["question"],
+        _answers(record),
+        kind=str(record.get("answer_type") or ""),
+        stemmed=stemmed,
+        target=None if target is None else str(target),
+        meta=_meta(record),
+    )
 
 
 def read_aokvqa(record: Record) -> Iterable[Question]:
@@ -160,17 +158,15 @@ def read_aokvqa(record: Record) -> Iterable[Question]:
     right = record.get("correct_choice_idx")
     choices = tuple(map(str, record["choices"])) if right is not None else ()
     names = coco_names(record["image_id"]) if record.get("image_id") is not None else ()
-    return [
-        Question(
-            _key(record, "question_id"),
-            _picture(record, *names),
-            record["question"],
-            (choices[right],) if choices else tuple(map(str, direct)),
-            choices=choices,
-            target=most_frequent(tuple(map(str, direct))) if direct else None,
-            meta=_meta(record),
-        )
-    ]
+    yield Question(
+        _key(record, "question_id"),
+        _picture(record, *names),
+        record["question"],
+        (choices[right],) if choices else tuple(map(str, direct)),
+        choices=choices,
+        target=most_frequent(tuple(map(str, direct))) if direct else None,
+        meta=_meta(record),
+    )
 
 
 def read_gqa(record: Record) -> Iterable[Question]:
@@ -178,14 +174,14 @@ def read_gqa(record: Record) -> Iterable[Question]:
     picture = _picture(record, f"{record['imageId']}.jpg")
     key = _key(record)
     answers = (str(record["answer"]),) if record.get("answer") is not None else ()
-    return [Question(key, picture, record["question"], answers, meta={"id": key})]
+    yield Question(key, picture, record["question"], answers, meta={"id": key})
 
 
 def read_textvqa(record: Record) -> Iterable[Question]:
     """TextVQA: pictures of OpenImages by their id."""
     picture = _picture(record, f"{record['image_id']}.jpg")
     key = _key(record, "question_id")
-    return [Question(key, picture, record["question"], _answers(record), meta=_meta(record))]
+    yield Question(key, picture, record["question"], _answers(record), meta=_meta(record))
 
 
 def read_ocrvqa(record: Record) -> Iterable[Question]:
@@ -208,20 +204,18 @@ def read_seed_bench(record: Record) -> Iterable[Question]:
     left out: published figures of SEED-LLaMA are of the nine, and videos would have to be cut.
     """
     if record["data_type"] != "image":
-        return []
+        return
     choices = tuple(str(record[f"choice_{letter}"]) for letter in "abcd")
     number = str(record["question_type_id"])
-    return [
-        Question(
-            _key(record, "question_id"),
-            _picture(record, str(record["data_id"])),
-            record["question"],
-            (choices[_CHOICE_LETTERS.index(record["answer"])],),
-            kind=record.get("question_types", {}).get(number, number),
-            choices=choices,
-            meta=_meta(record),
-        )
-    ]
+    yield Question(
+        _key(record, "question_id"),
+        _picture(record, str(record["data_id"])),
+        record["question"],
+        (choices[_CHOICE_LETTERS.index(record["answer"])],),
+        kind=record.get("question_types", {}).get(number, number),
+        choices=choices,
+        meta=_meta(record),
+    )
 
 
 def read_question(record: Record) -> Iterable[Question]:
@@ -245,19 +239,15 @@ def read_question(record: Record) -> Iterable[Question]:
     if choices and (not answers or answers[0] not in choices):
         raise ValueError(f"the answer {list(answers)} is not among the choices {list(choices)}")
     vizwiz = isinstance(listed[0], str) and listed[0].startswith("VizWiz_")
-    return [
-        Question(
-            str(record.get("key") or record.get("question_id") or (listed[0] if vizwiz else "")),
-            tuple(one if isinstance(one, Cell) else Named((str(one),)) for one in listed),
-            record["question"],
-            answers,
-            kind=str(
-                record.get("kind") or record.get("answer_type") or record.get("category") or ""
-            ),
-            choices=choices,
-            meta=_meta(record),
-        )
-    ]
+    yield Question(
+        str(record.get("key") or record.get("question_id") or (listed[0] if vizwiz else "")),
+        tuple(one if isinstance(one, Cell) else Named((str(one),)) for one in listed),
+        record["question"],
+        answers,
+        kind=str(record.get("kind") or record.get("answer_type") or record.get("category") or ""),
+        choices=choices,
+        meta=_meta(record),
+    )
 
 
 def read_textcaps(record: Record) -> Iterable[Sample]:
@@ -268,7 +258,7 @@ def read_textcaps(record: Record) -> Iterable[Sample]:
     )
     question = read_prompts()["question"]["describe_image"]
     picture = _picture(record, *names)
-    return [Sample("", (*picture, question, record["caption_str"].strip()), meta=_meta(record))]
+    yield Sample("", (*picture, question, record["caption_str"].strip()), meta=_meta(record))
 
 
 def read_vsr(record: Record) -> Iterable[Question]:
@@ -277,7 +267,7 @@ def read_vsr(record: Record) -> Iterable[Question]:
         "{statement}", record["caption"].strip()
     )
     answer = "Yes" if int(record["label"]) else "No"
-    return [Question(_key(record), _picture(record, str(record["image"])), question, (answer,))]
+    yield Question(_key(record), _picture(record, str(record["image"])), question, (answer,))
 
 
 def read_msrvtt_qa(record: Record) -> Iterable[Question]:
@@ -288,7 +278,7 @@ def read_msrvtt_qa(record: Record) -> Iterable[Question]:
     video = Frames((str(number), f"video{number}", f"vid{number}"), SHORT_VIDEO_FRAMES)
     kind = question.split()[0].lower()
     answers = (str(record["answer"]),)
-    return [Question(_key(record, "id"), (video,), question, answers, kind, meta=_meta(record))]
+    yield Question(_key(record, "id"), (video,), question, answers, kind, meta=_meta(record))
 
 
 def read_nextqa(record: Record) -> Iterable[Question]:
@@ -303,17 +293,15 @@ def read_nextqa(record: Record) -> Iterable[Question]:
     )
     answer = choices[int(record["answer"])] if choices else str(record["answer"])
     question = record["question"].strip()
-    return [
-        Question(
-            f"{record['video']}_{record['qid']}",
-            (Frames((str(record["video"]),), LONG_VIDEO_FRAMES),),
-            question if question.endswith("?") else f"{question}?",
-            (answer,),
-            kind=str(record.get("type") or ""),
-            choices=choices,
-            meta={"id": record["qid"]},
-        )
-    ]
+    yield Question(
+        f"{record['video']}_{record['qid']}",
+        (Frames((str(record["video"]),), LONG_VIDEO_FRAMES),),
+        question if question.endswith("?") else f"{question}?",
+        (answer,),
+        kind=str(record.get("type") or ""),
+        choices=choices,
+        meta={"id": record["qid"]},
+    )
 
 
 def read_activitynet_qa(record: Record) -> Iterable[Question]:
@@ -324,24 +312,24 @@ def read_activitynet_qa(record: Record) -> Iterable[Question]:
     video = Frames((f"v_{name}", name), LONG_VIDEO_FRAMES)
     question = record["question"].strip().rstrip("?") + "?"
     answers = (str(record["answer"]),)
-    return [Question(_key(record, "question_id"), (video,), question, answers, meta=_meta(record))]
+    yield Question(_key(record, "question_id"), (video,), question, answers, meta=_meta(record))
 
 
 def read_video_chatgpt(record: Record) -> Iterable[Question]:
     """Video-ChatGPT's instructions: question and long answer as they are."""
     video = Frames((str(record["video_id"]),), LONG_VIDEO_FRAMES)
     asked = record["q"].strip()
-    return [Question("", (video,), asked, (record["a"],), asked=asked, meta=_meta(record))]
+    yield Question("", (video,), asked, (record["a"],), asked=asked, meta=_meta(record))
 
 
 def read_msrvtt_captions(record: Record) -> Iterable[Sample]:
     """MSR-VTT's sentences, asked for in the published words."""
-    return [_video_caption(str(record["video_id"]), record["caption"], record)]
+    yield _video_caption(str(record["video_id"]), record["caption"], record)
 
 
 def read_msvd_captions(record: Record) -> Iterable[Sample]:
     """MSVD's list: the clip's name, a blank, a sentence."""
-    return [_video_caption(record["name"], record["text"], {"id": record["name"]})]
+    yield _video_caption(record["name"], record["text"], {"id": record["name"]})
 
 
 def numbered(questions: Iterable[Question]) -> list[Question]:

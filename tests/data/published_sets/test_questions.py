@@ -166,7 +166,7 @@ def test_seed_bench_is_its_picture_dimensions(tmp_path):
 
 def test_a_letter_that_is_none():
     with pytest.raises(ValueError):
-        read_seed_bench(SEED_BENCH["questions"][0] | {"answer": "E"})
+        list(read_seed_bench(SEED_BENCH["questions"][0] | {"answer": "E"}))
 
 
 def test_video_questions_have_their_first_word_as_kind():
@@ -217,6 +217,6 @@ def test_our_own_layout():
     assert [row.scoring for row in rows] == ["choice", "vqa", "exact"]
     assert rows[1].pictures == (Named(("a.png",)), Named(("b.png",)))
     with pytest.raises(ValueError, match="not among the choices"):
-        read_question(choice | {"answer": "green"})
+        list(read_question(choice | {"answer": "green"}))
     with pytest.raises(KeyError, match="images"):
-        read_question({"question": "?"})
+        list(read_question({"question": "?"}))
