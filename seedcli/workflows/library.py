@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from seedcli.console import LibraryReporter, OnProgress
 from seedcli.data.tokens.shards import TokenShards, open_shards
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 Benchmark = Literal["retrieval", "caption", "vqa", "clip-similarity"]
 R = TypeVar("R")
+_BENCHMARKS: dict[str, tuple[Any, str]] = {
+    "retrieval": (RetrievalRequest, "retrieval"),
+    "caption": (CaptionRequest, "caption"),
+    "vqa": (VqaRequest, "vqa"),
+    "clip-similarity": (SimilaritySettings, "clip_similarity"),
+}
 _PATHS = ("images", "data_root", "output")  # addresses too, but for the last
 
 
@@ -147,32 +154,15 @@ def evaluate(
         name: as_place(value).expanduser() if name in _PATHS and value is not None else value
         for name, value in options.items()
     }
-    reporter = LibraryReporter(progress)
-    match benchmark:
-        case "retrieval":
-            from seedcli.workflows.evaluate.retrieval import run_retrieval
-
-            retrieval = _request(RetrievalRequest(), options, benchmark)
-            result = run_retrieval(retrieval, reporter=reporter)
-        case "caption":
-            from seedcli.workflows.evaluate.caption import run_caption
-
-            result = run_caption(_request(CaptionRequest(), options, benchmark), reporter=reporter)
-        case "vqa":
-            from seedcli.workflows.evaluate.vqa import run_vqa
-
-            result = run_vqa(_request(VqaRequest(), options, benchmark), reporter=reporter)
-        case "clip-similarity":
-            from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
-
-            settings = _request(SimilaritySettings(), options, benchmark)
-            result = run_clip_similarity(settings, reporter=reporter)
-        case _:
-            raise UsageError(
-                f"no benchmark is called {benchmark!r}",
-                remedy=f"one of {', '.join(get_args(Benchmark))}; the others are commands: "
-                "seed eval --help",
-            )
+    if benchmark not in _BENCHMARKS:
+        raise UsageError(
+            f"no benchmark is called {benchmark!r}",
+            remedy=f"one of {', '.join(_BENCHMARKS)}; the others are commands: seed eval --help",
+        )
+    kind, name = _BENCHMARKS[benchmark]
+    module = importlib.import_module(f"seedcli.workflows.evaluate.{name}")
+    request = _request(kind(), options, benchmark)
+    result = getattr(module, f"run_{name}")(request, reporter=LibraryReporter(progress))
     result = json.loads(json.dumps(result, default=str))  # as the command prints it
     return Evaluation(
         benchmark=benchmark,

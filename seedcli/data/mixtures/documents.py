@@ -116,21 +116,15 @@ def open_source(
         else TableDocuments(section.path, split=section.split, folder=folder, **how)
     )
     if section.form != "text" and source.has_pictures():
+        if codes_of is None:
+            raise DataError(
+                f"source {section.path} ({section.kind}, {section.form}) has pictures, and the "
+                "text phase has no codes yet",
+                remedy='use sources of words there: form = "text"',
+            )
         name = " ".join(str(one if is_url(one) else one.resolve()) for one in (path, folder))
         source.encode_pictures(
-            PictureStore(
-                name, codes_of=_needed(codes_of, section), fingerprint=fingerprint, cache=cache
-            ),
+            PictureStore(name, codes_of=codes_of, fingerprint=fingerprint, cache=cache),
             reporter=reporter,
         )
     return source
-
-
-def _needed(codes_of: EncodePictures | None, section: DocumentSourceSection) -> EncodePictures:
-    if codes_of is None:
-        raise DataError(
-            f"source {section.path} ({section.kind}, {section.form}) has pictures, and the text "
-            "phase has no codes yet",
-            remedy='use sources of words there: form = "text"',
-        )
-    return codes_of
