@@ -39,26 +39,20 @@ class Named:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_names(self.names)
+        """Refuses what a record has in place of a name, before any folder is searched for it."""
+        if not self.names or not all(isinstance(name, str) for name in self.names):
+            raise TypeError(
+                f"a picture or video is named by text; here by {list(self.names)!r:.80}"
+            )
 
 
 @dataclass(frozen=True)
-class Frames:
+class Frames(Named):
     """A video by name: `number` frames of it, each from the middle of one
     of as many equal parts.
     """
 
-    names: tuple[str, ...]
     number: int
-
-    def __post_init__(self) -> None:
-        _check_names(self.names)
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    """Refuses what a record has in place of a name, before any folder is searched for it."""
-    if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"a picture or video is named by text; here by {list(names)!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -107,9 +101,9 @@ class PictureFinder:
 
     A name is tried as a path below each folder; where that fails, by its last part anywhere below
     them: folders are then listed once, about 100 bytes of memory a file. Folders may be addresses,
-    which are listed at once. An address (`https://...`)
-    is looked for in what img2dataset wrote: parquet files with `url` and `key` beside a folder for
-    each (its output format `files`), or tars (`webdataset`).
+    which are listed at once. An address (`https://...`) of a picture is looked for in what
+    img2dataset wrote: parquet files with `url` and `key` beside a folder for each (its output
+    format `files`), or tars (`webdataset`).
 
     Args:
         places: Folders, tars, parquet files and JSON maps.
@@ -140,18 +134,16 @@ class PictureFinder:
             case Cell(path, row, column):
                 source = f"{path}[{row}].{column}"
                 return [Item(key="", source=source, path=path, cell=reference.to_text())]
-            case Named(names):
-                return self._folder_of_frames(names) or self._frames_of(self._picture(names))
             case Frames(names, number):
                 return self._video(names, self._frames or number)
+            case Named(names):
+                return self._folder_of_frames(names) or self._frames_of(self._picture(names))
 
     def _picture(self, names: tuple[str, ...]) -> Item:
-        for name in names:
-            for spelled in _spellings(name):
-                for folder in self._folders:
-                    path = os.path.join(folder, spelled)
-                    if self._is_file(path):
-                        return _file(path)
+        spellings = (spelled for name in names for spelled in _spellings(name))
+        paths = (os.path.join(folder, one) for one in spellings for folder in self._folders)
+        if path := next(filter(self._is_file, paths), None):
+            return _file(path)
         for name in names:
             if name in self._cells:
                 return self._within(name, self._cells[name])
@@ -159,12 +151,12 @@ class PictureFinder:
                 for spelled in _spellings(
                     name if known is self._addresses else os.path.basename(name)
                 ):
-                    paths = known.get(spelled, ())
-                    if len(paths) > 1:
-                        several = f"there are several: {paths[0]}, {paths[1]}"
-                        return Item(key="", source=name, problem=several)
-                    if paths:
-                        return _file(paths[0])
+                    match known.get(spelled, ()):
+                        case [one, other, *_]:
+                            several = f"there are several: {one}, {other}"
+                            return Item(key="", source=name, problem=several)
+                        case [one]:
+                            return _file(one)
         for name in names:
             for spelled in _spellings(name):
                 for called in (spelled, os.path.basename(spelled)):
@@ -405,8 +397,5 @@ def _by_numbers(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    return (
-        (name,)
-        if is_image(name)
-        else (name, *(f"{name}.{ending}" for ending in ("jpg", "png", "jpeg", "webp", "gif")))
-    )
+    endings = () if is_image(name) else ("jpg", "png", "jpeg", "webp", "gif")
+    return (name, *(f"{name}.{ending}" for ending in endings))
