@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from seedcli.benchmarks.intervals import mean_metrics
-from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 Sample = TypeVar("Sample", bound=Hashable)
 SpanEnd = Literal["closed", "interrupted", "unfinished"]

@@ -24,7 +24,7 @@ from seedcli.data.documents.left_out import (
 from seedcli.data.documents.sequences import TokenSequence, build_sequence, replace_read_codes
 from seedcli.data.mixtures.documents import DocumentMixture, DocumentSource
 from seedcli.data.sample_order import derived_seed
-from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.recipe.language import DocumentDataSection
 
 if TYPE_CHECKING:

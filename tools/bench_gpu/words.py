@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from transformers import LlamaForCausalLM
 
 from seedcli.models.language.cost import DEVICES, Adapter, count_parameters, training_flops
@@ -18,11 +19,7 @@ from seedcli.models.language.generate import (
 )
 from seedcli.models.language.lora import attach_lora
 from seedcli.models.language.seed_llama import build_language_model
-from seedcli.models.language.text_tokenizer import (
-    CodeVocabulary,
-    extend_text_tokenizer,
-    train_text_tokenizer,
-)
+from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import LlmFiles
 from seedcli.training.speed import matmul_rate

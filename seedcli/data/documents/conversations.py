@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from seedcli.data.documents.documents import Codes, Document, Message, Piece, Segment
 from seedcli.errors import DataError, UsageError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TemplateName = Literal["vicuna", "llama-2", "own"]
+Picture = TypeVar("Picture")  # in any form
 # characters for private use: one that the words do not hold frames the numbers of pictures on
 # their way through a chat template
 _PRIVATE = range(0xE000, 0xF900)
@@ -316,7 +317,7 @@ def without_words(message: Message) -> Message:
     return replace(message, segments=pictures)
 
 
-def strip_segments(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+def strip_segments(segments: Sequence[str | Picture]) -> tuple[str | Picture, ...]:
     """Segments without white space at both ends and without empty words."""
     kept = list(segments)
     if kept and isinstance(kept[0], str):

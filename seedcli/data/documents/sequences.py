@@ -18,7 +18,7 @@ import numpy as np
 from seedcli.data.documents.documents import Document, Segment
 from seedcli.data.documents.left_out import LeftOutError
 from seedcli.errors import DataError
-from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.vocab import BOI, EOI
 
 if TYPE_CHECKING:

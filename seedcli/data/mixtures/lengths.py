@@ -23,7 +23,7 @@ from seedcli.data.documents.left_out import LeftOutError
 from seedcli.data.documents.packing import PackedStream
 from seedcli.data.documents.sequences import TokenSequence, build_sequence
 from seedcli.data.sample_order import derived_seed
-from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

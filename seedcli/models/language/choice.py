@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from seedcli.errors import NumericalError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.image_grammar import GrammarTable, guided, with_noise
 from seedcli.models.language.rows import Likelihood, Row
-from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 
 class Chooser:

@@ -27,6 +27,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.device import pick_device
 from seedcli.models.language.answer import Answer, Part, PartReader, open_image
 from seedcli.models.language.choice import Chooser
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.image_grammar import (
     GrammarTable,
     ImageGrammar,
@@ -36,7 +37,7 @@ from seedcli.models.language.image_grammar import (
 )
 from seedcli.models.language.rows import Row, pad_left
 from seedcli.models.language.seed_llama import no_progress_bars, set_special_ids, special_ids
-from seedcli.models.language.text_tokenizer import CodeVocabulary, load_text_tokenizer
+from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.language.token_loop import TokenLoop
 from seedcli.models.weights.adapter import MERGE_BY_HAND
 from seedcli.models.weights.llm_description import LlmFacts

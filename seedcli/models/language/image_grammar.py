@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.rows import pad_left
-from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 ImageNeed = Literal["allowed", "required", "first", "never"]
 

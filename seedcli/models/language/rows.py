@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seedcli.errors import NumericalError
 from seedcli.models.language.answer import open_image
-from seedcli.models.language.text_tokenizer import CodeVocabulary
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 if TYPE_CHECKING:
     from seedcli.models.language.generate import SamplingSettings

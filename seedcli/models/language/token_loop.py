@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from seedcli.models.language.choice import Chooser
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.rows import Row, pad_left
-from seedcli.models.language.text_tokenizer import CodeVocabulary
 
 
 class TokenLoop:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import queue
 import threading
 import uuid
@@ -12,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.console import LibraryReporter, OnProgress, Reporter
-from seedcli.data.documents.conversations import check_conversation, strip_segments
+from seedcli.data.documents.conversations import strip_segments
 from seedcli.data.documents.documents import Codes, Message, Segment
 from seedcli.data.images.images import ImageSource
-from seedcli.errors import DataError, UsageError
-from seedcli.files import json_text, publish_text
+from seedcli.errors import UsageError
 from seedcli.models.language.answer import Answer, Part
 from seedcli.models.language.generate import Quantization, SamplingSettings
-from seedcli.models.language.vocab import check_codes
 from seedcli.workflows.chat.model import ChatModel
 from seedcli.workflows.chat.pictures import Drawing
 from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
-from seedcli.workflows.chat.turns import IMAGE_MARK, Turn, interleave
+from seedcli.workflows.chat.transcripts import load_transcript, save_transcript
+from seedcli.workflows.chat.turns import Turn, images_of, interleave
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.sampling import SamplingOptions
 
 GENERATE_BATCH_SIZE = 32  # prompts answered together
+Tell = Callable[[str | Drawing], None]  # hears words and drawn images as they come
 
 
 class SeedChat:
@@ -44,6 +43,13 @@ class SeedChat:
         messages: All that was said, images as codes: what is said once is never tokenised again.
         sampling: How tokens are chosen; the seed of answer n is `seed + n`.
     """
+
+    messages: list[Message]
+    _waiting: list[tuple[Codes, ...]]  # pictures of the next turn
+    _asked: tuple[Message, bool] | None  # the last turn, and whether it asked for an image
+    _forgotten: int  # messages that the context has no room for any more
+    _answers: int
+    _drawn: int  # images; both since the seed was chosen
 
     def __init__(self, model: ChatModel, *, reporter: Reporter | None = None):
         """A conversation in which nothing was said; users call `from_pretrained`.
@@ -103,8 +109,8 @@ class SeedChat:
             pictures=PictureSettings(
                 steps=picture_steps, guidance=picture_guidance, offload=offload
             ),
-            device=device,
-            dtype=dtype,
+            device=device,  # type: ignore[arg-type]  # `cuda:1` too
+            dtype=dtype,  # type: ignore[arg-type]
             quantize=quantize,
         )
         reporter = LibraryReporter(progress)
@@ -215,7 +221,7 @@ class SeedChat:
         text: str,
         images: Sequence[ImageSource | Codes],
         draw: bool,
-        hear: Callable[[str | Drawing], None],
+        hear: Tell,
     ) -> Turn:
         attached = [*self._waiting, *map(self.model.read_all, images)]
         turn = self._answer(self.messages, Message("user", interleave(text, attached)), draw, hear)
@@ -277,18 +283,27 @@ class SeedChat:
             raise UsageError(f"turn {turn} was not said; {len(self.messages) // 2} turns were")
         asked = self.messages[2 * turn]
         if text is not None:
-            asked = Message("user", interleave(text, [[each] for each in _images(asked.segments)]))
+            asked = Message(
+                "user", interleave(text, [[each] for each in images_of(asked.segments)])
+            )
         self._forgotten = min(self._forgotten, 2 * turn)
         return self._answer(self.messages[: 2 * turn], asked, draw, _teller(on_text, on_picture))
 
-    def _answer(
-        self,
-        before: Sequence[Message],
-        asked: Message,
-        draw: bool,
-        tell: Callable[[str | Drawing], None],
-    ) -> Turn:
+    def _answer(self, before: Sequence[Message], asked: Message, draw: bool, tell: Tell) -> Turn:
         """What was said before and the user's turn -> the answer; it is remembered with them."""
+        turn = self._write(before, asked, draw, tell)
+        self._answers += 1
+        self._drawn += len(turn.drawings)
+        self._asked = (asked, draw)
+        segments = tuple(part if isinstance(part, str) else part.codes for part in turn.segments)
+        if segments:
+            self.messages = [*before, asked, Message("assistant", segments)]
+        else:
+            self._reporter.warn("the answer is empty and is not remembered")
+        return turn
+
+    def _write(self, before: Sequence[Message], asked: Message, draw: bool, tell: Tell) -> Turn:
+        """The answer, told as it comes."""
         prompt = self._prompt(before, asked)
         drawings: list[Drawing] = []
 
@@ -312,14 +327,6 @@ class SeedChat:
         )
         for part in () if streams else answer.segments:
             hear(part)
-        self._answers += 1
-        self._drawn += len(drawings)
-        self._asked = (asked, draw)
-        segments = strip_segments(answer.segments)
-        if segments:
-            self.messages = [*before, asked, Message("assistant", segments)]
-        else:
-            self._reporter.warn("the answer is empty and is not remembered")
         return _turn(answer, iter(drawings))
 
     def generate(
@@ -377,16 +384,14 @@ class SeedChat:
         found = [
             (part, seed + number)
             for answer, seed in zip(answers, seeds, strict=True)
-            for number, part in enumerate(_images(answer.segments))
+            for number, part in enumerate(images_of(answer.segments))
         ]
         drawn = iter(self.model.draw([codes for codes, _ in found], [seed for _, seed in found]))
         return [_turn(answer, drawn) for answer in answers]
 
     def reset(self) -> None:
         """Forgets what was said and attached; seeds begin anew."""
-        self.messages: list[Message] = []
-        self._waiting: list[tuple[Codes, ...]] = []
-        self._asked: tuple[Message, bool] | None = None
+        self.messages, self._waiting, self._asked = [], [], None
         self._key = uuid.uuid4().hex
         self._forgotten = self._answers = self._drawn = 0
 
@@ -415,7 +420,9 @@ class SeedChat:
     def codes(self) -> list[tuple[str, Codes]]:
         """Role and codes of every image of the conversation, in order."""
         return [
-            (message.role, part) for message in self.messages for part in _images(message.segments)
+            (message.role, part)
+            for message in self.messages
+            for part in images_of(message.segments)
         ]
 
     def load(self, path: str | Path) -> int:
@@ -429,37 +436,9 @@ class SeedChat:
             DataError: The file cannot be read, holds no conversation, or its codes are of another
                 visual tokenizer.
         """
-        path = Path(path).expanduser()
-        facts = self.model.facts
-        try:
-            rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            row = json.loads(rows[-1])
-            images = [tuple(codes) for codes in row["images"]]
-            for codes in images:
-                check_codes(
-                    codes,
-                    num_codes=facts.num_codes,
-                    num_queries=facts.num_queries,
-                    where=str(path),
-                )
-            waiting = list(images)
-            messages = [_message(each, waiting) for each in row["messages"]]
-            check_conversation(messages)
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror})") from None
-        except (ValueError, LookupError, TypeError, AttributeError, UsageError) as error:
-            raise DataError(
-                f"{path} ends with no conversation ({type(error).__name__}: {error})",
-                remedy="/load a file that /save wrote",
-            ) from None
-        if images and row.get("fingerprint") not in (None, facts.visual_fingerprint):
-            raise DataError(
-                f"{path}: these codes were made by {row.get('fingerprint')}, not by "
-                f"{facts.visual_tokenizer} ({facts.visual_fingerprint})",
-                remedy=f"seed chat --model {row.get('model', 'MODEL')}, and /load it there",
-            )
+        messages, key = load_transcript(Path(path).expanduser(), self.model.facts)
         self.reset()
-        self.messages, self._key = messages, str(row.get("key", self._key))
+        self.messages, self._key = messages, key or self._key
         return len(messages)
 
     def save(self, path: str | Path) -> int:
@@ -475,36 +454,7 @@ class SeedChat:
         """
         if not self.messages:
             raise UsageError("nothing was said yet, so there is nothing to save")
-        path = Path(path).expanduser()
-        row = {
-            "key": self._key,
-            "messages": [
-                {"role": message.role, "content": _content(message.segments)}
-                for message in self.messages
-            ],
-            "images": [
-                list(part)
-                for message in self.messages
-                for part in message.segments
-                if not isinstance(part, str)
-            ],
-            "model": self.model.facts.name,
-            "fingerprint": self.model.facts.visual_fingerprint,
-        }
-        kept = []
-        try:
-            for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-                if json.loads(line).get("key") != self._key:
-                    kept.append(line)
-            publish_text(path, "\n".join([*kept, json_text(row)]) + "\n")
-        except (ValueError, AttributeError) as error:
-            raise DataError(
-                f"{path} exists and is no file of JSON lines ({error})", remedy="/save another file"
-            ) from None
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be written ({error.strerror})", remedy="/save another file"
-            ) from None
+        save_transcript(Path(path).expanduser(), self._key, self.messages, self.model.facts)
         return len(self.messages)
 
     def _prompt(self, before: Sequence[Message], asked: Message) -> list[int]:
@@ -546,7 +496,7 @@ def open_conversation(settings: ChatSettings, *, reporter: Reporter | None = Non
 def _teller(
     on_text: Callable[[str], None] | None,
     on_picture: Callable[[Path | None, Codes], None] | None,
-) -> Callable[[str | Drawing], None]:
+) -> Tell:
     """Two listeners -> one that hears both kinds of parts."""
 
     def tell(part: str | Drawing) -> None:
@@ -559,25 +509,9 @@ def _teller(
     return tell
 
 
-def _images(segments: Sequence[Segment]) -> list[Codes]:
-    return [part for part in segments if not isinstance(part, str)]
-
-
 def _turn(answer: Answer, drawn: Iterator[Drawing]) -> Turn:
     """An answer, and its images as they were drawn -> a turn."""
     segments = tuple(
         part if isinstance(part, str) else next(drawn) for part in strip_segments(answer.segments)
     )
     return Turn(segments=segments, ended=answer.ended, malformed=answer.malformed)
-
-
-def _content(segments: Sequence[Segment]) -> str:
-    """Segments -> a message's content: words as they are, `<image>` where images stand."""
-    return "".join(part if isinstance(part, str) else IMAGE_MARK for part in segments)
-
-
-def _message(row: dict[str, Any], images: list[Codes]) -> Message:
-    """A message as `save` wrote it -> a message; takes its images from the front of `images`."""
-    content = row["content"]
-    here, images[:] = images[: content.count(IMAGE_MARK)], images[content.count(IMAGE_MARK) :]
-    return Message(row["role"], strip_segments(interleave(content, [[one] for one in here])))

@@ -138,16 +138,9 @@ class ChatModel:
             ImageError: It is no usable image.
             UsageError: Codes that are none of this model's.
         """
-        if not isinstance(image, tuple):
-            return self._pictures.read(image)
-        return tuple(
-            check_codes(
-                image,
-                num_codes=self.facts.num_codes,
-                num_queries=self.facts.num_queries,
-                where="attached codes",
-            )
-        )
+        if isinstance(image, tuple):
+            return codes_of(self.facts, image, "attached codes")
+        return self._pictures.read(image)
 
     def read_all(self, image: ImageSource | Codes) -> tuple[Codes, ...]:
         """As `read`; a video, which its name's ending makes one -> codes of each of its frames.
@@ -232,18 +225,23 @@ class ChatModel:
         images = list(read_code_file(Path(source).expanduser(), num_queries=facts.num_queries))
         if len(images) != 1:
             raise UsageError(f"--negative {source} holds {len(images)} images, expected one")
-        if images[0].fingerprint not in (None, facts.visual_fingerprint):
+        (image,) = images
+        if image.fingerprint not in (None, facts.visual_fingerprint):
             raise DataError(
-                f"{images[0].where}: these codes were made by {images[0].model or 'another model'} "
-                f"({images[0].fingerprint}), not by {facts.visual_tokenizer} "
+                f"{image.where}: these codes were made by {image.model or 'another model'} "
+                f"({image.fingerprint}), not by {facts.visual_tokenizer} "
                 f"({facts.visual_fingerprint})",
                 remedy=f"seed tokenize --model {facts.visual_tokenizer}",
             )
-        return tuple(
-            check_codes(
-                images[0].codes,
-                num_codes=facts.num_codes,
-                num_queries=facts.num_queries,
-                where=images[0].where,
-            )
-        )
+        return codes_of(facts, image.codes, image.where)
+
+
+def codes_of(facts: LlmFacts, codes: Sequence[object], where: str) -> Codes:
+    """Codes that come from outside -> codes of a language model's visual tokenizer.
+
+    Raises:
+        UsageError: They are none; says where they stand.
+    """
+    return tuple(
+        check_codes(codes, num_codes=facts.num_codes, num_queries=facts.num_queries, where=where)
+    )

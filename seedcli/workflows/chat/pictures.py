@@ -156,7 +156,7 @@ class ChatPictures:
             DataError: Decoder or folder are missing or do not fit.
             NumericalError: The decoder produced NaN.
         """
-        how = {
+        how: dict[str, Any] = {
             "steps": self._steps if steps is None else steps,
             "guidance": self._guidance if guidance is None else guidance,
             "negative": self.negative,

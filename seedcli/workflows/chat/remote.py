@@ -6,23 +6,23 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import strip_segments
-from seedcli.data.documents.documents import Codes, Message, Segment
+from seedcli.data.documents.documents import Codes, Message
 from seedcli.data.images.images import ImageSource, read_image
 from seedcli.errors import DataError, UsageError
 from seedcli.files import published
 from seedcli.models.language.generate import SamplingSettings
-from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.llm_description import LlmFacts
-from seedcli.workflows.chat.conversation import SeedChat
-from seedcli.workflows.chat.model import ChatModel
+from seedcli.workflows.chat.conversation import SeedChat, Tell
+from seedcli.workflows.chat.model import ChatModel, codes_of
 from seedcli.workflows.chat.pictures import Drawing, free_path
 from seedcli.workflows.chat.turns import Turn
 from seedcli.workflows.serve.client import ServerClient, ServerError
@@ -96,21 +96,12 @@ class RemoteModel:
         Raises:
             ImageError: It is no usable image.
         """
-        facts = self.facts
         if isinstance(image, tuple):
-            found: Sequence[int] = image
-        else:
-            file = io.BytesIO()
-            read_image(image).save(file, "PNG")
-            (found,) = self.client.codes([file.getvalue()])
-        return tuple(
-            check_codes(
-                found,
-                num_codes=facts.num_codes,
-                num_queries=facts.num_queries,
-                where="attached codes",
-            )
-        )
+            return codes_of(self.facts, image, "attached codes")
+        file = io.BytesIO()
+        read_image(image).save(file, "PNG")
+        (found,) = self.client.codes([file.getvalue()])
+        return codes_of(self.facts, found, "the server's codes")
 
     read_all = ChatModel.read_all  # made of `read` alone
 
@@ -123,17 +114,10 @@ class RemoteChat(SeedChat):
     def __init__(self, model: RemoteModel, *, reporter: Reporter | None = None):
         super().__init__(model, reporter=reporter)  # type: ignore[arg-type]
 
-    def _answer(
-        self,
-        before: Sequence[Message],
-        asked: Message,
-        draw: bool,
-        tell: Callable[[str | Drawing], None],
-    ) -> Turn:
+    def _write(self, before: Sequence[Message], asked: Message, draw: bool, tell: Tell) -> Turn:
         while True:
             try:
-                growing = self._hear([*before[self._forgotten :], asked], draw, tell)
-                break
+                return self._hear([*before[self._forgotten :], asked], draw, tell)
             except ServerError as error:
                 full = error.code == "context_length_exceeded"
                 if not full or self._forgotten >= len(before):
@@ -142,24 +126,8 @@ class RemoteChat(SeedChat):
                 self._reporter.note(
                     f"the context is full: turn {self._forgotten // 2} is forgotten"
                 )
-        self._answers += 1
-        self._drawn += len(growing.drawings)
-        self._asked = (asked, draw)
-        segments = strip_segments(growing.segments)
-        if segments:
-            self.messages = [*before, asked, Message("assistant", segments)]
-        else:
-            self._reporter.warn("the answer is empty and is not remembered")
-        drawings = iter(growing.drawings)
-        return Turn(
-            segments=tuple(part if isinstance(part, str) else next(drawings) for part in segments),
-            ended=growing.finish == "stop",
-            malformed=0,
-        )
 
-    def _hear(
-        self, messages: Sequence[Message], draw: bool, tell: Callable[[str | Drawing], None]
-    ) -> _Growing:
+    def _hear(self, messages: Sequence[Message], draw: bool, tell: Tell) -> Turn:
         settings, given = self.sampling, self.model.given
         body: dict[str, Any] = {
             "model": self.model.facts.name,
@@ -175,27 +143,24 @@ class RemoteChat(SeedChat):
             for chunk in chunks:
                 for choice in chunk["choices"]:
                     growing.add(choice)
-        return growing
+        return Turn(
+            segments=strip_segments(growing.segments), ended=growing.finish == "stop", malformed=0
+        )
 
 
 class _Growing:
     """An answer as its chunks come.
 
     Attributes:
-        segments: Words and codes in their order.
+        segments: Words and images in their order; an image has its picture once it has come.
         finish: Why it ended.
     """
 
-    def __init__(self, output: Path | None, tell: Callable[[str | Drawing], None]):
+    def __init__(self, output: Path | None, tell: Tell):
         self._output, self._tell = output, tell
-        self.segments: list[Segment] = []
+        self.segments: list[str | Drawing] = []
         self.finish: str | None = None
-        self._pictures: dict[int, Drawing] = {}
-
-    @property
-    def drawings(self) -> list[Drawing]:
-        """Its pictures in order."""
-        return [self._pictures[number] for number in sorted(self._pictures)]
+        self._places: list[int] = []  # of images, among the segments
 
     def add(self, choice: dict[str, Any]) -> None:
         """One more chunk."""
@@ -208,16 +173,15 @@ class _Growing:
                 self.segments.append(text)
             self._tell(text)
         for segment in delta.get("segments", ()):
-            codes = tuple(segment["codes"])
-            self.segments.append(codes)
-            self._pictures[segment["image"]] = Drawing(codes=codes)
+            self._places.append(len(self.segments))
+            self.segments.append(Drawing(codes=tuple(segment["codes"])))
         for item in delta.get("images", ()):
-            number = item["index"]
-            drawing = self._drawn(self._pictures[number].codes, item["image_url"]["url"])
-            self._pictures[number] = drawing
+            place = self._places[item["index"]]
+            drawing = self._drawn(self.segments[place], item["image_url"]["url"])
+            self.segments[place] = drawing
             self._tell(drawing)
 
-    def _drawn(self, codes: Codes, url: str) -> Drawing:
+    def _drawn(self, image: Drawing, url: str) -> Drawing:
         png = base64.b64decode(url.partition(",")[2])
         path = None
         if self._output is not None:
@@ -229,7 +193,7 @@ class _Growing:
                 raise DataError(
                     f"{path} cannot be written ({error.strerror})", remedy="choose another -o"
                 ) from None
-        return Drawing(codes=codes, image=read_image(png), path=path)
+        return dataclasses.replace(image, image=read_image(png), path=path)
 
 
 def _message(message: Message) -> dict[str, Any]:

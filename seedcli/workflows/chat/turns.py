@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from seedcli.data.documents.conversations import strip_segments
+from seedcli.data.documents.conversations import Picture, strip_segments
 from seedcli.errors import UsageError
 from seedcli.workflows.chat.pictures import Drawing
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_MARK = "<image>"
-Picture = TypeVar("Picture")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class Turn:
     @property
     def drawings(self) -> list[Drawing]:
         """Its images in order, drawn or not."""
-        return [part for part in self.segments if not isinstance(part, str)]
+        return images_of(self.segments)
 
     @property
     def text(self) -> str:
@@ -58,6 +57,11 @@ class Turn:
     def codes(self) -> list[list[int]]:
         """Codes of its images in order."""
         return [list(each.codes) for each in self.drawings]
+
+
+def images_of(segments: Iterable[str | Picture]) -> list[Picture]:
+    """Words and images -> the images in their order."""
+    return [part for part in segments if not isinstance(part, str)]
 
 
 def interleave(text: str, images: Sequence[Sequence[Picture]]) -> tuple[str | Picture, ...]:

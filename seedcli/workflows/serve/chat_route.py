@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from seedcli.workflows.serve.answer import Asked, Drawn
+from seedcli.workflows.serve.answer import Asked, Drawn, Event
 from seedcli.workflows.serve.answers import Choice, Envelope, Show
 from seedcli.workflows.serve.errors import ApiError, as_api_error, json_response
 from seedcli.workflows.serve.listening import Listening, unless_gone
@@ -165,7 +165,7 @@ class _Answering:
             note(request, tokens=sum(each.num_tokens for each in self._choices))
             yield "data: [DONE]\n\n"
 
-    def _events(self) -> AsyncIterator[Any]:
+    def _events(self) -> AsyncGenerator[tuple[int, Event] | None]:
         return self.listening.events(lambda: all(each.complete for each in self._choices))
 
     async def _add(self, index: int, event: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import base64
 import http.client
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -74,7 +74,7 @@ class ServerClient:
         finally:
             response.close()
 
-    def chat(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def chat(self, body: dict[str, Any]) -> Generator[dict[str, Any]]:
         """A request -> the chunks of its streamed answer, as they come. Whoever closes the iterator
         leaves.
 

@@ -56,7 +56,7 @@ class Sketch:
 
     codes: Codes
     seed: int
-    hear: Callable[[Drawing | BaseException], None]
+    hear: Callable[[Drawing | BaseException], Any]
     is_wanted: Callable[[], bool]
     how: tuple[int | None, float | None] = (None, None)
     arrived: float = 0.0
@@ -137,7 +137,8 @@ class Engine:
 
     def _write(self) -> None:
         """The thread that owns the language model."""
-        loop, under_way = self.model.llm.open_loop(), []
+        loop = self.model.llm.open_loop()
+        under_way: list[Writing] = []
         while True:
             with self._changed:
                 while not (self._closed or under_way or self._waiting):
@@ -157,7 +158,8 @@ class Engine:
 
     def _take_waiting(self, room: int) -> list[Writing]:
         """Those that are begun now; those that have left or are late are forgotten."""
-        now, begun = time.monotonic(), []
+        now = time.monotonic()
+        begun: list[Writing] = []
         kept: collections.deque[Writing] = collections.deque()
         for writing in self._waiting:
             if writing.left:

@@ -92,7 +92,7 @@ def _fetch_once(url: str, max_bytes: int, deadline: float) -> bytes | str:
 
 def _resolve(host: str, port: int) -> str:
     """Name -> an address; every one that it has must be public."""
-    found = {info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    found = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     if not found or not all(map(is_public, found)):
         raise _refused("leads to no public address")
     return sorted(found, key=lambda address: ":" in address)[0]

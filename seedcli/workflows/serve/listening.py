@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -44,7 +44,9 @@ class Listening:
         for writing in self.writings:
             self._engine.leave(writing)
 
-    async def events(self, complete: Callable[[], bool]) -> AsyncIterator[tuple[int, Event] | None]:
+    async def events(
+        self, complete: Callable[[], bool]
+    ) -> AsyncGenerator[tuple[int, Event] | None]:
         """Events with the number of their answer, until all is complete; None where nothing came
         for a while.
 

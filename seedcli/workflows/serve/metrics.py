@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import (
     CollectorRegistry,
@@ -33,7 +35,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)  # memory and files, on Linux
-        here = {"registry": self._registry, "namespace": "seed"}
+        here: dict[str, Any] = {"registry": self._registry, "namespace": "seed"}
         self.requests = Counter("requests", "Requests answered", ["route", "status"], **here)
         self.waiting = Gauge("answers_waiting", "Answers that wait for a place", **here)
         self.writing = Gauge("answers_writing", "Answers that are being written", **here)

@@ -116,7 +116,7 @@ class _Log(Reporter):
         self.note, self.warn = reporter.note, reporter.warn  # type: ignore[method-assign]
         self.is_ready = False
 
-    def progress(
+    def progress(  # type: ignore[override]  # of another reporter's contexts
         self, description: str, total: int | None = None
     ) -> contextlib.AbstractContextManager[Progress]:
         if self.is_ready:

@@ -201,7 +201,7 @@ class Service:
             else:
                 future.set_result(found)
 
-        def teller(future: asyncio.Future[Drawing]) -> Callable[[Drawing | BaseException], None]:
+        def teller(future: asyncio.Future[Drawing]) -> Callable[[Drawing | BaseException], Any]:
             return lambda found: loop.call_soon_threadsafe(give, future, found)
 
         self.engine.sketch(

@@ -211,7 +211,7 @@ class PhasedRun:
         there; returns that folder.
         """
         from seedcli.data.documents.packing import PackedStream
-        from seedcli.models.language.text_tokenizer import CodeVocabulary
+        from seedcli.models.language.code_vocabulary import CodeVocabulary
         from seedcli.training.llm_data import TokenSamples
         from seedcli.training.phase import train_phase
         from seedcli.training.run_page import write_run_page

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.data.documents.documents import Document, Piece
 from seedcli.data.documents.left_out import LeftOutError
@@ -21,11 +22,7 @@ from seedcli.data.documents.sequences import (
     replace_read_codes,
 )
 from seedcli.errors import DataError
-from seedcli.models.language.text_tokenizer import (
-    CodeVocabulary,
-    load_text_tokenizer,
-    train_text_tokenizer,
-)
+from seedcli.models.language.text_tokenizer import load_text_tokenizer, train_text_tokenizer
 from seedcli.models.language.vocab import format_span
 
 TEXT_TOKENIZER = load_text_tokenizer(

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import torch
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from transformers import AutoModelForCausalLM
 
 from seedcli.errors import DataError
@@ -20,11 +21,7 @@ from seedcli.models.language.seed_llama import (
     load_causal_model,
     save_language_model,
 )
-from seedcli.models.language.text_tokenizer import (
-    CodeVocabulary,
-    extend_text_tokenizer,
-    train_text_tokenizer,
-)
+from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.models.language.vocab import parse_spans
 from seedcli.models.weights.llm_description import LlmFacts, read_llm_facts
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from seedcli.errors import DataError
 from seedcli.models.language.text_tokenizer import (
-    CodeVocabulary,
     extend_text_tokenizer,
     load_text_tokenizer,
     train_text_tokenizer,

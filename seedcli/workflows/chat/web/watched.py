@@ -54,7 +54,8 @@ class Watched:
             if not busy:
                 return
             with self._changed:
-                self._changed.wait_for(lambda seen=version: self.version != seen, _TICK_S)
+                if self.version == version:
+                    self._changed.wait(_TICK_S)
 
 
 Shown = TypeVar("Shown", bound=Watched)
