@@ -12,8 +12,9 @@ import time
 
 import pytest
 
-from seedcli.console import Console, Reporter, duration, wrapped
+from seedcli.console import Console, Reporter, wrapped
 from seedcli.errors import DataError
+from seedcli.progress import duration
 
 
 def run_on_a_terminal(code: str) -> str:

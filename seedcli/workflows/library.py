@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
-from seedcli.console import LibraryReporter, OnProgress
+from seedcli.console import LibraryReporter
 from seedcli.data.tokens.shards import TokenShards, open_shards
 from seedcli.errors import UsageError, did_you_mean
 from seedcli.options import group_of
+from seedcli.progress import OnProgress
 from seedcli.recipe.read import load_recipe
 from seedcli.storage import as_place
 from seedcli.workflows.evaluate.requests import (

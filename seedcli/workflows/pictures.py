@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from seedcli.console import LibraryReporter, OnProgress, Reporter
+from seedcli.console import LibraryReporter, Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.endings import VIDEO_FRAMES
 from seedcli.data.images.images import (
@@ -35,6 +35,7 @@ from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe, find_decoder, load_seed_model
 from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate
+from seedcli.progress import OnProgress
 
 if TYPE_CHECKING:
     import torch

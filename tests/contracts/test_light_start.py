@@ -30,6 +30,7 @@ HEAVY += ["pyarrow", "matplotlib", "pycocotools", "huggingface_hub"]
 TORCH_FREE = [
     "errors.py",
     "console.py",
+    "progress.py",
     "recipe/read.py",
     "recipe/stages.py",
     "models/visual/config.py",

@@ -27,6 +27,7 @@ BASE_FILES = {
     "files.py",
     "journal.py",
     "options.py",
+    "progress.py",
     "storage.py",
 }
 TOP_FILES = {"__main__.py"}
@@ -69,7 +70,7 @@ OWNERS = {
     "pycocotools": {"data/published_sets/records.py"},
     "pydantic": {"recipe/", "workflows/serve/"},
     "ray": {"engine/ray_cluster.py"},
-    "rich": {"console.py"},
+    "rich": {"console.py", "progress.py"},
     "safetensors": {"models/", "training/"},
     "sentencepiece": {"models/language/text_tokenizer.py"},
     "snowballstemmer": {"benchmarks/vqa.py"},

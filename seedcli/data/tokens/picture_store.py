@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from seedcli.console import Progress
 from seedcli.data.documents.documents import Codes, Message, Sample
 from seedcli.data.images.endings import VIDEO_FRAMES, is_video
 from seedcli.data.images.images import ImageError
 from seedcli.data.images.video import VideoFrame
 from seedcli.errors import DataError
 from seedcli.files import published
+from seedcli.progress import Progress
 from seedcli.storage import is_url, stamp_of
 
 Picture = Path | bytes | VideoFrame

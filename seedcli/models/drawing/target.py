@@ -23,9 +23,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
     PreTrainedModel,
 )
-from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError
+from seedcli.models.quiet import quiet
 from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
@@ -195,26 +195,17 @@ def load_quietly(kind: type[PreTrainedModel], folder: Path) -> PreTrainedModel:
         DataError: It cannot be loaded.
     """
     check_sizes(Path(folder))
-    verbosity, bar = (
-        transformers_logging.get_verbosity(),
-        transformers_logging.is_progress_bar_enabled(),
-    )
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
-        return kind.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            local_files_only=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",  # a configuration may name a kernel of the hub
-        )
+        with quiet():
+            return kind.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",  # a configuration may name a kernel of the hub
+            )
     except UNREADABLE as error:
         raise DataError(
             f"the CLIP in {folder} cannot be loaded: {reason(error)}",
             remedy="expected a folder as save_pretrained of transformers writes it",
         ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()

@@ -9,9 +9,7 @@ its embedding is computed once and the text encoder is let go; the image encoder
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,9 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import 
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from torch import Tensor
-from transformers.utils import logging as transformers_logging
 
 from seedcli.errors import DataError, NumericalError
+from seedcli.models.quiet import quiet
 from seedcli.models.weights.load import check_decoder, refuse_other_parts
 from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
@@ -207,7 +205,7 @@ def load_decoder(
         "feature_extractor": None,
     }
     try:
-        with quiet_libraries():
+        with quiet(diffusers_logging):
             prompt_encoder = NegativeUnclipPipeline.from_pretrained(
                 str(folder), unet=None, vae=None, **options
             )
@@ -249,22 +247,3 @@ def reading_options(folder: Path) -> dict[str, Any]:
         "use_safetensors": bool(safe) or not weights,
         "variant": "fp16" if only_half else None,
     }
-
-
-@contextlib.contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Silences the progress bars and advice that diffusers and transformers print while they load;
-    restores what was set before.
-    """
-    loggers = (diffusers_logging, transformers_logging)
-    before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in loggers]
-    for one in loggers:
-        one.set_verbosity(logging.ERROR)
-        one.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for one, (verbosity, bar) in zip(loggers, before, strict=True):
-            one.set_verbosity(verbosity)
-            if bar:
-                one.enable_progress_bar()

@@ -25,12 +25,14 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import 
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
     StableUnCLIPImageNormalizer,
 )
+from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 from seedcli.errors import DataError
 from seedcli.models.drawing.target import load_quietly, load_target
-from seedcli.models.drawing.unclip import quiet_libraries, reading_options
+from seedcli.models.drawing.unclip import reading_options
+from seedcli.models.quiet import quiet
 from seedcli.models.weights.tensors import UNREADABLE, reason
 
 PROMPT_TOKENS = 4  # the prompt is always empty; more padding would only cost attention
@@ -322,7 +324,7 @@ def load_pipeline(folder: Path) -> StableUnCLIPImg2ImgPipeline:
     absent = {} if (folder / "image_encoder").is_dir() else {"image_encoder": None}
     options = reading_options(folder)
     try:
-        with quiet_libraries():
+        with quiet(diffusers_logging):
             return StableUnCLIPImg2ImgPipeline.from_pretrained(
                 str(folder), dtype=torch.float32, **options, **absent
             )
@@ -342,6 +344,6 @@ def save_pipeline(pipeline: StableUnCLIPImg2ImgPipeline, folder: Path) -> None:
     """Writes the whole decoder in fp16, as `StableUnCLIPImg2ImgPipeline.from_pretrained` reads
     it; the pipeline itself is then in fp16.
     """
-    with quiet_libraries():
+    with quiet(diffusers_logging):
         pipeline.to(torch.float16)
         pipeline.save_pretrained(folder)

@@ -36,9 +36,10 @@ from seedcli.models.language.image_grammar import (
     RowBudget,
 )
 from seedcli.models.language.rows import Row, pad_left
-from seedcli.models.language.seed_llama import no_progress_bars, set_special_ids, special_ids
+from seedcli.models.language.seed_llama import set_special_ids, special_ids
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.language.token_loop import TokenLoop
+from seedcli.models.quiet import quiet
 from seedcli.models.weights.adapter import MERGE_BY_HAND
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import LlmFiles
@@ -455,7 +456,7 @@ def load_language_model(
     local = {"local_files_only": True, "trust_remote_code": False}
     check_sizes(files.folder)
     try:
-        with no_progress_bars():
+        with quiet(advice=True):
             config = AutoConfig.from_pretrained(str(files.folder), **local)
             for name, token in special_ids(text_tokenizer).items():
                 setattr(config, name, token)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
@@ -27,15 +27,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils import is_flash_attn_2_available
-from transformers.utils.logging import (
-    disable_progress_bar,
-    enable_progress_bar,
-    is_progress_bar_enabled,
-)
 
 from seedcli.errors import DataError
 from seedcli.files import published
 from seedcli.models.language.lora import untie_embeddings
+from seedcli.models.quiet import quiet
 from seedcli.models.weights.llm_description import LlmFacts, write_llm_facts
 from seedcli.models.weights.sizes import check_sizes
 from seedcli.models.weights.tensors import UNREADABLE, reason
@@ -43,7 +39,6 @@ from seedcli.models.weights.tensors import UNREADABLE, reason
 # published: initializer_range of the resize, AILab-CVC/SEED@93b3cf4,
 # MultiModalLLM/src/model/peft_model.py
 NEW_ROWS_DEVIATION = 0.02
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B", re.IGNORECASE)
 
 # Parameters -> context in which they are whole on this process; nothing to do
 # unless ZeRO 3 shards them.
@@ -98,7 +93,7 @@ def load_causal_model(folder: str | Path, *, attention: str = "sdpa") -> PreTrai
     """
     check_sizes(Path(folder))
     try:
-        with no_progress_bars():
+        with quiet(advice=True):
             return AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -198,89 +193,40 @@ def save_language_model(
     Args:
         facts: None for a model without codes.
     """
+    weights = dict(model.named_parameters())
+    try:
+        split = split_torch_state_dict_into_shards(weights, max_shard_size=shard_size)
+    except ValueError:
+        raise DataError(
+            f"shard size {shard_size!r} is no size", remedy='say it as "5GB" or "500MB"'
+        ) from None
     with published(folder) as partial:
         partial.mkdir()
-        _write_folder(model, text_tokenizer, partial, facts=facts, shard_size=shard_size)
+        for file, names in split.filename_to_tensors.items():
+            # copied one file at a time
+            tensors = {name: weights[name].detach().cpu().clone().contiguous() for name in names}
+            save_file(tensors, partial / file, metadata={"format": "pt"})
+            del tensors
+        if split.is_sharded:
+            index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+            (partial / "model.safetensors.index.json").write_text(
+                json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+            )
+        _write_settings(model, text_tokenizer, partial)
+        if facts is not None:
+            write_llm_facts(partial, facts)
 
 
-def _write_folder(
-    model: PreTrainedModel,
-    text_tokenizer: PreTrainedTokenizerBase,
-    partial: Path,
-    *,
-    facts: LlmFacts | None,
-    shard_size: str,
+def _write_settings(
+    model: PreTrainedModel, text_tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> None:
-    shards = list(_shards(model, _bytes(shard_size)))
-    index: dict[str, str] = {}
-    total = 0
-    for number, names in enumerate(shards, 1):
-        file = (
-            "model.safetensors"
-            if len(shards) == 1
-            else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        )
-        tensors = {
-            name: model.get_parameter(name).detach().cpu().clone().contiguous() for name in names
-        }
-        total += sum(tensor.nbytes for tensor in tensors.values())
-        index |= dict.fromkeys(tensors, file)
-        save_file(tensors, partial / file, metadata={"format": "pt"})
-        del tensors  # before the next file's are read
-    if len(shards) > 1:
-        content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
-        (partial / "model.safetensors.index.json").write_text(
-            json.dumps(content, indent=2) + "\n", encoding="utf-8"
-        )
     set_special_ids(model, text_tokenizer)
     model.config.architectures = [type(model).__name__]
     model.config.use_cache = True
     model.config.dtype = next(model.parameters()).dtype
-    model.config.save_pretrained(partial)
-    model.generation_config.save_pretrained(partial)
-    text_tokenizer.save_pretrained(partial)
-    if facts is not None:
-        write_llm_facts(partial, facts)
-
-
-def _shards(model: nn.Module, limit: int) -> Iterator[list[str]]:
-    """Names of parameters in files of at most `limit` bytes; a larger parameter
-    has a file of its own.
-    """
-    names: list[str] = []
-    size = 0
-    for name, parameter in model.named_parameters():
-        nbytes = parameter.numel() * parameter.element_size()
-        if names and size + nbytes > limit:
-            yield names
-            names, size = [], 0
-        names.append(name)
-        size += nbytes
-    yield names
-
-
-def _bytes(size: str) -> int:
-    """`5GB` -> 5,000,000,000.
-
-    Raises:
-        DataError: No size.
-    """
-    match = _SIZE.fullmatch(size.strip())
-    if not match:
-        raise DataError(f"shard size {size!r} is no size", remedy='say it as "5GB" or "500MB"')
-    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
-
-
-@contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """transformers draws a bar while it places weights; the console draws ours."""
-    shown = is_progress_bar_enabled()
-    disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            enable_progress_bar()
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    text_tokenizer.save_pretrained(folder)
 
 
 def parameter_facts(model: nn.Module) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seedcli.console import LibraryReporter, OnProgress, Reporter
+from seedcli.console import LibraryReporter, Reporter
 from seedcli.data.documents.conversations import strip_segments
 from seedcli.data.documents.documents import Codes, Message, Segment
 from seedcli.data.images.images import ImageSource
 from seedcli.errors import UsageError
 from seedcli.models.language.answer import Answer, Part
 from seedcli.models.language.generate import Quantization, SamplingSettings
+from seedcli.progress import OnProgress
 from seedcli.workflows.chat.model import ChatModel
 from seedcli.workflows.chat.pictures import Drawing
 from seedcli.workflows.chat.settings import ChatSettings, PictureSettings

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seedcli.console import Progress, Reporter
+from seedcli.console import Reporter
 from seedcli.data.images.facts import read_picture_facts, save_picture
 from seedcli.data.tokens.code_lines import CodedImage
 from seedcli.engine.engines import Place, Report, use_threads
 from seedcli.engine.workers import open_workers
 from seedcli.errors import PartialFailure
 from seedcli.models.weights.description import ModelFacts
+from seedcli.progress import Progress
 from seedcli.workflows.detokenize.fill import check_filling_llm, prefix_embedding
 from seedcli.workflows.detokenize.run import COMPLETED, Picture, Plan, check_fingerprints
 

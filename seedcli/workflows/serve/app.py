@@ -26,8 +26,6 @@ from seedcli.workflows.serve.requests import (
 )
 from seedcli.workflows.serve.service import Service
 
-_REFUSED = "{} is not supported by this server"
-
 
 def build_app(service: Service, reporter: Reporter) -> tuple[Any, Guard]:
     """A service -> its ASGI application, and the guard before it."""
@@ -37,12 +35,12 @@ def build_app(service: Service, reporter: Reporter) -> tuple[Any, Guard]:
 
     @app.post("/v1/chat/completions", summary="A conversation -> words and pictures")
     async def completions(body: ChatRequest, request: Request) -> Response:
-        _check(body)
+        body.check_supported()
         return await chat(body, request)
 
     @app.post("/v1/images/generations", summary="Words -> pictures")
     async def generations(body: GenerationsRequest, request: Request) -> Response:
-        _check(body)
+        body.check_supported()
         return await images.generate(body, request)
 
     @app.post(
@@ -120,12 +118,6 @@ def build_app(service: Service, reporter: Reporter) -> tuple[Any, Guard]:
             expose_headers=["x-request-id", "x-seed-ignored"],
         )
     return outer, guard
-
-
-def _check(body: Any) -> None:
-    """Raises: ApiError: A field asks for what does not exist here."""
-    if (name := body.refused) is not None:
-        raise ApiError(400, _REFUSED.format(name), param=name, code="unsupported_parameter")
 
 
 async def _answer_error(_request: Request, error: Any) -> Response:

@@ -50,9 +50,6 @@ class ChatRoute:
             return StreamingResponse(chunks, media_type="text/event-stream", headers=headers)
         with answering.listening:
             choices = await unless_gone(request, answering.whole())
-        if choices is None:
-            note(request, left=True)
-            return Response(status_code=499)  # nobody hears it
         note(request, tokens=sum(each.num_tokens for each in choices))
         content = envelope.completion(
             choices, parts=body.content_format == "parts", logprobs=bool(body.logprobs)

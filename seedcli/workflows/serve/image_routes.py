@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
@@ -71,16 +72,8 @@ class ImageRoutes:
         try:
             body = EditsRequest(**fields)
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            name = ".".join(map(str, found["loc"]))
-            raise ApiError(400, f"{name}: {found['msg']}", param=name) from None
-        if (name := body.refused) is not None:
-            raise ApiError(
-                400,
-                f"{name} is not supported by this server",
-                param=name,
-                code="unsupported_parameter",
-            )
+            raise RequestValidationError(error.errors()) from None
+        body.check_supported()
         if not files:
             raise ApiError(400, "no picture came with the request", param="image")
         return await self._drawn(body, files, request)
@@ -201,14 +194,11 @@ class ImageRoutes:
 
     async def _answer(
         self,
-        drawings: Sequence[Drawing] | None,
+        drawings: Sequence[Drawing],
         response_format: str | None,
         request: Request,
         headers: dict[str, str] | None = None,
     ) -> Response:
-        if drawings is None:
-            note(request, left=True)
-            return Response(status_code=499)  # nobody hears it
         service = self.service
         content = await asyncio.to_thread(
             image_data,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from starlette.requests import Request
 
 from seedcli.workflows.serve.answer import Asked, Ended, Event, Failed, OutOfTimeError, Writing
 from seedcli.workflows.serve.engine import Engine
+from seedcli.workflows.serve.errors import ApiError
+from seedcli.workflows.serve.service import note
 
+T = TypeVar("T")
 QUIET_S = 15.0  # after so long without an event a stream says that it is alive
 _LATE_S = 30.0  # a step of the model may end after the deadline
 
@@ -85,15 +88,20 @@ def _teller(
     return tell
 
 
-async def unless_gone(request: Request, work: Any) -> Any:
-    """A coroutine's result, or None where the client leaves before; the coroutine is then ended."""
+async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """What a coroutine comes to, unless the client leaves before; the coroutine is then ended.
+
+    Raises:
+        ApiError: The client left; nobody hears it.
+    """
     doing = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
         if doing.done():
             return doing.result()
-        return None
+        note(request, left=True)
+        raise ApiError(499, "the client left")
     finally:
         for task in (doing, gone):
             task.cancel()

@@ -13,10 +13,10 @@ import random
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -208,72 +208,43 @@ def _closed(
     ask: _Asking, requests: int, in_flight: int, max_tokens: int
 ) -> tuple[list[Heard], float]:
     """So many requests, so many at once: each client asks again when it is answered."""
-    bodies = iter([ask.body(max_tokens, False) for _ in range(requests)])
-    heard: list[Heard] = []
-    lock = threading.Lock()
-
-    def work() -> None:
-        while True:
-            with lock:
-                body = next(bodies, None)
-            if body is None:
-                return
-            heard.append(ask.hear(body))
-
+    bodies = [ask.body(max_tokens, False) for _ in range(requests)]
     began = time.monotonic()
-    _together([work] * in_flight)
+    with ThreadPoolExecutor(in_flight) as clients:
+        heard = list(clients.map(ask.hear, bodies))
     return heard, time.monotonic() - began
 
 
 def _open(ask: _Asking, rate: float, request: LoadRequest) -> list[Heard]:
     """Requests that come at a rate, whether those before are answered or not."""
     source = random.Random(request.seed + 1)
-    heard: list[Heard] = []
-    threads = []
+    heard: list[Future[Heard]] = []
     due = time.monotonic()
-    for number in range(request.arrivals):
-        draws = request.draw_every > 0 and number % request.draw_every == request.draw_every - 1
-        body = ask.body(request.max_tokens, draws)
-        time.sleep(max(due - time.monotonic(), 0))
-        threads.append(threading.Thread(target=lambda b=body: heard.append(ask.hear(b))))
-        threads[-1].start()
-        due += source.expovariate(rate)
-    for thread in threads:
-        thread.join()
-    return heard
+    with ThreadPoolExecutor(request.arrivals) as clients:
+        for number in range(1, request.arrivals + 1):
+            draws = request.draw_every > 0 and number % request.draw_every == 0
+            body = ask.body(request.max_tokens, draws)
+            time.sleep(max(due - time.monotonic(), 0))
+            heard.append(clients.submit(ask.hear, body))
+            due += source.expovariate(rate)
+    return [each.result() for each in heard]
 
 
 def _leave(ask: _Asking, request: LoadRequest) -> dict[str, int]:
-    """Clients that leave: in the middle of words, and of drawings."""
-    numbers = iter(range(request.leave))
-    left: Counter[str] = Counter()
-    lock = threading.Lock()
+    """Clients that leave, in turn in the middle of words and of drawings -> how many did."""
 
-    def work() -> None:
-        while True:
-            with lock:
-                number = next(numbers, None)
-                body = ask.body(200, bool(number is not None and number % 2))
-            if number is None:
-                return
-            place = "segments" if number % 2 else "content"
-            chunks = ask.client.chat(body)
-            with contextlib.suppress(SeedError), contextlib.closing(chunks):
-                for chunk in chunks:
-                    if any(choice["delta"].get(place) for choice in chunk["choices"]):
-                        left["in_drawings" if number % 2 else "in_words"] += 1
-                        break
+    def leave(body: dict[str, Any]) -> str | None:
+        draws = body["modalities"] == ["image"]
+        with contextlib.suppress(SeedError), contextlib.closing(ask.client.chat(body)) as chunks:
+            for chunk in chunks:
+                for choice in chunk["choices"]:
+                    if choice["delta"].get("segments" if draws else "content"):
+                        return "in_drawings" if draws else "in_words"
+        return None
 
-    _together([work] * request.in_flight)
-    return dict(left)
-
-
-def _together(works: Sequence[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=work) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    bodies = [ask.body(200, bool(number % 2)) for number in range(request.leave)]
+    with ThreadPoolExecutor(request.in_flight) as clients:
+        return dict(Counter(place for place in clients.map(leave, bodies) if place))
 
 
 def _percentiles(values: Iterator[float | None]) -> dict[str, float]:

@@ -4,9 +4,11 @@ ignored and named in the answer's `x-seed-ignored` header, or refused; what is n
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from seedcli.workflows.serve.errors import ApiError
 
 MAX_ANSWERS = 16  # of one request
 MAX_IMAGES = 256  # of one request
@@ -20,32 +22,45 @@ Seed = Annotated[int, Field(ge=0, le=2**53 - MAX_IMAGES)]
 CodeRow = Annotated[list[int], Field(max_length=1024)]
 
 
-class _Fields(BaseModel):
-    """A request.
-
-    Attributes:
-        IGNORED: Fields that mean nothing here and harm nothing.
-        NEUTRAL: Fields that are refused, with the values that ask for nothing.
+class RefusedUnless:
+    """Marks a field that asks for what does not exist here, but for the values that ask for
+    nothing.
     """
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    def __init__(self, *neutral: Any):
+        self.neutral = (None, *neutral)
 
-    IGNORED: ClassVar[frozenset[str]] = frozenset()
-    NEUTRAL: ClassVar[dict[str, tuple[Any, ...]]] = {}
+
+_IGNORED = "ignored"
+Ignored = Annotated[Any, _IGNORED]  # means nothing here and harms nothing
+
+
+class _Fields(BaseModel):
+    """A request."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     @property
     def ignored(self) -> list[str]:
         """Fields that were given and are ignored."""
-        return sorted(self.IGNORED & self.model_fields_set)
+        fields = type(self).model_fields
+        return sorted(name for name in self.model_fields_set if _IGNORED in fields[name].metadata)
 
-    @property
-    def refused(self) -> str | None:
-        """The first field that asks for what does not exist here."""
-        for name, neutral in self.NEUTRAL.items():
-            value = getattr(self, name)
-            if value is not None and value not in neutral:
-                return name
-        return None
+    def check_supported(self) -> None:
+        """Refuses fields that ask for what does not exist here.
+
+        Raises:
+            ApiError: There is one.
+        """
+        for name, field in type(self).model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, RefusedUnless) and getattr(self, name) not in mark.neutral:
+                    raise ApiError(
+                        400,
+                        f"{name} is not supported by this server",
+                        param=name,
+                        code="unsupported_parameter",
+                    )
 
 
 class ImageUrl(BaseModel):
@@ -117,36 +132,6 @@ class StreamOptions(BaseModel):
 class ChatRequest(_Fields):
     """`POST /v1/chat/completions`."""
 
-    IGNORED = frozenset(
-        {
-            "metadata",
-            "moderation",
-            "parallel_tool_calls",
-            "prompt_cache_key",
-            "prompt_cache_options",
-            "prompt_cache_retention",
-            "reasoning_effort",
-            "safety_identifier",
-            "service_tier",
-            "store",
-            "user",
-            "verbosity",
-        }
-    )
-    NEUTRAL = {
-        "audio": (),
-        "frequency_penalty": (0,),
-        "function_call": ("none", "auto"),
-        "functions": ([],),
-        "logit_bias": ({},),
-        "prediction": (),
-        "presence_penalty": (0,),
-        "response_format": ({"type": "text"},),
-        "tool_choice": ("none", "auto"),
-        "tools": ([],),
-        "web_search_options": (),
-    }
-
     model: str
     messages: list[ChatMessage] = Field(min_length=1, max_length=4096)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -169,29 +154,30 @@ class ChatRequest(_Fields):
     image_format: ImageFormat | None = None
     content_format: Literal["string", "parts"] | None = None
 
-    audio: Any = None
-    frequency_penalty: Any = None
-    function_call: Any = None
-    functions: Any = None
-    logit_bias: Any = None
-    metadata: Any = None
-    moderation: Any = None
-    parallel_tool_calls: Any = None
-    prediction: Any = None
-    presence_penalty: Any = None
-    prompt_cache_key: Any = None
-    prompt_cache_options: Any = None
-    prompt_cache_retention: Any = None
-    reasoning_effort: Any = None
-    response_format: Any = None
-    safety_identifier: Any = None
-    service_tier: Any = None
-    store: Any = None
-    tool_choice: Any = None
-    tools: Any = None
-    user: Any = None
-    verbosity: Any = None
-    web_search_options: Any = None
+    metadata: Ignored = None
+    moderation: Ignored = None
+    parallel_tool_calls: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    reasoning_effort: Ignored = None
+    safety_identifier: Ignored = None
+    service_tier: Ignored = None
+    store: Ignored = None
+    user: Ignored = None
+    verbosity: Ignored = None
+
+    audio: Annotated[Any, RefusedUnless()] = None
+    frequency_penalty: Annotated[Any, RefusedUnless(0)] = None
+    function_call: Annotated[Any, RefusedUnless("none", "auto")] = None
+    functions: Annotated[Any, RefusedUnless([])] = None
+    logit_bias: Annotated[Any, RefusedUnless({})] = None
+    prediction: Annotated[Any, RefusedUnless()] = None
+    presence_penalty: Annotated[Any, RefusedUnless(0)] = None
+    response_format: Annotated[Any, RefusedUnless({"type": "text"})] = None
+    tool_choice: Annotated[Any, RefusedUnless("none", "auto")] = None
+    tools: Annotated[Any, RefusedUnless([])] = None
+    web_search_options: Annotated[Any, RefusedUnless()] = None
 
     @field_validator("stop")
     @classmethod
@@ -221,16 +207,6 @@ class ChatRequest(_Fields):
 
 
 class _ImagesRequest(_Fields):
-    IGNORED = frozenset({"moderation", "quality", "style", "user", "input_fidelity"})
-    NEUTRAL = {
-        "background": ("auto", "opaque"),
-        "mask": (),
-        "output_compression": (100,),
-        "output_format": ("png",),
-        "partial_images": (0,),
-        "stream": (False,),
-    }
-
     prompt: str
     model: str | None = None
     n: int | None = Field(None, ge=1, le=MAX_ANSWERS)
@@ -238,17 +214,18 @@ class _ImagesRequest(_Fields):
     response_format: ResponseFormat | None = None
     seed: Seed | None = None  # ours
 
-    background: Any = None
-    input_fidelity: Any = None
-    mask: Any = None
-    moderation: Any = None
-    output_compression: Any = None
-    output_format: Any = None
-    partial_images: Any = None
-    quality: Any = None
-    stream: Any = None
-    style: Any = None
-    user: Any = None
+    input_fidelity: Ignored = None
+    moderation: Ignored = None
+    quality: Ignored = None
+    style: Ignored = None
+    user: Ignored = None
+
+    background: Annotated[Any, RefusedUnless("auto", "opaque")] = None
+    mask: Annotated[Any, RefusedUnless()] = None
+    output_compression: Annotated[Any, RefusedUnless(100)] = None
+    output_format: Annotated[Any, RefusedUnless("png")] = None
+    partial_images: Annotated[Any, RefusedUnless(0)] = None
+    stream: Annotated[Any, RefusedUnless(False)] = None
 
 
 class GenerationsRequest(_ImagesRequest):

@@ -15,8 +15,9 @@ from typing import Any
 
 import uvicorn
 
-from seedcli.console import Progress, Reporter
+from seedcli.console import Reporter
 from seedcli.errors import DataError, UsageError
+from seedcli.progress import Progress
 from seedcli.workflows.chat.model import ChatModel
 from seedcli.workflows.serve.app import build_app
 from seedcli.workflows.serve.engine import Engine

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from seedcli.console import Progress
 from seedcli.data.tokens import picture_store
 from seedcli.data.tokens.picture_store import PictureStore
+from seedcli.progress import Progress
 
 
 class Heard(Progress):

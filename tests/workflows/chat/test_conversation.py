@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seedcli.console import Reporter
+from seedcli.console import Remembering
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Message
 from seedcli.data.documents.sequences import build_sequence, encode_prompt
@@ -32,17 +32,6 @@ from seedcli.workflows.sampling import SamplingOptions
 from tests.videos import write_video
 
 BASE = {"temperature": 1.5, "top_p": 1.0, "max_new_tokens": 45}
-
-
-class Hearing(Reporter):
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.heard.append(text)
-
-    def warn(self, text: str) -> None:
-        self.heard.append(text)
 
 
 @pytest.fixture
@@ -256,7 +245,7 @@ def test_another_answer_takes_the_place_of_the_last(talk, picture, monkeypatch) 
 
 
 def test_conversations_that_share_a_model_hear_nothing_of_each_other(talk, picture) -> None:
-    first, reporter = talk(draws=False), Hearing()
+    first, reporter = talk(draws=False), Remembering()
     first.say("a bus")
     first.attach(picture)
     second = first.another(reporter)
@@ -270,12 +259,12 @@ def test_conversations_that_share_a_model_hear_nothing_of_each_other(talk, pictu
 
 
 def test_the_oldest_turns_are_forgotten_when_the_context_is_full(talk, tiny_llm) -> None:
-    reporter = Hearing()
+    reporter = Remembering()
     conversation = talk(reporter, draws=False, sampling={"max_new_tokens": 60})
     for number in range(4):
         conversation.say(f"the red bus waits near the bridge {number}", draw=True)
     assert len(conversation.messages) == 8
-    assert any("turn 1 is forgotten" in text for text in reporter.heard)
+    assert any("turn 1 is forgotten" in text for text in reporter.told)
     with pytest.raises(UsageError, match="there is room for"):
         conversation.say("the red bus waits near the bridge " * 30)
 
@@ -356,11 +345,11 @@ def test_a_visual_tokenizer_of_other_codes_is_refused_unless_the_user_names_it(
     settings = ChatSettings(model=str(folder), device="cpu")
     with pytest.raises(DataError, match="trained on codes of fingerprint feedfeedfeedfeed"):
         open_conversation(settings)
-    reporter = Hearing()
+    reporter = Remembering()
     open_conversation(
         dataclasses.replace(settings, tokenizer=str(tiny_model_folder)), reporter=reporter
     )
-    assert any("feedfeedfeedfeed" in text for text in reporter.heard)
+    assert any("feedfeedfeedfeed" in text for text in reporter.told)
     with pytest.raises(DataError, match="64 code tokens|speaks images of 32 codes out of 64"):
         open_conversation(dataclasses.replace(settings, tokenizer="seed-nano"))
 
@@ -383,14 +372,14 @@ def test_sampling_is_the_users_then_the_models_then_the_default(tiny_llm) -> Non
 
 
 def test_parts_wait_in_memory_and_work_on_the_device(tiny_llm, picture, tmp_path) -> None:
-    reporter = Hearing()
+    reporter = Remembering()
     pictures = ChatPictures(
         tiny_llm.facts,
         PictureSettings(device="cpu", offload=True, output=tmp_path),
         chosen=False,
         reporter=reporter,
     )
-    assert any("computes on the CPU" in text for text in reporter.heard)
+    assert any("computes on the CPU" in text for text in reporter.told)
     codes = pictures.read(picture)
     [drawing] = pictures.draw([codes], [0])
     with Image.open(drawing.path) as kept:

@@ -472,7 +472,7 @@ def test_a_model_without_decoder(tiny_tokenizer_folder: Path, tmp_path: Path) ->
 def test_progress_tells_steps(settings: Any, tmp_path: Path) -> None:
     import contextlib
 
-    from seedcli.console import Progress
+    from seedcli.progress import Progress
 
     class Counting(Reporter):
         @contextlib.contextmanager

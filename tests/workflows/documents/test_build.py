@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from seedcli.models.language.code_vocabulary import CodeVocabulary
 
-from seedcli.console import Progress, Reporter
+from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.forms import build_document
 from seedcli.data.documents.sequences import IGNORED, build_sequence
@@ -29,6 +29,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.models.weights.locate import locate
+from seedcli.progress import Progress
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.storage import own_partial
 from seedcli.workflows.documents.build import plan, run

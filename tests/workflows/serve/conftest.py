@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedcli.console import Reporter
+from seedcli.console import Remembering
 from seedcli.data.images.facts import PNG_KEY
 from seedcli.workflows.chat.model import ChatModel
 from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
@@ -23,18 +23,6 @@ from seedcli.workflows.serve.server import Server, serving
 from seedcli.workflows.serve.settings import ServeSettings
 
 SAMPLING = SamplingOptions(temperature=1.5, top_p=1.0, max_new_tokens=60)
-
-
-class Log(Reporter):
-    """Keeps what a server logs."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
-
-    warn = note
 
 
 class Answer(NamedTuple):
@@ -80,7 +68,7 @@ class Running(NamedTuple):
 
     url: str
     server: Server
-    log: Log
+    log: Remembering
 
     def post(self, route: str, body: Any, **headers: str) -> Answer:
         """A JSON body to a route below /v1."""
@@ -113,7 +101,7 @@ def chat_model(tiny_llm, tiny_decoder_folder) -> ChatModel:
 
 @pytest.fixture(scope="session")
 def running(chat_model) -> Iterator[Running]:
-    log = Log()
+    log = Remembering()
     settings = ServeSettings(port=0, batch_size=8, max_waiting=16, max_body_mb=1.0, timeout_s=100)
     with serving(settings, chat_model, reporter=log) as (url, server):
         yield Running(url, server, log)

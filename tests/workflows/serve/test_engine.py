@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from seedcli.console import Remembering
 from seedcli.workflows.serve.answer import (
     Asked,
     Drawn,
@@ -24,7 +25,7 @@ from seedcli.workflows.serve.engine import BusyError, Engine, Sketch
 from seedcli.workflows.serve.metrics import Metrics
 from seedcli.workflows.serve.server import serving
 from seedcli.workflows.serve.settings import ServeSettings
-from tests.workflows.serve.conftest import Log, ask, said
+from tests.workflows.serve.conftest import ask, said
 
 
 def count(engine: Engine, name: str) -> float:
@@ -201,7 +202,7 @@ def test_a_client_that_leaves_frees_its_place(running) -> None:
 def test_sigterm_lets_answers_end_and_refuses_new_ones(chat_model) -> None:
     import signal
 
-    log = Log()
+    log = Remembering()
     with serving(ServeSettings(port=0), chat_model, reporter=log) as (url, server):
         slow = chat_model.llm.model.register_forward_hook(lambda *_: time.sleep(0.02))
         body = json.dumps(

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from seedcli.console import Remembering
 from seedcli.errors import UsageError
 from seedcli.workflows.serve import fetch as fetching
 from seedcli.workflows.serve.errors import ApiError
 from seedcli.workflows.serve.fetch import fetch, is_public
 from seedcli.workflows.serve.server import serving
 from seedcli.workflows.serve.settings import ServeSettings
-from tests.workflows.serve.conftest import Log, Running, said
+from tests.workflows.serve.conftest import Running, said
 
 KEY = "a-key-of-tests"
 
@@ -33,7 +34,7 @@ def guarded(chat_model):
         max_waiting=1,
         max_body_mb=0.01,
     )
-    log = Log()
+    log = Remembering()
     with serving(settings, chat_model, reporter=log) as (url, server):
         yield Running(url, server, log)
 
@@ -45,7 +46,7 @@ def test_a_key_is_needed_and_never_logged(guarded) -> None:
             assert answer.status == 401 and answer.error["code"] == "invalid_api_key"
     assert guarded.get("/v1/models", authorization=f"Bearer {KEY}").status == 200
     assert guarded.get("/health").status == 200
-    assert KEY not in "".join(guarded.log.lines) and KEY not in repr(guarded.server._settings)
+    assert KEY not in "".join(guarded.log.told) and KEY not in repr(guarded.server._settings)
 
 
 def test_hosts_and_origins(guarded) -> None:

@@ -289,9 +289,9 @@ def test_the_log_has_figures_and_no_contents(running) -> None:
     running.post(CHAT, {"model": "tiny-llm", "messages": said("secret words"), "max_tokens": 3})
     running.get("/secret-path")
     until = time.monotonic() + 60
-    while '"status": 404' not in running.log.lines[-1] and time.monotonic() < until:
+    while '"status": 404' not in running.log.told[-1] and time.monotonic() < until:
         time.sleep(0.01)  # the line comes after the answer
-    text = "\n".join(running.log.lines[-2:])
+    text = "\n".join(running.log.told[-2:])
     assert '"tokens": 3' in text and '"route": "none"' in text
     assert "secret" not in text
 

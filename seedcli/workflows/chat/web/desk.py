@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from seedcli.console import Reporter
+from seedcli.console import Remembering
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import ImageError, open_image
 from seedcli.errors import SeedError
@@ -33,6 +33,7 @@ from seedcli.workflows.chat.web.messages import (
 )
 from seedcli.workflows.chat.web.watched import Tabs, Watched
 
+PICTURES = "/pictures"  # what the page says before a path in the desk's folder
 SHOWN_PX = 768  # longest side of the copy of an uploaded picture that the page shows
 ANSWERING = "Answering"
 STOPPED = "Stopped. Your words are in the box again."
@@ -40,18 +41,6 @@ STOPPED = "Stopped. Your words are in the box again."
 
 class _Stopped(Exception):
     """The person does not want the rest of this answer."""
-
-
-class _Notes(Reporter):
-    """What a conversation remarks, for the line under it."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.heard.append(text)
-
-    warn = note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +73,7 @@ class Tab(Watched):
     """
 
     conversation: SeedChat
-    notes: _Notes
+    notes: Remembering
     folder: Path
     messages: list[ShownMessage] = field(default_factory=list)
     growing: list[ShownMessage] = field(default_factory=list)
@@ -108,18 +97,21 @@ class Desk:
 
     Attributes:
         tabs: By the name that each tab gave itself.
+        folder: Of pictures and transcripts.
         working: Held by whoever computes with the model.
+        tokenizer: Reads and draws pictures.
+        draws: There is a picture decoder.
     """
 
-    def __init__(self, conversation: SeedChat, folder: Path, *, addresses: str = "/pictures"):
+    def __init__(self, conversation: SeedChat, folder: Path):
         """Opens no tab.
 
         Args:
             conversation: Its model, pictures and settings answer all tabs; it says nothing itself.
             folder: Of pictures and transcripts, a folder a tab.
-            addresses: What the page says before a path in `folder`.
         """
-        self._conversation, self._folder, self._addresses = conversation, folder, addresses
+        self._conversation, self.folder = conversation, folder
+        self.tokenizer, self.draws = conversation.tokenizer, conversation.model.settings.draws
         self.tabs: Tabs[Tab] = Tabs(self._open, self._leave)
         self.working = threading.Lock()
 
@@ -129,7 +121,7 @@ class Desk:
         return self._conversation.model.facts.name
 
     def _open(self) -> Tab:
-        notes, folder = _Notes(), Path(tempfile.mkdtemp(dir=self._folder))
+        notes, folder = Remembering(), Path(tempfile.mkdtemp(dir=self.folder))
         return Tab(conversation=self._conversation.another(notes), notes=notes, folder=folder)
 
     def _leave(self, tab: Tab) -> None:
@@ -138,7 +130,7 @@ class Desk:
 
     def address(self, path: Path) -> str:
         """Of a file of the desk's folder."""
-        return f"{self._addresses}/{quote(path.relative_to(self._folder).as_posix())}"
+        return f"{PICTURES}/{quote(path.relative_to(self.folder).as_posix())}"
 
     def keep(self, folder: Path, picture: Path) -> ShownPicture:
         """A copy of an uploaded picture that any browser can show.
@@ -251,7 +243,7 @@ class Desk:
         if not tab.begin(growing=with_answer(), status=status, given_back=None):
             return
         tab.stop.clear()
-        tab.notes.heard.clear()
+        tab.notes.told.clear()
 
         def hear(piece: str | ShownPicture) -> None:
             if tab.stop.is_set():
@@ -275,7 +267,7 @@ class Desk:
                     turn = speak(on_text=hear, on_picture=picture)
                 if join_words(pieces):
                     end = {"messages": with_answer(), "given_back": None}
-                end["status"] = " ".join(map(capital, [*tab.notes.heard, *_remarks(turn)]))
+                end["status"] = " ".join(map(capital, [*tab.notes.told, *_remarks(turn)]))
                 self._save(tab)
             except _Stopped:
                 end["status"] = STOPPED if given_back else "Stopped."

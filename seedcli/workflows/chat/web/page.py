@@ -47,14 +47,7 @@ class Page:
         self._facts = conversation.model.facts
         self._conversation, self._folder = conversation, folder.resolve()
         self.desk = Desk(conversation, self._folder)
-        self.table = TokenTable(
-            conversation.model.tokenizer,
-            self._folder,
-            address=self.desk.address,
-            keep=self.desk.keep,
-            working=self.desk.working,
-            draws=conversation.model.settings.draws,
-        )
+        self.table = TokenTable(self.desk)
         self._constrained = conversation.model.settings.constrained
 
     def build(self) -> Any:
@@ -127,8 +120,8 @@ class Page:
             return
         tab = self.desk.tabs[action["tab"]]
         chosen = {
-            name: kind(value)
-            for (name, kind), value in zip(_SAMPLING, sampling, strict=True)
+            name: int(value) if kind == "Number" else float(value)
+            for (name, kind, *_), value in zip(_SAMPLING, sampling, strict=True)
             if value is not None
         }
         draw = bool(action.get("draw")) and self._constrained
@@ -266,33 +259,19 @@ class Page:
         return f"<h1>seed</h1><p>{SENTENCE.format(number=number)}</p><p>{knows}</p>"
 
     def _sampling(self, gr: Any) -> list[Any]:
-        now = self._conversation.sampling
         with gr.Row():
-            seed = gr.Number(
-                self._conversation.next_seed, label="Seed of the next answer", precision=0,
-                minimum=0, min_width=240, info="The same seed and words: the same answer",
-            )  # fmt: skip
-            temperature = gr.Slider(
-                0, 2, now.temperature, step=0.05, label="Temperature", min_width=240,
-                info="0: always the likeliest word",
-            )  # fmt: skip
-            top_p = gr.Slider(
-                0.05, 1, now.top_p, step=0.05, label="Top-p", min_width=240,
-                info="Only the likeliest words of this probability together",
-            )  # fmt: skip
-            top_k = gr.Number(
-                now.top_k, label="Top-k", precision=0, minimum=0, min_width=240,
-                info="Only so many likeliest words; 0: all",
-            )  # fmt: skip
-            longest = gr.Number(
-                now.max_new_tokens, label="Longest answer", precision=0, minimum=1, min_width=240,
-                info="Tokens; a picture takes 34",
-            )  # fmt: skip
-            guidance = gr.Slider(
-                1, 10, now.code_guidance, step=0.1, label="Guidance of pictures", min_width=240,
-                info="How closely a picture's codes follow the words; 1: none",
-            )  # fmt: skip
-        return [seed, temperature, top_p, top_k, longest, guidance]
+            return [
+                getattr(gr, kind)(
+                    value=self._conversation.next_seed
+                    if name == "seed"
+                    else getattr(self._conversation.sampling, name),
+                    label=label,
+                    info=info,
+                    min_width=240,
+                    **bounds,
+                )
+                for name, kind, label, info, bounds in _SAMPLING
+            ]
 
     @cached_property
     def _examples(self) -> dict[str, list[Example]]:
@@ -326,14 +305,23 @@ class Page:
         return found if found.is_relative_to(self._folder) and found.is_file() else None
 
 
-_SAMPLING = (
-    ("seed", int),
-    ("temperature", float),
-    ("top_p", float),
-    ("top_k", int),
-    ("max_new_tokens", int),
-    ("code_guidance", float),
+# fmt: off
+_SAMPLING: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
+    ("seed", "Number", "Seed of the next answer", "The same seed and words: the same answer",
+     {"minimum": 0, "precision": 0}),
+    ("temperature", "Slider", "Temperature", "0: always the likeliest word",
+     {"minimum": 0, "maximum": 2, "step": 0.05}),
+    ("top_p", "Slider", "Top-p", "Only the likeliest words of this probability together",
+     {"minimum": 0.05, "maximum": 1, "step": 0.05}),
+    ("top_k", "Number", "Top-k", "Only so many likeliest words; 0: all",
+     {"minimum": 0, "precision": 0}),
+    ("max_new_tokens", "Number", "Longest answer", "Tokens; a picture takes 34",
+     {"minimum": 1, "precision": 0}),
+    ("code_guidance", "Slider", "Guidance of pictures",
+     "How closely a picture's codes follow the words; 1: none",
+     {"minimum": 1, "maximum": 10, "step": 0.1}),
 )
+# fmt: on
 
 
 def _action(said: str) -> dict[str, Any] | None:

@@ -115,6 +115,8 @@ def _launch_options(folder: str) -> dict[str, Any]:
     from starlette.routing import Mount
     from starlette.staticfiles import StaticFiles
 
+    from seedcli.workflows.chat.web.desk import PICTURES
+
     return {
         "share": False,
         "inbrowser": False,
@@ -132,7 +134,7 @@ def _launch_options(folder: str) -> dict[str, Any]:
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
         "app_kwargs": {
-            "routes": [Mount("/pictures", StaticFiles(directory=folder))],
+            "routes": [Mount(PICTURES, StaticFiles(directory=folder))],
             "middleware": [
                 # another name that leads here is refused
                 Middleware(TrustedHostMiddleware, allowed_hosts=[ADDRESS, "localhost"]),

@@ -19,11 +19,10 @@ from PIL import Image, ImageChops
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.errors import SeedError, UsageError
-from seedcli.workflows.chat.web.desk import new_name
+from seedcli.workflows.chat.web.desk import Desk, new_name
 from seedcli.workflows.chat.web.messages import ShownPicture, sentence
 from seedcli.workflows.chat.web.watched import Tabs, Watched
 from seedcli.workflows.code_tiles import code_colors
-from seedcli.workflows.pictures import SeedTokenizer
 
 PREFIXES = (1, 4, 8, 16, 32)  # how many first codes the row of pictures is drawn from
 _SEED = 0  # of all drawings here: what differs between two of them is the codes
@@ -91,30 +90,15 @@ class TokenTable:
         boards: By the name that each tab gave itself.
     """
 
-    def __init__(
-        self,
-        tokenizer: SeedTokenizer,
-        folder: Path,
-        *,
-        address: Callable[[Path], str],
-        keep: Callable[[Path, Path], ShownPicture],
-        working: threading.Lock,
-        draws: bool = True,
-    ):
+    def __init__(self, desk: Desk):
         """Loads nothing.
 
         Args:
-            tokenizer: Makes the codes and draws them.
-            folder: Of pictures, a folder a tab.
-            address: Of a file of it, for the page.
-            keep: Folder and uploaded picture -> a copy there, for the page.
-            working: Held by whoever computes with the model.
-            draws: There is a picture decoder.
+            desk: Of the tab Chat: the two share the model and the folder of pictures.
         """
-        self._tokenizer, self._folder, self._address, self._keep = tokenizer, folder, address, keep
-        self._working, self._draws = working, draws
+        self._desk, self._tokenizer = desk, desk.tokenizer
         self.boards: Tabs[Board] = Tabs(
-            lambda: Board(folder=Path(tempfile.mkdtemp(dir=folder))),
+            lambda: Board(folder=Path(tempfile.mkdtemp(dir=desk.folder))),
             lambda board: shutil.rmtree(board.folder, ignore_errors=True),
         )
 
@@ -143,7 +127,7 @@ class TokenTable:
 
         def work() -> None:
             piece = Piece(
-                picture=self._keep(board.folder, picture),
+                picture=self._desk.keep(board.folder, picture),
                 codes=tuple(self._tokenizer.encode(picture)[0].tolist()),
             )
             if second:
@@ -207,7 +191,7 @@ class TokenTable:
 
     def _do(self, board: Board, doing: str, work: Callable[[], None], **new: Any) -> None:
         """Has something computed in a thread."""
-        waits = self._working.locked()
+        waits = self._desk.working.locked()
         first = "The model is answering another tab; this one is next" if waits else doing
         if not board.begin(status=first, **new):
             return
@@ -215,7 +199,7 @@ class TokenTable:
         def compute() -> None:
             end = ""
             try:
-                with self._working:
+                with self._desk.working:
                     board.tell(status=doing)
                     work()
             except SeedError as error:
@@ -237,7 +221,7 @@ class TokenTable:
         from seedcli.workflows.detokenize.fill import embed_prefixes, mean_code_vectors
 
         wanted = [each for each in wanted if each not in board.drawn]
-        if not wanted or not self._draws:
+        if not wanted or not self._desk.draws:
             return
         tokenizer = self._tokenizer
         model = tokenizer.model
@@ -271,4 +255,4 @@ class TokenTable:
     def _shown(self, board: Board, image: Image.Image, name: str, words: str) -> ShownPicture:
         path = new_name(board.folder)
         image.save(path)
-        return ShownPicture(address=self._address(path), name=f"seed-{name}.png", words=words)
+        return ShownPicture(address=self._desk.address(path), name=f"seed-{name}.png", words=words)
