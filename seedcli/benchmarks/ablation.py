@@ -47,7 +47,7 @@ def written_span(ids: Sequence[int], vocabulary: CodeVocabulary, *, ended: bool)
     """
     num_codes = 0
     for token in ids:
-        if not 0 <= token - vocabulary.first_code < vocabulary.num_codes:
+        if not vocabulary.is_code(token):
             return WrittenSpan(num_codes, "closed" if token == vocabulary.eoi else "interrupted")
         num_codes += 1
     return WrittenSpan(num_codes, "interrupted" if ended else "unfinished")

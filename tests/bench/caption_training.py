@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 from torch.utils.data import Dataset
 from transformers import (
     LlamaForCausalLM,
@@ -31,6 +30,7 @@ from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.packing import PADDING, PackedStream
 from seedcli.data.documents.sequences import IGNORED, TokenSequence
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.seed_llama import build_language_model
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.recipe.language import (

@@ -8,9 +8,9 @@ import random
 from typing import Literal
 
 import torch
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.generate import SamplingSettings, SeedLlama
 from seedcli.models.language.rows import pad_left
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.benchmarks.ablation import (
     WrittenSpan,
@@ -13,6 +12,7 @@ from seedcli.benchmarks.ablation import (
     span_histogram,
     written_span,
 )
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 WORDS = CodeVocabulary(
     first_code=100, num_codes=8, num_queries=4, boi=108, eoi=109, bos=1, eos=2, pad=0

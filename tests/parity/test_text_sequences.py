@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Document, Message, Piece, Sample, count_images
 from seedcli.data.documents.forms import build_document, finish_sentence
 from seedcli.data.documents.left_out import LeftOutError
 from seedcli.data.documents.sequences import IGNORED, TokenSequence, build_sequence, encode_prompt
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.language.vocab import parse_spans
 from tests.data.documents.test_forms import Options

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 from transformers import LlamaForCausalLM
 
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.cost import DEVICES, Adapter, count_parameters, training_flops
 from seedcli.models.language.generate import (
     Quantization,

@@ -35,7 +35,7 @@ def open_image(prompt: Sequence[int], vocabulary: CodeVocabulary) -> list[int]:
     for place in range(len(prompt) - 1, max(len(prompt) - vocabulary.span_length, -1), -1):
         if prompt[place] == vocabulary.boi:
             return list(prompt[place:])
-        if not 0 <= prompt[place] - vocabulary.first_code < vocabulary.num_codes:
+        if not vocabulary.is_code(prompt[place]):
             return []
     return []
 
@@ -57,13 +57,9 @@ def first_image(
     if not opened and vocabulary.boi not in ids:
         return None
     span = ids if opened else ids[ids.index(vocabulary.boi) + 1 :]
-    codes, end = (
-        span[: vocabulary.num_queries],
-        span[vocabulary.num_queries : vocabulary.num_queries + 1],
-    )
-    if end != [vocabulary.eoi] or not all(
-        0 <= each - vocabulary.first_code < vocabulary.num_codes for each in codes
-    ):
+    length = vocabulary.num_queries
+    codes, end = span[:length], span[length : length + 1]
+    if end != [vocabulary.eoi] or not all(map(vocabulary.is_code, codes)):
         return None
     return tuple(vocabulary.ids_to_codes(codes))
 
@@ -108,7 +104,7 @@ class PartReader:
                 yield tuple(vocabulary.ids_to_codes(codes))
             else:
                 self.malformed += 1
-        elif 0 <= token - vocabulary.first_code < vocabulary.num_codes:
+        elif vocabulary.is_code(token):
             if self._image is None:
                 self.malformed += not self._faulty
                 self._faulty = True  # a run of stray codes counts once

@@ -165,10 +165,8 @@ class Row:
         if token == vocabulary.boi:
             self.position = 0
         elif self.position >= 0:
-            is_code = 0 <= token - vocabulary.first_code < vocabulary.num_codes
-            self.position = (
-                self.position + 1 if is_code and self.position < vocabulary.num_queries else -1
-            )
+            goes_on = vocabulary.is_code(token) and self.position < vocabulary.num_queries
+            self.position = self.position + 1 if goes_on else -1
         self.images += token == vocabulary.eoi
         self._done = (
             token == vocabulary.eos

@@ -13,7 +13,7 @@ BOI = "<img>"
 EOI = "</img>"
 
 _SPAN = re.compile(re.escape(BOI) + r"(.*?)" + re.escape(EOI), re.DOTALL)
-_CODE = re.compile(r"<img_(\d{5,})>")
+CODE_TOKEN = re.compile(r"<img_(\d{5,})>")
 
 
 def format_code(code: int) -> str:
@@ -40,8 +40,8 @@ def parse_spans(text: str, num_queries: int = 32) -> list[list[int]]:
     spans = []
     for number, match in enumerate(_SPAN.finditer(text)):
         inside = match.group(1)
-        codes = [int(code) for code in _CODE.findall(inside)]
-        rest = _CODE.sub("", inside).strip()
+        codes = [int(code) for code in CODE_TOKEN.findall(inside)]
+        rest = CODE_TOKEN.sub("", inside).strip()
         if rest:
             raise UsageError(
                 f"image span {number} holds {rest[:40]!r} between {BOI} and {EOI}; only code "

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from jinja2 import TemplateError
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.data.documents.conversations import (
     conversation_template,
@@ -21,6 +20,7 @@ from seedcli.data.documents.conversations import (
 from seedcli.data.documents.documents import Message, Piece
 from seedcli.data.documents.sequences import IGNORED, build_sequence, encode_prompt
 from seedcli.errors import DataError, UsageError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer
 from seedcli.models.language.vocab import format_span
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.data.documents.documents import Document, Piece
 from seedcli.data.documents.left_out import LeftOutError
@@ -22,6 +21,7 @@ from seedcli.data.documents.sequences import (
     replace_read_codes,
 )
 from seedcli.errors import DataError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import load_text_tokenizer, train_text_tokenizer
 from seedcli.models.language.vocab import format_span
 

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.data.documents.columns import DocumentRow
 from seedcli.data.documents.conversations import conversation_template
@@ -34,6 +33,7 @@ from seedcli.data.mixtures.rows import LineDocuments, ShardDocuments, read_plain
 from seedcli.data.sample_order import BLOCKS_AT_ONCE, SampleOrder
 from seedcli.data.tokens.shards import TokenRow, write_shard
 from seedcli.errors import DataError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.recipe.language import DocumentDataSection, DocumentSourceSection
 from seedcli.training.llm_data import DocumentSamples, TokenSamples

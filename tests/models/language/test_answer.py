@@ -1,9 +1,9 @@
 """Which answers count as an image."""
 
 import pytest
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.models.language.answer import first_image
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 # words 0..9, codes 10..13 (0..3), BOI 20, EOI 21; an image is two codes
 VOCABULARY = CodeVocabulary(

@@ -10,10 +10,10 @@ import sys
 
 import pytest
 import torch
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 from transformers import AutoModelForCausalLM
 
 from seedcli.errors import DataError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.seed_llama import (
     NEW_ROWS_DEVIATION,
     build_language_model,

@@ -14,7 +14,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template
@@ -26,6 +25,7 @@ from seedcli.data.published_sets.formats import FORMATS
 from seedcli.data.tokens.shards import open_shards
 from seedcli.engine.engines import EngineChoice, Slice
 from seedcli.errors import DataError, UsageError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.models.weights.locate import locate

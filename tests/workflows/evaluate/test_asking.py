@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 
 from seedcli.benchmarks.retrieval_sets import ImageRef
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Message
 from seedcli.data.documents.sequences import build_sequence, encode_prompt
 from seedcli.errors import DataError, UsageError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.likelihood import log_likelihoods
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.workflows.evaluate.asking import AskedModel, Example

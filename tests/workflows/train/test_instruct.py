@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from seedcli.models.language.code_vocabulary import CodeVocabulary
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Message
 from seedcli.data.documents.sequences import encode_prompt
 from seedcli.errors import DataError, UsageError
+from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.weights.llm_description import FACTS_FILE, read_llm_facts, write_llm_facts
 from seedcli.recipe.read import load_recipe
