@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from seedcli.models.language.vocab import parse_spans
+from tests.contracts.test_light_start import run_python
 
 DEADLINE_S = 100
 
@@ -158,21 +159,13 @@ def test_output_folder_summary_and_second_try(pictures, seed):
 
 
 def test_dry_run_writes_nothing_and_loads_no_torch(pictures, tiny_tokenizer_folder):
+    command = ["tokenize", "pictures", "-o", "out", "--dry-run", "--model"]
     script = (
-        "import sys; from seedcli.cli.main import app; app(['tokenize', 'pictures', '-o', 'out', "
-        "'--dry-run', '--model', sys.argv[1]], standalone_mode=False); assert 'torch' not "
-        "in sys.modules"
+        "import sys; from seedcli.cli.main import app; "
+        f"app({[*command, str(tiny_tokenizer_folder)]}, standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(tiny_tokenizer_folder)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    planned = json.loads(result.stdout)
+    planned = run_python(script, cwd=Path.cwd())
     assert (planned["images"], planned["shards"], planned["output"]) == (20, 1, "out")
     assert not Path("out").exists()
 

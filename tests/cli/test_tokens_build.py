@@ -5,9 +5,6 @@ and how little is loaded.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +13,7 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from seedcli.data.published_sets.formats import FORMATS
+from tests.contracts.test_light_start import run_python
 from tests.published_sets import PUBLISHED, write_file
 
 
@@ -31,18 +29,19 @@ def seed(*arguments: str):
     return CliRunner().invoke(app, ["tokens", *arguments])
 
 
-def test_a_summary_and_shards_that_the_other_commands_read(llava, tiny_tokenizer_folder):
-    built = seed(
-        "build",
-        "llava",
-        llava,
-        "-o",
-        "out",
-        "--images",
-        "images",
-        "--model",
-        str(tiny_tokenizer_folder),
-    )
+@pytest.fixture
+def build(tiny_tokenizer_folder):
+    """Builds shards of a file in the folder out."""
+
+    def call(file: str, *more: str):
+        model = str(tiny_tokenizer_folder)
+        return seed("build", "llava", file, "-o", "out", "--model", model, *more)
+
+    return call
+
+
+def test_a_summary_and_shards_that_the_other_commands_read(build, llava):
+    built = build(llava, "--images", "images")
     assert built.exit_code == 0, built.stderr
     summary = json.loads(built.stdout)
     assert summary | {"elapsed_s": 0, "fingerprint": ""} == {
@@ -68,11 +67,11 @@ def test_a_summary_and_shards_that_the_other_commands_read(llava, tiny_tokenizer
     assert (record["key"], record["meta"]) == ("out/conversation_58k/0", {"id": "000000000009"})
 
 
-def test_pictures_beside_the_file_and_partial_failure(llava, tiny_tokenizer_folder):
+def test_pictures_beside_the_file_and_partial_failure(build, llava):
     records = json.loads(Path(llava).read_text())
     damaged = [{"image": "gone.jpg"}, {"image": 5}, {"conversations": 5}]
     write_file(Path("two.json"), [*records, *(records[0] | one for one in damaged)])
-    built = seed("build", "llava", "two.json", "-o", "out", "--model", str(tiny_tokenizer_folder))
+    built = build("two.json")
     assert built.exit_code == 4
     assert json.loads(built.stdout)["failed"] == 3
     assert "3 of 4 documents could not be made" in built.stderr
@@ -84,18 +83,8 @@ def test_pictures_beside_the_file_and_partial_failure(llava, tiny_tokenizer_fold
     assert "is no record of LLaVA" in errors[2]["error"]
 
 
-def test_unfinished_builds_are_reported_with_their_own_command(llava, tiny_tokenizer_folder):
-    seed(
-        "build",
-        "llava",
-        llava,
-        "-o",
-        "out",
-        "--images",
-        "images",
-        "--model",
-        str(tiny_tokenizer_folder),
-    )
+def test_unfinished_builds_are_reported_with_their_own_command(build, llava):
+    build(llava, "--images", "images")
     (Path("out") / "out-000000.parquet").rename("kept.parquet")
     write_file(Path("out") / "other.parquet", pa.table({"a": [1]}))
     assert "seed tokens build --resume" in seed("verify", "out").stdout
@@ -115,20 +104,12 @@ def test_formats_lists_every_layout():
 
 
 def test_dry_run_writes_nothing_and_loads_no_torch(llava, tiny_tokenizer_folder):
+    command = ["tokens", "build", "llava", llava, "--images", "images", "-o", "out", "--dry-run"]
     script = (
-        "import sys; from seedcli.cli.main import app; app(['tokens', 'build', 'llava', "
-        f"{llava!r}, '--images', 'images', '-o', 'out', '--dry-run', '--model', sys.argv[1]], "
-        "standalone_mode=False); assert 'torch' not in sys.modules"
+        "import sys; from seedcli.cli.main import app; "
+        f"app({[*command, '--model', str(tiny_tokenizer_folder)]}, standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(tiny_tokenizer_folder)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    planned = json.loads(result.stdout)
+    planned = run_python(script, cwd=Path.cwd())
     assert (planned["conversations"], planned["pictures"], planned["pictures_missing"]) == (1, 1, 0)
     assert not Path("out").exists()

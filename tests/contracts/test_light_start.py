@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,10 +50,16 @@ TORCH_FREE = [
 HELP_LIMIT_S = 0.25
 
 
-def run_python(code: str) -> list[str]:
+def run_python(code: str, *, cwd: Path = ROOT) -> Any:
     """What the last line of a fresh interpreter's output holds, as JSON."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=100
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

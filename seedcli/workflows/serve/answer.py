@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -108,7 +109,7 @@ class Writing:
         left: Nobody waits for it any more.
         stopped: A stop word was written.
         cut: The deadline came while it was written.
-        num_pictures: Images so far.
+        drawings: Of its images so far.
     """
 
     asked: Asked
@@ -119,7 +120,7 @@ class Writing:
     left: bool = False
     stopped: bool = False
     cut: bool = False
-    num_pictures: int = 0
+    drawings: list[Future[Drawing]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._held = HeldBack(self.asked.stop)
@@ -134,8 +135,7 @@ class Writing:
             self.stopped = self._held.found
             return None
         self._tell(self._held.end())  # a stop word does not go on behind a picture
-        picture = Picture(self.num_pictures, part, self._tokens())
-        self.num_pictures += 1
+        picture = Picture(len(self.drawings), part, self._tokens())
         self.hear(picture)
         return picture
 

@@ -10,9 +10,9 @@ import collections
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from seedcli.data.documents.documents import Codes
 from seedcli.models.language.token_loop import TokenLoop
@@ -48,18 +48,16 @@ class Sketch:
     Attributes:
         codes: [Q].
         seed: Of the picture.
-        hear: Told of the drawing, or why there is none, from a thread of the engine.
-        is_wanted: Whether anybody waits for it.
         how: Steps and guidance in place of the model's; what is drawn together has the same.
+        drawing: What comes of it; whoever waits no more cancels it.
         arrived: When it was asked for, in `time.monotonic` seconds.
     """
 
     codes: Codes
     seed: int
-    hear: Callable[[Drawing | BaseException], Any]
-    is_wanted: Callable[[], bool]
     how: tuple[int | None, float | None] = (None, None)
-    arrived: float = 0.0
+    drawing: Future[Drawing] = field(default_factory=Future)
+    arrived: float = field(default_factory=time.monotonic)
 
 
 class Engine:
@@ -113,8 +111,6 @@ class Engine:
         """Images that are drawn when the drawings before them are done; together, as far as a batch
         holds them.
         """
-        for sketch in sketches:
-            sketch.arrived = time.monotonic()
         with self._changed:
             self._sketches += sketches
             self.metrics.undrawn.set(len(self._sketches))
@@ -123,6 +119,8 @@ class Engine:
     def leave(self, writing: Writing) -> None:
         """Nobody waits for this answer any more."""
         writing.left = True
+        for drawing in writing.drawings:
+            drawing.cancel()
         with self._changed:
             self._changed.notify_all()
 
@@ -199,13 +197,15 @@ class Engine:
         if picture is None:
             return
 
-        def hear(drawn: Drawing | BaseException) -> None:
-            writing.hear(
-                Failed(drawn) if isinstance(drawn, BaseException) else Drawn(picture.number, drawn)
-            )
+        def hear(drawing: Future[Drawing]) -> None:
+            if not drawing.cancelled():
+                error = drawing.exception()
+                writing.hear(Failed(error) if error else Drawn(picture.number, drawing.result()))
 
-        seed = writing.asked.seed + picture.number
-        self.sketch(Sketch(picture.codes, seed, hear, lambda: not writing.left))
+        sketch = Sketch(picture.codes, writing.asked.seed + picture.number)
+        sketch.drawing.add_done_callback(hear)
+        writing.drawings.append(sketch.drawing)
+        self.sketch(sketch)
 
     def _sort_out(self, loop: TokenLoop, under_way: list[Writing]) -> list[Writing]:
         """Ends answers that are complete, late or left; returns the others."""
@@ -254,7 +254,7 @@ class Engine:
 
     def _take_sketches(self) -> list[Sketch]:
         """The next that are drawn together; those that nobody waits for are forgotten."""
-        wanted = [sketch for sketch in self._sketches if sketch.is_wanted()]
+        wanted = [sketch for sketch in self._sketches if not sketch.drawing.cancelled()]
         batch = [each for each in wanted if each.how == wanted[0].how][:DRAW_BATCH_SIZE]
         chosen = set(map(id, batch))
         self._sketches = collections.deque(each for each in wanted if id(each) not in chosen)
@@ -267,13 +267,12 @@ class Engine:
             self.metrics.stage("draw_queue", began - sketch.arrived)
 
         def on_step(_done: int) -> None:
-            if self._closed or not any(sketch.is_wanted() for sketch in batch):
+            if self._closed or all(sketch.drawing.cancelled() for sketch in batch):
                 raise _NobodyWaitsError
 
         steps, guidance = batch[0].how
-        found: Sequence[Any]
         try:
-            found = self.model.draw(
+            drawings = self.model.draw(
                 [sketch.codes for sketch in batch],
                 [sketch.seed for sketch in batch],
                 steps=steps,
@@ -285,6 +284,10 @@ class Engine:
         except _NobodyWaitsError:
             return
         except BaseException as error:
-            found = [error] * len(batch)
-        for sketch, drawing in zip(batch, found, strict=True):
-            sketch.hear(drawing)
+            for sketch in batch:
+                if sketch.drawing.set_running_or_notify_cancel():
+                    sketch.drawing.set_exception(error)
+            return
+        for sketch, drawing in zip(batch, drawings, strict=True):
+            if sketch.drawing.set_running_or_notify_cancel():
+                sketch.drawing.set_result(drawing)

@@ -190,37 +190,16 @@ class Service:
             OutOfTimeError: The deadline came.
             Exception: What the picture decoder failed of.
         """
-        loop, wanted = asyncio.get_running_loop(), True
-        waits = [loop.create_future() for _ in rows]
-
-        def give(future: asyncio.Future[Drawing], found: Drawing | BaseException) -> None:
-            if future.done():
-                return
-            if isinstance(found, BaseException):
-                future.set_exception(found)
-            else:
-                future.set_result(found)
-
-        def teller(future: asyncio.Future[Drawing]) -> Callable[[Drawing | BaseException], Any]:
-            return lambda found: loop.call_soon_threadsafe(give, future, found)
-
-        self.engine.sketch(
-            *(
-                Sketch(codes, seed, teller(future), lambda: wanted, how)
-                for (codes, seed), future in zip(rows, waits, strict=True)
-            )
-        )
+        sketches = [Sketch(codes, seed, how) for codes, seed in rows]
+        self.engine.sketch(*sketches)
+        drawings = asyncio.gather(*(asyncio.wrap_future(each.drawing) for each in sketches))
         try:
-            return await asyncio.wait_for(
-                asyncio.gather(*waits), max(deadline - time.monotonic(), 0.001)
-            )
+            return await asyncio.wait_for(drawings, max(deadline - time.monotonic(), 0.001))
         except TimeoutError:
             raise OutOfTimeError from None
         finally:
-            wanted = False
-            for future in waits:
-                if future.done() and not future.cancelled():
-                    future.exception()  # one of several that failed was told; the others are alike
+            for sketch in sketches:
+                sketch.drawing.cancel()
 
     def show(self, request: Request, image_format: str | None) -> Show:
         """How a request wants its pictures told."""

@@ -64,11 +64,11 @@ def look(page: Page, do: str, **more) -> tuple[dict, str]:
 def drawn(page: Page, html: str) -> list[Path]:
     """Files of the pictures that the page shows."""
     sources = re.findall(r'<img src="/pictures/([^"]+)"', html)
-    return [page.desk._folder / each for each in sources]
+    return [page.desk.folder / each for each in sources]
 
 
 def saved(page: Page, state: dict) -> dict:
-    path = page.desk._folder / state["transcript"].removeprefix("/pictures/")
+    path = page.desk.folder / state["transcript"].removeprefix("/pictures/")
     return json.loads(path.read_text())
 
 
@@ -77,7 +77,7 @@ def test_a_turn_with_pictures_is_answered_and_drawn(page, uploaded) -> None:
     state, html, seed = act(page, "say", words=words, pictures=[str(uploaded)], draw=True, seed=5)
     assert not state["busy"] and state["said"] and seed == 6
     assert "and &lt;b&gt;that&lt;/b&gt;" in html and "<b>" not in html
-    assert 'alt="Picture my &lt;cat&gt;.png"' in html and str(page.desk._folder) not in html
+    assert 'alt="Picture my &lt;cat&gt;.png"' in html and str(page.desk.folder) not in html
     _, answer = drawn(page, html)[:2]
     codes = saved(page, state)["images"][1]
     assert read_picture_facts(answer)["codes"] == codes
@@ -143,7 +143,7 @@ def test_what_cannot_be_said_is_given_back_in_words(page, uploaded) -> None:
         back = state["back"]
         assert back["words"] == words and back["draw"] and 'class="empty"' in html
         assert [each["name"] for each in back["pictures"]] == [path.name for path in pictures]
-        assert str(page.desk._folder) not in state["status"]
+        assert str(page.desk.folder) not in state["status"]
 
 
 def test_settings_out_of_range_are_told(page) -> None:
@@ -240,7 +240,7 @@ def board_steps(page: Page) -> int:
 
 
 def drawn_file(page: Page, shown) -> Path:
-    return page.desk._folder / shown.address.removeprefix("/pictures/")
+    return page.desk.folder / shown.address.removeprefix("/pictures/")
 
 
 def test_colors_of_codes_are_spread_and_their_text_is_read() -> None:
