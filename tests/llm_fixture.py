@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedcli.models.language.generate import SeedLlama, load_language_model
+from seedcli.models.language.generate import SeedLlama
+from seedcli.models.language.load import load_language_model
 from seedcli.models.language.seed_llama import build_language_model, save_language_model
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.models.weights.llm_description import LlmFacts

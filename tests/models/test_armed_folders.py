@@ -19,7 +19,7 @@ from seedcli.models.drawing.judge import load_judge
 from seedcli.models.drawing.target import load_target
 from seedcli.models.drawing.unclip import load_decoder
 from seedcli.models.drawing.unclip_parts import load_pipeline
-from seedcli.models.language.generate import load_language_model
+from seedcli.models.language.load import load_language_model
 from seedcli.models.language.seed_llama import load_causal_model
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.weights.load import load_seed_model

@@ -11,12 +11,8 @@ from transformers import LlamaForCausalLM
 
 from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.cost import DEVICES, Adapter, count_parameters, training_flops
-from seedcli.models.language.generate import (
-    Quantization,
-    SamplingSettings,
-    SeedLlama,
-    load_language_model,
-)
+from seedcli.models.language.generate import SamplingSettings, SeedLlama
+from seedcli.models.language.load import Quantization, load_language_model
 from seedcli.models.language.lora import attach_lora
 from seedcli.models.language.seed_llama import build_language_model
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer

@@ -30,7 +30,8 @@ from seedcli.data.emoji import SPLITS, EmojiPicture
 from seedcli.data.images.images import Preprocess, open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
 from seedcli.models.drawing.unclip import load_decoder
-from seedcli.models.language.generate import SamplingSettings, SeedLlama, load_language_model
+from seedcli.models.language.generate import SamplingSettings, SeedLlama
+from seedcli.models.language.load import load_language_model
 from seedcli.models.weights.load import find_decoder, load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO, locate
 from seedcli.models.weights.locate_llm import locate_llm

@@ -5,12 +5,15 @@ for choices that are ranked.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from seedcli.errors import NumericalError, UsageError
 from seedcli.models.language.token_loop import name_of_cache
@@ -49,20 +52,9 @@ def token_log_likelihoods(
         for prompt, continuation in zip(prompts, continuations, strict=True)
     ]
     longest = max(map(len, rows))
-    if longest > llm.max_positions:
-        raise UsageError(
-            f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}"
-        )
-    if not all(continuations):
-        raise UsageError("an answer without tokens has no likelihood")
-    device = llm.model.device
-    input_ids = torch.full((len(rows), longest), llm.vocabulary.pad)
-    for row, ids in enumerate(rows):
-        input_ids[row, : len(ids)] = torch.tensor(ids)
-    input_ids = input_ids.to(device)
-    mask = torch.tensor(
-        [[place < len(ids) for place in range(longest)] for ids in rows], device=device
-    ).long()
+    _check_lengths(llm, longest, continuations)
+    input_ids = _pad_right(rows, llm.vocabulary.pad).to(llm.model.device)
+    mask = _pad_right([[1] * len(ids) for ids in rows], 0).to(llm.model.device)
     # only positions from the shortest prompt's last one on predict something
     kept = longest - min(map(len, prompts)) + 1
     logits = (
@@ -77,12 +69,9 @@ def token_log_likelihoods(
         row[len(prompt) - begin : len(ids) - begin]
         for row, prompt, ids in zip(each, prompts, rows, strict=True)
     ]
-    if not all(bool(row.isfinite().all()) for row in found):
-        raise NumericalError(
-            f"log-likelihoods are not finite in {llm.model.dtype}",
-            remedy="--dtype bfloat16 or float32",
-        )
-    return [row.tolist() for row in found]
+    values = [row.tolist() for row in found]
+    _check_finite(llm, itertools.chain.from_iterable(values))
+    return values
 
 
 @torch.inference_mode()
@@ -99,13 +88,7 @@ def choice_log_likelihoods(
         UsageError: Prompt and choice are longer than the context, or a choice is empty.
         NumericalError: A log-likelihood is not finite.
     """
-    longest = len(prompt) + max(map(len, choices))
-    if longest > llm.max_positions:
-        raise UsageError(
-            f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}"
-        )
-    if not all(choices):
-        raise UsageError("an answer without tokens has no likelihood")
+    _check_lengths(llm, len(prompt) + max(map(len, choices)), choices)
     device = llm.model.device
     read = llm.model(
         input_ids=torch.tensor([list(prompt)], device=device), use_cache=True, logits_to_keep=1
@@ -117,10 +100,7 @@ def choice_log_likelihoods(
     for start in range(0, len(choices), batch_size):
         numbers = by_length[start : start + batch_size]
         part = [choices[number] for number in numbers]
-        # -100: no target, as in cross_entropy
-        ids = torch.full((len(part), max(map(len, part))), -100, device=device)
-        for row, choice in enumerate(part):
-            ids[row, : len(choice)] = torch.tensor(choice)
+        ids = _pad_right(part, -100).to(device)  # no target, as in cross_entropy
         totals = opening[ids[:, 0]]
         if ids.shape[1] > 1:
             cache = copy.deepcopy(read[cache_name])
@@ -137,9 +117,27 @@ def choice_log_likelihoods(
             ).sum(1)
         for number, total in zip(numbers, totals.tolist(), strict=True):
             found[number] = total
+    _check_finite(llm, found)
+    return found
+
+
+def _pad_right(rows: Iterable[Sequence[int]], padding: int) -> Tensor:
+    """Rows of any lengths -> [B,N]."""
+    return pad_sequence([torch.tensor(row) for row in rows], True, padding)
+
+
+def _check_lengths(llm: SeedLlama, longest: int, answers: Sequence[Sequence[int]]) -> None:
+    if longest > llm.max_positions:
+        raise UsageError(
+            f"prompt and answer have {longest} tokens, the model's context has {llm.max_positions}"
+        )
+    if not all(answers):
+        raise UsageError("an answer without tokens has no likelihood")
+
+
+def _check_finite(llm: SeedLlama, found: Iterable[float]) -> None:
     if not all(map(math.isfinite, found)):
         raise NumericalError(
             f"log-likelihoods are not finite in {llm.model.dtype}",
             remedy="--dtype bfloat16 or float32",
         )
-    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from seedcli.errors import NumericalError
 from seedcli.models.language.answer import open_image
@@ -24,12 +25,9 @@ def pad_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor
     """Rows of ids of any lengths -> ids [B,N] with padding before them, and the mask [B,N]
     of what is no padding.
     """
-    length = max(map(len, prompts))
-    input_ids = torch.full((len(prompts), length), pad, dtype=torch.long)
-    mask = torch.zeros_like(input_ids)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, length - len(prompt) :] = torch.tensor(prompt)
-        mask[row, length - len(prompt) :] = 1
+    rows = [torch.tensor(prompt, dtype=torch.long) for prompt in prompts]
+    input_ids = pad_sequence(rows, True, pad, padding_side="left")
+    mask = pad_sequence([torch.ones_like(row) for row in rows], True, padding_side="left")
     return input_ids, mask
 
 

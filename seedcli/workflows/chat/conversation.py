@@ -16,7 +16,8 @@ from seedcli.data.documents.documents import Codes, Message, Segment
 from seedcli.data.images.images import ImageSource
 from seedcli.errors import UsageError
 from seedcli.models.language.answer import Answer, Part
-from seedcli.models.language.generate import Quantization, SamplingSettings
+from seedcli.models.language.generate import SamplingSettings
+from seedcli.models.language.load import Quantization
 from seedcli.progress import OnProgress
 from seedcli.workflows.chat.model import ChatModel
 from seedcli.workflows.chat.pictures import Drawing

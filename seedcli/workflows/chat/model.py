@@ -24,13 +24,8 @@ from seedcli.data.images.video import read_pictures
 from seedcli.data.tokens.code_lines import read_code_file
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.answer import Answer, Part
-from seedcli.models.language.generate import (
-    SamplingSettings,
-    SeedLlama,
-    load_language_model,
-    refuse_quantization,
-    sampling_of,
-)
+from seedcli.models.language.generate import SamplingSettings, SeedLlama, sampling_of
+from seedcli.models.language.load import load_language_model, refuse_quantization
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import locate_llm

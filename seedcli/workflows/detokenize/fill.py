@@ -106,7 +106,7 @@ def prefix_embedding(
             embed_prefixes(model, torch.tensor(codes), codes_only, fill),
             None,
         )
-    from seedcli.models.language.generate import load_language_model
+    from seedcli.models.language.load import load_language_model
 
     speaker = load_language_model(llm, device=device)
     reporter.note(f"{speaker.facts.name} completes the first {codes_only} codes")

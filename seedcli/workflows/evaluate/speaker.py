@@ -9,11 +9,8 @@ import functools
 from typing import Any
 
 from seedcli.console import Reporter
-from seedcli.models.language.generate import (
-    SeedLlama,
-    load_language_model,
-    refuse_quantization,
-)
+from seedcli.models.language.generate import SeedLlama
+from seedcli.models.language.load import load_language_model, refuse_quantization
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate import ModelFiles, locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm

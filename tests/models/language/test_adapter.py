@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from seedcli.errors import DataError, UsageError
-from seedcli.models.language.generate import load_language_model
+from seedcli.models.language.load import load_language_model
 from seedcli.models.language.seed_llama import load_causal_model
 from seedcli.models.weights.adapter import read_adapter, refuse_adapter
 from seedcli.models.weights.digest import weights_digest

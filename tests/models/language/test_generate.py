@@ -13,13 +13,7 @@ import torch
 
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.answer import PartReader
-from seedcli.models.language.generate import (
-    SamplingSettings,
-    SeedLlama,
-    load_language_model,
-    pick_dtype,
-    quantization_config,
-)
+from seedcli.models.language.generate import SamplingSettings, SeedLlama
 from seedcli.models.language.image_grammar import (
     GrammarTable,
     ImageGrammar,
@@ -28,6 +22,7 @@ from seedcli.models.language.image_grammar import (
     image_position,
     with_noise,
 )
+from seedcli.models.language.load import load_language_model, pick_dtype, quantization_config
 from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.locate_llm import locate_llm
 from tests.llm_fixture import MAX_POSITIONS, spoil_special_ids
