@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,6 +32,13 @@ from tests.workflows.serve.conftest import ask, said
 def count(engine: Engine, name: str) -> float:
     """A counter of a server without labels."""
     return float(re.search(rf"^seed_{name} (\S+)$", engine.metrics.text().decode(), re.M)[1])
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Until it is so, at most a minute."""
+    until = time.monotonic() + 60
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 class Ear:
@@ -78,9 +86,7 @@ def test_all_or_none_of_a_request_wait_and_too_many_are_refused(engine, chat_mod
         hold.wait(60)
 
     engine.ask([asked(chat_model)] * 2, [slow, slow])
-    until = time.monotonic() + 60
-    while count(engine, "answers_waiting") and time.monotonic() < until:
-        time.sleep(0.001)
+    wait_for(lambda: not count(engine, "answers_waiting"))
     engine.ask([asked(chat_model, seed) for seed in range(3)], later)
     with pytest.raises(BusyError):
         engine.ask([asked(chat_model)], [Ear()])
@@ -93,7 +99,7 @@ def test_a_deadline_refuses_what_waits_and_ends_what_is_written(engine, chat_mod
     late, cut = Ear(), Ear()
     slow = chat_model.llm.model.register_forward_hook(lambda *_: time.sleep(0.05))
     try:
-        engine.ask([asked(chat_model, seconds=-1), asked(chat_model, seconds=0.4)], [late, cut])
+        engine.ask([asked(chat_model, seconds=-1), asked(chat_model, seconds=2)], [late, cut])
         assert late.ended.wait(60) and cut.ended.wait(60)
     finally:
         slow.remove()
@@ -118,9 +124,7 @@ def test_words_do_not_wait_for_a_drawing(engine, chat_model, monkeypatch) -> Non
     assert worded.ended.wait(60) and worded.text
     assert not any(isinstance(event, Drawn) for event in pictured.events)
     hold.set()
-    until = time.monotonic() + 60
-    while not isinstance(pictured.events[-1], Drawn) and time.monotonic() < until:
-        time.sleep(0.001)
+    wait_for(lambda: isinstance(pictured.events[-1], Drawn))
     assert isinstance(pictured.events[-1], Drawn)
 
 
@@ -138,9 +142,7 @@ def test_who_leaves_ends_words_and_drawings(engine, chat_model) -> None:
     unwanted, again = Sketch(tuple(range(32)), 0, (40, None)), Sketch(tuple(range(32)), 0)
     try:
         engine.sketch(unwanted)
-        until = time.monotonic() + 60
-        while not steps and time.monotonic() < until:
-            time.sleep(0.001)
+        wait_for(lambda: steps)
         unwanted.drawing.cancel()
         left.set()
         engine.sketch(again)
@@ -187,11 +189,9 @@ def test_a_client_that_leaves_frees_its_place(running) -> None:
                 body[:-1] + f', "stream": {stream}}}',
                 {"content-type": "application/json"},
             )
-            time.sleep(0.3)
+            wait_for(lambda: count(running.engine, "answers_writing"))
             connection.close()
-        until = time.monotonic() + 60
-        while count(running.engine, "answers_left_total") < before + 2 and time.monotonic() < until:
-            time.sleep(0.01)
+            wait_for(lambda: not count(running.engine, "answers_writing"))
     finally:
         hook.remove()
     assert count(running.engine, "answers_left_total") == before + 2
@@ -214,9 +214,7 @@ def test_sigterm_lets_answers_end_and_refuses_new_ones(chat_model) -> None:
         )
         under_way.start()
         try:
-            until = time.monotonic() + 60
-            while not count(server.engine, "answers_writing") and time.monotonic() < until:
-                time.sleep(0.001)
+            wait_for(lambda: count(server.engine, "answers_writing"))
             server.handle_exit(signal.SIGTERM, None)
             refused = ask(url, "POST", "/v1/chat/completions", body, **headers)
             assert refused.status == 503 and refused.headers["retry-after"]
@@ -225,7 +223,5 @@ def test_sigterm_lets_answers_end_and_refuses_new_ones(chat_model) -> None:
         finally:
             slow.remove()
         assert [answer.status for answer in found] == [200]
-        until = time.monotonic() + 60
-        while not server.should_exit and time.monotonic() < until:
-            time.sleep(0.01)
+        wait_for(lambda: server.should_exit)
         assert server.should_exit
