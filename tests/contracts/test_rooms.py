@@ -52,6 +52,7 @@ OWNERS = {
     "gradio": {"workflows/chat/web/page.py", "workflows/chat/web/server.py"},
     # weights; data sets
     "huggingface_hub": {
+        "models/language/seed_llama.py",  # how weights are divided into files
         "models/weights/download.py",
         "models/weights/survey.py",
         "models/weights/transfer.py",
@@ -93,7 +94,9 @@ OWNERS = {
         "models/language/image_grammar.py",
         "models/language/seed_llama.py",
         "models/language/generate.py",
+        "models/language/load.py",
         "models/language/token_loop.py",
+        "models/quiet.py",
         "training/accelerator.py",
         "training/stages/picture_batches.py",
         "training/stages/target.py",
