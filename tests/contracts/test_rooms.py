@@ -87,7 +87,6 @@ OWNERS = {
         "models/drawing/judge.py",
         "models/drawing/target.py",
         "models/language/text_tokenizer.py",
-        "models/drawing/unclip.py",
         "models/drawing/unclip_parts.py",
         "models/language/answer.py",
         "models/language/choice.py",
