@@ -150,6 +150,14 @@ DecodersOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int, Option("Seed of everything random.", min=0)]
+WorkOption = Annotated[
+    Path | None,
+    Option(
+        "Folder on this machine for what is computed of open shards; by default with the output.",
+        metavar="DIR",
+        panel=SHARED_OUT,
+    ),
+]
 LimitOption = Annotated[int | None, Option("Stop after this many inputs.", min=1)]
 ResumeOption = Annotated[bool, Option("Continue where an interrupted run stopped.", panel=RUNS)]
 ForceOption = Annotated[bool, Option("Go on where a check would refuse.", panel=RUNS)]

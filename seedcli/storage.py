@@ -12,6 +12,7 @@ import glob
 import io
 import os
 import re
+import shutil
 import socket
 import tempfile
 import time
@@ -267,6 +268,16 @@ def uploaded(path: Path) -> Iterator[Path]:
         with refusals_named(path):
             place = _address(path)
             _persistently(path, lambda: place.fs.put_file(str(partial), place.path))
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder, or all objects of an address, if there are any."""
+    if not is_url(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    place = _address(folder)
+    with refusals_named(folder), contextlib.suppress(FileNotFoundError):
+        place.fs.rm(place.path, recursive=True)
 
 
 def own_partial(path: Path) -> Path:

@@ -34,6 +34,7 @@ from seedcli.data.tokens.known_codes import KnownCodes
 from seedcli.data.tokens.shards import TokenRow, read_rows, write_shard
 from seedcli.errors import DataError, UsageError
 from seedcli.files import json_text, published
+from seedcli.storage import is_url, open_to_read
 
 _MARKER = re.compile(r"</?img>|<img_\d{5,}>")
 
@@ -153,7 +154,8 @@ class DocumentListing:
         path = self._inline / name
         # one that a kill cut short is shorter
         if not path.is_file() or path.stat().st_size != len(data):
-            self._inline.mkdir(parents=True, exist_ok=True)
+            if not is_url(path):
+                self._inline.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         return Item(key="", source=f"data URL {name}", path=str(path))
 
@@ -258,7 +260,7 @@ def check_listing(listing: DocumentListing, *, num_documents: int) -> None:
 
 def read_pictures(folder: Path) -> Iterator[Item]:
     """The pictures of a workspace, in order."""
-    with open(folder / "pictures.jsonl", encoding="utf-8") as file:
+    with open_to_read(folder / "pictures.jsonl") as file:
         for line in file:
             yield Item(**json.loads(line))
 
@@ -276,15 +278,12 @@ class CodesOfPictures:
         self._codes = np.zeros((number, num_queries), dtype=np.uint16)
         self._known = np.zeros(number, dtype=bool)
         self._reasons: dict[int, str] = {}
-        for path in (
-            *folder.glob("known.parquet"),
-            *sorted((folder / "pictures").glob("*.parquet")),
-        ):
+        for path in (*folder.glob("*.parquet"), *sorted((folder / "pictures").glob("*.parquet"))):
             for row in read_rows(path):
                 self._codes[int(row.key)], self._known[int(row.key)] = row.codes, True
         errors = folder / "pictures" / "errors.jsonl"
         if errors.is_file():
-            with open(errors, encoding="utf-8") as file:
+            with open_to_read(errors) as file:
                 for error in map(json.loads, file):
                     self._reasons[int(error["key"])] = (
                         f"picture {error['source']}: {error['error']}"

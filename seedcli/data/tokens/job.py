@@ -158,7 +158,7 @@ class TokenJob:
 
     def documents(self, shard: PlannedShard) -> Iterator[dict[str, Any]]:
         """The lines of a `documents` shard, as they were listed when the job began."""
-        with open(self.folder / "documents.jsonl", encoding="utf-8") as file:
+        with open_to_read(self.folder / "documents.jsonl") as file:
             file.seek(shard.start)
             for _ in range(shard.num_items):
                 yield json.loads(file.readline())

@@ -7,9 +7,9 @@ codes are put together, shard by shard.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.models.weights.description import ModelFacts
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
-from seedcli.storage import as_place, is_file, is_folder
+from seedcli.storage import as_place, is_file, is_folder, is_url, refusals_named, remove_folder
 from seedcli.workflows.documents.request import BuildRequest
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.parts import load_tokenizer
@@ -117,7 +117,12 @@ def run(
     ]
     if open_shards and not request.engine.part.is_whole:
         return _tokenize_part(request, job, reporter)
-    with hold(request.workspace, name="build", what=str(request.output)):
+    # what is at an address is written whole, and twice the same
+    with (
+        contextlib.nullcontext()
+        if is_url(request.output)
+        else hold(request.workspace, name="build", what=str(request.output))
+    ):
         if open_shards:
             header = dataclasses.replace(
                 _tokenize_pictures(request, job, reporter), content=layout.content
@@ -135,8 +140,8 @@ def run(
         job.publish_errors(request.errors_path)
         for name in ("documents.jsonl", "pictures.jsonl", "known.parquet"):
             (request.workspace / name).unlink(missing_ok=True)
-        shutil.rmtree(request.pictures().output, ignore_errors=True)
-        shutil.rmtree(request.inline, ignore_errors=True)
+        remove_folder(request.pictures().output)
+        remove_folder(request.inline)
     headers = [read_header(request.output / f"{shard.name}.parquet") for shard in job.shards]
     rows = sum(header.count for header in headers)
     failed = sum(shard.num_items for shard in job.shards) - rows
@@ -163,7 +168,8 @@ def plan(request: BuildRequest, *, reporter: Reporter = Reporter()) -> dict[str,
     Raises:
         UsageError, DataError: As `run`.
     """
-    _check_place(request)
+    with refusals_named(request.output):
+        _check_place(request)
     facts = describe(locate(request.model, reporter=reporter))
     listing = _listing(request, facts)
     codes = _known_codes(request, facts)
@@ -215,10 +221,11 @@ def _check_place(request: BuildRequest) -> None:
 
 def _open_job(request: BuildRequest, reporter: Reporter) -> TokenJob:
     """The frozen job: read where there is one, else listed now; tasks of an array job wait for the
-    first of them.
+    first of them, or at an address write the same as it.
     """
-    _check_place(request)
-    if request.engine.part.is_whole:
+    with refusals_named(request.output):
+        _check_place(request)
+    if request.engine.part.is_whole or is_url(request.output):
         return _read_or_list(request, reporter)
     with in_turn(request.workspace, "listing"):
         return _read_or_list(request, reporter)

@@ -17,7 +17,9 @@ from seedcli.options import (
     ModelOption,
     Option,
     ResumeOption,
+    WorkOption,
 )
+from seedcli.storage import as_place, is_url
 from seedcli.workflows.tokenize.request import TokenizeRequest
 
 
@@ -40,7 +42,15 @@ class BuildRequest:
             metavar="INPUT",
         ),
     ] = ()
-    output: Annotated[Path, Option("Folder of token shards.", "-o", metavar="DIR")]
+    output: Annotated[
+        Path,
+        Option(
+            "Folder of token shards; an address (s3://, gs://, hf://) does as well.",
+            "-o",
+            metavar="DIR",
+            parse=as_place,
+        ),
+    ]
     images: Annotated[
         tuple[str, ...],
         Option(
@@ -67,6 +77,7 @@ class BuildRequest:
     batch_size: BatchSizeOption = 32
     workers: DecodersOption = None
     engine: EngineChoice = field(default_factory=EngineChoice)
+    work: WorkOption = None
     limit: LimitOption = None
     shard_size: Annotated[
         int, Option("Documents in a token shard; pictures in a part of the work.", min=1)
@@ -76,7 +87,7 @@ class BuildRequest:
     @property
     def name(self) -> str:
         """Name of the output folder: of the shards, and of the set in the keys of documents."""
-        return self.output.resolve().name
+        return (self.output if is_url(self.output) else self.output.resolve()).name
 
     @property
     def workspace(self) -> Path:
@@ -105,6 +116,7 @@ class BuildRequest:
             batch_size=self.batch_size,
             workers=self.workers,
             engine=self.engine,
+            work=self.work,
             shard_size=self.shard_size,
             resume=True,
         )

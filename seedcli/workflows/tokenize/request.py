@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ from seedcli.models.visual.config import Numerics
 from seedcli.models.weights.cache import cache_folder
 from seedcli.options import (
     RUNS,
-    SHARED_OUT,
     Argument,
     BatchSizeOption,
     DecodersOption,
@@ -28,8 +26,9 @@ from seedcli.options import (
     ModelOption,
     Option,
     ResumeOption,
+    WorkOption,
 )
-from seedcli.storage import as_place, is_url, refusals_named
+from seedcli.storage import as_place, is_url, refusals_named, remove_folder
 
 if TYPE_CHECKING:
     from seedcli.data.images.items import Container, Item
@@ -90,15 +89,7 @@ class TokenizeRequest:
     batch_size: BatchSizeOption = 32
     workers: DecodersOption = None
     engine: EngineChoice = field(default_factory=EngineChoice)
-    work: Annotated[
-        Path | None,
-        Option(
-            "Folder on this machine for what is computed of open shards; by default with the "
-            "output.",
-            metavar="DIR",
-            panel=SHARED_OUT,
-        ),
-    ] = None
+    work: WorkOption = None
     limit: LimitOption = None
     shard_size: Annotated[
         int,
@@ -274,7 +265,7 @@ def check_place(
                     f"an interrupted run left {request.workspace}",
                     remedy="--resume continues it, --force starts over.",
                 )
-            shutil.rmtree(request.workspace, ignore_errors=True)
+            remove_folder(request.workspace)
         if manifest.exists() and not (request.force and not request.writes_shards):
             return iter(())
         if request.retry_failed:

@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import itertools
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -35,7 +34,7 @@ from seedcli.errors import DataError
 from seedcli.files import json_text
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
-from seedcli.storage import is_url, refusals_named
+from seedcli.storage import is_url, refusals_named, remove_folder
 from seedcli.workflows.tokenize.encoder import Encoder
 from seedcli.workflows.tokenize.parts import (
     Describe,
@@ -171,7 +170,7 @@ def run(
             else:
                 images = _write_file(request, job, header)
     if not request.writes_shards or is_url(request.output):
-        shutil.rmtree(request.work_folder, ignore_errors=True)
+        remove_folder(request.work_folder)
     return TokenizeSummary(
         output=str(request.output),
         images=images,

@@ -13,6 +13,7 @@ import random
 import subprocess
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from seedcli.console import Reporter
@@ -31,7 +32,7 @@ from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.progress import Progress
 from seedcli.recipe.language import DocumentSourceSection
-from seedcli.storage import own_partial
+from seedcli.storage import as_place, own_partial
 from seedcli.workflows.documents.build import plan, run
 from seedcli.workflows.documents.inspect import verify
 from seedcli.workflows.documents.request import BuildRequest
@@ -40,7 +41,10 @@ from seedcli.workflows.tokenize import run as tokenize_images
 from seedcli.workflows.tokenize.request import TokenizeRequest
 from tests.llm_fixture import TEXTS
 from tests.published_sets import OPTIONS, PUBLISHED, png, write_file, write_picture
+from tests.s3_server import bucket
 from tests.videos import write_video
+
+__all__ = ["bucket"]
 
 
 @pytest.fixture
@@ -252,6 +256,38 @@ def test_an_interrupted_build_is_continued_to_the_same_bytes(part, tmp_path, ask
     assert not list(request.output.rglob("*.partial"))
     again = run(dataclasses.replace(request, resume=True, inputs=(), images=()))
     assert dataclasses.replace(again, elapsed_s=0) == dataclasses.replace(summary, elapsed_s=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiobotocore's sessions
+def test_a_build_in_a_bucket_is_continued_to_the_same_bytes(bucket, tmp_path, ask):
+    here = many(tmp_path, ask)
+    run(here)
+    s3 = fsspec.filesystem("s3")
+    there = dataclasses.replace(here, output=as_place(f"{bucket}/out"), work=tmp_path / "work")
+    run(dataclasses.replace(there, engine=EngineChoice(part=Slice(0, 2))))
+    with pytest.raises(KeyboardInterrupt):
+        run(dataclasses.replace(there, resume=True), reporter=Interrupting("put together"))
+    assert "bucket/out/.seed/documents.jsonl" in s3.find("bucket/out")
+    with pytest.raises(DataError, match="s3://bucket/out holds a run of seed already"):
+        run(there)
+    assert run(dataclasses.replace(there, resume=True)).rows == 20
+    assert {path.name: path.read_bytes() for path in there.output.glob("*.parquet")} == shard_bytes(
+        here.output
+    )
+    assert [name for name in s3.find("bucket/out") if not name.endswith(".parquet")] == [
+        "bucket/out/.seed/manifest.json"
+    ]
+    assert not list(there.work.rglob("*"))
+
+    carried = "data:image/png;base64," + base64.b64encode(png("c.png")).decode()
+    said = [{"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "Yes"}]
+    write_file(tmp_path / "own.jsonl", [{"messages": said, "images": [carried]}, {"messages": 5}])
+    own = ask("messages", [str(tmp_path / "own.jsonl")], output=as_place(f"{bucket}/own"))
+    summary = run(dataclasses.replace(own, work=there.work))
+    assert (summary.rows, summary.pictures, summary.failed) == (1, 1, 1)
+    assert s3.cat("bucket/own/errors.jsonl").count(b"\n") == 1
+    assert not s3.exists("bucket/own/.seed/inline")
 
 
 def test_helpers_share_the_pictures(tmp_path, ask):
