@@ -25,6 +25,7 @@ from seedcli.data.tokens.code_lines import read_code_file
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.answer import Answer, Part
 from seedcli.models.language.generate import SamplingSettings, SeedLlama, sampling_of
+from seedcli.models.language.image_grammar import ImageNeed
 from seedcli.models.language.load import load_language_model, refuse_quantization
 from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.llm_description import LlmFacts
@@ -190,7 +191,9 @@ class ChatModel:
             wordless: As `encode_wordless` makes them; needed with code guidance only.
             on_part: Hears words and images of one row as they come.
         """
-        need = "allowed" if not draw else "required" if self.settings.words_first else "first"
+        need: ImageNeed = "allowed"
+        if draw:
+            need = "required" if self.settings.words_first else "first"
         return self.llm.generate(
             prompts,
             sampling or self.sampling,
