@@ -17,6 +17,7 @@ from seedcli.data.emoji import with_article
 from seedcli.errors import UsageError
 from seedcli.models.language.answer import first_image
 from seedcli.models.language.generate import SamplingSettings, SeedLlama, sampling_of
+from seedcli.models.language.image_grammar import ImageNeed
 from seedcli.workflows.evaluate.requests import CaptionSettings, PromptKind
 from seedcli.workflows.evaluate.samples import sample_seed
 from seedcli.workflows.evaluate.speaker import Speaker
@@ -131,7 +132,8 @@ class CaptionDrawer(Speaker):
         """
         prompts = [self._ids(caption) for caption in captions.values()]
         seeds = [sample_seed(self.sampling.seed, key) for key in captions]
-        need = "required" if self.prompt == "request" and self._settings.constrained else "allowed"
+        asked = self.prompt == "request" and self._settings.constrained
+        need: ImageNeed = "required" if asked else "allowed"
         # a caption without its words is BOS alone, which is what guidance takes by itself
         wordless = None if self.request is None else [self._asked(())] * len(prompts)
         answers = self.llm.generate(
