@@ -19,39 +19,15 @@ from torch import Tensor, nn
 
 from seedcli.console import Reporter
 from seedcli.data.documents.left_out import Tally, add_tallies
-from seedcli.errors import Interrupted, UsageError
+from seedcli.errors import Interrupted
 from seedcli.recipe.language import LlmParallelSection, LlmRunSection, TokenOptimizationSection
 from seedcli.training.accelerator import begin_training, spread_while_building, whole_model
 from seedcli.training.checkpoints import newest_checkpoint, read_progress, uses_deepspeed
 from seedcli.training.llm_batches import PackedBatches, RowSource
 from seedcli.training.loop import Figures, TrainingResult, stopped_after, train
 from seedcli.training.optimizer import build_phase_optimizer
+from seedcli.training.ranks import rows_of_update
 from seedcli.training.speed import compile_layers, matmul_rate, training_flops
-
-
-def rows_of_update(
-    optimization: TokenOptimizationSection,
-    parallel: LlmParallelSection,
-    *,
-    context_length: int,
-    world: int,
-) -> tuple[int, int]:
-    """(lanes: packed rows of one update, micro-batches a process computes for it).
-
-    Raises:
-        UsageError: The rows do not split evenly over processes and micro-batches.
-    """
-    lanes = optimization.batch_tokens // context_length
-    at_once = world * parallel.micro_batch_rows
-    if lanes % at_once:
-        raise UsageError(
-            f"an update has {lanes} rows (batch_tokens {optimization.batch_tokens} / "
-            f"context_length {context_length}), which do not split over {world} processes with "
-            f"micro_batch_rows {parallel.micro_batch_rows}",
-            remedy="change parallel.micro_batch_rows or the number of processes; results do not "
-            "depend on them",
-        )
-    return lanes, lanes // at_once
 
 
 def train_phase(

@@ -10,9 +10,12 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from seedcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from seedcli.recipe.language import LlmParallelSection, TokenOptimizationSection
 
 SAID = "SEEDCLI_SAID"  # a folder with a file for each message that one of the ranks has told
 
@@ -86,3 +89,28 @@ def end_rank(code: int = 0) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def rows_of_update(
+    optimization: TokenOptimizationSection,
+    parallel: LlmParallelSection,
+    *,
+    context_length: int,
+    world: int,
+) -> tuple[int, int]:
+    """(lanes: packed rows of one update, micro-batches a process computes for it).
+
+    Raises:
+        UsageError: The rows do not split evenly over processes and micro-batches.
+    """
+    lanes = optimization.batch_tokens // context_length
+    at_once = world * parallel.micro_batch_rows
+    if lanes % at_once:
+        raise UsageError(
+            f"an update has {lanes} rows (batch_tokens {optimization.batch_tokens} / "
+            f"context_length {context_length}), which do not split over {world} processes with "
+            f"micro_batch_rows {parallel.micro_batch_rows}",
+            remedy="change parallel.micro_batch_rows or the number of processes; results do not "
+            "depend on them",
+        )
+    return lanes, lanes // at_once

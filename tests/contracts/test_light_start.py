@@ -97,6 +97,21 @@ print(json.dumps(sorted(sys.modules)))
     assert [name for name in [*HEAVY, "rich"] if name in loaded] == []
 
 
+def test_a_missing_start_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    arguments = ["instruct", "nano-instruct", "start=/gone/model", "-o", str(tmp_path / "run")]
+    code = f"""
+import json, sys
+from typer.testing import CliRunner
+from seedcli.cli.main import app
+result = CliRunner().invoke(app, {arguments!r})
+print(json.dumps([result.exit_code, result.stderr, sorted(sys.modules)]))
+"""
+    code, said, loaded = run_python(code)
+    assert code in (2, 3)
+    assert "no folder at /gone/model" in said
+    assert "torch" not in loaded
+
+
 def test_help_is_fast() -> None:
     """Processor time, since the machine may be busy with other things; the best of a few. 0.10 s
     measured on two idle cores.

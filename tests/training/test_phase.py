@@ -17,7 +17,7 @@ from seedcli.recipe.language import LlmParallelSection, LlmRunSection
 from seedcli.training.checkpoints import newest_checkpoint, read_progress
 from seedcli.training.llm_batches import PackedBatches
 from seedcli.training.optimizer import build_phase_optimizer, learning_rate_at
-from seedcli.training.phase import rows_of_update
+from seedcli.training.ranks import rows_of_update
 from seedcli.training.run_folder import read_metrics
 from seedcli.training.speed import training_flops
 from tests.training.tiny_llm import CONTEXT, FIRST_CODE, OPTIMIZATION, rows, tiny_llama, train_tiny

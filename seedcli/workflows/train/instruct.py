@@ -37,7 +37,6 @@ def run(
     """
     if dry_run:
         return planned(recipe, output, start=recipe.start)
-    from seedcli.models.language.text_tokenizer import extend_text_tokenizer
     from seedcli.models.weights.adapter import ADAPTER_FILE, refuse_adapter
     from seedcli.models.weights.locate_llm import locate_llm, read_llama_config
 
@@ -60,6 +59,8 @@ def run(
     refuse_other_codes(recipe.start, files.facts, visual, remedy=remedy)
     if work.ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
+    from seedcli.models.language.text_tokenizer import extend_text_tokenizer
+
     text_tokenizer = extend_text_tokenizer(files.text_tokenizer, visual.num_codes)
     sources = work.open_sources(recipe.data, visual)
     work.lora_phase(recipe.lora, files.folder, sources, text_tokenizer, visual)

@@ -28,7 +28,7 @@ from seedcli.recipe.language import (
     LoraPhaseSection,
     PretrainRecipe,
 )
-from seedcli.training.ranks import Ranks
+from seedcli.training.ranks import Ranks, rows_of_update
 from seedcli.workflows.train.fetched import downloads
 from seedcli.workflows.train.start import VisualCodes
 
@@ -86,8 +86,6 @@ class PhasedRun:
             UsageError: The folder holds a run, and `resume` is off; a finished phase would be
                 longer or shorter now; or the rows of an update do not split over the processes.
         """
-        from seedcli.training.phase import rows_of_update
-
         lengths = self.recipe.lengths
         for name, optimization in lengths.items():
             try:
