@@ -132,10 +132,15 @@ def _wait(ranks: list[subprocess.Popen]) -> tuple[int, int]:
     """
     failed: tuple[int, int] | None = None
     while True:
-        running = any(process.poll() is None for process in ranks)
+        codes = [process.poll() for process in ranks]
+        running = None in codes
         if failed is None:
-            codes = enumerate(process.returncode for process in ranks)
-            failed = next(((rank, code) for rank, code in codes if code), None)
+            # one that was killed is why others, which lost it, failed since the last look
+            failed = min(
+                ((rank, code) for rank, code in enumerate(codes) if code),
+                key=lambda each: each[1] > 0,
+                default=None,
+            )
             grace_s = GRACE_S
             if running and failed and failed[1] != Interrupted.exit_code:
                 _pass_on(ranks)(signal.SIGTERM, None)

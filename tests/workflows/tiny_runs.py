@@ -215,7 +215,7 @@ def run_seed(scratch: Path, *arguments: str | Path, fault: Fault | None = None) 
         target=_be_seed, args=(scratch, [str(each) for each in arguments], fault)
     )
     process.start()
-    process.join(100)
+    process.join(400)  # on a busy machine; a hang is what it looks for
     assert process.exitcode is not None, f"still running: {arguments}"
     return Done(process.exitcode, *((scratch / name).read_text() for name in ("stdout", "stderr")))
 
