@@ -137,8 +137,10 @@ DeviceOption = Annotated[
 DtypeOption = Annotated[
     Dtype, Option("Number format of the weights; auto is float32 on CPU.", panel=WHERE)
 ]
+MAX_TOGETHER = 65536  # pictures of a batch, processes, workers: far more than any machine has
+
 BatchSizeOption = Annotated[
-    int, Option("Images in one pass through the model.", "-b", min=1, panel=WHERE)
+    int, Option("Images in one pass through the model.", "-b", min=1, max=MAX_TOGETHER, panel=WHERE)
 ]
 DecodersOption = Annotated[
     int | None,
@@ -146,6 +148,7 @@ DecodersOption = Annotated[
         "Processes that read and decode images, 0 for none, beside each one with a model; by "
         "default as many as cores, at most 8.",
         min=0,
+        max=MAX_TOGETHER,
         panel=WHERE,
     ),
 ]

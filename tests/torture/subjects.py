@@ -542,5 +542,26 @@ RECIPES = Subject(
     ],
 )
 
+# of options that say where and how work runs; none of them may start more than it can end
+_NUMBERS = ["0", "-1", "1.5", "nan", "9" * 30, "", "1/0", "0/2", "3/2", "1/2/3", "x" * 4000, "1/2"]
+_PLACES = ["", ".", "../whole", "no/such/page.html", "a\nb", "x" * 300, "out", "\udcff", "a.html"]
+_OPTIONS = [("--part", _NUMBERS), ("--nproc", _NUMBERS[:8]), ("--actors", _NUMBERS[:8])]
+_OPTIONS += [("--batch-size", _NUMBERS[:8]), ("--page", _PLACES), ("--work", _PLACES)]
+
+
+def _write_nothing(damage: Any, folder: Path) -> None:
+    shutil.copy(folder.parent / "whole" / "picture.png", folder)
+
+
+OPTIONS = Subject(
+    "options",
+    st.one_of(*(st.tuples(st.just(name), st.sampled_from(each)) for name, each in _OPTIONS)),
+    _write_nothing,
+    lambda damage: [
+        ["tokenize", "picture.png", "-o", "out", f"{damage[0]}={damage[1]}"],
+        ["tokenize", "picture.png", "-o", "out.jsonl", f"{damage[0]}={damage[1]}"],
+    ],
+)
+
 SUBJECTS = [SHARDS, TOKENIZER, DECODER, LANGUAGE, ADAPTER, PICTURES, VIDEOS, TARS, TABLES, CODES]
-SUBJECTS += [DOCUMENTS, RECIPES]
+SUBJECTS += [DOCUMENTS, RECIPES, OPTIONS]

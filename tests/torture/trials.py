@@ -181,6 +181,8 @@ _CODEBOOK += ["optimization.warmup_steps=0", "run.checkpoint_every_steps=1", "pa
 WORKS = [
     Work("tokenize to shards", [*_TOKENIZE, "out"], ["--resume"], _pictures),
     Work("tokenize to a file", [*_TOKENIZE[:2], "-o", "out.jsonl"], ["--resume"], _pictures),
+    Work("tokenize a part", [*_TOKENIZE, "out", "--part", "2/2"], ["--resume"], _pictures),
+    Work("tokenize with a page", [*_TOKENIZE, "out", "--page", "a.html"], ["--resume"], _pictures),
     Work("tokens build", _BUILD, ["--resume"], _talks),
     Work("tokens merge", [*_MERGE, "out.parquet"], []),
     Work("tokens merge to a folder", [*_MERGE, "out", "--shard-size", "2"], []),

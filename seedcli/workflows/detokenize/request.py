@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.options import (
+    MAX_TOGETHER,
     RUNS,
     Argument,
     DeviceOption,
@@ -85,7 +86,7 @@ class DetokenizeRequest:
             panel=FIRST_CODES,
         ),
     ] = None
-    batch_size: Annotated[int, Option("Images drawn together.", "-b", min=1)] = 8
+    batch_size: Annotated[int, Option("Images drawn together.", "-b", min=1, max=MAX_TOGETHER)] = 8
     limit: LimitOption = None
     resume: Annotated[
         bool, Option("Keep the pictures that this command has drawn before.", panel=RUNS)
