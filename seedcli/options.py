@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+from seedcli.errors import DataError
+
 # Panels of a help text; what names none stands among the first.
 WHERE = "Where it computes"
 PICTURES = "How pictures are drawn"
@@ -169,9 +171,17 @@ DryRunOption = Annotated[
     Option("Say what would be read, written and downloaded; do nothing.", panel=RUNS),
 ]
 
+
+def _page(text: str) -> Path:
+    page = Path(text)
+    if page.is_dir():
+        raise DataError(f"--page {page} is a folder", remedy="name a file: --page page.html")
+    return page
+
+
 PageOption = Annotated[
     Path | None,
-    Option("Also make a page of pictures for people: one HTML file.", metavar="FILE"),
+    Option("Also make a page of pictures for people: one HTML file.", metavar="FILE", parse=_page),
 ]
 
 RecipeArgument = Annotated[

@@ -162,6 +162,17 @@ def test_page_and_plot(results, tmp_path):
     )
 
 
+def test_a_page_for_people(results, tmp_path):
+    page = tmp_path / "card.html"
+    assert card_of("--results", results, "--page", page)["files"] == [str(page)]
+    text = page.read_text()
+    assert "<td>122.0 .. 125.8</td><td>within</td><td></td>" in text
+    assert "<td>not comparable</td><td>trained on emoji</td>" in text
+    assert "seed eval vqa --dataset vqav2" in text and text.count("<img") == 1
+    refused = seed("--results", results, "--page", tmp_path)
+    assert refused.exit_code == 3 and "is a folder" in refused.stderr
+
+
 def test_what_a_person_sees(results):
     card = card_of("--results", results)
     shown = show_card(card, everything=False).splitlines()

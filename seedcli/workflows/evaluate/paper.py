@@ -33,7 +33,7 @@ from seedcli.benchmarks.scorecard import (
 )
 from seedcli.console import Reporter
 from seedcli.errors import DataError, Interrupted, SeedError, UsageError, did_you_mean
-from seedcli.files import parse_json, publish_json
+from seedcli.files import parse_json, publish_json, published
 from seedcli.models.visual.config import PRESETS
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.download import find_local
@@ -44,10 +44,14 @@ from seedcli.models.weights.published import ROLES
 from seedcli.storage import is_folder
 from seedcli.workflows.evaluate.paper_request import PaperRequest
 from seedcli.workflows.evaluate.samples import EVAL_RUNS, RESULT_FILE
-from seedcli.workflows.evaluate.scorecard_page import plot_scorecard, write_markdown
+from seedcli.workflows.evaluate.scorecard_page import (
+    plot_scorecard,
+    write_card_page,
+    write_markdown,
+)
 
 BUNDLED_SET = "emoji"
-CARD_FILE, PAGE_FILE, PLOT_FILE = "paper.json", "paper.md", "paper.png"
+CARD_FILE, MARKDOWN_FILE, PLOT_FILE = "paper.json", "paper.md", "paper.png"
 
 
 @dataclass(frozen=True)
@@ -190,8 +194,8 @@ def run_paper(request: PaperRequest, *, reporter: Reporter | None = None) -> dic
         "failed": [{"command": command, "reason": reason} for command, reason in failed.items()],
         "files": [],
     }
-    if request.output is not None:
-        card["files"] = _write(card, rows, request.output)
+    if request.output is not None or request.page is not None:
+        card["files"] = _write(card, rows, request.output, request.page)
     return card
 
 
@@ -359,16 +363,30 @@ def _run(command: str, folder: Path, reporter: Reporter) -> str | None:
     return None if code == 0 else f"exit code {code}: {said.removeprefix('error: ')}"
 
 
-def _write(card: dict[str, Any], rows: Sequence[ScoreRow], output: Path) -> list[str]:
-    """JSON, page and plot -> their paths."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise DataError(f"{output} is no folder", remedy="choose another folder with -o") from None
-    plot = plot_scorecard(rows, output / PLOT_FILE)
-    write_markdown(rows, output / PAGE_FILE, plot=plot)
-    files = [
-        str(path) for path in (output / CARD_FILE, output / PAGE_FILE, plot) if path is not None
-    ]
-    publish_json(output / CARD_FILE, {**card, "files": files})
-    return files
+def _write(
+    card: dict[str, Any], rows: Sequence[ScoreRow], output: Path | None, page: Path | None
+) -> list[str]:
+    """A folder of JSON, Markdown and plot, and a page of HTML, as asked -> the files' paths."""
+    plot = plot_scorecard(rows)
+    files = []
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataError(
+                f"{output} is no folder", remedy="choose another folder with -o"
+            ) from None
+        files = [output / CARD_FILE, output / MARKDOWN_FILE]
+        if plot is not None:
+            files.append(output / PLOT_FILE)
+            with published(files[-1]) as partial:
+                partial.write_bytes(plot)
+        write_markdown(rows, output / MARKDOWN_FILE, plot=plot and PLOT_FILE)
+    if page is not None:
+        facts = f"{card['num_results']} results in {card['results']}"
+        write_card_page(rows, page, facts=[facts], plot=plot)
+        files.append(page)
+    names = [str(path) for path in files]
+    if output is not None:
+        publish_json(output / CARD_FILE, {**card, "files": names})
+    return names

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from seedcli.options import Option
+from seedcli.options import Option, PageOption
 from seedcli.storage import as_place
 from seedcli.workflows.evaluate.requests import DATA
 
@@ -32,6 +32,7 @@ class PaperRequest:
         Path | None,
         Option("Also write paper.json, paper.md and paper.png there.", "-o", metavar="DIR"),
     ] = None
+    page: PageOption = None
     run: Annotated[
         bool,
         Option(

@@ -125,6 +125,7 @@ class RunFields:
             "Only the first so many samples; a later run without it computes the others.", min=1
         ),
     ] = None
+    page: PageOption = None
     batch_size: SampleBatchOption = 16
     engine: EngineChoice = field(default_factory=EngineChoice)
 
@@ -238,7 +239,6 @@ class AnswerFields(RunFields):
             panel=ANSWERS,
         ),
     ] = "phrase"
-    page: PageOption = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -370,5 +370,4 @@ class SimilaritySettings(JudgedFields, RunFields, SetFields):
             "evaluation."
         ),
     ] = None
-    page: PageOption = None
     batch_size: SampleBatchOption = 8

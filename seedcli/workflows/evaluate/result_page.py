@@ -13,7 +13,14 @@ from typing import Any
 from seedcli.benchmarks.image_refs import ImageRef
 from seedcli.benchmarks.metric_words import metric_words
 from seedcli.data.images.images import ImageError, open_image
-from seedcli.data.images.page import SheetSample, heading, sheet, table, write_page
+from seedcli.data.images.page import (
+    SheetSample,
+    heading,
+    sheet,
+    table,
+    wide_picture,
+    write_page,
+)
 
 PAGE_SAMPLES = 60  # of the page; the run's folder holds all of them
 MOST_FRAMES = 4  # of a video
@@ -26,7 +33,7 @@ def write_result_page(
 
     Args:
         page: The file; None: there is to be none.
-        result: What the benchmark gives.
+        result: What the benchmark gives; of `plots` and `strip`, PNG files are shown.
         samples: In their order; only the first `PAGE_SAMPLES` are taken.
         number: How many there are.
     """
@@ -60,6 +67,8 @@ def write_result_page(
         for part, found in result.get(kind, {}).items()
         for name, value in found["metrics"].items()
     ]
+    drawn = [Path(file) for file in (*result.get("plots", ()), result.get("strip", ""))]
+    plots = [wide_picture(file, file.stem) for file in drawn if file.suffix == ".png"]
     settings = [[name, _short(value)] for name, value in result["settings"].items()]
     write_page(
         page,
@@ -68,8 +77,15 @@ def write_result_page(
         [
             table(["metric", "value", "95 % interval", "chance"], rows),
             *([heading("Parts"), table(["part", "value"], parts)] if parts else []),
-            heading("Samples", f"The first {len(shown)} of {number:,}."),
-            sheet(shown, width_rem=9),
+            *plots,
+            *(
+                [
+                    heading("Samples", f"The first {len(shown)} of {number:,}."),
+                    sheet(shown, width_rem=9),
+                ]
+                if shown
+                else []
+            ),
             heading("Settings"),
             table(["setting", "value"], settings),
         ],

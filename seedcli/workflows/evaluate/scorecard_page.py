@@ -1,17 +1,19 @@
-"""The scorecard for people: lines of a table, a Markdown page, a plot. What was not run is one line
-for each row of a published table.
+"""The scorecard for people: lines of a table, pages of Markdown and of HTML, a plot. What was not
+run is one line for each row of a published table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
 from seedcli.benchmarks.paper_numbers import MARKS
 from seedcli.benchmarks.scorecard import VERDICTS, ScoreRow, by_table
-from seedcli.files import publish_text, published
+from seedcli.data.images.page import heading, table, wide_picture, write_page
+from seedcli.files import publish_text
 
 HEAD = ("metric", "set", "model", "published", "ours", "95 % interval", "verdict")
 _ROW_INCHES = 0.28
@@ -53,11 +55,13 @@ def legend(rows: Sequence[ScoreRow]) -> list[str]:
     return found + [f"assumed, since it was not published: {text}" for text in assumed]
 
 
-def write_markdown(rows: Sequence[ScoreRow], path: Path, *, plot: Path | None = None) -> None:
-    """Writes the scorecard as a page, a table for each table of the paper."""
+def write_markdown(rows: Sequence[ScoreRow], path: Path, *, plot: str | None = None) -> None:
+    """Writes the scorecard as Markdown, a table for each table of the paper; `plot` is the name of
+    the file beside it.
+    """
     lines = ["# Published numbers and ours", ""]
     if plot is not None:
-        lines += [f"![Published numbers and ours with their intervals]({plot.name})", ""]
+        lines += [f"![Published numbers and ours with their intervals]({plot})", ""]
     for title, part in by_table(rows).items():
         lines += [f"## {title}", "", markdown_row(HEAD), markdown_row(["---"] * len(HEAD))]
         for line in card_lines(part):
@@ -71,14 +75,33 @@ def write_markdown(rows: Sequence[ScoreRow], path: Path, *, plot: Path | None = 
     publish_text(path, "\n".join([*lines, *(f"* {text}" for text in legend(rows))]) + "\n")
 
 
+def write_card_page(
+    rows: Sequence[ScoreRow], path: Path, *, facts: Sequence[str], plot: bytes | None
+) -> None:
+    """Writes the scorecard as one HTML file, with the plot in it."""
+    sections = [] if plot is None else [wide_picture(plot, "Published numbers and ours")]
+    for title, part in by_table(rows).items():
+        cells = [
+            [*line.cells, "; ".join([*line.reasons, line.command or ""]).removesuffix("; ")]
+            for line in card_lines(part)
+        ]
+        sections += [heading(title), table([*HEAD, "why, or what to type"], cells)]
+    write_page(
+        path,
+        "Published numbers and ours",
+        facts,
+        [*sections, heading("Words and marks"), table([], [[text] for text in legend(rows)])],
+    )
+
+
 def markdown_row(cells: Sequence[str]) -> str:
     """Cells -> a line of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def plot_scorecard(rows: Sequence[ScoreRow], path: Path) -> Path | None:
-    """Writes a chart for each table: our figures with their intervals, the published ones beside;
-    None where nothing was measured.
+def plot_scorecard(rows: Sequence[ScoreRow]) -> bytes | None:
+    """A chart for each table, as a PNG: our figures with their intervals, the published ones
+    beside; None where nothing was measured.
     """
     tables = {
         title: part
@@ -127,9 +150,9 @@ def plot_scorecard(rows: Sequence[ScoreRow], path: Path) -> Path | None:
         "comparable; chance: grey line",
         fontsize=7,
     )
-    with published(path) as partial:
-        figure.savefig(partial, dpi=110, format="png")
-    return path
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    return drawn.getvalue()
 
 
 def _kind(number: int, row: ScoreRow) -> tuple[object, ...]:

@@ -31,10 +31,8 @@ def check_page(request: TokenizeRequest, page: Path) -> None:
     """Refuses a page that could not be made, before anything is computed.
 
     Raises:
-        DataError: The model has no picture decoder, or `page` is a folder.
+        DataError: The model has no picture decoder.
     """
-    if page.is_dir():
-        raise DataError(f"--page {page} is a folder", remedy="name a file: --page page.html")
     files = locate(request.model)
     describe(files)
     find_decoder(files)

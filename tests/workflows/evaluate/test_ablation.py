@@ -98,7 +98,8 @@ def of_twins(twins):
 
 def test_masks_from_start_to_plot(twins, ablate, tmp_path):
     listener = Listener()
-    result = ablate(listener, **of_twins(twins), seeds=(0, 1, 2))
+    page = tmp_path / "page.html"
+    result = ablate(listener, **of_twins(twins), seeds=(0, 1, 2), page=page)
     assert (result["num_images"], result["num_answers"]) == (3, 18)
     assert result["models"]["bilateral"]["tokenizer"] == "tiny-bilateral"
     for side in ("causal", "bilateral"):
@@ -120,6 +121,8 @@ def test_masks_from_start_to_plot(twins, ablate, tmp_path):
         (tmp_path / "run" / name).stat().st_size
         for name in ("losses.png", "losses.svg", "result.json")
     )
+    # the plot, and of each sample the true picture: nothing was drawn
+    assert (page.read_text().count("<img"), page.read_text().count("no picture")) == (1 + 3, 2 * 3)
     assert any("nothing tells how both tokenizers were trained" in said for said in listener.said)
 
     # another seed computes its own answers only
@@ -220,7 +223,8 @@ def test_the_bundled_tokenizer_tells_how_it_was_trained():
 
 def test_prefixes_of_both_with_both_fills(twins, ablate, tmp_path):
     listener = Listener()
-    result = ablate(listener, prefix=True, **of_twins(twins), lengths=(32, 1, 8))
+    page = tmp_path / "page.html"
+    result = ablate(listener, prefix=True, **of_twins(twins), lengths=(32, 1, 8), page=page)
     assert result["lengths"] == [1, 8, 32]
     assert result["num_pictures"] == 3 * 2 * (2 * 2 + 1)
     assert set(result["metrics"]) == {
@@ -248,6 +252,7 @@ def test_prefixes_of_both_with_both_fills(twins, ablate, tmp_path):
     assert all(
         (tmp_path / "run" / name).stat().st_size for name in ("prefixes.png", "prefixes.svg")
     )
+    assert page.read_text().count("<img") == 2  # curves and strip
     with Image.open(result["strip"]) as strip:
         assert strip.height > 3 * 4 * 64
     with Image.open(tmp_path / "run" / "pictures" / "bilateral-llm-08-s0-000000.png") as image:
@@ -282,7 +287,10 @@ def test_lora_against_full(ablate, tmp_path, tiny_llm_folder, twins):
     lora = with_phases(tiny_llm_folder, tmp_path / "alone", text=5, lora=30)
     full = with_phases(tiny_llm_folder, tmp_path / "both", text=5, lora=10, full=20)
     listener = Listener()
-    result = ablate(listener, lora=str(lora), full=str(full), seeds=(0, 1))
+    page = tmp_path / "page.html"
+    result = ablate(listener, lora=str(lora), full=str(full), seeds=(0, 1), page=page)
+    assert page.read_text().count("<img") == 3 * 3  # of each sample the true one and both drawn
+    assert page.read_text().count("<strong>full:</strong>") == 3
     assert listener.said == []
     names = ("text_loss", "image_loss", "clip_i", "cider")
     assert set(result["metrics"]) == {

@@ -21,6 +21,7 @@ from seedcli.benchmarks.clip_similarity import (
 )
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split
 from seedcli.console import Reporter
+from seedcli.data.images.page import SheetSample
 from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.language.generate import SamplingSettings
 from seedcli.workflows.evaluate.ablation.request import AblationRequest
@@ -32,6 +33,11 @@ from seedcli.workflows.evaluate.judge import (
     open_judgements,
 )
 from seedcli.workflows.evaluate.pictures import Pair, caption_pairs, read_picture
+from seedcli.workflows.evaluate.result_page import (
+    answer_html,
+    sample_pictures,
+    write_result_page,
+)
 from seedcli.workflows.evaluate.samples import Answer, SampleRun, first, open_samples
 
 MADE_BY = "seed eval ablation"
@@ -205,14 +211,39 @@ class Ablation:
             for side, lines in answers.items()
         }
 
+    def samples(
+        self,
+        answers: Mapping[str, Mapping[Seeded, Line]],
+        said: Mapping[str, Mapping[str, Line]] | None = None,
+    ) -> Iterator[SheetSample]:
+        """Each picture, and for a page what both sides drew with the first seed; `said` are lines
+        with a `caption` of theirs.
+        """
+        seed = self._request.all_seeds[0]
+        for key, pair in self.pairs.items():
+            drawn = {side: lines[seed, key]["picture"] for side, lines in answers.items()}
+            words = [(f"{side}:", lines[key]["caption"]) for side, lines in (said or {}).items()]
+            yield SheetSample(
+                key=key,
+                pictures=sample_pictures([pair.image])
+                | {side: path and self.folder / path for side, path in drawn.items()},
+                caption=pair.caption,
+                html=answer_html(None, words),
+            )
+
     def finish(
-        self, scores: Mapping[str, Mapping[Any, float]], *, counts: Mapping[str, int], **more: Any
+        self,
+        scores: Mapping[str, Mapping[Any, float]],
+        *,
+        counts: Mapping[str, int],
+        samples: Iterable[SheetSample] = (),
+        **more: Any,
     ) -> dict[str, Any]:
-        """Scores -> the envelope; `counts` are beside `num_images`."""
+        """Scores -> the envelope; `counts` are beside `num_images`, `samples` are for the page."""
         self._run.num_reused = self._num_reused
         published, pairs = is_published_split(self.found), self.pairs
         facts: dict[str, Any] = _describe(self._sides) | score_groups(scores)
-        return self._run.finish(
+        result = self._run.finish(
             num={"num_images": len(pairs), **counts},
             **facts,
             seeds=list(self._request.all_seeds),
@@ -220,6 +251,8 @@ class Ablation:
             published_split=published and len(pairs) == len(self.found.images),
             **more,
         )
+        write_result_page(self._request.page, result, samples, number=len(pairs))
+        return result
 
 
 def compare_sides(parts: Mapping[str, Scores], one: str, other: str) -> Scores:

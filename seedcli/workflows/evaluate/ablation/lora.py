@@ -82,6 +82,7 @@ def run_lora(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
             _scores(read, drawn, judgement.similarity, references),
             counts={"num_pictures": sum(map(len, drawn.values()))},
             chance=run.chance_of_seeds(drawn, judgement),
+            samples=run.samples(drawn, read),
         )
 
 

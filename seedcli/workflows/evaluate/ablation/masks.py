@@ -109,6 +109,7 @@ def run_masks(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
                 for side, lines in answers.items()
             },
             curves=curves,
+            samples=run.samples(answers),
             plots=[str(path) for path in plots],
         )
 
