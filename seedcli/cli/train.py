@@ -45,11 +45,11 @@ pretrain = _command(
 )
 instruct = _command(
     "instruct",
-    """Tune a pretrained language model on conversations with pictures: LoRA, merged at the end.
+    """Tune a pretrained language model on conversations with pictures: by LoRA, or whole.
 
     \b
     Example:
-      seed instruct nano-instruct -o runs/nano-instruct lora.optimization.steps=100
+      seed instruct nano-instruct -o runs/nano-instruct full.optimization.steps=100
       seed instruct nano-instruct -o runs/nano-instruct --resume
     """,
 )

@@ -251,6 +251,8 @@ class LanguageRecipe(Recipe):
 
     @model_validator(mode="after")
     def _rows_are_whole(self) -> Self:
+        if not {"lora", "full"} & set(self.phases):
+            raise ValueError("neither `lora` nor `full`: there is nothing to train")
         for optimization in self.lengths.values():
             if optimization.batch_tokens % self.context_length:
                 raise ValueError(
@@ -282,8 +284,6 @@ class PretrainRecipe(LanguageRecipe):
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
-        if self.lora is None and self.full is None:
-            raise ValueError("neither `lora` nor `full`: there is nothing to train")
         if self.language_model.start == "scratch" and self.text is None:
             raise ValueError(
                 'start = "scratch" needs the phase `text`, which learns the text vocabulary'
@@ -303,8 +303,8 @@ class PretrainRecipe(LanguageRecipe):
 
 
 class InstructRecipe(LanguageRecipe):
-    """A pretrained model learns to follow instructions: LoRA on the merged
-    model, merged at the end.
+    """A pretrained model learns to follow instructions: by LoRA, merged at the end (as
+    published), or with everything but the input embedding.
     """
 
     command: ClassVar[str] = "instruct"
@@ -314,4 +314,7 @@ class InstructRecipe(LanguageRecipe):
         "folder, hub id or preset of the pretrained model (what seed pretrain wrote)"
     )
     template: Template = setting("how conversations are written; own: the model's chat template")
-    lora: LoraPhaseSection
+    lora: LoraPhaseSection | None = comfort(None, "adapters and their merge; left out: none")
+    full: FullPhaseSection | None = comfort(
+        None, "everything but the input embedding; left out: no"
+    )

@@ -141,9 +141,9 @@ def test_options_that_do_not_exist_are_refused() -> None:
 
 def test_a_plan_is_what_the_command_prints() -> None:
     printed = seed(
-        "plan", "nano-instruct", "--gpus", "cpu:2", "lora.optimization.steps=7", "--json"
+        "plan", "nano-instruct", "--gpus", "cpu:2", "full.optimization.steps=7", "--json"
     )
-    recipe = load_recipe("nano-instruct", {"lora.optimization.steps": 7})
+    recipe = load_recipe("nano-instruct", {"full.optimization.steps": 7})
     assert json.loads(json.dumps(plan(recipe, gpus="cpu:2"))) == printed
     assert json.loads(json.dumps(plan("nano-judge", gpus="cpu:2"))) == seed(
         "plan", "nano-judge", "--gpus", "cpu:2", "--json"

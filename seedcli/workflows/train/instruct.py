@@ -1,5 +1,5 @@
-"""Recipe -> a language model that follows instructions in words and pictures: LoRA on a pretrained
-model, merged at the end.
+"""Recipe -> a language model that follows instructions in words and pictures: a pretrained model
+learns from conversations, by LoRA (merged at the end) or whole.
 """
 
 from __future__ import annotations
@@ -59,9 +59,6 @@ def run(
     refuse_other_codes(recipe.start, files.facts, visual, remedy=remedy)
     if work.ranks.rank == 0:
         open_run_folder(output, recipe, resume=resume)
-    from seedcli.models.language.text_tokenizer import extend_text_tokenizer
-
-    text_tokenizer = extend_text_tokenizer(files.text_tokenizer, visual.num_codes)
     sources = work.open_sources(recipe.data, visual)
-    work.lora_phase(recipe.lora, files.folder, sources, text_tokenizer, visual)
+    work.code_phases(files.folder, files.text_tokenizer, sources, visual)
     return {"model": str(output / "model"), "phases": work.done}

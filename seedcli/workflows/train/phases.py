@@ -253,7 +253,27 @@ class PhasedRun:
         gc.collect()
         return target
 
-    def lora_phase(
+    def code_phases(
+        self, start: Path, words: Path, sources: list[DocumentSource], visual: VisualCodes
+    ) -> None:
+        """The recipe's phases `lora` and `full`, one after the other.
+
+        Args:
+            start: Folder of the model that the first of them starts from.
+            words: Folder or file of its text tokenizer.
+        """
+        from seedcli.models.language.text_tokenizer import extend_text_tokenizer
+
+        if self.recipe.lora:
+            text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
+            start = words = self._lora_phase(
+                self.recipe.lora, start, sources, text_tokenizer, visual
+            )
+        if self.recipe.full:
+            text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
+            self._full_phase(start, sources, text_tokenizer, visual)
+
+    def _lora_phase(
         self,
         section: LoraPhaseSection,
         start: Path,
@@ -264,25 +284,52 @@ class PhasedRun:
         """Phase `lora` of the model in `start`: its vocabulary is extended, adapters are attached
         from the recipe's seed, and merged at the end.
         """
-        seed = self.recipe.seed
 
         def build(device: torch.device) -> PreTrainedModel:
             import torch
 
             from seedcli.models.language.lora import attach_lora
-            from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
-            from seedcli.training.accelerator import gather_parameters
 
-            attention = attention_kernel(self.recipe.parallel, device)
-            model = load_causal_model(start, attention=attention)
-            extend_language_model(model, text_tokenizer, seed=seed, gather=gather_parameters)
+            model = self._extended(start, text_tokenizer, device)
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
+                torch.manual_seed(self.recipe.seed)
                 return attach_lora(model, **section.adapter.model_dump())
 
         return self.phase(
             "lora", build, self.recipe.data, sources, text_tokenizer, visual=visual, merge=True
         )
+
+    def _full_phase(
+        self,
+        start: Path,
+        sources: list[DocumentSource],
+        text_tokenizer: PreTrainedTokenizerFast,
+        visual: VisualCodes,
+    ) -> Path:
+        """Phase `full` of the model in `start`: everything learns but the input embedding."""
+
+        def build(device: torch.device) -> PreTrainedModel:
+            from seedcli.models.language.lora import untie_embeddings
+
+            model = self._extended(start, text_tokenizer, device)
+            untie_embeddings(model)
+            model.get_input_embeddings().requires_grad_(False)
+            return model
+
+        return self.phase("full", build, self.recipe.data, sources, text_tokenizer, visual=visual)
+
+    def _extended(
+        self, start: Path, text_tokenizer: PreTrainedTokenizerFast, device: torch.device
+    ) -> PreTrainedModel:
+        """The model in `start` with a vocabulary that holds the codes."""
+        from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
+        from seedcli.training.accelerator import gather_parameters
+
+        model = load_causal_model(start, attention=attention_kernel(self.recipe.parallel, device))
+        extend_language_model(
+            model, text_tokenizer, seed=self.recipe.seed, gather=gather_parameters
+        )
+        return model
 
     def _finish(
         self,

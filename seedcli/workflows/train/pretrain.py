@@ -14,7 +14,6 @@ from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.workflows.train.phases import PhasedRun, attention_kernel, planned
 from seedcli.workflows.train.start import (
     Start,
-    VisualCodes,
     locate_start,
     refuse_other_codes,
     visual_codes,
@@ -71,13 +70,7 @@ def run(
     folder, words = (start.folder, start.text_tokenizer) if start else (None, None)
     if recipe.text:
         folder = words = _text_phase(recipe, work, start)
-    if recipe.lora:
-        from seedcli.models.language.text_tokenizer import extend_text_tokenizer
-
-        text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
-        folder = words = work.lora_phase(recipe.lora, folder, sources, text_tokenizer, visual)
-    if recipe.full:
-        _full_phase(recipe, work, folder, words, sources, visual)
+    work.code_phases(folder, words, sources, visual)
     return {"model": str(output / "model"), "phases": work.done}
 
 
@@ -123,30 +116,3 @@ def _text_vocabulary(work: PhasedRun, documents: Any, size: int) -> PreTrainedTo
             train_text_tokenizer(documents.texts(), size).save_pretrained(partial)
     work.wait_for(folder)
     return load_text_tokenizer(folder)
-
-
-def _full_phase(
-    recipe: PretrainRecipe,
-    work: PhasedRun,
-    folder: Path,
-    words: Path,
-    sources: Any,
-    visual: VisualCodes,
-) -> None:
-    """Phase 3: every parameter but the input embedding."""
-    from seedcli.models.language.lora import untie_embeddings
-    from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
-    from seedcli.models.language.text_tokenizer import extend_text_tokenizer
-    from seedcli.training.accelerator import gather_parameters
-
-    assert recipe.full is not None
-    text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
-
-    def build(device):
-        model = load_causal_model(folder, attention=attention_kernel(recipe.parallel, device))
-        extend_language_model(model, text_tokenizer, seed=recipe.seed, gather=gather_parameters)
-        untie_embeddings(model)
-        model.get_input_embeddings().requires_grad_(False)
-        return model
-
-    work.phase("full", build, recipe.data, sources, text_tokenizer, visual=visual)

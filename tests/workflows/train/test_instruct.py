@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.documents import Message
 from seedcli.data.documents.sequences import encode_prompt
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import DataError, SeedError, UsageError
 from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import load_text_tokenizer
 from seedcli.models.weights.llm_description import FACTS_FILE, read_llm_facts, write_llm_facts
@@ -144,6 +144,27 @@ def test_a_run_that_is_killed_gives_the_same_weights(finished_runs, tmp_path):
     undisturbed = json.loads((finished_runs / "instruct.json").read_text())["phases"]["lora"]
     assert summary["losses"] == undisturbed["losses"]
     assert summary["left_out"] == undisturbed["left_out"]
+
+
+def test_a_model_is_tuned_whole_where_the_recipe_has_no_adapter(finished_runs, tmp_path):
+    text = (finished_runs / "instruct.toml").read_text()
+    adapter = text[text.index("[lora.adapter]") : text.index("[lora.optimization]")]
+    whole = text.replace(adapter, "").replace("[lora.", "[full.")
+    (tmp_path / "whole.toml").write_text(whole)
+    result = instruct.run(load_recipe(tmp_path / "whole.toml"), tmp_path / "run")
+    (summary,) = result["phases"].values()
+    assert list(result["phases"]) == ["full"] and "largest_logit_difference_of_merge" not in summary
+    before, after = (
+        AutoModelForCausalLM.from_pretrained(folder).state_dict()
+        for folder in (finished_runs / "pretrain" / "model", tmp_path / "run" / "model")
+    )
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {"model.embed_tokens.weight"}
+    assert read_llm_facts(tmp_path / "run" / "model").template == "vicuna"
+
+    (tmp_path / "nothing.toml").write_text(whole[: whole.index("[full.")])
+    with pytest.raises(SeedError, match="neither `lora` nor `full`"):
+        load_recipe(tmp_path / "nothing.toml")
 
 
 def test_half_precision_changes_no_merge(finished_runs, tmp_path):

@@ -87,10 +87,10 @@ def test_the_recipe_trains(tmp_path, tiny_llm_folder, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     overrides = [
         f"start={tiny_llm_folder}",
-        "lora.optimization.steps=2",
-        "lora.optimization.batch_tokens=512",
+        "full.optimization.steps=2",
+        "full.optimization.batch_tokens=512",
         "parallel.micro_batch_rows=2",
     ]
-    recipe = load_recipe(RECIPE, overrides=[*overrides, "lora.optimization.warmup_steps=1"])
+    recipe = load_recipe(RECIPE, overrides=[*overrides, "full.optimization.warmup_steps=1"])
     result = instruct.run(recipe, tmp_path / "run")
     assert (Path(result["model"]) / "model.safetensors").is_file()
