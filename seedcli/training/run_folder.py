@@ -109,7 +109,7 @@ def open_run_folder(
             "git_commit": _git_commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "packages": {name: _version(name) for name in PACKAGES},
+            "packages": {name: package_version(name) for name in PACKAGES},
         }
     )
     publish_json(facts_file, starts)
@@ -202,7 +202,8 @@ def _changes(resolved: Path, recipe: Recipe) -> dict[str, list]:
     return changed
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Version of an installed package; None where it is not."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -12,6 +11,7 @@ from typing import Any
 
 import seedcli
 from seedcli.recipe.files import recipes_folder, shipped_recipes
+from seedcli.training.run_folder import package_version
 
 PACKAGES = (
     "torch",
@@ -49,7 +49,7 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executable": sys.executable,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "torch": _torch(),
         "machine": _machine(),
         "bundled": _bundled(),
@@ -64,13 +64,6 @@ def _environment() -> dict[str, str]:
         for name, value in sorted(os.environ.items())
         if name.startswith(SHOWN_ENVIRONMENT) and "TOKEN" not in name
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _torch() -> dict[str, Any]:

@@ -148,26 +148,6 @@ def apply_adapter(model: nn.Module, adapter: LoraAdapter) -> nn.Module:
     return peft_model.merge_and_unload()
 
 
-def trainable_parameters(model: nn.Module) -> dict[str, int]:
-    """Name -> number of elements of every parameter that an optimizer would change; a
-    shared one counts once.
-    """
-    return {
-        name: _count(parameter)
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-def frozen_parameters(model: nn.Module) -> dict[str, int]:
-    """Name -> number of elements of every parameter that stays as it is."""
-    return {
-        name: _count(parameter)
-        for name, parameter in model.named_parameters()
-        if not parameter.requires_grad
-    }
-
-
 @torch.no_grad()
 def merge_lora(peft_model: PeftModel, probe_ids: Tensor) -> tuple[nn.Module, float]:
     """Adapters folded into the weights they stand beside, in fp32 -> (plain trainable model,
@@ -205,11 +185,6 @@ def _logits(model: nn.Module, ids: Tensor) -> Tensor:
     device = model.get_input_embeddings().weight.device
     with torch.autocast(device.type, enabled=False):
         return model(input_ids=ids.to(device), use_cache=False).logits
-
-
-def _count(parameter: nn.Parameter) -> int:
-    # ZeRO 3 leaves empty parameters that know their size
-    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def _check_names(model: nn.Module, targets: Sequence[str], trained_whole: Sequence[str]) -> None:

@@ -13,9 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from seedcli.errors import NumericalError, UsageError
 from seedcli.models.language.lora import (
     attach_lora,
-    frozen_parameters,
     merge_lora,
-    trainable_parameters,
     untie_embeddings,
 )
 
@@ -49,13 +47,22 @@ def moved(model: PeftModel) -> PeftModel:
     return model.eval()
 
 
+def counted(model: nn.Module, *, trained: bool) -> dict[str, int]:
+    """Name -> number of elements of every parameter that learns, or that does not."""
+    return {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad is trained
+    }
+
+
 def test_the_published_set_of_a_7b_model() -> None:
     """spec: vicuna_7b_lora.yaml on 40194 rows; no memory is touched."""
     with torch.device("meta"):
         model = LlamaForCausalLM(LlamaConfig(vocab_size=40194))
         assert sum(parameter.numel() for parameter in model.parameters()) == 6_805_540_864
         peft_model = attach_lora(model, **PUBLISHED)
-    trained = trainable_parameters(peft_model)
+    trained = counted(peft_model, trained=True)
     adapters = {name: count for name, count in trained.items() if "lora_" in name}
     rows = {
         name: count
@@ -68,7 +75,7 @@ def test_the_published_set_of_a_7b_model() -> None:
     assert (len(norms), sum(norms.values())) == (65, 266_240)
     assert sum(trained.values()) == 369_512_448
     assert len(trained) == len(adapters) + len(rows) + len(norms)
-    assert sum(frozen_parameters(peft_model).values()) == 6_805_540_864 - 329_269_248 - 266_240
+    assert sum(counted(peft_model, trained=False).values()) == 6_805_540_864 - 329_269_248 - 266_240
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -78,9 +85,9 @@ def test_attaching_changes_no_logit_and_keeps_no_second_copy(tied: bool) -> None
     whole = sum(parameter.numel() for parameter in model.parameters()) + (100 * 32 if tied else 0)
     peft_model = attach_lora(model, **PUBLISHED).eval()
     assert torch.equal(peft_model(input_ids=probe()).logits, before)
-    counted = {**trainable_parameters(peft_model), **frozen_parameters(peft_model)}
-    assert sum(count for name, count in counted.items() if "lora_" not in name) == whole
-    assert not [name for name in counted if "original_module" in name]
+    counts = counted(peft_model, trained=True) | counted(peft_model, trained=False)
+    assert sum(count for name, count in counts.items() if "lora_" not in name) == whole
+    assert not [name for name in counts if "original_module" in name]
 
 
 def test_tied_embeddings_are_trained_apart() -> None:
@@ -111,7 +118,7 @@ def test_an_update_changes_exactly_the_trainable_parameters() -> None:
         for name, parameter in peft_model.named_parameters()
         if not torch.equal(parameter, old[name])
     }
-    assert changed == set(trainable_parameters(peft_model))
+    assert changed == set(counted(peft_model, trained=True))
 
 
 def test_merging_keeps_the_logits_and_gives_a_plain_model(tmp_path) -> None:
@@ -158,7 +165,7 @@ def test_trained_parameters_survive_the_adapter_s_own_files(tmp_path) -> None:
     peft_model.save_pretrained(tmp_path)
     fresh = attach_lora(tiny(), **PUBLISHED)
     fresh.load_adapter(tmp_path, "default", is_trainable=True)
-    assert trainable_parameters(fresh) == trainable_parameters(peft_model)
+    assert counted(fresh, trained=True) == counted(peft_model, trained=True)
     assert torch.equal(fresh.eval()(input_ids=probe()).logits, logits)
 
 
@@ -178,7 +185,7 @@ def test_wrong_names_are_named(changes: dict, message: str) -> None:
 
 def test_nothing_whole() -> None:
     peft_model = attach_lora(tiny(), **{**PUBLISHED, "trained_whole": []})
-    assert all("lora_" in name for name in trainable_parameters(peft_model))
+    assert all("lora_" in name for name in counted(peft_model, trained=True))
 
 
 def test_untying_says_whether_it_did() -> None:
