@@ -32,9 +32,17 @@ def drawing_prompts(
     ]
 
 
-def draw_by_ours(llm: SeedLlama, prompts: list[list[int]]) -> list[list[int]]:
-    """As `seed chat` does, greedily: under the grammar, with the answer taken apart."""
-    settings = SamplingSettings(temperature=0, max_new_tokens=llm.vocabulary.num_queries + 1)
+def draw_by_ours(
+    llm: SeedLlama, prompts: list[list[int]], *, code_guidance: float = 1.0
+) -> list[list[int]]:
+    """As `seed chat` does, greedily: under the grammar, with the answer taken apart. Guided, codes
+    move away from those of any picture.
+    """
+    settings = SamplingSettings(
+        temperature=0,
+        max_new_tokens=llm.vocabulary.num_queries + 1,
+        code_guidance=code_guidance,
+    )
     answers = llm.generate(prompts, settings)
     return [list(answer.ids[: llm.vocabulary.num_queries]) for answer in answers]
 

@@ -232,7 +232,11 @@ def ways_to_draw(
         )
         for grammar in ("bare", "processor", "prefix function")
     }
-    return {"ours": lambda: draw_by_ours(llm, prompts), **theirs}
+    ours = {
+        name: lambda guidance=guidance: draw_by_ours(llm, prompts, code_guidance=guidance)
+        for name, guidance in (("ours", 1.0), ("ours, with code guidance", 2.0))
+    }
+    return ours | theirs
 
 
 PARTS = {
