@@ -266,8 +266,10 @@ def wrapped(text: str, width: int) -> str:
         if len(line) <= width:
             lines.append(line)
             continue
-        column = re.match(r"(\s*\S+(?: \S+)*?\s{2,})\S", line) or re.match(r"(\s*)", line)
-        indent = len(column[1]) if column and len(column[1]) <= width // 2 else 0
+        column = re.match(r"(\s*\S+(?: \S+)*?\s{2,})\S", line)
+        if column is None or len(column[1]) > width // 2:
+            column = re.match(r"(\s*)", line)
+        indent = len(column[1]) if column else 0
         lines += textwrap.wrap(
             line,
             width,

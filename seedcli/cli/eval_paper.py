@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+from seedcli.cli.terminal import table
 from seedcli.console import console
 from seedcli.errors import PartialFailure
 from seedcli.options import Option
@@ -55,14 +56,16 @@ def show_card(card: dict[str, Any], *, everything: bool) -> str:
     rows = [row for row in rows if row not in absent]
     for title, part in by_table(rows).items():
         shown = card_lines(part)
-        widths = [
-            max(len(cells[column]) for cells in (HEAD, *(line.cells for line in shown)))
-            for column in range(len(HEAD))
-        ]
-        lines += ["", title, _padded(HEAD, widths)]
-        for line in shown:
+        head, *laid = table(
+            HEAD[:1] + HEAD[3:], [line.cells[:1] + line.cells[3:] for line in shown]
+        )
+        lines += ["", title, head]
+        above: tuple[str, ...] = ()
+        for line, row in zip(shown, laid, strict=True):
+            if above != (above := line.cells[1:3]):
+                lines.append(f"  {', '.join(above)}:")
             why = [*line.reasons, *([line.command] if line.command else [])]
-            lines += [_padded(line.cells, widths), *(f"    {text}" for text in why)]
+            lines += [row, *(f"    {text}" for text in why)]
     if absent:
         lines += ["", *_without_result(absent)]
     return "\n".join([*lines, "", *legend(rows), *card["files"]]).rstrip()
@@ -95,7 +98,3 @@ def _without_result(rows: list[Any]) -> list[str]:
     if others := sum(row.command is None for row in rows):
         lines.append(f"  {others} numbers of other systems, or of models never published")
     return lines
-
-
-def _padded(cells: tuple[str, ...], widths: list[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from seedcli.benchmarks.metric_words import metric_words
 from seedcli.cli.eval_tables import give
+from seedcli.cli.terminal import table
 from seedcli.console import console
 from seedcli.workflows.evaluate.requests import RetrievalRequest
 
@@ -25,43 +27,34 @@ def retrieval(request: RetrievalRequest) -> None:
 def _show_retrieval(result: dict[str, Any]) -> str:
     columns = ("i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean")
 
-    def line(name: str, images: object, metrics: dict[str, float]) -> str:
-        return f"{name:<22}{images!s:>7}" + "".join(
-            f"{metrics[column]:>9.1f}" for column in columns
-        )
+    def row(name: str, images: object, metrics: dict[str, float]) -> list[str]:
+        return [name, str(images), *(f"{metrics[column]:.1f}" for column in columns)]
 
-    head = (
-        f"{result['dataset']} {result['split']}, {result['num_images']:,} images, "
-        f"{result['num_captions']:,} captions"
-    )
-    lines = [
-        (
-            f"{head}; {result['model']} ({result['fingerprint']}), {result['feature']}, query "
-            f"{result['query']}"
-        )
-    ]
-    lines.append(
-        f"{'recall in percent':<22}{'images':>7}" + "".join(f"{column:>9}" for column in columns)
-    )
-    lines.append(line("all", result["num_images"], result["metrics"]))
     low, high = (
         {name: ends[side] for name, ends in result["intervals"].items()} for side in (0, 1)
     )
-    lines += [
-        line("95 % interval, from", "", low),
-        line("95 % interval, to", "", high),
-        line("chance", "", result["chance"]),
+    queries = result.get("by_query", ())
+    rows = [
+        row("all", result["num_images"], result["metrics"]),
+        row("95 % interval, from", "", low),
+        row("95 % interval, to", "", high),
+        row("chance", "", result["chance"]),
+        *(
+            row(name, part["num_images"], part["metrics"])
+            for name, part in result.get("subsets", {}).items()
+        ),
+        *(row(f"query {part['query']}", "", part["metrics"]) for part in queries),
+        *(
+            row(f"mean of queries 0-{part['query']}", "", part["prefix_metrics"])
+            for part in queries
+        ),
     ]
-    lines += [
-        line(name, part["num_images"], part["metrics"])
-        for name, part in result.get("subsets", {}).items()
-    ]
-    lines += [
-        line(f"query {part['query']}", "", part["metrics"]) for part in result.get("by_query", ())
-    ]
-    lines += [
-        line(f"mean of queries 0-{part['query']}", "", part["prefix_metrics"])
-        for part in result.get("by_query", ())
+    head = ["in percent", "images", *map(metric_words, columns)]
+    lines = [
+        f"{result['dataset']} {result['split']}, {result['num_images']:,} images, "
+        f"{result['num_captions']:,} captions; {result['model']} ({result['fingerprint']}), "
+        f"{result['feature']}, query {result['query']}",
+        *table(head, rows, figures=range(1, len(head))),
     ]
     lines += [f"{name:<34}{value:.3f}" for name, value in result.get("query_variance", {}).items()]
     lines.append(f"ranks in {result['folder']}")

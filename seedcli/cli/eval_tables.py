@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from seedcli.benchmarks.metric_words import metric_words
+from seedcli.cli.terminal import table
 from seedcli.console import console
 from seedcli.errors import PartialFailure
 
@@ -40,9 +41,14 @@ def _tell_failed(result: dict[str, Any], what: str) -> None:
         )
 
 
-def show_result(result: dict[str, Any]) -> str:
+def interval_words(interval: Sequence[float] | None) -> str:
+    """An interval, for people."""
+    return "" if interval is None else f"{interval[0]:.2f} .. {interval[1]:.2f}"
+
+
+def show_result(result: dict[str, Any], more: Sequence[Sequence[str]] = ()) -> str:
     """An envelope -> lines for people: each metric with its interval and, where it is known,
-    what chance would reach.
+    what chance would reach; `more` are rows below.
     """
     counts = ", ".join(
         f"{value:,} {name.removeprefix('num_')}"
@@ -55,14 +61,17 @@ def show_result(result: dict[str, Any]) -> str:
         f"{result['folder']}"
     )
     chance = result.get("chance", {})
-    lines.append(f"{'':<28}{'':>9}  {'95 % interval':>18}" + (f"{'chance':>9}" if chance else ""))
-    for name, value in result["metrics"].items():
-        shown = metric_words(name)
-        interval = result["intervals"].get(name)
-        ends = "" if interval is None else f"{interval[0]:.2f} .. {interval[1]:.2f}"
-        by_chance = f"{chance[name]:>9.2f}" if chance.get(name) is not None else ""
-        figure = "none" if value is None else f"{value:.2f}"
-        lines.append(f"{shown:<28}{figure:>9}  {ends:>18}{by_chance}".rstrip())
+    rows = [
+        [
+            metric_words(name),
+            "none" if value is None else f"{value:.2f}",
+            interval_words(result["intervals"].get(name)),
+            "" if chance.get(name) is None else f"{chance[name]:.2f}",
+        ]
+        for name, value in result["metrics"].items()
+    ]
+    head = ["metric", "value", "95 % interval", "chance" if chance else ""]
+    lines += table(head, [*rows, *more], figures=(1, 2, 3))
     if result.get("published_split") is False:
         lines.append("not the published split: do not compare with published numbers")
     return "\n".join(lines)

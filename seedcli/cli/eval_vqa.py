@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seedcli.cli.eval_tables import give, show_result
+from seedcli.cli.eval_tables import give, interval_words, show_result
 from seedcli.console import console
 from seedcli.workflows.evaluate.requests import VqaRequest
 
@@ -39,19 +39,18 @@ def vqa(request: VqaRequest) -> None:
 
 
 def _show_vqa(result: dict[str, Any]) -> str:
-    lines = [show_result(result)]
     if "submission" in result:
-        lines.append(
-            "this split's answers are kept by its evaluation server, which takes "
-            f"{result['submission']}"
+        return (
+            f"{show_result(result)}\nthis split's answers are kept by its evaluation server, which "
+            f"takes {result['submission']}"
         )
-        return "\n".join(lines)
-    lines.append(f"{'answered without a look':<28}{result['majority']['accuracy']:>9.2f}")
+    rows = [["answered without a look", f"{result['majority']['accuracy']:.2f}", "", ""]]
     for kind, part in result.get("kinds", {}).items():
-        ends = "{:.2f} .. {:.2f}".format(*part["intervals"]["accuracy"])
-        blind = f"without a look {part['majority']['accuracy']:.2f}"
-        lines.append(
-            f"{kind or 'no kind':<28}{part['metrics']['accuracy']:>9.2f}  {ends:>18}  {blind}, "
-            f"{part['num_questions']} questions"
-        )
-    return "\n".join(lines)
+        name = f"{kind or 'no kind'}, {part['num_questions']} questions"
+        ends = interval_words(part["intervals"]["accuracy"])
+        blind = f"{part['majority']['accuracy']:.2f}"
+        rows += [
+            [name, f"{part['metrics']['accuracy']:.2f}", ends, ""],
+            ["  without a look", blind, "", ""],
+        ]
+    return show_result(result, rows)

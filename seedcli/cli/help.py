@@ -45,8 +45,17 @@ def _show_panels(command: Any, ctx: typer.Context) -> None:
 
     shown = copy.copy(command)
     shown.help = _as_markup(command.help)
+    if isinstance(command, TyperGroup):
+        shown.get_command = lambda ctx, name: _for_list(command.get_command(ctx, name))
     shown.get_params = lambda ctx: [_for_panels(each, ctx) for each in command.get_params(ctx)]
     rich_utils.rich_format_help(obj=shown, ctx=ctx, markup_mode="rich")
+
+
+def _for_list(command: Any) -> Any:
+    """A command of a group, whose first paragraph the terminal breaks at its own width."""
+    shown = copy.copy(command)
+    shown.help = _as_markup((command.help or "").split("\n\n")[0])
+    return shown
 
 
 def _for_panels(parameter: Any, ctx: typer.Context) -> Any:

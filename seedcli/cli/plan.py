@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from seedcli.cli.plan_tokenize import TOKENIZE, plan_tokenize
+from seedcli.cli.terminal import table
 from seedcli.console import console
 from seedcli.errors import UsageError
 from seedcli.options import Argument, Dtype, Option, OverridesArgument
@@ -143,53 +144,62 @@ def _show(plan: dict[str, Any]) -> str:
                     "tokens on average"
                 ),
             ]
-            width = max(len(one["source"]) for one in mixture["sources"])
+            lines += table(
+                ["share", "source", "form", "tokens"],
+                [
+                    [
+                        f"{one['share']:.1%}",
+                        one["source"],
+                        one["form"],
+                        f"{one['mean_tokens']:.0f} of {one['max_tokens']}",
+                    ]
+                    for one in mixture["sources"]
+                ],
+                figures=(0, 3),
+            )
+            bases: dict[str, list[str]] = {}
+            for one in mixture["sources"]:
+                bases.setdefault(one["lengths"], []).append(one["source"])
             lines += [
-                f"  {one['share']:6.1%}  {one['source']:<{width}}  {one['form']:<14} "
-                f"{one['mean_tokens']:5.0f} of {one['max_tokens']:<5} {one['lengths']}"
-                for one in mixture["sources"]
+                f"lengths: {basis}" + (f": {', '.join(names)}" if len(bases) > 1 else "")
+                for basis, names in bases.items()
             ]
             lines.append(
-                f"  padding: {mixture['padding_unpacked']:.1%} with each document padded to its "
+                f"padding: {mixture['padding_unpacked']:.1%} with each document padded to its "
                 f"longest, {mixture['padding_packed']:.1%} packed to {plan['context_length']}"
             )
+    phases = [
+        [
+            phase["phase"],
+            *(_count(phase[name]) for name in ("trainable", "frozen")),
+            str(phase["steps"]),
+            *(_count(phase[name]) for name in ("tokens", "documents")),
+            *(f"{phase[name]:.2f} h" for name in ("hours", "hours_unpacked")),
+        ]
+        for phase in plan["phases"]
+    ]
+    head = ["phase", "trainable", "frozen", "steps", "tokens", "documents", "time", "unpacked"]
+    lines += ["", *table(head, phases, figures=range(1, len(head)))]
+    limit = f" of {devices['memory_gb']:g}" if devices["memory_gb"] else ""
+    parts = ("weights", "gradients", "optimizer", "activations", "framework", "device")
+    rows = [
+        [
+            phase["phase"],
+            f"{one['zero_stage']}{'*' if one['chosen'] else ''}",
+            *(f"{one[f'{part}_gb']:.1f}" for part in parts),
+            "too much"
+            if 0 < (devices["memory_gb"] or 0) < one["device_gb"]
+            else f"{one['host_gb']:.1f} on host" * bool(one["host_gb"]),
+        ]
+        for phase in plan["phases"]
+        for one in phase["memory_per_device"]
+    ]
+    head = ["phase", "ZeRO", *parts[:4], "other", "total", ""]
     lines += [
         "",
-        (
-            f"{'phase':<6} {'trainable':>14} {'frozen':>14} {'steps':>7} {'tokens':>9} "
-            f"{'documents':>10} {'hours':>9} {'unpacked':>9}"
-        ),
+        f"GB on each device{limit}; * is the recipe's ZeRO stage",
+        *table(head, rows, figures=range(2, 8)),
     ]
-    for phase in plan["phases"]:
-        lines.append(
-            f"{phase['phase']:<6} {phase['trainable']:>14,} {phase['frozen']:>14,} "
-            f"{phase['steps']:>7} {_count(phase['tokens']):>9} {_count(phase['documents']):>10} "
-            f"{phase['hours']:>7.2f} h {phase['hours_unpacked']:>7.2f} h"
-        )
-    limit = f" of {devices['memory_gb']:g}" if devices["memory_gb"] else ""
-    lines += ["", f"GB on each device{limit}; * is the recipe's ZeRO stage"]
-    lines.append(
-        f"{'phase':<6} {'ZeRO':<6} {'weights':>8} {'gradients':>10} {'optimizer':>10} "
-        f"{'activations':>12} {'other':>6} {'total':>7}"
-    )
-    for phase in plan["phases"]:
-        for one in phase["memory_per_device"]:
-            mark = "*" if one["chosen"] else ""
-            away = f"  and {one['host_gb']:.1f} in the host's memory" if one["host_gb"] else ""
-            full = (
-                "  too much"
-                if devices["memory_gb"] and one["device_gb"] > devices["memory_gb"]
-                else ""
-            )
-            parts = zip(
-                ("weights", "gradients", "optimizer", "activations", "framework", "device"),
-                (8, 10, 10, 12, 6, 7),
-                strict=True,
-            )
-            figures = " ".join(f"{one[f'{part}_gb']:>{width}.1f}" for part, width in parts)
-            lines.append(
-                f"{phase['phase']:<6} {str(one['zero_stage']) + mark:<6} {figures}{away}{full}"
-            )
     lines.append(
         f"While loading, each process holds {plan['host_gb_per_rank_while_loading']:.1f} GB in the "
         "host's memory (fp32)."

@@ -49,16 +49,16 @@ def _show(plan: dict[str, Any]) -> str:
         f"{plan['images_per_s_per_device']:,.1f} pictures/s on each ({plan['rate_source']}), "
         f"{plan['images_per_s']:,.0f}/s together",
         "",
-        f"read   {_bytes(read['gb'])}, {read['mb_per_s']:,.1f} MB/s; a picture is "
+        f"read    {_bytes(read['gb'])}, {read['mb_per_s']:,.1f} MB/s; a picture is "
         f"{read['bytes_per_image'] / 1000:,.1f} kB ({read['source']})",
-        f"write  {_bytes(write['gb'])}, {write['mb_per_s']:,.2f} MB/s; a row is "
+        f"write   {_bytes(write['gb'])}, {write['mb_per_s']:,.2f} MB/s; a row is "
         f"{write['bytes_per_image']:,.0f} bytes ({write['source']})",
     ]
     if plan["decode"] is None:
         lines.append("decode  not measured here: seed bench tokenize says how many cores it takes")
     else:
         lines.append(
-            f"decode {plan['decode']['cores_per_device']:,.1f} cores for each, at "
+            f"decode  {plan['decode']['cores_per_device']:,.1f} cores for each, at "
             f"{plan['decode']['images_per_s_per_core']:,.0f} pictures/s a core "
             f"({plan['decode']['source']})"
         )

@@ -1,4 +1,6 @@
-"""What the terminal can do: which picture protocol it speaks, and lines with editing."""
+"""What the terminal can do: which picture protocol it speaks, lines with editing, tables of its
+width.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,10 @@ import contextlib
 import os
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Literal
 from unicodedata import east_asian_width
 
@@ -106,6 +110,52 @@ def read_line(prompt: str, complete: Callable[[str], list[str]]) -> str:
     # `input` edits lines only where stdout is the terminal's own
     with contextlib.redirect_stdout(sys.__stdout__):
         return input(prompt)
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, figures: Container[int] = ()
+) -> list[str]:
+    """Cells -> lines that fit the terminal: where it is too narrow, the words of heads above
+    figures stand below each other, then those of the widest columns.
+
+    Args:
+        head: Names of the columns.
+        rows: Cells of each row.
+        figures: Columns that stand at the right and whose cells, but for the head's, stay whole.
+
+    Returns:
+        The head and then each row, which may have several lines.
+    """
+    cells = [head, *rows]
+    columns = range(len(head))
+    widths = [max(len(row[column]) for row in cells) for column in columns]
+    least = [
+        max(
+            len(part)
+            for row in cells
+            for part in (
+                [row[column]] if column in figures and row is not head else row[column].split()
+            )
+            or [""]
+        )
+        for column in columns
+    ]
+    room = shutil.get_terminal_size().columns - 2 * len(columns[1:])
+    while sum(widths) > room and (wide := [each for each in columns if widths[each] > least[each]]):
+        widths[max(wide, key=lambda each: (each in figures, widths[each]))] -= 1
+
+    def lines(row: Sequence[str]) -> Iterator[str]:
+        broken = [
+            textwrap.wrap(cell, width or 1, break_long_words=False, break_on_hyphens=False)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for parts in zip_longest(*broken, fillvalue=""):
+            yield "  ".join(
+                part.rjust(width) if column in figures else part.ljust(width)
+                for column, part, width in zip(columns, parts, widths, strict=True)
+            ).rstrip()
+
+    return ["\n".join(lines(row)) for row in cells]
 
 
 class WordWrap:

@@ -1,7 +1,7 @@
 """`seed tokens`: tools for token shards."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,7 +71,15 @@ def formats() -> None:
     from seedcli.workflows.documents.build import formats
 
     for record in formats():
-        console.result(record)
+        console.result(record, human=_show_format)
+
+
+def _show_format(record: dict[str, Any]) -> str:
+    unseen = "" if record["checked_with_real_files"] else "; not checked with real files"
+    return (
+        f"{record['format']:<15}  {record['sets']}: {record['files']}\n"
+        f"{'':<15}  gives {', '.join(record['forms'])}; {record['source']}{unseen}"
+    )
 
 
 @app.command()

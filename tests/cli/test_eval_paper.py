@@ -150,8 +150,8 @@ def test_page_and_plot(results, tmp_path):
         in page
     )
     assert (
-        "| i2t_r1 .. r_mean | coco test | SEED-1, causal codes | 65.7 88.1 93.8 52.5 78.0 "
-        "86.0 77.4 [P] |"
+        "| text recall at 1 .. mean recall | coco test | SEED-1, causal codes | "
+        "65.7 88.1 93.8 52.5 78.0 86.0 77.4 [P] |"
     ) in page
     assert "`seed eval vqa --dataset vqav2 --model seed-llama-8b-sft --data-root DIR`" in page
     assert "* [M]: from memory, unverified" in page
@@ -178,10 +178,11 @@ def test_what_a_person_sees(results):
     shown = show_card(card, everything=False).splitlines()
     assert shown[0].startswith(f"4 results in {results}; numbers: ")
     place = next(number for number, line in enumerate(shown) if line.startswith("cider"))
-    assert (
-        " ".join(shown[place].split())
-        == "cider coco test SEED-LLaMA-I 8B 124.5 [T] 123.9 122.0 .. 125.8 within"
-    )
+    assert " ".join(shown[place].split()) == "cider 124.5 [T] 123.9 122.0 .. 125.8 within"
+    assert shown[place - 1] == "  coco test, SEED-LLaMA-I 8B:"
+    figures = [line for line in shown if " .. " in line]
+    assert len(figures) == 10 and max(map(len, figures)) <= 80
+    assert any(line.startswith("picture recall at 10 ") for line in figures)
     assert "    trained on emoji" in shown
     assert any(
         line.startswith("assumed, since it was not published: SEED-LLaMA-I 8B, cider: prompt")

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from seedcli import __version__, errors
+from seedcli.cli.help import _for_list
 from seedcli.cli.main import COMMANDS, app, as_command, report
 from seedcli.options import Option
 
@@ -225,3 +226,8 @@ def test_what_the_system_refuses_is_no_bug(error: Exception) -> None:
     result = invoke(fail)
     assert result.exit_code == 3
     assert result.stderr.startswith("error: ") and "bug" not in result.stderr
+
+
+def test_a_list_of_commands_is_broken_by_the_terminal_alone() -> None:
+    pull: Any = typer.main.get_command(app).commands["models"].commands["pull"]  # type: ignore[attr-defined]
+    assert "\n" in pull.help and "\n" not in _for_list(pull).help

@@ -10,6 +10,7 @@ from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
+from seedcli.benchmarks.metric_words import metric_words
 from seedcli.benchmarks.paper_numbers import MARKS
 from seedcli.benchmarks.scorecard import VERDICTS, ScoreRow, by_table
 from seedcli.data.images.page import heading, table, wide_picture, write_page
@@ -139,7 +140,7 @@ def plot_scorecard(rows: Sequence[ScoreRow]) -> bytes | None:
                 axes.plot([row.chance], [place], "|", color="grey", markersize=9)
         axes.set_yticks(
             list(places),
-            [f"{row.metric}, {row.dataset} {row.split}, {row.model}" for row in part],
+            [f"{metric_words(row.metric)}, {row.dataset} {row.split}, {row.model}" for row in part],
             fontsize=7,
         )
         axes.set_ylim(0.3, len(part) + 0.7)
@@ -165,7 +166,7 @@ def _kind(number: int, row: ScoreRow) -> tuple[object, ...]:
 
 
 def _line(rows: Sequence[ScoreRow]) -> CardLine:
-    row, metrics = rows[0], [each.metric for each in rows]
+    row, metrics = rows[0], [metric_words(each.metric) for each in rows]
     digits = max(row.decimals, 1)
     published = [
         f"{each.published:.{each.decimals}f}" for each in rows if each.published is not None
