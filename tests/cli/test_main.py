@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 import typer
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from seedcli import __version__, errors
 from seedcli.cli.help import _for_list
-from seedcli.cli.main import COMMANDS, app, as_command, report
+from seedcli.cli.main import COMMANDS, app, as_command, load_command, report
 from seedcli.options import Option
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -229,5 +229,5 @@ def test_what_the_system_refuses_is_no_bug(error: Exception) -> None:
 
 
 def test_a_list_of_commands_is_broken_by_the_terminal_alone() -> None:
-    pull: Any = typer.main.get_command(app).commands["models"].commands["pull"]  # type: ignore[attr-defined]
+    pull = load_command("models").commands["pull"]
     assert "\n" in pull.help and "\n" not in _for_list(pull).help
