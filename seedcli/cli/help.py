@@ -54,7 +54,7 @@ def _show_panels(command: Any, ctx: typer.Context) -> None:
 def _for_list(command: Any) -> Any:
     """A command of a group, whose first paragraph the terminal breaks at its own width."""
     shown = copy.copy(command)
-    shown.help = _as_markup((command.help or "").split("\n\n")[0])
+    shown.help = _as_markup((command.help or "").split("\n\n")[0]).rstrip()
     return shown
 
 

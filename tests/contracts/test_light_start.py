@@ -42,6 +42,7 @@ TORCH_FREE = [
     "training/ranks.py",
     "training/run_folder.py",
     "workflows/train/instruct.py",
+    "workflows/train/parts.py",
     "workflows/train/phases.py",
     "workflows/train/start.py",
     "workflows/train/plan.py",
@@ -97,18 +98,28 @@ print(json.dumps(sorted(sys.modules)))
     assert [name for name in [*HEAVY, "rich"] if name in loaded] == []
 
 
-def test_a_missing_start_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
-    arguments = ["instruct", "nano-instruct", "start=/gone/model", "-o", str(tmp_path / "run")]
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("instruct nano-instruct start=/gone/model", "no folder at /gone/model"),
+        ("train-tokenizer nano-codebook tokenizer=/gone/model", "no folder at /gone/model"),
+        ("train-tokenizer nano-unclip target=/gone/target", "no target at /gone/target"),
+    ],
+)
+def test_a_missing_model_is_told_before_torch_is_loaded(
+    tmp_path: Path, arguments: str, says: str
+) -> None:
+    words = [*arguments.split(), "-o", str(tmp_path / "run")]
     code = f"""
 import json, sys
 from typer.testing import CliRunner
 from seedcli.cli.main import app
-result = CliRunner().invoke(app, {arguments!r})
+result = CliRunner().invoke(app, {words!r})
 print(json.dumps([result.exit_code, result.stderr, sorted(sys.modules)]))
 """
     code, said, loaded = run_python(code)
-    assert code in (2, 3)
-    assert "no folder at /gone/model" in said
+    assert code == 3
+    assert says in said
     assert "torch" not in loaded
 
 

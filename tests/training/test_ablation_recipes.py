@@ -14,6 +14,7 @@ from seedcli.recipe.layers import dotted
 from seedcli.recipe.read import leaves, load_recipe
 from seedcli.training.ranks import Ranks
 from seedcli.workflows.train.build_stage import build_stage
+from seedcli.workflows.train.parts import Parts, find_parts
 
 SMALL = [
     f'model.vocab="{BUNDLED_NANO / "vocab.txt"}"',
@@ -60,13 +61,10 @@ def test_lora_alone_makes_as_many_updates_as_both_phases():
 )
 @torch.no_grad()
 def test_only_the_twins_codes_depend_on_later_queries(tmp_path, recipe, mask):
-    first = build_stage(load_recipe(recipe, SMALL), Ranks(), Reporter())
+    first = build_stage(load_recipe(recipe, SMALL), Parts(), Ranks(), Reporter())
     first.save(tmp_path / "first")
-    second = build_stage(
-        load_recipe("nano-bilateral-codebook", [f"tokenizer={tmp_path / 'first'}"]),
-        Ranks(),
-        Reporter(),
-    )
+    codebook = load_recipe("nano-bilateral-codebook", [f"tokenizer={tmp_path / 'first'}"])
+    second = build_stage(codebook, find_parts(codebook, Reporter()), Ranks(), Reporter())
     tokenizer = second.model.tokenizer
     # Weights well above those of a start, so that the attention between queries shows; a codebook
     # that lies where the code inputs lie.

@@ -20,13 +20,7 @@ from seedcli.models.visual.config import PRESETS, PreprocessConfig
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.download import fetch
-from seedcli.models.weights.load import (
-    find_autoencoder,
-    find_decoder,
-    find_target,
-    find_vocab,
-    load_seed_model,
-)
+from seedcli.models.weights.load import find_vocab, load_seed_model
 from seedcli.models.weights.locate import locate
 from seedcli.models.weights.published import BLIP_2, VIT_G
 from seedcli.models.weights.tensors import save_tokenizer_folder
@@ -49,10 +43,11 @@ from seedcli.training.stages.features import CachedFeatures, StreamedFeatures
 from seedcli.training.stages.judge import JudgeStage
 from seedcli.training.stages.target import TargetStage
 from seedcli.training.stages.unclip import Surroundings, UnclipStage
+from seedcli.workflows.train.parts import Parts
 
 
-def build_stage(recipe: Any, ranks: Ranks, reporter: Reporter) -> Stage:
-    """The stage that the recipe names, built from its sections.
+def build_stage(recipe: Any, parts: Parts, ranks: Ranks, reporter: Reporter) -> Stage:
+    """The stage that the recipe names, built from its sections and from the models it names.
 
     Raises:
         RecipeError: The stage belongs to another command.
@@ -74,18 +69,17 @@ def build_stage(recipe: Any, ranks: Ranks, reporter: Reporter) -> Stage:
 
     match recipe.stage:
         case "target":
-            autoencoder = find_autoencoder(recipe.autoencoder, reporter=reporter)
-            return with_pictures(TargetStage, autoencoder=autoencoder, views=recipe.views)
+            return with_pictures(TargetStage, autoencoder=parts.autoencoder, views=recipe.views)
         case "judge":
             return with_pictures(JudgeStage, blur=recipe.blur)
         case "causal-qformer":
-            return _build_causal_qformer(recipe, ranks, reporter)
+            return _build_causal_qformer(recipe, parts, ranks, reporter)
         case "codebook":
-            return _build_codebook(recipe, ranks, reporter)
+            return _build_codebook(recipe, parts, ranks, reporter)
         case "autoencoder":
             return with_pictures(AutoencoderStage, crops=recipe.crops)
         case "unclip":
-            return _build_unclip(recipe, ranks, reporter)
+            return _build_unclip(recipe, parts, ranks, reporter)
         case _:
             raise RecipeError(
                 f"stage {recipe.stage!r} is not trained by `seed train-tokenizer`",
@@ -93,33 +87,24 @@ def build_stage(recipe: Any, ranks: Ranks, reporter: Reporter) -> Stage:
             )
 
 
-def _build_unclip(recipe: UnclipRecipe, ranks: Ranks, reporter: Reporter) -> Stage:
-
-    folders = {}
-    if recipe.target != "pipeline":
-        folders["target"] = find_target(recipe.target, reporter=reporter)
-    if recipe.autoencoder != "pipeline":
-        folders["autoencoder"] = find_autoencoder(recipe.autoencoder, reporter=reporter)
-    if recipe.start == "scratch":
-        pipeline = build_pipeline(**folders, prediction=recipe.diffusion.prediction)
+def _build_unclip(recipe: UnclipRecipe, parts: Parts, ranks: Ranks, reporter: Reporter) -> Stage:
+    if parts.pipeline is None:  # "scratch", which has both others
+        assert parts.target and parts.autoencoder
+        pipeline = build_pipeline(
+            target=parts.target,
+            autoencoder=parts.autoencoder,
+            prediction=recipe.diffusion.prediction,
+        )
     else:
-        start = Path(recipe.start)
-        if not start.is_dir():
-            start = find_decoder(
-                locate(recipe.start, option="start", reporter=reporter), reporter=reporter
-            )
-        pipeline = load_pipeline(start)
-        if "target" in folders:
-            pipeline.register_modules(image_encoder=load_target(folders["target"]))
-        if "autoencoder" in folders:
-            pipeline.register_modules(vae=load_autoencoder(folders["autoencoder"]))
-        folders["start"] = start
-    tokenizer = None
-    if recipe.codes:
-        files = locate(recipe.codes.tokenizer, option="codes.tokenizer", reporter=reporter)
-        tokenizer = load_seed_model(files, reporter=reporter)
+        pipeline = load_pipeline(parts.pipeline)
+        if parts.target:
+            pipeline.register_modules(image_encoder=load_target(parts.target))
+        if parts.autoencoder:
+            pipeline.register_modules(vae=load_autoencoder(parts.autoencoder))
+    tokenizer = parts.tokenizer and load_seed_model(parts.tokenizer, reporter=reporter)
     _check_widths(pipeline, tokenizer)
-    made_by = [weights_digest(folder) for folder in folders.values()]
+    folders = (parts.target, parts.autoencoder, parts.pipeline)
+    made_by = [weights_digest(folder) for folder in folders if folder]
     return UnclipStage(
         seed=recipe.seed,
         around=Surroundings(
@@ -163,8 +148,9 @@ def _check_widths(pipeline: Any, tokenizer: Any) -> None:
             )
 
 
-def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Ranks, reporter: Reporter) -> Stage:
-
+def _build_causal_qformer(
+    recipe: CausalQFormerRecipe, parts: Parts, ranks: Ranks, reporter: Reporter
+) -> Stage:
     model = recipe.model
     config = overlay_shape(
         PRESETS[model.preset],
@@ -183,19 +169,14 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Ranks, reporter: R
             captions = CaptionTokenizer(Path(path))
     tokenizer = SeedModel(config, text_branch=True)
     initialize_tokenizer(tokenizer, seed=recipe.seed)
-    match model.start:
-        case "scratch":
-            pass
-        case "blip2":
-            start_from_blip2(
-                tokenizer,
-                vision=fetch(VIT_G, reporter=reporter),
-                blip2=fetch(BLIP_2, reporter=reporter),
-            )
-        case folder:
-            start_from_model(
-                tokenizer, locate(folder, option="start", reporter=reporter), reporter=reporter
-            )
+    if parts.start:
+        start_from_model(tokenizer, parts.start, reporter=reporter)
+    elif model.start == "blip2":
+        start_from_blip2(
+            tokenizer,
+            vision=fetch(VIT_G, reporter=reporter),
+            blip2=fetch(BLIP_2, reporter=reporter),
+        )
     if recipe.losses.temperature:
         tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
 
@@ -216,18 +197,19 @@ def _build_causal_qformer(recipe: CausalQFormerRecipe, ranks: Ranks, reporter: R
     )
 
 
-def _build_codebook(recipe: CodebookRecipe, ranks: Ranks, reporter: Reporter) -> Stage:
-
+def _build_codebook(
+    recipe: CodebookRecipe, parts: Parts, ranks: Ranks, reporter: Reporter
+) -> Stage:
+    assert parts.tokenizer and parts.target
     device = pick_device(recipe.parallel.device)
-    files = locate(recipe.tokenizer, option="tokenizer", reporter=reporter)
-    vocab = find_vocab(files, reporter=reporter)  # the finished folder takes it
-    tokenizer = load_seed_model(files, device=device, text_branch=True, reporter=reporter)
+    vocab = find_vocab(parts.tokenizer, reporter=reporter)  # the finished folder takes it
+    tokenizer = load_seed_model(parts.tokenizer, device=device, text_branch=True, reporter=reporter)
     # Trained parameters must not alias the memory-mapped file they came from.
     tokenizer.load_state_dict(
         {name: tensor.float().clone() for name, tensor in tokenizer.state_dict().items()},
         assign=True,
     )
-    target = load_target(find_target(recipe.target, reporter=reporter)).to(device)
+    target = load_target(parts.target).to(device)
     config, width = tokenizer.config, target.config.projection_dim
     if width != config.generation.generation_dim:
         raise RecipeError(

@@ -13,6 +13,7 @@ from seedcli.training.ranks import Ranks
 from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.training.run_page import write_run_page
 from seedcli.workflows.train.fetched import downloads
+from seedcli.workflows.train.parts import find_parts
 
 
 @alone
@@ -36,8 +37,6 @@ def run(
     Raises:
         SeedError: see `training.stage.train_stage` and the stages.
     """
-    from seedcli.training.stage import train_stage
-
     reporter, optimization = reporter or Reporter(), recipe.optimization
     ranks = Ranks.from_environment()
     ranks.rows(optimization.batch_size)  # refuses what does not split
@@ -46,9 +45,11 @@ def run(
     fetched = downloads(recipe) if dry_run else []
     if any(part["download_bytes"] != 0 for part in fetched):
         return {"stage": recipe.stage, **length, "downloads": fetched, **dry}
+    parts = find_parts(recipe, reporter)  # what is missing is said before torch is imported
+    from seedcli.training.stage import train_stage
     from seedcli.workflows.train.build_stage import build_stage
 
-    stage = build_stage(recipe, ranks, reporter)
+    stage = build_stage(recipe, parts, ranks, reporter)
     parameters = list(stage.model.parameters())
     trained = sum(one.numel() for one in parameters if one.requires_grad)
     size = {

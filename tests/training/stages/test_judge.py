@@ -15,6 +15,7 @@ from seedcli.recipe.read import load_recipe
 from seedcli.training.ranks import Ranks
 from seedcli.training.stages.picture_batches import drawing_contrast
 from seedcli.workflows.train.build_stage import build_stage
+from seedcli.workflows.train.parts import Parts
 from seedcli.workflows.train.tokenizer import run
 
 TINY = [
@@ -47,7 +48,7 @@ def test_a_trained_judge_scores_pictures_and_words(tmp_path):
 
 def test_blurred_pictures_are_one_concept_of_their_own():
     changes = [*TINY, "blur.share=0.5", "optimization.batch_size=32"]
-    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), Reporter())
+    stage = build_stage(load_recipe("nano-judge", changes), Parts(), Ranks(), Reporter())
     torch.manual_seed(0)
     batch = stage.batch(0)
     blurred = batch["concepts"] == -1
@@ -63,7 +64,7 @@ def test_blurred_pictures_are_one_concept_of_their_own():
 
 def test_half_of_a_batch_are_other_drawings_of_the_other_half():
     changes = [*TINY, "blur.share=0", "optimization.batch_size=32"]
-    stage = build_stage(load_recipe("nano-judge", changes), Ranks(), Reporter())
+    stage = build_stage(load_recipe("nano-judge", changes), Parts(), Ranks(), Reporter())
     torch.manual_seed(0)
     drawn = stage._batches.batch(0)
     torch.testing.assert_close(drawn["concepts"][:16], drawn["concepts"][16:])
