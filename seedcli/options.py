@@ -139,7 +139,8 @@ DeviceOption = Annotated[
 DtypeOption = Annotated[
     Dtype, Option("Number format of the weights; auto is float32 on CPU.", panel=WHERE)
 ]
-MAX_TOGETHER = 65536  # pictures of a batch, processes, workers: far more than any machine has
+MAX_TOGETHER = 65536  # pictures of a batch, workers, machines: far more than anyone has
+MAX_PROCESSES = 1024  # of one machine, each with a model of its own
 
 BatchSizeOption = Annotated[
     int, Option("Images in one pass through the model.", "-b", min=1, max=MAX_TOGETHER, panel=WHERE)

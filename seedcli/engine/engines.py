@@ -18,7 +18,7 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 from seedcli.console import Reporter
 from seedcli.errors import UsageError
-from seedcli.options import MAX_TOGETHER, SHARED_OUT, Option
+from seedcli.options import MAX_PROCESSES, MAX_TOGETHER, SHARED_OUT, Option
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -64,14 +64,11 @@ class Slice:
         return f"{self.index}/{self.count}"
 
 
-_MOST_PROCESSES = 1024  # of one machine, each with a model of its own
-
-
 def _number_of_processes(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
-    if not (text.isdecimal() and len(text) < 6 and 0 < int(text) <= _MOST_PROCESSES):
-        raise UsageError(f"--nproc {text[:80]}: expected 1 to {_MOST_PROCESSES} processes, or auto")
+    if not (text.isdecimal() and len(text) < 6 and 0 < int(text) <= MAX_PROCESSES):
+        raise UsageError(f"--nproc {text[:80]}: expected 1 to {MAX_PROCESSES} processes, or auto")
     return int(text)
 
 

@@ -58,6 +58,15 @@ def test_missing_part_is_exit_3_and_says_how_to_make_it(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_two_ranks_tell_of_a_missing_model_once(tmp_path):
+    run = ["nano-codebook", "tokenizer=/gone/model", "-o", str(tmp_path / "run"), "--nproc", "2"]
+    done = _run(*run)
+    assert done.returncode == 3
+    assert (done.stdout, done.stderr.count("error:")) == ("", 1)
+    assert done.stderr.count("no folder at /gone/model") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_batch_that_does_not_split_is_exit_2(tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")

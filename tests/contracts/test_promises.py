@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from typer.testing import CliRunner
 
+from seedcli.cli.main import app
 from seedcli.recipe.files import find_recipe, shipped_recipes
 from seedcli.recipe.read import describe_keys, known_keys, load_recipe
 from seedcli.recipe.stages import STAGES
@@ -90,6 +92,30 @@ def test_help_holds_an_example_that_parses(name: str) -> None:
 def test_every_command_has_the_shared_habits(name: str) -> None:
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     assert {"--json", "--quiet", "--debug"} <= options
+
+
+COUNTS = {"--nproc", "--nnodes", "--batch-size", "--workers", "--actors"}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option)
+        for name, command in sorted(COMMANDS.items())
+        for parameter in command.params
+        for option in COUNTS & set(parameter.opts)
+    ],
+)
+def test_counts_beyond_any_machine_are_refused(name: str, option: str) -> None:
+    required = [
+        word
+        for parameter in COMMANDS[name].params
+        if parameter.required
+        for word in ([parameter.opts[0]] if parameter.param_type_name == "option" else []) + ["x"]
+    ]
+    done = CliRunner().invoke(app, [*name.split(), *required, option, "1000000"])
+    assert done.exit_code == 2 and done.stdout == ""
+    assert option in done.stderr
 
 
 def test_commands_and_options_are_those_of_the_snapshot() -> None:

@@ -16,6 +16,7 @@ from seedcli.benchmarks.vqa import ChoiceScore
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice
 from seedcli.options import (
+    MAX_TOGETHER,
     BatchSizeOption,
     DeviceOption,
     DtypeOption,
@@ -47,7 +48,9 @@ AnswerBy = Literal["generation", "likelihood"]
 PromptKind = Literal["caption", "request"]
 Task = Literal["text", "image"]
 
-SampleBatchOption = Annotated[int, Option("Samples that are answered together.", "-b", min=1)]
+SampleBatchOption = Annotated[
+    int, Option("Samples that are answered together.", "-b", min=1, max=MAX_TOGETHER)
+]
 AllowSplitOption = Annotated[
     bool, Option("Accept a split whose size is not the published one.", panel=DATA)
 ]

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from seedcli.options import SHARED_OUT, Option, OverridesArgument, RecipeArgument, ResumeOption
+from seedcli.options import (
+    MAX_PROCESSES,
+    MAX_TOGETHER,
+    SHARED_OUT,
+    Option,
+    OverridesArgument,
+    RecipeArgument,
+    ResumeOption,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +33,19 @@ class TrainRequest:
             "Processes to start on this machine; under torchrun leave it out.",
             "--nproc",
             min=1,
+            max=MAX_PROCESSES,
             panel=SHARED_OUT,
         ),
     ] = 1
     num_nodes: Annotated[
         int,
-        Option("Machines; run the same command on each.", "--nnodes", min=1, panel=SHARED_OUT),
+        Option(
+            "Machines; run the same command on each.",
+            "--nnodes",
+            min=1,
+            max=MAX_TOGETHER,
+            panel=SHARED_OUT,
+        ),
     ] = 1
     node_rank: Annotated[int, Option("Which of the machines this is.", min=0, panel=SHARED_OUT)] = 0
     rendezvous: Annotated[
