@@ -381,7 +381,7 @@ def _write(
             files.append(output / PLOT_FILE)
             with published(files[-1]) as partial:
                 partial.write_bytes(plot)
-        write_markdown(rows, output / MARKDOWN_FILE, plot=plot and PLOT_FILE)
+        write_markdown(rows, output / MARKDOWN_FILE, plot=PLOT_FILE if plot else None)
     if page is not None:
         facts = f"{card['num_results']} results in {card['results']}"
         write_card_page(rows, page, facts=[facts], plot=plot)

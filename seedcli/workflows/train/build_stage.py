@@ -101,7 +101,9 @@ def _build_unclip(recipe: UnclipRecipe, parts: Parts, ranks: Ranks, reporter: Re
             pipeline.register_modules(image_encoder=load_target(parts.target))
         if parts.autoencoder:
             pipeline.register_modules(vae=load_autoencoder(parts.autoencoder))
-    tokenizer = parts.tokenizer and load_seed_model(parts.tokenizer, reporter=reporter)
+    tokenizer = None
+    if parts.tokenizer:
+        tokenizer = load_seed_model(parts.tokenizer, reporter=reporter)
     _check_widths(pipeline, tokenizer)
     folders = (parts.target, parts.autoencoder, parts.pipeline)
     made_by = [weights_digest(folder) for folder in folders if folder]

@@ -53,8 +53,9 @@ def find_parts(recipe: TokenizerRecipe, reporter: Reporter) -> Parts:
             )
         case UnclipRecipe():
             return Parts(
-                tokenizer=recipe.codes
-                and locate(recipe.codes.tokenizer, option="codes.tokenizer", reporter=reporter),
+                tokenizer=None
+                if recipe.codes is None
+                else locate(recipe.codes.tokenizer, option="codes.tokenizer", reporter=reporter),
                 pipeline=_find_pipeline(recipe.start, reporter),
                 target=None
                 if recipe.target == "pipeline"
