@@ -122,21 +122,51 @@ class NearestDrawing:
 Nearest = Callable[[Image.Image], EmojiPicture]
 
 
-def ask(chat: SeedChat, example: Example, seed: int, nearest: Nearest) -> Answer:
-    """An example, asked with one seed."""
-    chat.reset()
-    chat.reseed(seed)
-    is_right, said, near, images = True, [], [], []
-    for turn in example.turns:
-        answer = chat.say(
-            turn.say, images=[PICTURES / f"{name}.png" for name in turn.images], draw=turn.draw
-        )
+def ask(
+    chat: SeedChat, example: Example, nearest: Nearest, seeds: Sequence[int] = SEEDS
+) -> list[Answer]:
+    """An example, asked with each seed; one of a single turn with all of them at once."""
+    if len(example.turns) == 1:
+        [turn] = example.turns
+        prompts = [_parts(turn)] * len(seeds)
+        answers = chat.generate(prompts, seeds=seeds, draw=turn.draw)
+        return [_judged(example, [answer], nearest) for answer in answers]
+    found = []
+    for seed in seeds:
+        chat.reset()
+        chat.reseed(seed)
+        said = [
+            chat.say(turn.say, images=_pictures(turn), draw=turn.draw) for turn in example.turns
+        ]
+        found.append(_judged(example, said, nearest))
+    return found
+
+
+def _pictures(turn: Said) -> list[Path]:
+    return [PICTURES / f"{name}.png" for name in turn.images]
+
+
+def _parts(turn: Said) -> list[str | Path]:
+    """Words and pictures in their order; pictures without a place stand first."""
+    words = turn.say.split("<image>")
+    if len(words) == 1:
+        return [*_pictures(turn), turn.say]
+    between = [part for pair in zip(_pictures(turn), words[1:], strict=True) for part in pair]
+    return [part for part in [words[0], *between] if part]
+
+
+def _judged(example: Example, answers: Sequence[Turn], nearest: Nearest) -> Answer:
+    is_right, near = True, []
+    for turn, answer in zip(example.turns, answers, strict=True):
         drawing = nearest(answer.images[0]) if turn.emoji and answer.images else None
         is_right &= _is_right(turn, answer, drawing)
-        said.append(answer.text)
         near += [] if drawing is None else [f"{drawing.label} ({drawing.vendor})"]
-        images += answer.images
-    return Answer(is_right=is_right, said=tuple(said), nearest=tuple(near), images=tuple(images))
+    return Answer(
+        is_right=is_right,
+        said=tuple(answer.text for answer in answers),
+        nearest=tuple(near),
+        images=tuple(image for answer in answers for image in answer.images),
+    )
 
 
 def _is_right(turn: Said, answer: Turn, drawing: EmojiPicture | None) -> bool:
@@ -149,14 +179,6 @@ def _is_right(turn: Said, answer: Turn, drawing: EmojiPicture | None) -> bool:
         and turn.drawn_by in (None, drawing.vendor)
     )
     return words and shows
-
-
-def ask_all(
-    chat: SeedChat, examples: Sequence[Example], nearest: Nearest, seeds: Sequence[int] = SEEDS
-) -> Iterator[tuple[Example, list[Answer]]]:
-    """Examples -> each with its answers, one a seed."""
-    for example in examples:
-        yield example, [ask(chat, example, seed, nearest) for seed in seeds]
 
 
 def table_of(found: Sequence[tuple[Example, list[Answer]]]) -> Iterator[str]:
@@ -195,7 +217,8 @@ def main() -> None:
     given = parser.parse_args()
     sampling = {} if given.code_guidance is None else {"code_guidance": given.code_guidance}
     chat = SeedChat.from_pretrained(given.model, device="cpu", **sampling)
-    found = list(ask_all(chat, read_examples(), NearestDrawing(given.judge)))
+    nearest = NearestDrawing(given.judge)
+    found = [(example, ask(chat, example, nearest)) for example in read_examples()]
     sys.stdout.write("\n".join(table_of(found)) + "\n")
     if given.json:
         rows = [

@@ -32,10 +32,14 @@ def chat():
     return SeedChat.from_pretrained("seed-nano", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def nearest():
+    return NearestDrawing(str(BUNDLED_NANO / "judge"))
+
+
 @pytest.mark.parametrize("example", SHOWN, ids=lambda example: example.name)
-def test_what_is_shown_is_right(chat, example):
-    nearest = NearestDrawing(str(BUNDLED_NANO / "judge"))
-    answers = [ask(chat, example, seed, nearest) for seed in SEEDS]
+def test_what_is_shown_is_right(chat, nearest, example):
+    answers = ask(chat, example, nearest)
     assert sum(one.is_right for one in answers) >= ENOUGH, [one.said for one in answers]
 
 
