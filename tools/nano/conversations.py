@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -38,10 +38,13 @@ TASK_WEIGHTS = {
     "question": 12,
     "dialogue": 14,
     "difference": 3,
-    "series": 3,
+    "series": 8,
 }
 MOST_OF_A_KIND = 300
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
+_SHORT = 0.4  # share of the other drawing requests that say "apple" for a red apple
+_SAID_OF_IT = {"with", "without", "of", "in", "on", "at", "and", "no"}  # behind them stands no head
+_MOST_OF_A_WORD = 25  # emoji that one short word may mean
 
 
 @cache
@@ -90,6 +93,24 @@ def _sample_caption(picture: EmojiPicture, rng: random.Random) -> str:
     return words.sample_caption(rng)
 
 
+def short_names(structure: EmojiStructure) -> dict[str, str]:
+    """Code points -> the one word that people ask for such an emoji with: `apple` for a red and a
+    green apple. It is the last word of a plain name and a tag, and no emoji's whole name.
+    """
+    pictures = {picture.hexcode: picture for row in structure.by_emoji for picture in row}
+    names = {picture.name for picture in pictures.values()}
+    found = {
+        hexcode: word
+        for hexcode, picture in pictures.items()
+        if (word := picture.name.rpartition(" ")[2]) in picture.tags
+        and word not in names
+        and picture.group != "people & body"
+        and not _SAID_OF_IT & set(picture.name.split())
+    }
+    counts = Counter(found.values())
+    return {hexcode: word for hexcode, word in found.items() if counts[word] <= _MOST_OF_A_WORD}
+
+
 class EmojiSpeaker:
     """Draws conversations and texts about the pictures of one split; everything random comes from
     the caller's generator.
@@ -98,6 +119,7 @@ class EmojiSpeaker:
     def __init__(self, structure: EmojiStructure):
         self._structure = structure
         self._prompts = read_prompts()
+        self._short = short_names(structure)
         self._tasks: dict[
             str, Callable[[EmojiPicture, random.Random], list[PictureTurn] | None]
         ] = {
@@ -185,6 +207,9 @@ class EmojiSpeaker:
             }
         elif rng.random() < 0.25:
             said |= dict.fromkeys(("name", "thing"), _sample_caption(picture, rng))
+        elif picture.hexcode in self._short and rng.random() < _SHORT:
+            name = self._short[picture.hexcode]
+            said |= {"name": name, "thing": with_article(name)}
         return [
             ("user", (rng.choice(draw["ask"]).format_map(said),)),
             self._reply(draw["reply"], picture, rng),

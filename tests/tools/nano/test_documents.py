@@ -12,7 +12,7 @@ from seedcli.data.documents.documents import Sample
 from seedcli.data.emoji import read_emoji
 from seedcli.data.mixtures.documents import open_source
 from seedcli.recipe.language import DocumentSourceSection
-from tools.nano.conversations import TASK_WEIGHTS, read_prompts
+from tools.nano.conversations import TASK_WEIGHTS, read_prompts, read_structure, short_names
 from tools.nano.documents import SCHEMAS, write_documents
 from tools.nano.structure import EmojiStructure
 
@@ -70,6 +70,13 @@ def test_every_task_is_there(tables):
     tasks = Counter(row["task"] for row in rows_of(tables, "conversations"))
     assert set(tasks) == set(TASK_WEIGHTS)
     assert tasks.most_common(1)[0][0] in ("edit", "describe", "draw")
+
+
+def test_things_are_also_asked_for_by_one_word():
+    short = short_names(read_structure("train"))
+    assert short["1f34e"] == short["1f34f"] == "apple" and short["1f499"] == "heart"
+    # a black cat is not asked for as a cat, which is another emoji; a head is the last plain word
+    assert not short.keys() & {"1f408-200d-2b1b", "1f3e1", "1f470-200d-2640-fe0f"}
 
 
 def test_two_builds_are_equal(structure, tables, tmp_path):
