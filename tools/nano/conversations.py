@@ -39,11 +39,13 @@ TASK_WEIGHTS = {
     "dialogue": 14,
     "difference": 3,
     "series": 8,
+    "join": 15,  # few pictures allow it
 }
 MOST_OF_A_KIND = 300
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 _SHORT = 0.4  # share of the other drawing requests that say "apple" for a red apple
 _SAID_OF_IT = {"with", "without", "of", "in", "on", "at", "and", "no"}  # behind them stands no head
+_GENDER_SIGNS = {"2640", "2642"}
 _MOST_OF_A_WORD = 25  # emoji that one short word may mean
 
 
@@ -130,7 +132,9 @@ class EmojiSpeaker:
             "dialogue": self._dialogue,
             "difference": self._difference,
             "series": self._series,
+            "join": self._join,
         }
+        self._pictures = {(one.hexcode, one.vendor): one for one in structure.pictures}
 
     def converse(self, picture: EmojiPicture, rng: random.Random) -> tuple[str, list[PictureTurn]]:
         """Picture -> task and turns, user and assistant alternating; a task that the picture does
@@ -357,6 +361,24 @@ class EmojiSpeaker:
         for one in examples:
             asked += [one, answer_of(one)]
         return [("user", (*asked, picture)), ("assistant", (answer_of(picture),))]
+
+    def _join(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn] | None:
+        """Two pictures as one: an emoji that Unicode joins of two others, such as a woman and a
+        rocket, beside those two in the same set's drawing.
+        """
+        parts = [
+            self._pictures.get((part.removesuffix("-fe0f"), picture.vendor))
+            for part in picture.hexcode.split("-200d-")
+            if part.removesuffix("-fe0f") not in _GENDER_SIGNS
+        ]
+        shown = [one for one in parts if one is not None]
+        if len(parts) != 2 or len(shown) != 2:
+            return None
+        join = self._prompts["join"]
+        return [
+            self._asked(rng.choice(join["ask"]), shown, rng),
+            self._reply(join["reply"], picture, rng),
+        ]
 
     def _example_of(self, change: Change, rng: random.Random) -> Change | None:
         """The same change of another emoji."""

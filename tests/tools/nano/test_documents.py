@@ -12,7 +12,13 @@ from seedcli.data.documents.documents import Sample
 from seedcli.data.emoji import read_emoji
 from seedcli.data.mixtures.documents import open_source
 from seedcli.recipe.language import DocumentSourceSection
-from tools.nano.conversations import TASK_WEIGHTS, read_prompts, read_structure, short_names
+from tools.nano.conversations import (
+    TASK_WEIGHTS,
+    EmojiSpeaker,
+    read_prompts,
+    read_structure,
+    short_names,
+)
 from tools.nano.documents import SCHEMAS, write_documents
 from tools.nano.structure import EmojiStructure
 
@@ -21,11 +27,12 @@ DRAWS = 3
 
 @pytest.fixture(scope="module")
 def structure():
-    """Every ninth emoji, drawings of all sets and skin tones."""
+    """Every ninth emoji, drawings of all sets and skin tones; and what makes an astronaut."""
     emoji = defaultdict(list)
     for picture in read_emoji("train"):
         emoji[picture.base_hexcode].append(picture)
-    chosen = [picture for row in list(emoji.values())[::9] for picture in row]
+    astronauts = [emoji[hexcode] for hexcode in ("1f468", "1f680", "1f468-200d-1f680")]
+    chosen = [picture for row in [*list(emoji.values())[::9], *astronauts] for picture in row]
     return EmojiStructure(chosen, read_prompts()["styles"])
 
 
@@ -77,6 +84,24 @@ def test_things_are_also_asked_for_by_one_word():
     assert short["1f34e"] == short["1f34f"] == "apple" and short["1f499"] == "heart"
     # a black cat is not asked for as a cat, which is another emoji; a head is the last plain word
     assert not short.keys() & {"1f408-200d-2b1b", "1f3e1", "1f470-200d-2640-fe0f"}
+
+
+def test_a_man_and_a_rocket_make_an_astronaut(structure):
+    speaker, rng = EmojiSpeaker(structure), random.Random(0)
+    joined = [
+        turns
+        for picture in structure.pictures
+        if picture.hexcode == "1f468-200d-1f680"
+        and (turns := speaker._join(picture, rng)) is not None
+    ]
+    assert len({turns[1][1][-1].vendor for turns in joined}) > 2
+    for (_, asked), (_, answer) in joined:
+        shown = [one for one in asked if not isinstance(one, str)]
+        assert [one.name for one in shown] == ["man", "rocket"]
+        assert answer[-1].name == "man astronaut"
+        assert {one.vendor for one in shown} == {answer[-1].vendor}
+    man = next(one for one in structure.pictures if one.hexcode == "1f468")
+    assert speaker._join(man, rng) is None
 
 
 def test_two_builds_are_equal(structure, tables, tmp_path):
