@@ -132,7 +132,7 @@ class CodebookStage(Stage):
             max_iter=30,
             random_state=self._seed,
         )
-        centres = search.fit(inputs.numpy()).cluster_centers_
+        centres = search.fit(inputs.float().numpy()).cluster_centers_
         codebook.embedding.copy_(torch.from_numpy(centres))
 
     def batch(self, step: int) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def test_a_preset_is_finetuned_and_saved_with_its_words_and_says_what_gave_way(t
         "optimization.batch_size=4",
         "optimization.warmup_steps=1",
         "parallel.device=cpu",
+        "parallel.precision=bf16",  # k-means' vectors, too
     ]
     reporter = Noting()
     result = run(load_recipe("nano-codebook", values), tmp_path / "run", reporter=reporter)
