@@ -10,7 +10,8 @@ from typing import Any
 from seedcli.console import Reporter
 from seedcli.recipe.language import InstructRecipe
 from seedcli.training.run_folder import alone, open_run_folder
-from seedcli.workflows.train.phases import PhasedRun, planned
+from seedcli.workflows.train.dry_run import planned
+from seedcli.workflows.train.phases import PhasedRun
 from seedcli.workflows.train.start import refuse_longer_rows, refuse_other_codes, visual_codes
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from seedcli.console import Reporter, WithoutBars
 from seedcli.data.documents.documents import Codes
@@ -25,11 +25,9 @@ from seedcli.recipe.language import (
     DocumentDataSection,
     InstructRecipe,
     LlmParallelSection,
-    LoraPhaseSection,
     PretrainRecipe,
 )
 from seedcli.training.ranks import Ranks, rows_of_update
-from seedcli.workflows.train.fetched import downloads
 from seedcli.workflows.train.start import VisualCodes
 
 if TYPE_CHECKING:
@@ -262,74 +260,49 @@ class PhasedRun:
             start: Folder of the model that the first of them starts from.
             words: Folder or file of its text tokenizer.
         """
-        from seedcli.models.language.text_tokenizer import extend_text_tokenizer
-
         if self.recipe.lora:
-            text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
-            start = words = self._lora_phase(
-                self.recipe.lora, start, sources, text_tokenizer, visual
-            )
+            start = words = self._code_phase("lora", start, words, sources, visual)
         if self.recipe.full:
-            text_tokenizer = extend_text_tokenizer(words, visual.num_codes)
-            self._full_phase(start, sources, text_tokenizer, visual)
+            self._code_phase("full", start, words, sources, visual)
 
-    def _lora_phase(
+    def _code_phase(
         self,
-        section: LoraPhaseSection,
+        name: Literal["lora", "full"],
         start: Path,
+        words: Path,
         sources: list[DocumentSource],
-        text_tokenizer: PreTrainedTokenizerFast,
         visual: VisualCodes,
     ) -> Path:
-        """Phase `lora` of the model in `start`: its vocabulary is extended, adapters are attached
-        from the recipe's seed, and merged at the end.
+        """Adapters, attached from the recipe's seed and merged at the end, or everything but the
+        input embedding; of the model in `start`, its vocabulary extended.
         """
+        from seedcli.models.language.text_tokenizer import extend_text_tokenizer
+
+        text_tokenizer, seed = extend_text_tokenizer(words, visual.num_codes), self.recipe.seed
 
         def build(device: torch.device) -> PreTrainedModel:
             import torch
 
-            from seedcli.models.language.lora import attach_lora
+            from seedcli.models.language.lora import attach_lora, untie_embeddings
+            from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
+            from seedcli.training.accelerator import gather_parameters
 
-            model = self._extended(start, text_tokenizer, device)
+            attention = attention_kernel(self.recipe.parallel, device)
+            model = load_causal_model(start, attention=attention)
+            extend_language_model(model, text_tokenizer, seed=seed, gather=gather_parameters)
+            if name == "full":
+                untie_embeddings(model)
+                model.get_input_embeddings().requires_grad_(False)
+                return model
+            assert self.recipe.lora
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.recipe.seed)
-                return attach_lora(model, **section.adapter.model_dump())
+                torch.manual_seed(seed)
+                return attach_lora(model, **self.recipe.lora.adapter.model_dump())
 
+        data = self.recipe.data
         return self.phase(
-            "lora", build, self.recipe.data, sources, text_tokenizer, visual=visual, merge=True
+            name, build, data, sources, text_tokenizer, visual=visual, merge=name == "lora"
         )
-
-    def _full_phase(
-        self,
-        start: Path,
-        sources: list[DocumentSource],
-        text_tokenizer: PreTrainedTokenizerFast,
-        visual: VisualCodes,
-    ) -> Path:
-        """Phase `full` of the model in `start`: everything learns but the input embedding."""
-
-        def build(device: torch.device) -> PreTrainedModel:
-            from seedcli.models.language.lora import untie_embeddings
-
-            model = self._extended(start, text_tokenizer, device)
-            untie_embeddings(model)
-            model.get_input_embeddings().requires_grad_(False)
-            return model
-
-        return self.phase("full", build, self.recipe.data, sources, text_tokenizer, visual=visual)
-
-    def _extended(
-        self, start: Path, text_tokenizer: PreTrainedTokenizerFast, device: torch.device
-    ) -> PreTrainedModel:
-        """The model in `start` with a vocabulary that holds the codes."""
-        from seedcli.models.language.seed_llama import extend_language_model, load_causal_model
-        from seedcli.training.accelerator import gather_parameters
-
-        model = load_causal_model(start, attention=attention_kernel(self.recipe.parallel, device))
-        extend_language_model(
-            model, text_tokenizer, seed=self.recipe.seed, gather=gather_parameters
-        )
-        return model
 
     def _finish(
         self,
@@ -410,36 +383,3 @@ def attention_kernel(parallel: LlmParallelSection, device: torch.device) -> str:
         device,
         {"bf16": torch.bfloat16, "fp16": torch.float16}.get(parallel.precision, torch.float32),
     )
-
-
-def planned(recipe: PretrainRecipe | InstructRecipe, folder: Path, **named: str) -> dict[str, Any]:
-    """What would be read, trained and downloaded, for `--dry-run`.
-
-    Args:
-        named: What the recipe builds on.
-    """
-    phases = []
-    for name, phase in recipe.phases.items():
-        optimization, sources = phase.optimization, getattr(phase, "data", recipe.data).sources
-        weights = sum(source.weight for source in sources)
-        phases.append(
-            {
-                "phase": name,
-                "steps": optimization.steps,
-                "rows_per_update": optimization.batch_tokens // recipe.context_length,
-                "tokens": optimization.steps * optimization.batch_tokens,
-                "sources": [
-                    source.model_dump(include={"kind", "path", "form"})
-                    | {"share": source.weight / weights}
-                    for source in sources
-                ],
-            }
-        )
-    return {
-        "phases": phases,
-        **named,
-        "downloads": downloads(recipe),
-        "output": str(folder),
-        "model": str(folder / "model"),
-        "dry_run": True,
-    }

@@ -11,7 +11,8 @@ from seedcli.console import Reporter
 from seedcli.files import published
 from seedcli.recipe.language import PretrainRecipe
 from seedcli.training.run_folder import alone, open_run_folder
-from seedcli.workflows.train.phases import PhasedRun, attention_kernel, planned
+from seedcli.workflows.train.dry_run import planned
+from seedcli.workflows.train.phases import PhasedRun, attention_kernel
 from seedcli.workflows.train.start import (
     Start,
     locate_start,

@@ -12,7 +12,7 @@ from seedcli.recipe.pictures import TokenizerRecipe
 from seedcli.training.ranks import Ranks
 from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.training.run_page import write_run_page
-from seedcli.workflows.train.fetched import downloads
+from seedcli.workflows.train.dry_run import downloads
 from seedcli.workflows.train.parts import find_parts
 
 

@@ -1,4 +1,6 @@
-"""What a run would download before its first step, for `--dry-run`; torch-free."""
+"""What `--dry-run` says of a training: its phases, and what it would download before its first
+step; torch-free.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +37,39 @@ def downloads(recipe: Recipe | PretrainRecipe | InstructRecipe) -> list[dict[str
     from seedcli.models.weights.survey import survey
 
     return [survey(role) for role in roles]
+
+
+def planned(recipe: PretrainRecipe | InstructRecipe, folder: Path, **named: str) -> dict[str, Any]:
+    """What would be read, trained and downloaded, for `--dry-run`.
+
+    Args:
+        named: What the recipe builds on.
+    """
+    phases = []
+    for name, phase in recipe.phases.items():
+        optimization, sources = phase.optimization, getattr(phase, "data", recipe.data).sources
+        weights = sum(source.weight for source in sources)
+        phases.append(
+            {
+                "phase": name,
+                "steps": optimization.steps,
+                "rows_per_update": optimization.batch_tokens // recipe.context_length,
+                "tokens": optimization.steps * optimization.batch_tokens,
+                "sources": [
+                    source.model_dump(include={"kind", "path", "form"})
+                    | {"share": source.weight / weights}
+                    for source in sources
+                ],
+            }
+        )
+    return {
+        "phases": phases,
+        **named,
+        "downloads": downloads(recipe),
+        "output": str(folder),
+        "model": str(folder / "model"),
+        "dry_run": True,
+    }
 
 
 def _roles(recipe: Recipe | PretrainRecipe | InstructRecipe) -> list[Role]:
