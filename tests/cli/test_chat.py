@@ -296,8 +296,9 @@ class TerminalChat:
         the prompt and its wait, until the next key.
         """
         state = Path(f"/proc/{self.process.pid}/stat")
-        asleep = 0
+        asleep, end = 0, time.monotonic() + 90
         while asleep < 5:
+            assert time.monotonic() < end
             time.sleep(0.05)
             asleep = asleep + 1 if state.read_text().rpartition(")")[2].split()[0] == "S" else 0
         self.type(b"\x03")
