@@ -1,5 +1,5 @@
-"""How help texts look: panels at the terminal's width for people, plain lines for pipes. Rich is
-loaded for people only.
+"""How help texts look: panels at the terminal's width for people, plain lines for pipes; and how
+what was typed wrong is told. Rich is loaded for people only.
 """
 
 from __future__ import annotations
@@ -13,6 +13,23 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from seedcli.console import console
+from seedcli.errors import UsageError
+
+# of all that Typer finds wrong with a command line, which it does not name in public
+_MISTYPED: Any = typer.BadParameter.__base__
+
+
+class _Refused(typer.BadParameter):
+    """What was typed wrong, told as every other error is."""
+
+    def __init__(self, error: UsageError):
+        super().__init__(error.message)
+        self._error = error
+
+    def show(self, file: Any = None) -> None:
+        console.error(self._error)
+
 
 class HelpedCommand(TyperCommand):
     """A command whose help text comes in panels where a person reads it."""
@@ -22,6 +39,22 @@ class HelpedCommand(TyperCommand):
         for parameter in self.params:
             if isinstance(parameter, TyperArgument):  # its name says it; `list[str]` says nothing
                 parameter.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except _MISTYPED as error:
+            raise self._refused(ctx, typed, error) from None
+
+    def _refused(self, ctx: Any, typed: list[str], error: Any) -> _Refused:
+        """The error in our words, where it is about the value of a field of ours."""
+        name = getattr(getattr(error, "param", None), "name", "")
+        field = getattr(self.callback, "fields", {}).get(name)
+        if field is None:
+            return _mistyped(ctx, error)
+        given, *_ = self.make_parser(ctx).parse_args(typed)
+        return _Refused(field.refusal(given.get(name), f"{ctx.command_path} --help"))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         if sys.stdout.isatty():
@@ -33,11 +66,31 @@ class HelpedCommand(TyperCommand):
 class HelpedGroup(TyperGroup):
     """A group of commands whose help text comes in panels where a person reads it."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:  # gives the help text
+            return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except _MISTYPED as error:
+            raise _mistyped(ctx, error) from None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except _MISTYPED as error:
+            raise _mistyped(ctx, error) from None
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         if sys.stdout.isatty():
             _show_panels(self, ctx)
         else:
             super().format_help(ctx, formatter)
+
+
+def _mistyped(ctx: Any, error: Any) -> _Refused:
+    """What Typer says of a command line, and where to look."""
+    said = error.format_message().rstrip(".")
+    return _Refused(UsageError(said[:1].lower() + said[1:], remedy=f"{ctx.command_path} --help"))
 
 
 def _show_panels(command: Any, ctx: typer.Context) -> None:

@@ -149,6 +149,7 @@ def as_command(function: Callable[..., None]) -> Callable[..., None]:
     del command.__wrapped__  # Typer would read the signature through it
     typed: Any = command
     typed.__signature__ = inspect.Signature(parameters)
+    typed.fields = own.fields | shared.fields  # Typer hands them on to the command, see `cli/help`
     command.__annotations__ = {each.name: each.annotation for each in parameters}
     return command
 

@@ -14,11 +14,12 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from seedcli.cli import completion
+from seedcli.errors import UsageError
 from seedcli.options import Argument, Option, group_of
 
 _REQUIRED = inspect.Parameter.empty
@@ -83,6 +84,31 @@ class _Field:
         if self.option.parse is not None:
             return self.option.parse(given)
         return given != self.default if self.kind is bool and self.default is True else given
+
+    def refusal(self, given: str | None, help_command: str) -> UsageError:
+        """Why the field cannot hold what was typed, or be left out, and what to type instead."""
+        flag = self.flags[0] if self.flags else self.option.metavar or self.name.upper()
+        if given is None:
+            return UsageError(f"{flag} is missing: {self.option.help}", remedy=help_command)
+        kinds, low, high = (self.kind, *get_args(self.kind)), self.option.min, self.option.max
+        choices = [
+            str(one) for each in kinds if get_origin(each) is Literal for one in get_args(each)
+        ]
+        if choices:
+            expected = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+        else:
+            bounds = (
+                *(() if low is None else (f"from {low:,g}",)),
+                *(() if high is None else (f"to {high:,g}",)),
+                *(("on",) if high is None and low is not None else ()),
+            )
+            expected = " ".join(["a whole number" if int in kinds else "a number", *bounds])
+        return UsageError(
+            f"{flag} {given[:80]}: expected {expected}",
+            remedy=f"leave it out, or see {help_command}"
+            if self.default in (None, _REQUIRED)
+            else f"{flag} {self.default}",
+        )
 
     @property
     def _is_many(self) -> bool:
@@ -163,6 +189,7 @@ class Signature:
 
     Attributes:
         parameters: A parameter for each field of its requests and each value of its own.
+        fields: The same fields, by what Typer calls them.
     """
 
     def __init__(self, function: Callable[..., None]):
@@ -178,6 +205,7 @@ class Signature:
             {each.name: _read(each.name, each.annotation, each.default) for each in parameters},
         )
         self.parameters = [field.parameter() for field in self._all.fields()]
+        self.fields = {field.key: field for field in self._all.fields()}
         names = [each.name for each in self.parameters]
         if twice := {name for name in names if names.count(name) > 1}:
             raise TypeError(f"{function.__name__}: {', '.join(twice)} from more than one field")

@@ -68,7 +68,10 @@ def _number_of_processes(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
     if not (text.isdecimal() and len(text) < 6 and 0 < int(text) <= MAX_PROCESSES):
-        raise UsageError(f"--nproc {text[:80]}: expected 1 to {MAX_PROCESSES} processes, or auto")
+        raise UsageError(
+            f"--nproc {text[:80]}: expected 1 to {MAX_PROCESSES:,} processes, or auto",
+            remedy="--nproc auto",
+        )
     return int(text)
 
 

@@ -12,10 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from seedcli.cli.main import as_command
+from seedcli.cli.main import app, as_command
 from seedcli.cli.signature import Signature
 from seedcli.errors import UsageError
 from seedcli.options import Argument, Option, Without
+from tests.contracts.command_line import leaf_commands, parse
 from tests.contracts.source_tree import ROOT
 
 
@@ -114,3 +115,52 @@ def test_a_missing_folder_of_a_model_is_told_before_torch_is_imported(words, tmp
     assert done.stdout == "3 False\n"
     assert f"no folder at {tmp_path / 'nowhere'}" in done.stderr
     assert f"{words[-1]} takes a preset" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "remedy"),
+    [
+        ("chat --temperature -1", "--temperature -1: expected a number from 0 on", "leave it out"),
+        ("chat --top-p 2", "--top-p 2: expected a number from 0 to 1", "leave it out"),
+        (
+            "tokenize -b 0",
+            "--batch-size 0: expected a whole number from 1 to 65,536",
+            "--batch-size 32",
+        ),
+        ("serve --port x", "--port x: expected a whole number from 0 to 65,535", "--port 8000"),
+        (
+            "tokenize --device gpu",
+            "--device gpu: expected auto, cpu, cuda or mps",
+            "--device auto",
+        ),
+        ("pretrain", "RECIPE is missing: A TOML file, or", "seed pretrain --help"),
+        ("tokenize --devise cpu", "no such option: --devise", "seed tokenize --help"),
+        ("tokenize -o", "option '-o' requires an argument", "seed tokenize --help"),
+        ("chat extra", "got unexpected extra argument", "seed chat --help"),
+        ("eval retreival", "no such command 'retreival'. Did you mean", "seed eval --help"),
+        ("tokenise", "no such command 'tokenise'. Did you mean", "seed --help"),
+    ],
+)
+def test_what_is_typed_wrong_is_told_as_every_error_is(words: str, says: str, remedy: str) -> None:
+    result = CliRunner().invoke(app, words.split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    told, advice = result.stderr.splitlines()
+    assert told.startswith(f"error: {says}")
+    assert advice.startswith(f"  -> {remedy}")
+
+
+def test_every_bounded_option_says_its_bounds() -> None:
+    bounded = [
+        (name, one, bound)
+        for name, command in leaf_commands()
+        for one in command.callback.fields.values()
+        for bound in (one.option.min, one.option.max)
+        if bound is not None
+    ]
+    assert len(bounded) > 100
+    for name, one, bound in bounded:
+        wrong = f"{bound - 1 if bound == one.option.min else bound + 1:g}"
+        with pytest.raises(typer.BadParameter) as refused:
+            parse(f"seed {name} {one.flags[0]} {wrong}")
+        assert refused.value.message.startswith(f"{one.flags[0]} {wrong}: expected a ")
+        assert f"{bound:,g}" in refused.value.message
