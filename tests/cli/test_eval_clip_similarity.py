@@ -353,7 +353,7 @@ def test_a_judge_that_trained_the_model_is_named(monkeypatch, tiny_judge_folder)
     options = {"emoji": False, "device": "cpu", "reporter": Hearing()}
     eval_judge.find_judge("ViT-H-14/laion2b_s32b_b79k", published, **options)
     assert "trained towards ViT-H-14" in heard[0]
-    assert eval_judge.find_judge(None, published, **options) == "ViT-L-14/openai"
+    assert eval_judge.find_judge(None, published, **options).clip == "ViT-L-14/openai"
     assert len(heard) == 1
 
 

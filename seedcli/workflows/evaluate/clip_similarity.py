@@ -22,10 +22,9 @@ from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import save_image
 from seedcli.data.images.page import SheetSample, sheet, write_page
 from seedcli.errors import UsageError
-from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
-from seedcli.workflows.evaluate.judge import TRUTH, find_judge, judge_facts, judge_pictures
+from seedcli.workflows.evaluate.judge import TRUTH, Exhibit, Judge, find_judge, judge_pictures
 from seedcli.workflows.evaluate.pictures import PICTURES, EvalPictures, Pair, caption_pairs
 from seedcli.workflows.evaluate.requests import CaptionSettings, SimilaritySettings
 from seedcli.workflows.evaluate.result_page import write_result_page
@@ -87,7 +86,7 @@ def run_clip_similarity(
         reporter=reporter,
     ) as run:
         reporter.note(
-            f"{artist.name} draws, {judge_facts(judge)['name']} judges; all pictures on one page: "
+            f"{artist.name} draws, {judge.facts['name']} judges; all pictures on one page: "
             f"{run.folder / SHEET}"
         )
         lines = run.answer(
@@ -98,7 +97,14 @@ def run_clip_similarity(
         )
         if run.is_part:
             return run.part_result()
-        judged = judge_pictures(run, pairs, lines, judge, settings.batch_size, reporter)
+        judged = judge_pictures(
+            run,
+            _exhibits(run, pairs, lines),
+            judge,
+            settings.batch_size,
+            reporter,
+            thumbnails=run.folder / TRUTH,
+        )
         scores, chance = similarity_scores(judged)
         scores["valid"] = [100.0 * (line["codes"] is not None) for line in lines]
         above: list[dict[str, Any]] = []
@@ -113,7 +119,7 @@ def run_clip_similarity(
             **mean_metrics(scores),
             chance=chance,
             task=settings.task,
-            judge=judge_facts(judge),
+            judge=judge.facts,
             published_split=published,
             subsets=_subsets(found, every, judged),
             sheet=str(run.folder / SHEET),
@@ -238,7 +244,7 @@ def _ceiling(
     run: SampleRun,
     pairs: Mapping[str, Pair],
     pictures: EvalPictures,
-    judge: ClipJudge,
+    judge: Judge,
     settings: SimilaritySettings,
     reporter: Reporter,
 ) -> list[dict[str, Any]]:
@@ -263,7 +269,17 @@ def _ceiling(
         reporter=reporter,
     ) as above:
         lines = above.answer(pairs, draw, batch_size=settings.batch_size, what="ceiling pictures")
-        return judge_pictures(above, pairs, lines, judge, settings.batch_size, reporter)
+        exhibits = _exhibits(above, pairs, lines)
+        return judge_pictures(above, exhibits, judge, settings.batch_size, reporter)
+
+
+def _exhibits(
+    run: SampleRun, pairs: Mapping[str, Pair], lines: Sequence[Mapping[str, Any]]
+) -> dict[str, Exhibit]:
+    return {
+        key: Exhibit(line["picture"] and run.folder / line["picture"], pair.image, pair.caption)
+        for (key, pair), line in zip(pairs.items(), lines, strict=True)
+    }
 
 
 def _subsets(

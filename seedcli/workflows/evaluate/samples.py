@@ -154,6 +154,8 @@ class SampleRun:
         folder: Where it is; a benchmark may keep pictures in it.
         settings: What decides the answers, as JSON has them.
         num_reused: Samples that an earlier run had answered.
+        engine: Where batches are answered; what looks at the answers computes there, too.
+        device: As the user asked.
     """
 
     def __init__(
@@ -166,7 +168,7 @@ class SampleRun:
         reporter: Reporter,
     ):
         self.folder, self.settings, self.num_reused = folder, settings, 0
-        self._journal, self._engine, self._device = journal, engine, device
+        self.engine, self.device, self._journal = engine, device, journal
         self._reporter, self._started = reporter, time.monotonic()
         self._lines: dict[str, dict[str, Any]] = {}
         self._recover(journal)
@@ -187,13 +189,13 @@ class SampleRun:
     @property
     def is_part(self) -> bool:
         """Whether this is a task of an array job, which answers its part and scores nothing."""
-        return not self._engine.part.is_whole
+        return not self.engine.part.is_whole
 
     def part_result(self) -> dict[str, Any]:
         """What a task of an array job has to say."""
         return {
             **{name: self.settings[name] for name in _NAMES},
-            "part": str(self._engine.part),
+            "part": str(self.engine.part),
             "num_answered": len(self._lines),
             "num_reused": self.num_reused,
             "folder": str(self.folder),
@@ -230,7 +232,7 @@ class SampleRun:
         """
         keys = list(samples)
         batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-        own = self._engine.part.of(batches)
+        own = self.engine.part.of(batches)
         wanted = [key for batch in own for key in batch]
         missing = [
             {key: samples[key] for key in batch if key not in self._lines}
@@ -261,9 +263,9 @@ class SampleRun:
         lost: list[str] = []
         with (
             open_workers(
-                self._engine,
+                self.engine,
                 functools.partial(_open_ask, ask),
-                device=self._device,
+                device=self.device,
                 reporter=self._reporter,
             ) as workers,
             self._reporter.progress(what, total) as progress,

@@ -17,6 +17,7 @@ from seedcli.workflows.evaluate.ablation.masks import _Writer
 from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side
 from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
+from seedcli.workflows.evaluate.judge import Judge
 from seedcli.workflows.evaluate.requests import (
     AskSettings,
     CaptionSettings,
@@ -39,8 +40,10 @@ def without_times(result: dict) -> dict:
     }
 
 
-def contents(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+def contents(folder, names="*.png") -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob(names))
+    }
 
 
 def test_questions(pictures, tiny_llm_folder, tmp_path):
@@ -74,7 +77,7 @@ def test_questions(pictures, tiny_llm_folder, tmp_path):
 
 
 def test_drawn_pictures(pictures, tiny_model_folder, tiny_judge_folder, tmp_path, monkeypatch):
-    send_elsewhere(monkeypatch, samples)
+    travelling = send_elsewhere(monkeypatch, samples)
     rows = [{"image": name, "caption": f"number {name[0]}"} for name in pictures]
     (tmp_path / "mine.json").write_text(json.dumps(rows))
 
@@ -96,9 +99,21 @@ def test_drawn_pictures(pictures, tiny_model_folder, tiny_judge_folder, tmp_path
     alone = draw("alone")
     assert draw("parts", part=Slice(1, 2))["part"] == "1/2"
     assert len(contents(tmp_path / "parts" / "pictures")) == 2
+    assert not travelling
     assert without_times(draw("elsewhere", nproc=2)) == without_times(alone)
-    assert contents(tmp_path / "elsewhere") == contents(tmp_path / "alone")
+    # drawn, judged, and both once more from the true embeddings: two batches each
+    assert len(travelling) == 4 * 2
+    for names in ("*.png", "samples.jsonl"):
+        assert contents(tmp_path / "elsewhere", names) == contents(tmp_path / "alone", names)
+    assert len(contents(tmp_path / "alone", "samples.jsonl")) == 4
     assert len(contents(tmp_path / "alone" / "pictures")) == 4
+
+
+def test_a_judge_travels_without_its_weights(tiny_judge_folder):
+    judge = Judge(str(tiny_judge_folder), emoji=False, device="cpu")
+    assert judge.clip.name == judge.name
+    there = travelled(judge)
+    assert "clip" not in vars(there) and there.facts == judge.facts
 
 
 def test_a_side_of_an_ablation_travels_without_its_models(tiny_llm_folder, tmp_path):

@@ -14,7 +14,6 @@ import numpy as np
 
 from seedcli.benchmarks.ablation import paired_differences, score_groups
 from seedcli.benchmarks.clip_similarity import (
-    pack_feature,
     pair_similarity,
     shuffled_similarity,
     unpack_features,
@@ -22,17 +21,11 @@ from seedcli.benchmarks.clip_similarity import (
 from seedcli.benchmarks.retrieval_sets import ImageRef, RetrievalSet, is_published_split
 from seedcli.console import Reporter
 from seedcli.data.images.page import SheetSample
-from seedcli.models.drawing.judge import ClipJudge
 from seedcli.models.language.generate import SamplingSettings
 from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side
-from seedcli.workflows.evaluate.judge import (
-    find_judge,
-    judge_facts,
-    open_drawn,
-    open_judgements,
-)
-from seedcli.workflows.evaluate.pictures import Pair, caption_pairs, read_picture
+from seedcli.workflows.evaluate.judge import Exhibit, Judge, find_judge, judge_pictures
+from seedcli.workflows.evaluate.pictures import Pair, caption_pairs
 from seedcli.workflows.evaluate.result_page import (
     answer_html,
     sample_pictures,
@@ -113,7 +106,7 @@ class Ablation:
         request: AblationRequest,
         found: RetrievalSet,
         pairs: Mapping[str, Pair],
-        judge: ClipJudge,
+        judge: Judge,
         reporter: Reporter,
     ):
         self.folder, self.found, self.pairs = run.folder, found, pairs
@@ -167,29 +160,15 @@ class Ablation:
         """Drawn pictures and the true one of each, by key -> how alike they are; a run inside
         the run for each judge.
 
-        Many pictures have one true picture here, whose features are computed once.
+        Many pictures have one true picture here: side by side, they have its features computed
+        once.
         """
-        features: dict[str, Any] = {}
-
-        def ask(batch: dict[str, Path]) -> list[dict[str, Any]]:
-            new = {
-                truths[key].stamp: truths[key] for key in batch if truths[key].stamp not in features
-            }
-            found = self._judge.image_features(
-                [
-                    *(read_picture(image) for image in new.values()),
-                    *(open_drawn(path) for path in batch.values()),
-                ]
-            )
-            features.update(zip(new, found.numpy()[: len(new)], strict=True))
-            return [
-                {"drawn": pack_feature(one), "truth": pack_feature(features[truths[key].stamp])}
-                for key, one in zip(batch, found.numpy()[len(new) :], strict=True)
-            ]
-
-        with open_judgements(self._run, self._judge, self._reporter) as judged:
-            size = 4 * self._request.batch_size
-            lines = judged.answer(drawn, ask, batch_size=size, what="judgements")
+        order = sorted(drawn, key=lambda key: truths[key].stamp)
+        exhibits = {key: Exhibit(drawn[key], truths[key]) for key in order}
+        size = 4 * self._request.batch_size
+        found = judge_pictures(self._run, exhibits, self._judge, size, self._reporter)
+        by_key = dict(zip(order, found, strict=True))
+        lines = [by_key[key] for key in drawn]
         empty = np.zeros((0, 0))
         ours, true = (
             unpack_features([line[name] for line in lines]) if lines else empty
@@ -247,7 +226,7 @@ class Ablation:
             num={"num_images": len(pairs), **counts},
             **facts,
             seeds=list(self._request.all_seeds),
-            judge=judge_facts(self._judge),
+            judge=self._judge.facts,
             published_split=published and len(pairs) == len(self.found.images),
             **more,
         )
