@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import inspect
 import os
@@ -260,6 +262,9 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 def main() -> None:
     """Entry point of `seed` and of `python -m seedcli`."""
     signal.signal(signal.SIGTERM, _terminate)
+    # else Python looks for cycles among all objects when it ends: of torch's a second of a core,
+    # while a server that has drained, or a command that is done, is still there
+    atexit.register(gc.freeze)
     _open_closed_streams()
     try:
         try:

@@ -173,6 +173,15 @@ def test_package_runs_as_a_module() -> None:
     assert done.stdout == f"seed {__version__}\n"
 
 
+def test_the_end_looks_for_no_cycles_among_all_objects() -> None:
+    """With torch that is most of the time from a server's last answer to its end."""
+    body = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 10_000))"
+    code = program("pass")
+    code[-1] = body + code[-1]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+
+
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess:
     """A line of bash in a folder, with `$seed` for the command."""
     return subprocess.run(
