@@ -16,7 +16,7 @@ from seedcli.data.emoji_questions import (
     read_questions,
 )
 from seedcli.errors import DataError, UsageError
-from tools.nano.conversations import MOST_OF_A_KIND, build_questions
+from tools.nano.evaluation import MOST_OF_A_KIND, build_questions
 
 
 def test_the_file_is_what_the_structure_says():

@@ -27,9 +27,9 @@ from PIL import Image
 
 from seedcli.data.emoji import EMOJI_FOLDER, EmojiPicture
 from seedcli.errors import DataError
-from tools.nano.conversations import build_questions
 from tools.nano.drawings import Drawing, fetch_packages, read_drawings, read_package_words
 from tools.nano.emoji_words import EmojiWords, find_concept
+from tools.nano.evaluation import build_questions
 from tools.nano.near_equal import find_near, ink_distance, read_inks
 
 NUM_COLOURS = 128

@@ -35,13 +35,8 @@ from seedcli.models.language.load import load_language_model
 from seedcli.models.weights.load import find_decoder, load_seed_model
 from seedcli.models.weights.locate import BUNDLED_NANO, locate
 from seedcli.models.weights.locate_llm import locate_llm
-from tools.nano.conversations import (
-    description_request,
-    drawing_requests,
-    edit_pairs,
-    read_structure,
-    words_of,
-)
+from tools.nano.conversations import read_structure, words_of
+from tools.nano.evaluation import description_request, drawing_requests, edit_pairs
 
 _BATCH = 32
 MAX_NEW_TOKENS = 80
