@@ -27,20 +27,19 @@ from seedcli.data.documents.conversations import ConversationTemplate, conversat
 from seedcli.data.documents.documents import Codes, Message
 from seedcli.data.documents.sequences import encode_prompt
 from seedcli.data.emoji import SPLITS, EmojiPicture
-from seedcli.data.images.images import Preprocess, open_image
+from seedcli.data.images.images import open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
-from seedcli.models.drawing.unclip import load_decoder
 from seedcli.models.language.generate import SamplingSettings, SeedLlama
 from seedcli.models.language.load import load_language_model
-from seedcli.models.weights.load import find_decoder, load_seed_model
-from seedcli.models.weights.locate import BUNDLED_NANO, locate
+from seedcli.models.weights.locate import BUNDLED_NANO
 from seedcli.models.weights.locate_llm import locate_llm
+from seedcli.workflows.pictures import SeedTokenizer
+from tools.nano.answer_grid import NUM_COLUMNS, Cell, write_grid
 from tools.nano.conversations import read_structure, words_of
 from tools.nano.evaluation import description_request, drawing_requests, edit_pairs
 
 _BATCH = 32
 MAX_NEW_TOKENS = 80
-GRID_COLUMNS = 8
 
 
 class _Speaker:
@@ -48,24 +47,17 @@ class _Speaker:
 
     def __init__(self, model: str, tokenizer: str, *, settings: SamplingSettings, seed: int):
         self.llm: SeedLlama = load_language_model(locate_llm(model), device="cpu")
-        files = locate(tokenizer)
-        self.visual = load_seed_model(files)
-        self.decoder = load_decoder(
-            find_decoder(files),
-            generation_dim=self.visual.config.generation.generation_dim,
-        )
+        self.visual = SeedTokenizer.from_pretrained(tokenizer, device="cpu")
         self.template: ConversationTemplate = conversation_template(
             self.llm.facts.template, self.llm.text_tokenizer
         )
         self.settings, self.seed = settings, seed
-        self._preprocess = Preprocess(self.visual.config.preprocess.codes)
         self._codes: dict[str, Codes] = {}
         self.valid = self.answers = 0
 
     def codes(self, picture: EmojiPicture) -> Codes:
         if picture.key not in self._codes:
-            pixels = self._preprocess(open_image(picture.image))[None]
-            self._codes[picture.key] = tuple(self.visual.encode(pixels)[0].tolist())
+            self._codes[picture.key] = tuple(self.visual.encode(picture.image)[0].tolist())
         return self._codes[picture.key]
 
     def ask(
@@ -90,14 +82,7 @@ class _Speaker:
 
     def paint(self, codes: Sequence[Codes]) -> list[Image.Image]:
         """Codes -> pictures, with the preset's steps and guidance."""
-        drawn: list[Image.Image] = []
-        defaults = self.visual.config.detokenize
-        for start in range(0, len(codes), _BATCH):
-            embeddings = self.visual.decode(torch.tensor(codes[start : start + _BATCH]))
-            drawn += self.decoder.decode_images(
-                embeddings, steps=defaults.steps, guidance=defaults.guidance, seed=self.seed + start
-            )
-        return drawn
+        return self.visual.decode(codes, seed=self.seed, batch_size=_BATCH)
 
 
 def run(
@@ -130,15 +115,15 @@ def run(
     began = time.perf_counter()
     tasks = {"describe": _describe, "draw": _draw, "edit": _edit, "draw_then_edit": _draw_then_edit}
     scores: dict[str, dict[str, Any]] = {}
-    shown: dict[str, list[tuple[str, Image.Image | None, Image.Image]]] = {}
+    shown: dict[str, list[Cell]] = {}
     for split in splits:
         scores[split] = {}
         for name, task in tasks.items():
             note(f"{split}: {name}")
             scores[split][name], pictures = task(speaker, scorer, split, limit)
-            shown.setdefault(name, []).extend(pictures[:GRID_COLUMNS])
+            shown.setdefault(name, []).extend(pictures[:NUM_COLUMNS])
     if grid is not None:
-        _write_grid(shown, grid)
+        write_grid(shown, grid)
     return {
         "model": speaker.llm.facts.name,
         "tokenizer": speaker.visual.name,
@@ -359,42 +344,6 @@ def _draw_then_edit(
         if picture is not None
     ]
     return score, shown
-
-
-def _write_grid(
-    shown: dict[str, list[tuple[str, Image.Image | None, Image.Image]]], path: Path
-) -> None:
-    """One row of cells a task and split: the source picture, where there is one, the picture that
-    came, and what was asked below.
-    """
-    from PIL import ImageDraw
-
-    rows = [
-        (task, cells[start : start + GRID_COLUMNS])
-        for task, cells in shown.items()
-        for start in range(0, len(cells), GRID_COLUMNS)
-    ]
-    side, width, gap = 64, 2 * 64 + 12, 34
-    sheet = Image.new("RGB", (GRID_COLUMNS * width, len(rows) * (side + gap)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for line, (_, cells) in enumerate(rows):
-        for column, (asked, source, drawn) in enumerate(cells):
-            x, y = column * width, line * (side + gap)
-            if source is not None:
-                sheet.paste(source.convert("RGB").resize((side, side)), (x, y))
-            sheet.paste(
-                drawn.resize((side, side)), (x + (side + 4 if source is not None else 0), y)
-            )
-            words, lines = asked.split(), [""]
-            for word in words:
-                lines = (
-                    [*lines, word]
-                    if len(lines[-1]) + len(word) > 22
-                    else [*lines[:-1], f"{lines[-1]} {word}".strip()]
-                )
-            pen.text((x, y + side + 1), "\n".join(lines[:3]), fill="black", font_size=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
 
 
 if __name__ == "__main__":
