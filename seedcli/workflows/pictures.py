@@ -7,7 +7,6 @@ picture decoder with the first that is drawn.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 from collections import deque
@@ -18,41 +17,30 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from seedcli.console import LibraryReporter, Reporter
+from seedcli.console import LibraryReporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.endings import VIDEO_FRAMES
-from seedcli.data.images.images import (
-    ImageError,
-    ImageHandling,
-    ImageSource,
-    Preprocess,
-)
-from seedcli.data.images.video import VideoFrame, read_pictures
+from seedcli.data.images.images import ImageHandling, ImageSource, Preprocess
+from seedcli.data.images.sources import read_sources
 from seedcli.errors import UsageError
-from seedcli.models.device import decoder_dtype, pick_device, run_ahead
+from seedcli.models.device import run_ahead
 from seedcli.models.language.vocab import check_codes, format_span, parse_spans
-from seedcli.models.visual.config import Numerics, SeedModelConfig
-from seedcli.models.weights.description import ModelFacts
-from seedcli.models.weights.load import describe, find_decoder, load_seed_model
-from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate
+from seedcli.models.visual.config import MAX_GUIDANCE, Numerics
+from seedcli.models.weights.locate import DEFAULT_MODEL, locate
 from seedcli.progress import OnProgress
+from seedcli.workflows.placed_model import PlacedModel, normal_tensors
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
-
-    from seedcli.models.drawing.unclip import UnclipDecoder
-    from seedcli.models.visual.model import SeedModel
 
 BATCH_SIZE = 32  # pictures of one pass through the network
 DRAW_BATCH_SIZE = 8  # pictures drawn together
-_STRONGEST = 1000  # of guidance; far beyond it numbers overflow
 
 # Codes of one image [Q], or of several [B,Q].
 CodesLike: TypeAlias = "Tensor | np.ndarray | Sequence[int] | Sequence[Sequence[int]]"
 
 
-class SeedTokenizer:
+class SeedTokenizer(PlacedModel):
     """Pictures -> 32 codes each -> pictures.
 
     ```python
@@ -60,62 +48,7 @@ class SeedTokenizer:
     codes = tokenizer.encode(["cat.png", image, array])  # int64 [3,32]
     images = tokenizer.decode(codes, seed=0)  # three Pillow images
     ```
-
-    Attributes:
-        files: Where it was found.
-        facts: What is known of it without its weights.
-        numerics: See `load_seed_model`.
-        device: Where the network computes.
-        decoder_device: Where the picture decoder computes.
     """
-
-    def __init__(
-        self,
-        files: ModelFiles,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        numerics: Numerics = "default",
-        decoder: ModelFiles | None = None,
-        decoder_device: str | None = None,
-        decoder_dtype: str = "auto",
-        offload: bool = False,
-        reporter: Reporter | None = None,
-    ):
-        """Loads nothing; users call `from_pretrained`.
-
-        Args:
-            files: What `locate` found.
-            device: `auto`, or a torch device.
-            dtype: Of the arithmetic before the codebook; see `load_seed_model`.
-            numerics: See `load_seed_model`.
-            decoder: Files of a model whose picture decoder draws; None: its own.
-            decoder_device: Where the picture decoder computes; None: where the network does.
-            decoder_dtype: Of the picture decoder; `auto` is float16 on a GPU, else float32.
-            offload: Keep network and picture decoder in the host's memory, and on the GPU only
-                while they work.
-            reporter: Hears of downloads, and of progress.
-
-        Raises:
-            UsageError: No such device.
-        """
-        self._made_of: functools.partial[Any] = functools.partial(
-            SeedTokenizer,
-            files,
-            device=device,
-            dtype=dtype,
-            numerics=numerics,
-            decoder=decoder,
-            decoder_device=decoder_device,
-            decoder_dtype=decoder_dtype,
-            offload=offload,
-        )
-        self.files, self._dtype, self.numerics = files, dtype, numerics
-        self._decoder, self._decoder_dtype, self._offload = decoder or files, decoder_dtype, offload
-        self._reporter = reporter or Reporter()
-        self.facts: ModelFacts = describe(files)
-        self.device = pick_device(device)
-        self.decoder_device = self.device if decoder_device is None else pick_device(decoder_device)
 
     @classmethod
     def from_pretrained(
@@ -156,86 +89,6 @@ class SeedTokenizer:
             offload=offload,
             reporter=reporter,
         ).load()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In another process, or on another machine, it is found and loaded anew."""
-        return self._made_of, ()
-
-    def load(self) -> SeedTokenizer:
-        """Loads the network now, so that what is wrong with its files is said; returns itself.
-
-        Raises:
-            DataError: Files are missing, damaged, or do not fit.
-        """
-        _ = self.model
-        return self
-
-    @property
-    def config(self) -> SeedModelConfig:
-        """Sizes, preprocessing and sampling defaults."""
-        return self.facts.config
-
-    @property
-    def name(self) -> str:
-        """What messages and files call it."""
-        return self.config.name
-
-    @property
-    def title(self) -> str:
-        """Name and fingerprint, and what the bundled model is for, as commands introduce it."""
-        advice = "; it was trained on emoji, --model seed-2 is the one for photographs"
-        return f"{self.name} ({self.fingerprint[:12]})" + advice * (self.name == "seed-nano")
-
-    @property
-    def num_codes(self) -> int:
-        """Size of the codebook K; codes are 0..K-1."""
-        return self.config.codebook.num_codes
-
-    @property
-    def num_queries(self) -> int:
-        """Codes of one image Q."""
-        return self.config.qformer.num_queries
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """What its codes mean, as 16 hex digits: codes of one fingerprint go together. Where its
-        files do not state it, its weights are loaded.
-        """
-        return self.facts.fingerprint or self.model.fingerprint
-
-    @functools.cached_property
-    def model(self) -> SeedModel:
-        """The network, where it waits between passes."""
-        with _normal_tensors():
-            return load_seed_model(
-                self.files,
-                device="cpu" if self._offload else str(self.device),
-                dtype=self._dtype,
-                numerics=self.numerics,
-                reporter=self._reporter,
-            )
-
-    @functools.cached_property
-    def decoder_folder(self) -> Path:
-        """Folder of the picture decoder.
-
-        Raises:
-            DataError: There is none, or it draws embeddings of another width.
-        """
-        return find_decoder(self._decoder, reporter=self._reporter)
-
-    @functools.cached_property
-    def decoder(self) -> UnclipDecoder:
-        """The picture decoder, where it waits between drawings."""
-        from seedcli.models.drawing.unclip import load_decoder
-
-        with _normal_tensors():
-            return load_decoder(
-                self.decoder_folder,
-                generation_dim=self.config.generation.generation_dim,
-                device="cpu" if self._offload else self.decoder_device,
-                dtype=decoder_dtype(self._decoder_dtype, self.decoder_device.type),
-            )
 
     def encode(
         self,
@@ -312,7 +165,7 @@ class SeedTokenizer:
             return
 
         def encode(padded: Tensor) -> Tensor:
-            with _normal_tensors():
+            with normal_tensors():
                 return self.model.encode_unchecked(self._preprocess.normalize(padded))
 
         numbers: deque[int] = deque()
@@ -357,13 +210,7 @@ class SeedTokenizer:
             raise UsageError(f"batch_size is {batch_size}, expected at least 1")
         if frames < 1:
             raise UsageError(f"frames is {frames}, expected at least 1")
-        sources, named = _as_many(images)
-        total = len(sources) if isinstance(sources, Sequence) else None
-        waiting = (
-            picture
-            for number, image in enumerate(sources)
-            for picture in _read(image, f"image {number}" if named else None, frames, handling)
-        )
+        waiting, total = read_sources(images, frames, handling)
         places, found = 0, []
         with self._reporter.progress(doing, total) as progress:
             while chunk := list(itertools.islice(waiting, batch_size)):
@@ -446,8 +293,8 @@ class SeedTokenizer:
         guidance = defaults.guidance if guidance is None else guidance
         if steps < 1:
             raise UsageError(f"steps is {steps}, expected at least 1")
-        if not 1 <= guidance <= _STRONGEST:
-            raise UsageError(f"guidance is {guidance:g}, expected 1 to {_STRONGEST}")
+        if not 1 <= guidance <= MAX_GUIDANCE:
+            raise UsageError(f"guidance is {guidance:g}, expected 1 to {MAX_GUIDANCE}")
         if has_negative and guidance <= 1:
             raise UsageError(
                 f"a negative has no effect with guidance {guidance:g}",
@@ -529,61 +376,8 @@ class SeedTokenizer:
             raise UsageError(f"the text holds no image: {text[:60]!r}")
         return torch.tensor(self.check_codes(spans))
 
-    @contextlib.contextmanager
-    def _at_work(self, part: Any, device: torch.device) -> Iterator[torch.device]:
-        """Has a part on its device while it works; with `offload` it goes back afterwards and the
-        GPU's memory is given free.
-        """
-        with _normal_tensors():
-            if not self._offload:
-                yield device
-                return
-            import torch
-
-            part.to(device)
-            try:
-                yield device
-            finally:
-                part.to("cpu")
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
-
 
 def _pad(squares: np.ndarray, places: int) -> np.ndarray:
     padded = np.zeros((places, *squares.shape[1:]), dtype=np.uint8)
     padded[: len(squares)] = squares
     return padded
-
-
-@contextlib.contextmanager
-def _normal_tensors() -> Iterator[None]:
-    """Pictures are also drawn while a language model writes, in torch's inference mode: what is
-    loaded and made there must serve outside of it, too.
-    """
-    import torch
-
-    with torch.inference_mode(False), torch.no_grad():
-        yield
-
-
-def _as_many(
-    images: ImageSource | Iterable[ImageSource],
-) -> tuple[Iterable[ImageSource], bool]:
-    """One picture or many -> many, and whether they were many."""
-    if isinstance(images, (str, Path, bytes, Image.Image)):
-        return [images], False
-    ndim = getattr(images, "ndim", None)
-    if ndim is None:
-        return images, True
-    return (images, True) if ndim == 4 else ([images], False)
-
-
-def _read(
-    image: ImageSource | VideoFrame, name: str | None, frames: int, handling: ImageHandling
-) -> Iterator[Image.Image]:
-    try:
-        yield from read_pictures(image, frames, handling)
-    except ImageError as error:
-        # a path names itself
-        source = str(image) if isinstance(image, (str, Path)) else name
-        raise ImageError(error.reason, source) from error

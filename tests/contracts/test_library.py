@@ -29,7 +29,7 @@ def described() -> str:
             continue
         lines += [f"{name}{_signature(value)}"]
         if inspect.isclass(value):
-            for member, inside in sorted(vars(value).items()):
+            for member, inside in sorted(_members(value).items()):
                 if member.startswith("_"):
                     continue
                 function = getattr(inside, "__func__", inside)
@@ -38,6 +38,12 @@ def described() -> str:
                     + (_signature(function) if inspect.isfunction(function) else "")
                 )
     return "\n".join(lines) + "\n"
+
+
+def _members(value: type) -> dict[str, object]:
+    """What a class states, or one of ours that it is made from."""
+    ours = [one for one in value.__mro__ if one.__module__.startswith("seedcli.")]
+    return {name: inside for one in reversed(ours) for name, inside in vars(one).items()}
 
 
 def _signature(value: object) -> str:

@@ -16,6 +16,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+MAX_GUIDANCE = 1000  # of the picture decoder; far beyond it numbers overflow
+
 Numerics = Literal["default", "official-fp16"]
 
 

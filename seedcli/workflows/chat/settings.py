@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from seedcli.errors import UsageError
+from seedcli.models.visual.config import MAX_GUIDANCE
 from seedcli.models.weights.llm_description import TemplateName
 from seedcli.options import (
     PICTURES,
@@ -23,8 +24,6 @@ from seedcli.options import (
     Without,
 )
 from seedcli.workflows.sampling import SamplingOptions
-
-_STRONGEST = 1000  # of guidance; far beyond it numbers overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,8 @@ class PictureSettings:
     ] = False
 
     def __post_init__(self) -> None:
-        if self.guidance is not None and not 1 <= self.guidance <= _STRONGEST:
-            raise UsageError(f"--picture-guidance is {self.guidance}, expected 1 to {_STRONGEST}")
+        if self.guidance is not None and not 1 <= self.guidance <= MAX_GUIDANCE:
+            raise UsageError(f"--picture-guidance is {self.guidance}, expected 1 to {MAX_GUIDANCE}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from seedcli.models.visual.config import MAX_GUIDANCE
 from seedcli.workflows.serve.errors import ApiError
 
 MAX_ANSWERS = 16  # of one request
@@ -250,5 +251,5 @@ class DetokenizeRequest(_Fields):
     model: str | None = None
     seed: Seed = 0
     steps: int | None = Field(None, ge=1, le=1000)
-    guidance: float | None = Field(None, ge=1, le=1000)
+    guidance: float | None = Field(None, ge=1, le=MAX_GUIDANCE)
     response_format: ResponseFormat | None = None
