@@ -6,27 +6,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDPMScheduler,
-    PNDMScheduler,
-    StableUnCLIPImg2ImgPipeline,
-    UNet2DConditionModel,
-)
-from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
-    StableUnCLIPImageNormalizer,
-)
-from transformers import (
-    CLIPImageProcessor,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-)
+
+if TYPE_CHECKING:
+    from diffusers import StableUnCLIPImg2ImgPipeline
 
 IMAGE_SIZE_PX = 32
 
@@ -35,6 +21,25 @@ def build_tiny_pipeline(*, generation_dim: int = 64, seed: int = 0) -> StableUnC
     """All nine components of the published decoder at tiny widths; schedulers as published. Draws
     32-px pictures in milliseconds.
     """
+    from diffusers import (
+        AutoencoderKL,
+        DDPMScheduler,
+        PNDMScheduler,
+        StableUnCLIPImg2ImgPipeline,
+        UNet2DConditionModel,
+    )
+    from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
+        StableUnCLIPImageNormalizer,
+    )
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPTextConfig,
+        CLIPTextModel,
+        CLIPTokenizer,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+    )
+
     torch.manual_seed(seed)
     words = ["<|startoftext|>", "<|endoftext|>", "a</w>", "b</w>"]
     text_config = CLIPTextConfig(

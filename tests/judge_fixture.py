@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
-from seedcli.models.drawing.target import train_bpe
 from tests.emoji_texts import all_texts
 
 
 @pytest.fixture(scope="session")
 def tiny_judge_folder(tmp_path_factory) -> Path:
     """Reads pictures of 32 px; do not write into it."""
+    from seedcli.models.drawing.judge import build_judge, judge_config, save_judge
+    from seedcli.models.drawing.target import train_bpe
+
     tokenizer = train_bpe(all_texts(), vocab_size=600, max_tokens=32)
     config = judge_config(
         tokenizer,

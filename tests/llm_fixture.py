@@ -6,18 +6,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from seedcli.models.language.generate import SeedLlama
-from seedcli.models.language.load import load_language_model
-from seedcli.models.language.seed_llama import build_language_model, save_language_model
-from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
-from seedcli.models.weights.llm_description import LlmFacts
-from seedcli.models.weights.load import describe
-from seedcli.models.weights.locate import locate
-from seedcli.models.weights.locate_llm import locate_llm
+if TYPE_CHECKING:
+    from seedcli.models.language.generate import SeedLlama
 
 TEXTS = [
     "a small dog runs",
@@ -34,6 +29,12 @@ def write_tiny_llm(
     """Writes the folder; weights are spread widely, so that logits differ
     between tokens and prompts.
     """
+    from seedcli.models.language.seed_llama import build_language_model, save_language_model
+    from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
+    from seedcli.models.weights.llm_description import LlmFacts
+    from seedcli.models.weights.load import describe
+    from seedcli.models.weights.locate import locate
+
     text_tokenizer = extend_text_tokenizer(train_text_tokenizer(TEXTS, 320), 64)
     model = build_language_model(
         text_tokenizer,
@@ -80,4 +81,8 @@ def tiny_llm_folder(tmp_path_factory, tiny_model_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_llm(tiny_llm_folder) -> SeedLlama:
+    """What is in that folder, loaded."""
+    from seedcli.models.language.load import load_language_model
+    from seedcli.models.weights.locate_llm import locate_llm
+
     return load_language_model(locate_llm(str(tiny_llm_folder)), device="cpu")

@@ -1,18 +1,8 @@
 import pytest
 
-from tests.decoder_fixture import tiny_decoder_folder, tiny_model_folder
-from tests.judge_fixture import tiny_judge_folder
-from tests.llm_fixture import tiny_llm, tiny_llm_folder
 from tests.workflows.tiny_runs import finished_runs
 
-__all__ = [
-    "finished_runs",
-    "tiny_decoder_folder",
-    "tiny_judge_folder",
-    "tiny_llm",
-    "tiny_llm_folder",
-    "tiny_model_folder",
-]
+__all__ = ["finished_runs"]
 
 
 @pytest.fixture
