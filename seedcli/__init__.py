@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seedcli.errors import SeedError as SeedError
     from seedcli.errors import UsageError as UsageError
     from seedcli.recipe.read import load_recipe as load_recipe
-    from seedcli.workflows.chat.conversation import SeedChat as SeedChat
+    from seedcli.workflows.chat.seed_chat import SeedChat as SeedChat
     from seedcli.workflows.library import evaluate as evaluate
     from seedcli.workflows.library import open_tokens as open_tokens
     from seedcli.workflows.library import plan as plan
@@ -26,7 +26,7 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "SeedTokenizer": "seedcli.workflows.pictures",
-    "SeedChat": "seedcli.workflows.chat.conversation",
+    "SeedChat": "seedcli.workflows.chat.seed_chat",
     "open_tokens": "seedcli.workflows.library",
     "load_recipe": "seedcli.recipe.read",
     "train": "seedcli.workflows.library",

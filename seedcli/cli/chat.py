@@ -21,7 +21,8 @@ from seedcli.options import Option
 from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
 
 if TYPE_CHECKING:
-    from seedcli.workflows.chat.conversation import SeedChat
+    from seedcli.workflows.chat.conversation import Conversation
+    from seedcli.workflows.chat.seed_chat import SeedChat
 
 
 ONE_TURN = "One turn, for scripts"
@@ -171,13 +172,14 @@ def chat(
     opening.check(settings)
     from seedcli.data.images.endings import VIDEO_FRAMES
     from seedcli.data.images.video import read_pictures
-    from seedcli.workflows.chat.conversation import open_conversation
+    from seedcli.workflows.chat.model import ChatModel
+    from seedcli.workflows.chat.seed_chat import SeedChat
 
     for path in opening.images:
         # what is no picture is refused before the model is loaded
         _ = list(read_pictures(path, VIDEO_FRAMES))
-    conversation = (
-        open_conversation(settings, reporter=console)
+    conversation: Conversation = (
+        SeedChat(ChatModel(settings, reporter=console).load(), reporter=console)
         if opening.url is None
         else _remote(opening.url, settings)
     )
@@ -188,7 +190,7 @@ def chat(
         else ""
     )
     console.note(f"answers by {facts.name}, codes of {Path(facts.visual_tokenizer).name}{advice}")
-    if opening.web:
+    if opening.web and isinstance(conversation, SeedChat):
         _serve(conversation, opening.port)
         return
     talk = Talk(
@@ -213,7 +215,7 @@ def chat(
                 break
 
 
-def _remote(url: str, settings: ChatSettings) -> SeedChat:
+def _remote(url: str, settings: ChatSettings) -> Conversation:
     """A conversation with a server."""
     from seedcli.workflows.chat.remote import RemoteChat, RemoteModel
 

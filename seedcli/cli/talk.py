@@ -17,7 +17,7 @@ from seedcli.console import console
 from seedcli.errors import SeedError, UsageError
 
 if TYPE_CHECKING:
-    from seedcli.workflows.chat.conversation import SeedChat
+    from seedcli.workflows.chat.conversation import Conversation
     from seedcli.workflows.chat.turns import Turn
 
 COMMANDS = {
@@ -48,7 +48,9 @@ class Talk:
         draw: The next answer must hold an image.
     """
 
-    def __init__(self, conversation: SeedChat, show: ShowHow, *, constrained: bool, folder: Path):
+    def __init__(
+        self, conversation: Conversation, show: ShowHow, *, constrained: bool, folder: Path
+    ):
         """Says nothing yet.
 
         Args:

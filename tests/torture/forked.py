@@ -32,7 +32,7 @@ _PRELOADED = [
     "seedcli.workflows.detokenize.run",
     "seedcli.workflows.documents.build",
     "seedcli.workflows.documents.inspect",
-    "seedcli.workflows.chat.conversation",
+    "seedcli.workflows.chat.seed_chat",
     "seedcli.models.weights.tensors",
     "seedcli.models.drawing.unclip",
     "seedcli.models.language.generate",

@@ -28,7 +28,7 @@ from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.images.images import open_image
 from seedcli.models.drawing.judge import load_judge
 from seedcli.models.weights.locate import BUNDLED_NANO
-from seedcli.workflows.chat.conversation import SeedChat
+from seedcli.workflows.chat.seed_chat import SeedChat
 from seedcli.workflows.chat.turns import Turn
 from seedcli.workflows.evaluate.scorecard_page import markdown_row
 

@@ -21,7 +21,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.files import published
 from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.weights.llm_description import LlmFacts
-from seedcli.workflows.chat.conversation import SeedChat, Tell
+from seedcli.workflows.chat.conversation import Conversation, Tell
 from seedcli.workflows.chat.model import ChatModel, codes_of
 from seedcli.workflows.chat.pictures import Drawing, free_path
 from seedcli.workflows.chat.turns import Turn
@@ -106,13 +106,13 @@ class RemoteModel:
     read_all = ChatModel.read_all  # made of `read` alone
 
 
-class RemoteChat(SeedChat):
+class RemoteChat(Conversation):
     """A conversation whose answers a server writes and draws."""
 
-    model: RemoteModel  # type: ignore[assignment]
+    model: RemoteModel
 
     def __init__(self, model: RemoteModel, *, reporter: Reporter | None = None):
-        super().__init__(model, reporter=reporter)  # type: ignore[arg-type]
+        super().__init__(model, reporter=reporter)
 
     def _write(self, before: Sequence[Message], asked: Message, draw: bool, tell: Tell) -> Turn:
         while True:

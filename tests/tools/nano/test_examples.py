@@ -10,7 +10,7 @@ from PIL import Image
 
 from seedcli.data.emoji import read_emoji
 from seedcli.models.weights.locate import BUNDLED_NANO
-from seedcli.workflows.chat.conversation import SeedChat
+from seedcli.workflows.chat.seed_chat import SeedChat
 from tools.nano.examples import (
     ENOUGH,
     PICTURES,

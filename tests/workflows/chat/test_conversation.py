@@ -4,14 +4,10 @@ remembered, what is written down.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from PIL import Image
 
 from seedcli.console import Remembering
 from seedcli.data.documents.conversations import conversation_template
@@ -21,42 +17,9 @@ from seedcli.data.images.facts import read_picture_facts
 from seedcli.data.images.images import ImageError
 from seedcli.data.tokens.shards import open_shards
 from seedcli.errors import DataError, UsageError
-from seedcli.models.language.generate import sampling_of
-from seedcli.workflows.chat.conversation import SeedChat, open_conversation
-from seedcli.workflows.chat.model import ChatModel
-from seedcli.workflows.chat.pictures import ChatPictures
-from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
 from seedcli.workflows.documents import build as build_documents
 from seedcli.workflows.documents.request import BuildRequest
-from seedcli.workflows.sampling import SamplingOptions
 from tests.videos import write_video
-
-BASE = {"temperature": 1.5, "top_p": 1.0, "max_new_tokens": 45}
-
-
-@pytest.fixture
-def talk(tiny_llm, tmp_path):
-    def start(reporter=None, **changes) -> SeedChat:
-        sampling = BASE | changes.pop("sampling", {})
-        settings = ChatSettings(
-            sampling=SamplingOptions(**sampling),
-            pictures=PictureSettings(output=tmp_path / "out", steps=2, device="cpu"),
-            **changes,
-        )
-        model = ChatModel(settings, llm=tiny_llm, reporter=reporter)
-        return SeedChat(model.load(), reporter=reporter)
-
-    return start
-
-
-@pytest.fixture
-def picture(tmp_path) -> Path:
-    path = tmp_path / "picture.png"
-    generator = torch.Generator().manual_seed(5)
-    Image.fromarray(
-        torch.randint(0, 256, (40, 30, 3), generator=generator, dtype=torch.uint8).numpy()
-    ).save(path)
-    return path
 
 
 def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_sees(
@@ -333,92 +296,6 @@ def test_pictures_move_away_from_negative_codes(talk, tmp_path) -> None:
         talk(negative=str(tmp_path / "negative.jsonl"))
 
 
-def test_a_visual_tokenizer_of_other_codes_is_refused_unless_the_user_names_it(
-    tiny_llm_folder, tiny_model_folder, tmp_path
-) -> None:
-    folder = tmp_path / "llm"
-    shutil.copytree(tiny_llm_folder, folder)
-    facts = json.loads((folder / "seed.json").read_text())
-    (folder / "seed.json").write_text(
-        json.dumps(facts | {"visual_fingerprint": "feedfeedfeedfeed"})
-    )
-    settings = ChatSettings(model=str(folder), device="cpu")
-    with pytest.raises(DataError, match="trained on codes of fingerprint feedfeedfeedfeed"):
-        open_conversation(settings)
-    reporter = Remembering()
-    open_conversation(
-        dataclasses.replace(settings, tokenizer=str(tiny_model_folder)), reporter=reporter
-    )
-    assert any("feedfeedfeedfeed" in text for text in reporter.told)
-    with pytest.raises(DataError, match="64 code tokens|speaks images of 32 codes out of 64"):
-        open_conversation(dataclasses.replace(settings, tokenizer="seed-nano"))
-
-
-def test_a_model_that_was_taught_no_conversations_says_so(tiny_llm) -> None:
-    facts = dataclasses.replace(tiny_llm.facts, template=None)
-    untaught = type(tiny_llm)(tiny_llm.model, tiny_llm.text_tokenizer, tiny_llm.vocabulary, facts)
-    with pytest.raises(UsageError, match="was not taught conversations"):
-        ChatModel(ChatSettings(), llm=untaught)
-    taught = ChatModel(ChatSettings(template="llama-2", draws=False), llm=untaught)
-    assert SeedChat(taught).say("a dog").text is not None
-
-
-def test_sampling_is_the_users_then_the_models_then_the_default(tiny_llm) -> None:
-    facts = dataclasses.replace(tiny_llm.facts, sampling={"temperature": 0.3, "top_p": 0.8})
-    found = sampling_of(facts, {"top_p": 0.9})
-    assert (found.temperature, found.top_p, found.max_new_tokens) == (0.3, 0.9, 256)
-    with pytest.raises(DataError, match="'warmth'"):
-        sampling_of(dataclasses.replace(facts, sampling={"warmth": 1}), {})
-
-
-def test_parts_wait_in_memory_and_work_on_the_device(tiny_llm, picture, tmp_path) -> None:
-    reporter = Remembering()
-    pictures = ChatPictures(
-        tiny_llm.facts,
-        PictureSettings(device="cpu", offload=True, output=tmp_path),
-        chosen=False,
-        reporter=reporter,
-    )
-    assert any("computes on the CPU" in text for text in reporter.told)
-    codes = pictures.read(picture)
-    [drawing] = pictures.draw([codes], [0])
-    with Image.open(drawing.path) as kept:
-        assert kept.tobytes() == drawing.image.tobytes()
-    places = []
-
-    class Part:
-        def to(self, device) -> None:
-            places.append(str(device))
-
-    with pictures.tokenizer._at_work(Part(), torch.device("meta")):
-        places.append("work")
-    assert places == ["meta", "work", "cpu"]
-
-
-def test_the_library_gives_pictures_and_keeps_no_files(
-    tiny_llm_folder, picture, tmp_path, monkeypatch, capfd
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    chat = SeedChat.from_pretrained(
-        tiny_llm_folder, device="cpu", picture_steps=1, picture_guidance=1, **BASE
-    )
-    turn = chat.say("draw it", images=[picture, Image.open(picture)], draw=True)
-    [image, *_] = turn.images
-    assert image.mode == "RGB" and turn.files == [] and len(turn.codes[0]) == 32
-    shown = chat.tokenizer.encode(picture)[0].tolist()
-    assert chat.messages[0].segments == (tuple(shown), tuple(shown), "draw it")
-    [again] = chat.tokenizer.decode(turn.codes[0], steps=1, guidance=1)
-    assert again.tobytes() == image.tobytes()
-    chat.say("that one", images=[tuple(turn.codes[0])])
-    assert chat.messages[2].segments[0] == tuple(turn.codes[0])
-    assert {path.name for path in tmp_path.iterdir()} <= {picture.name}
-    assert capfd.readouterr() == ("", "")
-    with pytest.raises(UsageError, match="attached codes: 3 codes"):
-        chat.say("that one", images=[(1, 2, 3)])
-    with pytest.raises(TypeError, match="'temprature'"):
-        SeedChat.from_pretrained(tiny_llm_folder, temprature=0)
-
-
 def test_what_streams_is_what_say_says(talk) -> None:
     how = {"words_first": True, "sampling": {"max_new_tokens": 80}}
     said = talk(**how).say("a cat", draw=True)
@@ -436,22 +313,3 @@ def test_what_streams_is_what_say_says(talk) -> None:
     assert next(stream)
     stream.close()
     assert len(chat.messages) == 2 and chat.next_seed == 1  # it was never said
-
-
-def test_many_prompts_at_once_are_those_of_one_each(talk, picture) -> None:
-    chat = talk(sampling={"seed": 5})
-    prompts = ["a cat", ["what is this", picture], ["like", (3,) * 32], "a cat"]
-    together = chat.generate(prompts, draw=True)
-    assert chat.messages == [] and chat.next_seed == 5
-    for number, prompt in enumerate(prompts):
-        [alone] = chat.generate([prompt], seeds=[5 + number], draw=True)
-        assert (alone.text, alone.codes) == (together[number].text, together[number].codes)
-    one = talk(sampling={"seed": 5}).say("a cat", draw=True)
-    assert (one.text, one.codes) == (together[0].text, together[0].codes)
-    assert together[0].codes != together[3].codes
-    batches = chat.generate(prompts, draw=True, batch_size=3)
-    assert [turn.codes for turn in batches] == [turn.codes for turn in together]
-    with pytest.raises(UsageError, match="1 seeds for 2 prompts"):
-        chat.generate(["a", "b"], seeds=[1])
-    with pytest.raises(UsageError, match="nothing is said"):
-        chat.generate(["a", " "])

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from seedcli.data.images.facts import read_picture_facts
-from seedcli.workflows.chat.conversation import SeedChat, open_conversation
 from seedcli.workflows.chat.model import ChatModel
+from seedcli.workflows.chat.seed_chat import SeedChat
 from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
 from seedcli.workflows.chat.web import page as web_page
 from seedcli.workflows.chat.web.page import Page
@@ -260,7 +260,7 @@ def test_tabs_that_nobody_looks_at_are_dropped(page, monkeypatch) -> None:
 @pytest.mark.slow
 def test_examples_are_answered_rightly(tmp_path) -> None:
     """By the bundled model, as a person would see them: each the first turn of a conversation."""
-    conversation = open_conversation(ChatSettings(device="cpu", draws=False))
+    conversation = SeedChat(ChatModel(ChatSettings(device="cpu", draws=False)).load())
     (tmp_path / "served").mkdir()
     page = Page(conversation, tmp_path / "served")
     wanted = tomllib.loads((web_page.HERE / "examples.toml").read_text())["seed-nano"]["chat"]

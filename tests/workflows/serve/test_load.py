@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from seedcli.cli.main import app
 from seedcli.data.images.images import read_image
 from seedcli.errors import DataError, UsageError
-from seedcli.workflows.chat.conversation import SeedChat
 from seedcli.workflows.chat.pictures import Drawing
 from seedcli.workflows.chat.remote import RemoteChat, RemoteModel
+from seedcli.workflows.chat.seed_chat import SeedChat
 from seedcli.workflows.serve.client import ServerClient, ServerError
 from seedcli.workflows.serve.load import LoadRequest, _percentiles, measure_load
 

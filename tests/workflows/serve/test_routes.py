@@ -33,7 +33,7 @@ def test_an_answer_has_openais_shape_and_its_seed_gives_it_again(running) -> Non
 
 def test_answers_are_those_of_the_library(running, chat_model) -> None:
     """The server's words and codes against `SeedChat`'s with the same seed."""
-    from seedcli.workflows.chat.conversation import SeedChat
+    from seedcli.workflows.chat.seed_chat import SeedChat
 
     conversation = SeedChat(chat_model)
     conversation.reseed(11)
@@ -297,7 +297,7 @@ def test_the_log_has_figures_and_no_contents(running) -> None:
 
 
 def test_code_guidance_moves_away_from_the_request_without_words(running, chat_model) -> None:
-    from seedcli.workflows.chat.conversation import SeedChat
+    from seedcli.workflows.chat.seed_chat import SeedChat
 
     body = {"model": "tiny-llm", "messages": said("a dog"), "modalities": ["image"], "seed": 2}
     guided = running.post(CHAT, body | {"code_guidance": 3.0}).json["choices"][0]["message"]

@@ -22,7 +22,7 @@ from seedcli.console import Remembering
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.images import ImageError, open_image
 from seedcli.errors import SeedError
-from seedcli.workflows.chat.conversation import SeedChat
+from seedcli.workflows.chat.seed_chat import SeedChat
 from seedcli.workflows.chat.turns import Turn, interleave
 from seedcli.workflows.chat.web.messages import (
     ShownMessage,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from seedcli.data.emoji import read_emoji
 from seedcli.data.images.images import ImageError, open_image
-from seedcli.workflows.chat.conversation import SeedChat
+from seedcli.workflows.chat.seed_chat import SeedChat
 from seedcli.workflows.chat.web.board import board_html
 from seedcli.workflows.chat.web.desk import Asked, Desk, Tab
 from seedcli.workflows.chat.web.messages import messages_html

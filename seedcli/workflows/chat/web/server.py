@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from seedcli.errors import UsageError, require_package
 
 if TYPE_CHECKING:
-    from seedcli.workflows.chat.conversation import SeedChat
+    from seedcli.workflows.chat.seed_chat import SeedChat
 
 ADDRESS = "127.0.0.1"
 FIRST_PORT = 7860
