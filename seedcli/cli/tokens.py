@@ -40,12 +40,14 @@ def build(request: BuildRequest, dry_run: DryRunOption = False) -> None:
       seed tokens build llava conversation_58k.json --images train2017 --codes tokens/train2017 --model seed-2 \\
           -o tokens/llava-conversation
     """  # noqa: E501
-    from seedcli.workflows.documents.build import plan, run
-    from seedcli.workflows.tokenize.run import TokenizeSummary
+    from seedcli.workflows.documents.listing import plan
 
     if dry_run:
         console.result(plan(request, reporter=console))
         return
+    from seedcli.workflows.documents.build import run
+    from seedcli.workflows.tokenize.run import TokenizeSummary
+
     summary = run(request, reporter=console)
     console.result(summary.as_result())
     if isinstance(summary, TokenizeSummary):  # of a part: pictures alone

@@ -7,7 +7,6 @@ the same table), and a video by its name. A video is a file, or a folder of its 
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,17 +16,14 @@ from pathlib import Path
 
 from seedcli.data.images.endings import VIDEO_ENDINGS, VIDEO_FRAMES, is_image, is_video
 from seedcli.data.images.items import Item
-from seedcli.data.images.tars import DAMAGES, open_tar, place_of, read_pictures
-from seedcli.data.published_sets.records import Cell, holds_pictures
-from seedcli.data.text_files import load_json, printable
+from seedcli.data.published_sets.containers import Stretch, is_tar, read_map, read_table, read_tar
+from seedcli.data.published_sets.records import Cell
+from seedcli.data.text_files import printable
 from seedcli.errors import DataError
-from seedcli.storage import exists, find_below, for_arrow, is_folder, is_url, open_to_read
+from seedcli.storage import exists, find_below, for_arrow, is_folder, is_url
 
 # what a set calls a video; a .gif is one only where it does
 _VIDEO_ENDINGS = tuple(f".{ending}" for ending in (*sorted(VIDEO_ENDINGS), "gif"))
-# base64 has no character that JSON must escape, so that its text can be found without parsing
-_BASE64 = re.compile(rb'"([^"\\]+)"\s*:\s*"(?:data:image/[a-z]+;base64,)?([A-Za-z0-9+/=]{16,})"')
-_ID_COLUMNS = ("id", "key", "image_id", "file_name", "name", "__index_level_0__")
 
 
 @dataclass(frozen=True)
@@ -53,20 +49,6 @@ class Frames(Named):
     """
 
     number: int
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A picture within a file: a member of a tar, or base64 in a JSON map."""
-
-    path: str
-    offset: int
-    size: int
-    base64: bool = False
-
-    def to_text(self) -> str:
-        """As one word, for `Item.cell`."""
-        return f"@{self.offset}+{self.size}{'base64' * self.base64}"
 
 
 Reference = Named | Frames | Cell
@@ -287,96 +269,20 @@ class PictureFinder:
         found: dict[str, Cell | Stretch] = {}
         for path in self._tables:
             if path.endswith(".json"):
-                pictures = dict(_read_map(path))
-                if not pictures:
-                    raise DataError(
-                        f"--images {path}: no map of names to pictures in base64",
-                        remedy="Name a folder of pictures instead.",
-                    )
-                found.update(pictures)
-            elif not _is_tar(path):
-                found.update(_read_cells(path))
+                found.update(read_map(path))
+            elif not is_tar(path):
+                found.update(read_table(path))
         return found
 
     @cached_property
     def _members(self) -> dict[str, Stretch]:
         """Name or address -> place in a tar."""
         found: dict[str, Stretch] = {}
-        below = [path for name, paths in self._files.items() if _is_tar(name) for path in paths]
-        for path in (*filter(_is_tar, self._tables), *below):
-            for name, stretch in _read_members(path):
+        below = [path for name, paths in self._files.items() if is_tar(name) for path in paths]
+        for path in (*filter(is_tar, self._tables), *below):
+            for name, stretch in read_tar(path):
                 found.setdefault(name, stretch)
         return found
-
-
-def _read_cells(path: str) -> Iterator[tuple[str, Cell]]:
-    from pyarrow import ArrowException
-    from pyarrow import parquet as pq
-
-    try:
-        schema = pq.read_schema(for_arrow(path))
-        names = [name for name in _ID_COLUMNS if name in schema.names]
-        pictures = [field.name for field in schema if holds_pictures(field.type)] + [
-            name for name in schema.names if "base64" in name
-        ]
-        if not names or not pictures:
-            raise DataError(
-                f"--images {path}: its columns are {', '.join(schema.names)}; expected one of "
-                f"names ({', '.join(_ID_COLUMNS)}) and one of pictures (bytes, or "
-                "text named base64)",
-                remedy="Name a folder of pictures instead.",
-            )
-        for row, name in enumerate(
-            pq.read_table(for_arrow(path), columns=names[:1]).column(0).to_pylist()
-        ):
-            yield str(name), Cell(path, row, pictures[0])
-    except (ArrowException, OSError) as error:
-        raise DataError(
-            f"--images {path}: is no readable parquet file ({error})",
-            remedy="Name a folder of pictures instead.",
-        ) from error
-
-
-def _is_tar(name: str) -> bool:
-    return name.lower().endswith(".tar")
-
-
-def _read_members(path: str) -> Iterator[tuple[str, Stretch]]:
-    """Pictures of an uncompressed tar by name, and by the address that their JSON names."""
-    try:
-        with open_tar(path, stream=False) as tar, open_to_read(path) as file:
-            for one in read_pictures(tar, place_of):
-                if one.image is None:
-                    continue
-                stretch = Stretch(path, *one.image.content)
-                yield os.path.basename(one.image.name), stretch
-                if one.facts:
-                    offset, size = one.facts.content
-                    file.seek(offset)
-                    facts = load_json(file.read(size))
-                    if isinstance(facts, dict) and isinstance(facts.get("url"), str):
-                        yield facts["url"], stretch
-    except DAMAGES as error:
-        raise DataError(
-            f"--images {path}: cannot be read ({error})", remedy="Uncompressed tars are expected."
-        ) from error
-
-
-def _read_map(path: str) -> Iterator[tuple[str, Stretch]]:
-    """JSON map of names to base64 -> where each text lies; the file, often gigabytes, is not
-    loaded.
-    """
-    if is_url(path):
-        raise DataError(
-            f"--images {path}: a map of names to pictures is read from this machine only",
-            remedy="Copy it here first.",
-        )
-    if not os.path.getsize(path):
-        return
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-        for found in _BASE64.finditer(whole):
-            start, stop = found.span(2)
-            yield found[1].decode(), Stretch(path, start, stop - start, base64=True)
 
 
 def middle_frames(frames: Sequence[str], number: int) -> list[str]:

@@ -165,6 +165,13 @@ def test_a_json_file_without_pictures_is_refused(tmp_path, content):
         PictureFinder([tmp_path / "map.json"]).find(Named(("a",)))
 
 
+def test_a_json_map_with_a_damaged_name_gives_the_others(tmp_path):
+    text = base64.b64encode(png("one.png"))
+    (tmp_path / "map.json").write_bytes(b'{"caf\xe9": "%s", "one": "%s"}' % (text, text))
+    [item] = PictureFinder([tmp_path / "map.json"]).find(Named(("one",)))
+    assert CellReader().read(item).data == png("one.png")
+
+
 def test_pictures_in_tars_are_found_by_name(tmp_path):
     (tmp_path / "x.tar").write_bytes(tar(a__jpg=png("a.jpg"), b__jpg=png("b.jpg")))
     for place in (tmp_path, tmp_path / "x.tar"):

@@ -33,8 +33,9 @@ from seedcli.models.weights.locate import locate
 from seedcli.progress import Progress
 from seedcli.recipe.language import DocumentSourceSection
 from seedcli.storage import as_place, own_partial
-from seedcli.workflows.documents.build import plan, run
+from seedcli.workflows.documents.build import run
 from seedcli.workflows.documents.inspect import verify
+from seedcli.workflows.documents.listing import plan
 from seedcli.workflows.documents.request import BuildRequest
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize import run as tokenize_images
