@@ -21,6 +21,19 @@ TEXTS = [
     "USER: draw a cat\nASSISTANT: here is one",
 ] * 4
 MAX_POSITIONS = 256
+# Options of `seed chat` for it: answers differ, and end soon.
+QUICK_CHAT = [
+    "--temperature",
+    "1.5",
+    "--top-p",
+    "1",
+    "--max-new-tokens",
+    "40",
+    "--picture-steps",
+    "2",
+    "--device",
+    "cpu",
+]
 
 
 def write_tiny_llm(

@@ -28,7 +28,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="kinds whose name this expression finds")
     chosen = parser.parse_args()
     preload()
-    from tests.torture.subjects import SUBJECTS, write_whole_files
+    from tests.torture.subjects import SUBJECTS
+    from tests.torture.whole_files import write_whole_files
 
     report = Report()
     # no TemporaryDirectory: a child that ends as a rank does would remove it

@@ -2,139 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import io
 import json
 import os
 import random
 import shutil
-import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
-import seedcli
 from tests.torture.mutations import as_json, changed_value, edited, edits, value_changes
-from tests.videos import write_video
-
-NANO = Path(seedcli.__file__).parent / "bundled" / "nano"
-MODES = ("RGB", "L", "P", "RGBA", "CMYK", "1", "I;16", "LA")
-Commands = list[list[str]]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One kind.
-
-    Attributes:
-        name: For the table.
-        damages: Strategy of what happens to the whole file, hashable by nobody: it is drawn once.
-        write: Puts the damaged file into an empty folder, in a process of its own.
-        commands: What reads it.
-        must_not_pass: Commands that may not succeed on certain damages.
-    """
-
-    name: str
-    damages: st.SearchStrategy[Any]
-    write: Callable[[Any, Path], None]
-    commands: Callable[[Any], Commands]
-    must_fail: Callable[[Any, list[str]], bool] = lambda damage, command: False
-
-
-def _whole(folder: Path, name: str) -> bytes:
-    return (folder.parent / "whole" / name).read_bytes()
-
-
-def write_whole_files(folder: Path) -> None:
-    """The files that damages start from."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from PIL import Image
-
-    from seedcli.data.documents.columns import DocumentRow, Message
-    from seedcli.data.tokens.shards import ShardHeader, TokenRow, write_shard
-    from seedcli.models.weights.description import read_model_facts
-
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for number, (ending, how) in enumerate(
-        {"png": {}, "jpg": {"quality": 80}, "gif": {}, "webp": {}, "bmp": {}, "tiff": {}}.items()
-    ):
-        square = rng.integers(0, 256, (48, 40 + number, 3), dtype=np.uint8)
-        Image.fromarray(square).save(folder / f"picture.{ending}", **how)
-    facts = read_model_facts(NANO)[1]
-    header = {
-        "tokenizer": "seed-nano",
-        "fingerprint": facts["fingerprint"],
-        "num_queries": 32,
-        "num_codes": 512,
-        "image_handling": "seed",
-        "numerics": "default",
-        "dtype": "float32",
-        "micro_batch": (32, 3, 64, 64),
-    }
-    codes = rng.integers(0, 512, (6, 32)).tolist()
-    rows = [
-        TokenRow(f"a/{n}", each, "words", f"{n}.png", '{"n": 1}') for n, each in enumerate(codes)
-    ]
-    write_shard(folder / "images.parquet", ShardHeader(**header), rows)
-    write_shard(
-        folder / "segments.parquet",
-        ShardHeader(**header, content="segments"),
-        [DocumentRow(str(n), ("a", tuple(each)), (), "a", None) for n, each in enumerate(codes)],
-    )
-    write_shard(
-        folder / "messages.parquet",
-        ShardHeader(**header, content="messages"),
-        [
-            DocumentRow(str(n), (), (Message("user", (tuple(each), "what?")),), "a", None)
-            for n, each in enumerate(codes)
-        ],
-    )
-    picture = (folder / "picture.png").read_bytes()
-    table = pa.table({"image": [{"bytes": picture, "path": None}] * 4, "text": ["words"] * 4})
-    pq.write_table(table, folder / "pictures.parquet")
-    with tarfile.open(folder / "pictures.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-        for number in range(3):
-            for ending, data in (
-                ("png", picture),
-                ("txt", b"words"),
-                ("json", b'{"caption": "words"}'),
-            ):
-                member = tarfile.TarInfo(f"{number:04d}.{ending}")
-                member.size = len(data)
-                member.pax_headers = {"comment": "a"}
-                tar.addfile(member, io.BytesIO(data))
-    (folder / "pictures.tar.gz").write_bytes(gzip.compress(_bytes(folder / "pictures.tar")))
-    line = {"source": "a.png", "codes": codes[0], "model": "seed-nano"}
-    line["fingerprint"] = facts["fingerprint"]
-    (folder / "codes.jsonl").write_bytes(as_json(line) + b"\n")
-    talks = [
-        {
-            "id": str(number),
-            "image": "picture.png",
-            "conversations": [
-                {"from": "human", "value": "<image>\nwhat?"},
-                {"from": "gpt", "value": "words"},
-            ],
-        }
-        for number in range(3)
-    ]
-    (folder / "talks.json").write_bytes(as_json(talks))
-    write_video(folder / "video.mp4", 20)
-    write_video(folder / "video.avi", 20, codec="mpeg4")
-    _write_adapter(folder / "adapter")
-    (folder / "recipe.toml").write_text('base = "nano-pretrain"\nseed = 3\n')
-
-
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes()
-
+from tests.torture.picture_files import PICTURES, TABLES, TARS, VIDEOS
+from tests.torture.subject import NANO, Subject, whole
 
 # --- token shards ---
 
@@ -146,7 +26,7 @@ def _write_shard(damage: Any, folder: Path) -> None:
     name, how, change = damage
     path = folder.parent / "whole" / f"{name}.parquet"
     if how == "bytes":
-        (folder / "a.parquet").write_bytes(edited(_bytes(path), change))
+        (folder / "a.parquet").write_bytes(edited(path.read_bytes(), change))
         return
     table = pq.read_table(path)
     text = pq.ParquetFile(path).metadata.metadata[b"seed"]
@@ -235,14 +115,14 @@ def _write_folder(source: Path, damage: Any, folder: Path) -> None:
     if how == "missing":
         path.unlink()
     elif how == "bytes":
-        _replace(path, edited(_bytes(path), change))
+        _replace(path, edited(path.read_bytes(), change))
     elif name.endswith(".safetensors"):
-        data = _bytes(path)
+        data = path.read_bytes()
         length = int.from_bytes(data[:8], "little")
         header = as_json(changed_value(json.loads(data[8 : 8 + length]), change))
         _replace(path, len(header).to_bytes(8, "little") + header + data[8 + length :])
     else:
-        _replace(path, as_json(changed_value(json.loads(_bytes(path)), change)))
+        _replace(path, as_json(changed_value(json.loads(path.read_bytes()), change)))
 
 
 def _folder_damages(names: list[str]) -> st.SearchStrategy[Any]:
@@ -287,29 +167,6 @@ LANGUAGE = Subject(
 )
 
 
-def _write_adapter(folder: Path) -> None:
-    """A LoRA adapter of the bundled language model, as PEFT saves it."""
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    folder.mkdir()
-    config = json.loads((NANO / "llm" / "config.json").read_bytes())
-    rng = np.random.default_rng(0)
-    shapes = {"lora_A": (2, config["hidden_size"]), "lora_B": (config["hidden_size"], 2)}
-    names = {
-        f"base_model.model.model.layers.{layer}.self_attn.q_proj.{part}.weight": shape
-        for layer in range(config["num_hidden_layers"])
-        for part, shape in shapes.items()
-    }
-    save_file(
-        {name: rng.normal(size=shape).astype(np.float32) for name, shape in names.items()},
-        folder / "adapter_model.safetensors",
-    )
-    said = {"peft_type": "LORA", "base_model_name_or_path": "seed-nano", "r": 2, "lora_alpha": 4}
-    said |= {"target_modules": ["q_proj"], "rank_pattern": {}, "bias": "none", "use_dora": False}
-    (folder / "adapter_config.json").write_bytes(as_json(said))
-
-
 ADAPTER = Subject(
     "adapter folders",
     _folder_damages(["adapter_config.json", "adapter_model.safetensors"]),
@@ -318,163 +175,12 @@ ADAPTER = Subject(
 )
 
 
-# --- pictures, videos, tars, tables ---
-
-
-PICTURES = Subject(
-    "pictures",
-    st.tuples(st.sampled_from(["png", "jpg", "gif", "webp", "bmp", "tiff"]), edits()),
-    lambda damage, folder: (
-        (folder / f"a.{damage[0]}").write_bytes(
-            edited(_whole(folder, f"picture.{damage[0]}"), damage[1])
-        )
-        and None
-    ),
-    lambda damage: [["tokenize", f"a.{damage[0]}"]],
-)
-
-
-VIDEOS = Subject(
-    "videos",
-    st.tuples(st.sampled_from(["mp4", "avi"]), edits()),
-    lambda damage, folder: (
-        (folder / f"a.{damage[0]}").write_bytes(
-            edited(_whole(folder, f"video.{damage[0]}"), damage[1])
-        )
-        and None
-    ),
-    lambda damage: [["tokenize", f"a.{damage[0]}"]],
-)
-
-
-def _write_tar(damage: Any, folder: Path) -> None:
-    how, change = damage
-    if how == "bytes":
-        (folder / "a.tar").write_bytes(edited(_whole(folder, "pictures.tar"), change))
-    elif how == "gzip":
-        (folder / "a.tar.gz").write_bytes(edited(_whole(folder, "pictures.tar.gz"), change))
-    elif how == "bomb":
-        member = tarfile.TarInfo("0.png")
-        member.size = 1 << 29
-        data = member.tobuf() + bytes(1 << 20)
-        with gzip.open(folder / "a.tar.gz", "wb", compresslevel=1) as file:
-            file.write(data)
-            for _ in range(511):
-                file.write(bytes(1 << 20))
-    else:
-        rng = random.Random(str(change))
-        with tarfile.open(folder / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-            for number in range(3):
-                name, headers, kind, json_text = change
-                member = tarfile.TarInfo(name.format(number))
-                data = _whole(folder, "picture.png")
-                member.size = len(data)
-                member.pax_headers = dict(headers)
-                member.type = kind
-                member.mtime = rng.choice([0, 1, 2**40])
-                tar.addfile(member, io.BytesIO(data))
-                beside = tarfile.TarInfo(f"{number}.json")
-                beside.size = len(json_text)
-                tar.addfile(beside, io.BytesIO(json_text))
-
-
-TARS = Subject(
-    "tars",
-    st.one_of(
-        st.tuples(st.just("bytes"), edits()),
-        st.tuples(st.just("gzip"), edits()),
-        st.tuples(
-            st.just("members"),
-            st.tuples(
-                st.sampled_from(
-                    [
-                        "{}.png",
-                        "a/../{}.png",
-                        "/{}.png",
-                        "caf\udce9{}.png",
-                        "{}" + "a" * 300 + ".png",
-                    ]
-                    + ["{}.a.b.png", ".png", "{}", "same.png", "\u2028{}.png", "__MACOSX/._{}.png"]
-                ),
-                st.dictionaries(
-                    st.sampled_from(["size", "path", "mtime", "uid", "GNU.sparse.major"])
-                    | st.sampled_from(["GNU.sparse.size", "GNU.sparse.realsize", "linkpath"]),
-                    st.sampled_from(["-1", "x", "1e400", "9" * 400, "", "é", "nan", "1"]),
-                    max_size=2,
-                ),
-                st.sampled_from(
-                    [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE]
-                    + [tarfile.GNUTYPE_SPARSE, tarfile.FIFOTYPE, b"Z"]
-                ),
-                st.sampled_from(
-                    [b"{}", b"[" * 50_000, b'{"caption": "\\ud800"}', b"\xff", b'{"caption": 7}']
-                ),
-            ),
-        ),
-        st.tuples(st.just("bomb"), st.none()),
-    ),
-    _write_tar,
-    lambda damage: [
-        ["tokenize", "a.tar.gz" if damage[0] in ("gzip", "bomb") else "a.tar", "-o", "out"]
-    ],
-)
-
-
-def _write_table(damage: Any, folder: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    how, change = damage
-    whole = folder.parent / "whole" / "pictures.parquet"
-    if how == "bytes":
-        (folder / "a.parquet").write_bytes(edited(_bytes(whole), change))
-        return
-    picture = _whole(folder, "picture.png")
-    kinds: dict[str, Callable[[], Any]] = {
-        "path as bytes": lambda: pa.array([b"../whole/picture.png"] * 4),
-        "path as numbers": lambda: pa.array([1, 2, 3, 4]),
-        "no UTF-8": lambda: pa.array([b"\xff.png"] * 4).cast(pa.binary()).view(pa.string()),
-        "times": lambda: pa.array([2**62] * 4, pa.timestamp("us")),
-        "nulls": lambda: pa.nulls(4),
-        "lists": lambda: pa.array([[picture], [], None, [picture, b""]]),
-        "struct": lambda: pa.array([{"bytes": None, "path": "nope.png"}] * 4),
-        "struct of numbers": lambda: pa.array([{"bytes": 1, "path": 2}] * 4),
-        "base64": lambda: pa.array([base64.b64encode(picture).decode()] * 4),
-        "url": lambda: pa.array(["http://127.0.0.1:9/a.png"] * 4),
-    }
-    column, kind = change
-    columns = {"image": pa.array([picture] * 4), "text": pa.array(["words"] * 4)}
-    columns["extra"] = pa.array([2**61] * 4, pa.timestamp("us"))
-    columns[column] = kinds[kind]()
-    pq.write_table(pa.table(columns), folder / "a.parquet")
-
-
-TABLES = Subject(
-    "tables of pictures",
-    st.one_of(
-        st.tuples(st.just("bytes"), edits()),
-        st.tuples(
-            st.just("columns"),
-            st.tuples(
-                st.sampled_from(["image", "text", "extra"]),
-                st.sampled_from(
-                    ["path as bytes", "path as numbers", "no UTF-8", "times", "nulls", "lists"]
-                    + ["struct", "struct of numbers", "base64", "url"]
-                ),
-            ),
-        ),
-    ),
-    _write_table,
-    lambda damage: [["tokenize", "a.parquet", "-o", "out"]],
-)
-
-
 # --- codes, documents, recipes ---
 
 
 def _write_codes(damage: Any, folder: Path) -> None:
     how, change = damage
-    data = _whole(folder, "codes.jsonl")
+    data = whole(folder, "codes.jsonl")
     if how == "values":
         line = as_json(changed_value(json.loads(data), change))
     elif how == "digits":
@@ -502,7 +208,7 @@ CODES = Subject(
 
 def _write_talks(damage: Any, folder: Path) -> None:
     how, change = damage
-    data = _whole(folder, "talks.json")
+    data = whole(folder, "talks.json")
     changed = (
         as_json(changed_value(json.loads(data), change))
         if how == "values"
@@ -528,7 +234,7 @@ _VALUES += ['"\\u0000"', "2020-01-01", "[]", "x" * 4000, "[0.9, 1.0]"]
 
 def _write_recipe(damage: Any, folder: Path) -> None:
     changes, _ = damage
-    (folder / "a.toml").write_bytes(edited(_whole(folder, "recipe.toml"), changes))
+    (folder / "a.toml").write_bytes(edited(whole(folder, "recipe.toml"), changes))
 
 
 RECIPES = Subject(

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from seedcli.models.weights.description import read_model_facts
 from tests.torture.forked import Ended, Fault, in_child
 from tests.torture.forked import seed as run_seed
-from tests.torture.subjects import NANO, Subject
+from tests.torture.subject import NANO, Subject
 from tests.workflows.tiny_runs import write_recipes, write_rows
 
 Broken = tuple[str, list[str], list[str], str]
