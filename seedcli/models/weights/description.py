@@ -41,27 +41,43 @@ class ModelFacts:
     trained: dict[str, Any] = field(default_factory=dict)
 
 
+def read_description(path: Path, version: int) -> dict[str, Any]:
+    """`seed_tokenizer.json` or `seed.json` -> all that it states.
+
+    Raises:
+        DataError: The file is missing, is no JSON object, or has another format version.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+        found = content.get("format_version", version)
+    except (OSError, ValueError, AttributeError) as error:
+        raise _unreadable(path, error) from None
+    if found != version:
+        raise DataError(
+            f"{path} has format version {found}, this program reads {version}",
+            remedy="pip install --upgrade seedcli",
+        )
+    return content
+
+
 def read_model_facts(folder: Path) -> tuple[SeedModelConfig, dict[str, Any]]:
     """`seed_tokenizer.json` of a folder -> configuration and everything in it.
 
     Raises:
-        DataError: The file is missing, is no JSON, has another format version, or a configuration
-            with unknown or missing fields.
+        DataError: As `read_description`; or a configuration with unknown or missing fields.
     """
     path = folder / CONFIG_FILE
+    facts = read_description(path, FORMAT_VERSION)
     try:
-        facts = parse_json(path.read_bytes())
-        version = facts.get("format_version", FORMAT_VERSION)
-        if version != FORMAT_VERSION:
-            raise DataError(
-                f"{path} has format version {version}, this program reads {FORMAT_VERSION}",
-                remedy="pip install --upgrade seedcli",
-            )
         return config_from_dict(SeedModelConfig, facts["config"]), facts
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} is not readable as a model's description: {type(error).__name__}: {error}"
-        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} is not readable as a model's description: {type(error).__name__}: {error}"
+    )
 
 
 def fingerprint(config: SeedModelConfig, weights_digest: str) -> str:

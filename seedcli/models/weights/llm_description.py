@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seedcli.errors import DataError
-from seedcli.files import parse_json, publish_json
+from seedcli.files import publish_json
+from seedcli.models.weights.description import read_description
 
 FACTS_FILE = "seed.json"
 FORMAT_VERSION = 1
@@ -57,28 +58,16 @@ def read_llm_facts(folder: Path) -> LlmFacts:
     """`seed.json` of a folder -> facts; keys that a later version added are ignored.
 
     Raises:
-        DataError: The file is missing, is no JSON object, has another format version, or lacks a
-            key or has one of the wrong type.
+        DataError: As `read_description`; or it lacks a key or has one of the wrong type.
     """
     path = folder / FACTS_FILE
-    try:
-        content = parse_json(path.read_bytes())
-        version = content.get("format_version")
-    except FileNotFoundError:
+    if not path.exists():
         raise DataError(
             f"{folder} has no {FACTS_FILE}, which says whose codes this language model speaks",
             remedy="seed pretrain teaches a model codes and writes it; for others seed chat and "
             "seed eval take --tokenizer seed-2",
-        ) from None
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"{path} is not readable as a model's description: {type(error).__name__}: {error}"
-        ) from None
-    if version != FORMAT_VERSION:
-        raise DataError(
-            f"{path} has format version {version}, this program reads {FORMAT_VERSION}",
-            remedy="pip install --upgrade seedcli",
         )
+    content = read_description(path, FORMAT_VERSION)
     known = {each.name for each in fields(LlmFacts)}
     try:
         facts = LlmFacts(**{key: value for key, value in content.items() if key in known})

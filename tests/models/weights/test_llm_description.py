@@ -58,6 +58,7 @@ def test_missing_and_unreadable_descriptions(tmp_path) -> None:
     (tmp_path / "seed.json").write_text("[]")
     with pytest.raises(DataError, match="not readable"):
         read_llm_facts(tmp_path)
-    (tmp_path / "seed.json").write_text('{"format_version": 1, "name": "x"}')
-    with pytest.raises(DataError, match="incomplete"):
-        read_llm_facts(tmp_path)
+    for content in ('{"format_version": 1, "name": "x"}', '{"name": "x"}'):
+        (tmp_path / "seed.json").write_text(content)
+        with pytest.raises(DataError, match="incomplete"):
+            read_llm_facts(tmp_path)
