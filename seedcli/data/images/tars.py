@@ -8,6 +8,7 @@ picture of a sample is one, with the words whose name fits it best.
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import tarfile
 import zlib
@@ -115,6 +116,27 @@ def open_tar(path: str, *, stream: bool) -> tarfile.TarFile:
     if is_url(path):
         return tarfile.open(fileobj=open_to_read(path), mode=mode, errors="backslashreplace")
     return tarfile.open(path, mode, errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def indexed_tar(path: str, *, what: str) -> Iterator[tarfile.TarFile]:
+    """Opens a tar for those who note where its members lie.
+
+    Args:
+        path: File or address.
+        what: What messages call it.
+
+    Raises:
+        DataError: Also from within: it is damaged, compressed, or no tar.
+    """
+    try:
+        with open_tar(path, stream=False) as tar:
+            yield tar
+    except DAMAGES as error:
+        raise DataError(
+            f"{what} {path} cannot be read: {error}",
+            remedy="uncompressed webdataset tars are expected",
+        ) from error
 
 
 def place_of(info: tarfile.TarInfo) -> tuple[int, int]:

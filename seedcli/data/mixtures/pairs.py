@@ -28,12 +28,11 @@ from seedcli.data.images.augmentation import normalize_views, random_views
 from seedcli.data.images.captioned import TrainingPicture
 from seedcli.data.images.images import ImageError, Preprocess, open_image
 from seedcli.data.images.tars import (
-    DAMAGES,
     TEXT_COLUMNS,
     Member,
     TarPicture,
     caption_of,
-    open_tar,
+    indexed_tar,
     place_of,
     read_pictures,
 )
@@ -234,21 +233,15 @@ def _index(path: Path, caption_key: str) -> list[tuple[int, ...]]:
     """
     found: list[TarPicture] = []
     bare: dict[str, int] = {}
-    try:
-        with open_tar(str(path), stream=False) as tar:
-            for one in read_pictures(tar, place_of, words=caption_key):
-                if one.image is None and one.words and one.sample in bare:
-                    place = bare.pop(one.sample)
-                    found[place] = found[place]._replace(words=one.words)
-                    continue
-                if one.image and not one.words:
-                    bare[one.sample] = len(found)
-                found.append(one)
-    except DAMAGES as error:
-        raise DataError(
-            f"training source {path} cannot be read: {error}",
-            remedy="uncompressed webdataset tars are expected",
-        ) from error
+    with indexed_tar(str(path), what="training source") as tar:
+        for one in read_pictures(tar, place_of, words=caption_key):
+            if one.image is None and one.words and one.sample in bare:
+                place = bare.pop(one.sample)
+                found[place] = found[place]._replace(words=one.words)
+                continue
+            if one.image and not one.words:
+                bare[one.sample] = len(found)
+            found.append(one)
     rows = []
     for one in found:
         offset, size = one.words.content if one.words else (0, -1)

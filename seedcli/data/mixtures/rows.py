@@ -20,7 +20,7 @@ from seedcli.console import Reporter
 from seedcli.data.documents.columns import DocumentRow
 from seedcli.data.documents.documents import Sample
 from seedcli.data.documents.rows import sample_of_row
-from seedcli.data.images.tars import DAMAGES, open_tar, place_of
+from seedcli.data.images.tars import indexed_tar, place_of
 from seedcli.data.sample_order import BLOCKS_AT_ONCE, find_block
 from seedcli.data.tables import cached_index, open_table
 from seedcli.data.text_files import load_json
@@ -305,16 +305,10 @@ def _index_lines(path: Path) -> list[tuple[int, ...]]:
 
 
 def _index_rows(path: Path) -> list[tuple[int, ...]]:
-    try:
-        with open_tar(str(path), stream=False) as tar:
-            return [
-                (*place_of(member), _ROW_MEMBERS[suffix], 0)
-                for member in tar
-                if member.isfile()
-                and (suffix := member.name.rpartition(".")[2].lower()) in _ROW_MEMBERS
-            ]
-    except DAMAGES as error:
-        raise DataError(
-            f"training source {path} cannot be read: {error}",
-            remedy="uncompressed webdataset tars are expected",
-        ) from error
+    with indexed_tar(str(path), what="training source") as tar:
+        return [
+            (*place_of(member), _ROW_MEMBERS[suffix], 0)
+            for member in tar
+            if member.isfile()
+            and (suffix := member.name.rpartition(".")[2].lower()) in _ROW_MEMBERS
+        ]

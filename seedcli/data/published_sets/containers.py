@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seedcli.data.images.tars import DAMAGES, open_tar, place_of, read_pictures
+from seedcli.data.images.tars import indexed_tar, place_of, read_pictures
 from seedcli.data.published_sets.records import Cell, holds_pictures
 from seedcli.data.text_files import load_json
 from seedcli.errors import DataError
@@ -79,23 +79,18 @@ def read_tar(path: str) -> Iterator[tuple[str, Stretch]]:
     Raises:
         DataError: It is damaged or compressed.
     """
-    try:
-        with open_tar(path, stream=False) as tar, open_to_read(path) as file:
-            for one in read_pictures(tar, place_of):
-                if one.image is None:
-                    continue
-                stretch = Stretch(path, *one.image.content)
-                yield os.path.basename(one.image.name), stretch
-                if one.facts:
-                    offset, size = one.facts.content
-                    file.seek(offset)
-                    facts = load_json(file.read(size))
-                    if isinstance(facts, dict) and isinstance(facts.get("url"), str):
-                        yield facts["url"], stretch
-    except DAMAGES as error:
-        raise DataError(
-            f"--images {path}: cannot be read ({error})", remedy="Uncompressed tars are expected."
-        ) from error
+    with indexed_tar(path, what="--images") as tar, open_to_read(path) as file:
+        for one in read_pictures(tar, place_of):
+            if one.image is None:
+                continue
+            stretch = Stretch(path, *one.image.content)
+            yield os.path.basename(one.image.name), stretch
+            if one.facts:
+                offset, size = one.facts.content
+                file.seek(offset)
+                facts = load_json(file.read(size))
+                if isinstance(facts, dict) and isinstance(facts.get("url"), str):
+                    yield facts["url"], stretch
 
 
 def read_map(path: str) -> dict[str, Stretch]:

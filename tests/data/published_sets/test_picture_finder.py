@@ -178,5 +178,5 @@ def test_pictures_in_tars_are_found_by_name(tmp_path):
         (item,) = PictureFinder([place]).find(Named(("sub/b.jpg",)))
         assert CellReader().read(item).data == png("b.jpg")
     (tmp_path / "x.tar").write_bytes(b"no tar" * 100)
-    with pytest.raises(DataError, match="x.tar: cannot be read"):
+    with pytest.raises(DataError, match="x.tar cannot be read"):
         PictureFinder([tmp_path]).find(Named(("b.jpg",)))
