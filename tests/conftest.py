@@ -34,8 +34,13 @@ from tests.released_weights import random_tensors, released_shapes, write_vocabu
 # No test reaches the hub. Read when huggingface_hub is first imported, which is after this file.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# Tiny models that more than one part's tests use, each built once.
-pytest_plugins = ["tests.decoder_fixture", "tests.judge_fixture", "tests.llm_fixture"]
+# Fixtures that more than one part's tests use; tiny models are each built once.
+pytest_plugins = [
+    "tests.decoder_fixture",
+    "tests.judge_fixture",
+    "tests.llm_fixture",
+    "tests.s3_server",
+]
 
 TINY_ARRAYS = Path(__file__).parent / "parity" / "data" / "tokenizer_tiny.safetensors"
 

@@ -1,7 +1,8 @@
-"""The header of token shards of a tokenizer that does not exist."""
+"""Token shards that tests write and compare."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from seedcli.data.tokens.shards import ShardHeader
@@ -20,3 +21,8 @@ def tiny_header(**changes: Any) -> ShardHeader:
         "micro_batch": (1, 3, 8, 8),
     }
     return ShardHeader(**facts | changes)
+
+
+def shard_bytes(folder: Path) -> dict[str, bytes]:
+    """Name of each shard of a folder -> its bytes."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}

@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
+from seedcli.recipe.read import load_recipe
 
 STEPS = 4
 CONTEXT = 64
@@ -319,3 +320,9 @@ def assert_same_weights(one: Path, two: Path) -> None:
     names = sorted(path.name for path in one.glob("*.safetensors"))
     assert names and names == sorted(path.name for path in two.glob("*.safetensors"))
     assert [name for name in names if (one / name).read_bytes() != (two / name).read_bytes()] == []
+
+
+def change_recipe(runs: Path, *overrides: str, without: tuple[str, ...] = ()):
+    """The tiny recipe with overrides, some of its sections left out."""
+    recipe = load_recipe(runs / "pretrain.toml", overrides)
+    return recipe.model_copy(update=dict.fromkeys(without))

@@ -26,10 +26,7 @@ from seedcli.recipe.pictures import PicturesSection
 from seedcli.storage import as_place
 from seedcli.training.readers import read_ahead
 from tests.published_sets import cells, png, tar, write_file
-from tests.s3_server import bucket
 from tests.tiny_shards import tiny_header
-
-__all__ = ["bucket"]
 
 HEADER = tiny_header()
 

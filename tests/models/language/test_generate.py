@@ -5,13 +5,12 @@ guidance, wrong special ids.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 
 import pytest
 import torch
 
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import UsageError
 from seedcli.models.language.answer import PartReader
 from seedcli.models.language.generate import SamplingSettings, SeedLlama
 from seedcli.models.language.image_grammar import (
@@ -22,7 +21,7 @@ from seedcli.models.language.image_grammar import (
     image_position,
     with_noise,
 )
-from seedcli.models.language.load import load_language_model, pick_dtype, quantization_config
+from seedcli.models.language.load import load_language_model, pick_dtype
 from seedcli.models.language.vocab import format_span
 from seedcli.models.weights.locate_llm import locate_llm
 from tests.llm_fixture import MAX_POSITIONS, spoil_special_ids
@@ -392,34 +391,6 @@ def test_wrong_special_ids_of_published_checkpoints_do_not_matter(
         prompts, WARM, seeds=range(4)
     )
     assert any(answer.ended for answer in spoilt.generate(prompts[:1] * 32, WARM, seeds=range(32)))
-
-
-def test_folders_that_do_not_fit_are_refused(tiny_llm_folder, tmp_path) -> None:
-    folder = tmp_path / "llm"
-    shutil.copytree(tiny_llm_folder, folder)
-    facts = json.loads((folder / "seed.json").read_text())
-    (folder / "seed.json").write_text(json.dumps(facts | {"num_codes": 512}))
-    with pytest.raises(
-        DataError, match="has 64 code tokens, the visual tokenizer .* has 512 codes"
-    ):
-        load_language_model(locate_llm(str(folder)), device="cpu")
-    (folder / "seed.json").write_text(json.dumps(facts))
-    (folder / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(DataError, match="cannot be loaded"):
-        load_language_model(locate_llm(str(folder)), device="cpu")
-
-
-def test_quantisation_needs_its_hardware(tiny_llm_folder) -> None:
-    with pytest.raises(UsageError, match="--quantize 8bit needs an NVIDIA GPU") as caught:
-        load_language_model(locate_llm(str(tiny_llm_folder)), device="cpu", quantize="8bit")
-    assert caught.value.remedy == "leave out --quantize"
-    assert quantization_config("8bit", torch.float16).load_in_8bit
-    four = quantization_config("4bit", torch.bfloat16)
-    assert (
-        four.load_in_4bit
-        and four.bnb_4bit_quant_type == "nf4"
-        and four.bnb_4bit_compute_dtype is torch.bfloat16
-    )
 
 
 def test_settings_out_of_range_are_named_together() -> None:

@@ -23,7 +23,7 @@ from seedcli.workflows.detokenize.draw import draw
 from seedcli.workflows.detokenize.fill import complete_codes, locate_filling_llm, prefix_embedding
 from seedcli.workflows.detokenize.request import DetokenizeRequest
 from seedcli.workflows.pictures import SeedTokenizer
-from tests.workflows.detokenize.test_run import Listener, _codes, _lines, plan
+from tests.workflows.detokenize.quick_runs import Listener, as_lines, make_codes, plan
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def pixels(path):
 
 
 def test_the_first_codes_stay_and_rows_do_not_depend_on_each_other(tiny_llm):
-    images = [_codes(index) for index in range(3)]
+    images = [make_codes(index) for index in range(3)]
     completed = complete_codes(tiny_llm, images, 8, seeds=[5, 6, 7])
     assert [len(codes) for codes in completed] == [32] * 3
     assert all(
@@ -68,18 +68,21 @@ def test_advice_of_the_folder_decides_how_codes_are_chosen(tiny_llm):
         tiny_llm.facts, sampling={"temperature": 0.0, "num_beams": 3, "max_new_tokens": 5}
     )
     speaker = type(tiny_llm)(tiny_llm.model, tiny_llm.text_tokenizer, tiny_llm.vocabulary, greedy)
-    assert complete_codes(speaker, [_codes()], 4, seeds=[1]) == complete_codes(
-        speaker, [_codes()], 4, seeds=[2]
+    assert complete_codes(speaker, [make_codes()], 4, seeds=[1]) == complete_codes(
+        speaker, [make_codes()], 4, seeds=[2]
     )
 
 
 def test_pictures_are_those_of_the_completed_codes(settings, tiny_model_folder, tmp_path):
     listener = Listener()
     planned = plan(
-        [], tmp_path / "out", settings(seed=3), stdin=_lines(_codes(1), _codes(2), _codes(3))
+        [],
+        tmp_path / "out",
+        settings(seed=3),
+        stdin=as_lines(make_codes(1), make_codes(2), make_codes(3)),
     )
     results = list(draw(planned, reporter=listener))
-    assert [result["codes"] for result in results] == [_codes(1), _codes(2), _codes(3)]
+    assert [result["codes"] for result in results] == [make_codes(1), make_codes(2), make_codes(3)]
     assert {
         (result["codes_only"], result["fill"], result["llm"], result["trained_with_prefixes"])
         for result in results
@@ -96,21 +99,23 @@ def test_pictures_are_those_of_the_completed_codes(settings, tiny_model_folder, 
             device="cpu", model=str(tiny_model_folder), steps=1, guidance=2.0, seed=3 + number
         )
         [again] = draw(
-            plan([], tmp_path / f"{number}.png", plain, stdin=_lines(result["completed_codes"])),
+            plan([], tmp_path / f"{number}.png", plain, stdin=as_lines(result["completed_codes"])),
         )
         assert np.abs(pixels(again["output"]) - pixels(result["output"])).max() <= 1
 
 
 def test_a_resumed_run_keeps_what_the_same_model_completed(settings, tiny_llm_folder, tmp_path):
-    lines = [_codes(1), _codes(2)]
-    before = list(draw(plan([], tmp_path / "out", settings(), stdin=_lines(*lines))))
-    kept = list(draw(plan([], tmp_path / "out", settings(resume=True), stdin=_lines(*lines))))
+    lines = [make_codes(1), make_codes(2)]
+    before = list(draw(plan([], tmp_path / "out", settings(), stdin=as_lines(*lines))))
+    kept = list(draw(plan([], tmp_path / "out", settings(resume=True), stdin=as_lines(*lines))))
     assert kept == [result | {"kept": True} for result in before]
     other = tmp_path / "other-llm"
     shutil.copytree(tiny_llm_folder, other)
     (other / "note.txt").write_text("trained for longer")
     for changes in ({"codes_only": 9}, {"fill": "mean", "llm": None}, {"llm": str(other)}):
-        planned = plan([], tmp_path / "out", settings(resume=True, **changes), stdin=_lines(*lines))
+        planned = plan(
+            [], tmp_path / "out", settings(resume=True, **changes), stdin=as_lines(*lines)
+        )
         assert not any(picture.kept for picture in planned.pictures), changes
 
 
@@ -148,7 +153,7 @@ def test_a_language_model_of_other_codes_is_refused(
     facts = json.loads((other / "seed.json").read_text())
     (other / "seed.json").write_text(json.dumps(facts | change))
     with pytest.raises(DataError, match=says) as caught:
-        plan([], tmp_path / "out", settings(llm=str(other)), stdin=_lines(_codes()))
+        plan([], tmp_path / "out", settings(llm=str(other)), stdin=as_lines(make_codes()))
     assert "--llm" in caught.value.remedy
     if "visual_fingerprint" in change:
         listener = Listener()
@@ -156,7 +161,7 @@ def test_a_language_model_of_other_codes_is_refused(
             [],
             tmp_path / "out",
             settings(llm=str(other), force=True),
-            stdin=_lines(_codes()),
+            stdin=as_lines(make_codes()),
             reporter=listener,
         )
         assert "f00d" in listener.said[0]
@@ -177,6 +182,6 @@ def test_completed_codes_come_back_with_their_embeddings(tiny_model_folder, tiny
     tokenizer = SeedTokenizer(locate(str(tiny_model_folder)), device="cpu")
     llm = locate_llm(str(tiny_llm_folder))
     embed = prefix_embedding(tokenizer, 4, llm=llm, device="cpu", reporter=Reporter())
-    embeddings, completed = embed([_codes(1), _codes(2)], [1, 2])
+    embeddings, completed = embed([make_codes(1), make_codes(2)], [1, 2])
     assert torch.equal(embeddings, tokenizer.model.decode(torch.tensor(completed)))
-    assert [list(row[:4]) for row in completed] == [_codes(1)[:4], _codes(2)[:4]]
+    assert [list(row[:4]) for row in completed] == [make_codes(1)[:4], make_codes(2)[:4]]

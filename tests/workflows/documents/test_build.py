@@ -1,22 +1,17 @@
 """`seed tokens build` below the command line: from files in every published layout to the ids that
-training sees; failures; resuming.
+training sees, and what fails.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import dataclasses
 import json
-import os
 import random
-import subprocess
 from pathlib import Path
 
-import fsspec
 import pytest
 
-from seedcli.console import Reporter
 from seedcli.data.documents.conversations import conversation_template
 from seedcli.data.documents.forms import build_document
 from seedcli.data.documents.sequences import IGNORED, build_sequence
@@ -24,49 +19,22 @@ from seedcli.data.images.images import Preprocess, open_image
 from seedcli.data.mixtures.documents import open_source
 from seedcli.data.published_sets.formats import FORMATS
 from seedcli.data.tokens.shards import open_shards
-from seedcli.engine.engines import EngineChoice, Slice
-from seedcli.errors import DataError, UsageError
+from seedcli.errors import DataError
 from seedcli.models.language.code_vocabulary import CodeVocabulary
 from seedcli.models.language.text_tokenizer import extend_text_tokenizer, train_text_tokenizer
 from seedcli.models.weights.load import describe, load_seed_model
 from seedcli.models.weights.locate import locate
-from seedcli.progress import Progress
 from seedcli.recipe.language import DocumentSourceSection
-from seedcli.storage import as_place, own_partial
 from seedcli.workflows.documents.build import run
 from seedcli.workflows.documents.inspect import verify
 from seedcli.workflows.documents.listing import plan
-from seedcli.workflows.documents.request import BuildRequest
 from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize import run as tokenize_images
 from seedcli.workflows.tokenize.request import TokenizeRequest
 from tests.llm_fixture import TEXTS
 from tests.published_sets import OPTIONS, PUBLISHED, png, write_file, write_picture
-from tests.s3_server import bucket
+from tests.tiny_shards import shard_bytes
 from tests.videos import write_video
-
-__all__ = ["bucket"]
-
-
-@pytest.fixture
-def ask(tiny_tokenizer_folder, tmp_path):
-    """A request for the tiny model, with small passes and shards."""
-
-    def build(set_format: str, inputs: list[str], **options) -> BuildRequest:
-        defaults = {
-            "images": (tmp_path / "images",),
-            "output": tmp_path / "out",
-            "batch_size": 4,
-            "workers": 0,
-        }
-        return BuildRequest(
-            format=set_format,
-            inputs=tuple(inputs),
-            model=str(tiny_tokenizer_folder),
-            **defaults | options,
-        )
-
-    return build
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +48,6 @@ def codes_of(tiny_tokenizer_folder):
     tokenizer = load_seed_model(locate(str(tiny_tokenizer_folder)))
     preprocess = Preprocess(tokenizer.config.preprocess.codes)
     return lambda name: tuple(tokenizer.encode(preprocess(open_image(png(name)))[None])[0].tolist())
-
-
-def shard_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
 
 
 def test_videos_as_they_are_downloaded(ask, tmp_path, tiny_tokenizer_folder):
@@ -201,117 +165,6 @@ def test_shared_pictures_are_encoded_once(tmp_path, ask, encoded_shapes):
     assert len({row.key for row in open_shards([tmp_path / "out"])}) == 25
 
 
-def many(tmp_path: Path, ask) -> BuildRequest:
-    for number in range(10):
-        write_picture(tmp_path / f"images/{number}.jpg")
-    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A bus"}]
-    write_file(
-        tmp_path / "x.json",
-        [{"id": str(n), "image": f"{n % 10}.jpg", "conversations": turns} for n in range(20)],
-    )
-    return ask("llava", [str(tmp_path / "x.json")], shard_size=8)
-
-
-class Interrupting(Reporter):
-    """Ctrl-C after the second step of a part of the work."""
-
-    def __init__(self, part: str):
-        self._part = part
-
-    @contextlib.contextmanager
-    def progress(self, description, total=None):
-        progress = Progress(description, total)
-        steps = iter(range(2))
-
-        def advance(n=1, **figures):
-            if description == self._part and n and next(steps, None) is None:
-                raise KeyboardInterrupt
-
-        progress.advance = advance
-        yield progress
-
-
-@pytest.mark.parametrize("part", ["list documents", "tokenize", "put together"])
-def test_an_interrupted_build_is_continued_to_the_same_bytes(part, tmp_path, ask):
-    request = many(tmp_path, ask)
-    reference = dataclasses.replace(request, output=tmp_path / "elsewhere" / "out")
-    run(reference)
-    with pytest.raises(KeyboardInterrupt):
-        run(request, reporter=Interrupting(part))
-    done = shard_bytes(request.output)
-    assert len(done) == (3 if part == "put together" else 0)
-    if part != "list documents":
-        with pytest.raises(DataError, match="holds a run of seed already") as raised:
-            run(request)
-        assert "--resume" in raised.value.remedy
-        with pytest.raises(DataError, match="was begun with shard_size 8, now it is 9"):
-            run(dataclasses.replace(request, resume=True, shard_size=9))
-    ended = subprocess.Popen(["true"])  # one that was killed between a manifest and its partial
-    ended.wait()
-    left = own_partial(request.workspace / "manifest.json").name
-    left = request.workspace / left.replace(f"-{os.getpid()}.", f"-{ended.pid}.")
-    left.write_text("{}")
-    summary = run(dataclasses.replace(request, resume=True))
-    assert summary.rows == 20
-    assert shard_bytes(request.output) == shard_bytes(reference.output)
-    assert not list(request.output.rglob("*.partial"))
-    again = run(dataclasses.replace(request, resume=True, inputs=(), images=()))
-    assert dataclasses.replace(again, elapsed_s=0) == dataclasses.replace(summary, elapsed_s=0)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiobotocore's sessions
-def test_a_build_in_a_bucket_is_continued_to_the_same_bytes(bucket, tmp_path, ask):
-    here = many(tmp_path, ask)
-    run(here)
-    s3 = fsspec.filesystem("s3")
-    there = dataclasses.replace(here, output=as_place(f"{bucket}/out"), work=tmp_path / "work")
-    run(dataclasses.replace(there, engine=EngineChoice(part=Slice(0, 2))))
-    with pytest.raises(KeyboardInterrupt):
-        run(dataclasses.replace(there, resume=True), reporter=Interrupting("put together"))
-    assert "bucket/out/.seed/documents.jsonl" in s3.find("bucket/out")
-    with pytest.raises(DataError, match="s3://bucket/out holds a run of seed already"):
-        run(there)
-    assert run(dataclasses.replace(there, resume=True)).rows == 20
-    assert {path.name: path.read_bytes() for path in there.output.glob("*.parquet")} == shard_bytes(
-        here.output
-    )
-    assert [name for name in s3.find("bucket/out") if not name.endswith(".parquet")] == [
-        "bucket/out/.seed/manifest.json"
-    ]
-    assert not list(there.work.rglob("*"))
-
-    carried = "data:image/png;base64," + base64.b64encode(png("c.png")).decode()
-    said = [{"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "Yes"}]
-    write_file(tmp_path / "own.jsonl", [{"messages": said, "images": [carried]}, {"messages": 5}])
-    own = ask("messages", [str(tmp_path / "own.jsonl")], output=as_place(f"{bucket}/own"))
-    summary = run(dataclasses.replace(own, work=there.work))
-    assert (summary.rows, summary.pictures, summary.failed) == (1, 1, 1)
-    assert s3.cat("bucket/own/errors.jsonl").count(b"\n") == 1
-    assert not s3.exists("bucket/own/.seed/inline")
-
-
-def test_helpers_share_the_pictures(tmp_path, ask):
-    request = many(tmp_path, ask)
-    run(request)
-    run(dataclasses.replace(request, output=tmp_path / "two" / "out", engine=EngineChoice(nproc=2)))
-    assert shard_bytes(tmp_path / "two" / "out") == shard_bytes(request.output)
-
-
-def test_tasks_of_an_array_job_share_the_pictures(tmp_path, ask):
-    request = many(tmp_path, ask)
-    run(request)
-    shared = dataclasses.replace(request, output=tmp_path / "parts" / "out")
-    parts = [
-        run(dataclasses.replace(shared, engine=EngineChoice(part=Slice(index, 2))))
-        for index in range(2)
-    ]
-    assert [(part.images, part.part) for part in parts] == [(8, "0/2"), (2, "1/2")]
-    assert not shard_bytes(shared.output)
-    assert run(dataclasses.replace(shared, resume=True)).rows == 20
-    assert shard_bytes(shared.output) == shard_bytes(request.output)
-
-
 def test_documents_with_missing_pictures_are_named_and_pages_go_on_without(tmp_path, ask):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/broken.jpg").write_bytes(b"no picture")
@@ -407,61 +260,10 @@ def test_saved_chats_carry_codes_of_their_model_only(tmp_path, ask, tiny_tokeniz
     )
 
 
-def test_plan_counts_and_writes_nothing(tmp_path, ask):
-    request = dataclasses.replace(many(tmp_path, ask), limit=12)
-    (tmp_path / "images/3.jpg").unlink()
-    planned = plan(request)
-    assert (
-        planned["conversations"],
-        planned["pictures"],
-        planned["pictures_missing"],
-        planned["shards"],
-    ) == (12, 10, 1, 2)
-    assert planned["first_missing"] == "3.jpg"
-    assert planned["forms"] == ["messages"]
-    assert not request.output.exists()
-    summary = run(request)
-    assert (summary.rows, summary.failed, summary.pictures) == (11, 1, 10)
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"format": "lava"}, UsageError, "no FORMAT is called lava"),
-        ({"inputs": ()}, UsageError, "no INPUT"),
-        ({"inputs": ("gone.json",)}, DataError, "no such file: gone.json"),
-        ({"images": (Path("gone"),)}, DataError, "--images gone: no such file or folder"),
-        ({"output": Path("x.parquet")}, UsageError, "the output is a folder of shards"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused_before_anything_is_written(
-    options, error, message, tmp_path, ask
-):
-    request = dataclasses.replace(many(tmp_path, ask), **options)
-    for act in (run, plan):
-        with pytest.raises(error, match=message) as raised:
-            act(request)
-        assert raised.value.remedy
-    assert not list(request.output.glob("*.parquet"))
-
-
-def test_no_picture_at_all_points_to_images(tmp_path, ask):
-    request = many(tmp_path, ask)
-    (tmp_path / "nowhere").mkdir()
-    with pytest.raises(
-        DataError, match=r"not one of the 10 pictures is found; the first is 0.jpg"
-    ) as raised:
-        run(dataclasses.replace(request, images=(tmp_path / "nowhere",)))
-    assert "--images DIR" in raised.value.remedy
-    write_file(tmp_path / "empty.json", [])
-    with pytest.raises(DataError, match="hold no document"):
-        run(ask("llava", [str(tmp_path / "empty.json")], output=tmp_path / "empty"))
-
-
 def test_pictures_that_have_codes_are_not_tokenised_again(
-    tmp_path, ask, monkeypatch, tiny_tokenizer_folder
+    tmp_path, ask, monkeypatch, tiny_tokenizer_folder, many
 ):
-    request = many(tmp_path, ask)
+    request = many
     run(request)
     model = {"model": str(tiny_tokenizer_folder), "workers": 0, "batch_size": 4}
     names = [str(tmp_path / f"images/{number}.jpg") for number in range(8)]
@@ -522,8 +324,8 @@ def test_pictures_that_have_codes_are_not_tokenised_again(
         plan(dataclasses.replace(with_codes, output=tmp_path / "nano", model="seed-nano"))
 
 
-def test_a_set_of_nothing_but_broken_pictures_leaves_an_empty_shard_and_reasons(tmp_path, ask):
-    request = many(tmp_path, ask)
+def test_a_set_of_nothing_but_broken_pictures_leaves_an_empty_shard_and_reasons(tmp_path, many):
+    request = many
     for path in (tmp_path / "images").iterdir():
         path.write_bytes(b"no picture")
     summary = run(request)

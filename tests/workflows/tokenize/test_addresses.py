@@ -24,9 +24,6 @@ from seedcli.errors import DataError, UsageError
 from seedcli.storage import as_place
 from seedcli.workflows.tokenize.run import run
 from tests.engine.pictures import ask_for, shard_bytes, write_pictures
-from tests.s3_server import bucket
-
-__all__ = ["bucket"]
 
 
 @pytest.fixture

@@ -13,17 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from seedcli.errors import DataError, RecipeError, SeedError, UsageError
-from seedcli.models.language.seed_llama import (
-    build_language_model,
-    load_causal_model,
-    save_language_model,
-)
-from seedcli.models.language.text_tokenizer import load_text_tokenizer
+from seedcli.errors import DataError, RecipeError, UsageError
 from seedcli.models.weights.description import decoder_fingerprint
-from seedcli.models.weights.llm_description import read_llm_facts, write_llm_facts
+from seedcli.models.weights.llm_description import read_llm_facts
 from seedcli.models.weights.load import describe
 from seedcli.models.weights.locate import locate
 from seedcli.recipe.read import load_recipe
@@ -35,47 +29,13 @@ from tests.workflows.tiny_runs import (
     STEPS,
     Fault,
     assert_same_weights,
+    change_recipe,
     dry_run,
     read_weights,
     run_seed,
 )
 
 TIMES = ("tokens_per_s", "utilisation", "memory_mb", "eta_s")
-
-
-def _recipe(runs: Path, *overrides: str, without: tuple[str, ...] = ()):
-    """The tiny recipe with overrides, some of its sections left out."""
-    recipe = load_recipe(runs / "pretrain.toml", overrides)
-    return recipe.model_copy(update=dict.fromkeys(without))
-
-
-def _from_folder(runs: Path, start: Path, *overrides: str):
-    """The tiny recipe, but from a language model on the disk."""
-    recipe = _recipe(runs, *overrides, without=("text",))
-    return recipe.model_copy(
-        update={
-            "language_model": recipe.language_model.model_copy(
-                update={"start": str(start), "shape": None}
-            )
-        }
-    )
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """Codes of pictures go here and not into the user's cache."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def model(finished_runs) -> Path:
-    return finished_runs / "pretrain" / "model"
-
-
-@pytest.fixture(scope="module")
-def words(finished_runs) -> Path:
-    """A language model without codes, as the text phase leaves it."""
-    return finished_runs / "pretrain" / "text" / "model"
 
 
 def test_the_result_is_a_plain_folder_that_says_whose_codes_it_speaks(
@@ -282,18 +242,19 @@ def test_nan_is_exit_5_and_the_advice_can_be_followed(finished_runs, tmp_path):
 
 def test_a_folder_that_holds_a_run_is_refused_without_resume(finished_runs, tmp_path, cache):
     with pytest.raises(UsageError, match="already holds a run") as refused:
-        pretrain.run(_recipe(finished_runs), finished_runs / "pretrain")
+        pretrain.run(change_recipe(finished_runs), finished_runs / "pretrain")
     assert "--resume" in refused.value.remedy and "-o" in refused.value.remedy
     # learned from the sources of a run that was killed soon after
     (tmp_path / "run" / "text" / "vocabulary").mkdir(parents=True)
     with pytest.raises(UsageError, match="already holds a run"):
         pretrain.run(
-            _recipe(finished_runs, "language_model.shape.text_vocab_size=330"), tmp_path / "run"
+            change_recipe(finished_runs, "language_model.shape.text_vocab_size=330"),
+            tmp_path / "run",
         )
 
 
 def test_resume_with_another_recipe_is_refused(finished_runs, cache):
-    other = _recipe(finished_runs, "seed=9", "lora.adapter.rank=8")
+    other = change_recipe(finished_runs, "seed=9", "lora.adapter.rank=8")
     with pytest.raises(
         RecipeError, match=r"lora\.adapter\.rank: was 4, is 8; seed: was 7, is 9"
     ) as refused:
@@ -307,7 +268,7 @@ def test_resume_with_more_updates_of_a_finished_phase_is_refused(finished_runs, 
         UsageError, match="phase lora is finished after 4 updates, the recipe says 9"
     ) as refused:
         pretrain.run(
-            _recipe(finished_runs, "lora.optimization.steps=9"), tmp_path / "run", resume=True
+            change_recipe(finished_runs, "lora.optimization.steps=9"), tmp_path / "run", resume=True
         )
     assert "lora.optimization.steps=4" in refused.value.remedy
 
@@ -317,13 +278,13 @@ def test_rows_that_do_not_split_are_refused_before_anything_is_read(
 ):
     with pytest.raises(UsageError, match="an update has 3 rows .* micro_batch_rows 2") as refused:
         pretrain.run(
-            _recipe(finished_runs, f"full.optimization.batch_tokens={3 * CONTEXT}"),
+            change_recipe(finished_runs, f"full.optimization.batch_tokens={3 * CONTEXT}"),
             tmp_path / "run",
         )
     assert "phase full" in str(refused.value) and "micro_batch_rows" in refused.value.remedy
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UsageError, match="an update has 4 rows .* over 3 processes"):
-        pretrain.run(_recipe(finished_runs), tmp_path / "run")
+        pretrain.run(change_recipe(finished_runs), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -341,141 +302,3 @@ def test_a_source_that_is_missing_is_named_before_the_first_phase(
         pretrain.run(load_recipe(path), tmp_path / "run")
     assert refused.value.exit_code == 3
     assert not (tmp_path / "run" / "text").exists()
-
-
-def test_codes_of_another_tokenizer_are_refused(finished_runs, tmp_path, cache):
-    path = tmp_path / "other.toml"
-    path.write_text(
-        (finished_runs / "pretrain.toml")
-        .read_text()
-        .replace(f"{finished_runs}/pairs.jsonl", f"{tmp_path}/pairs.jsonl")
-    )
-    rows = [json.loads(line) for line in (finished_runs / "pairs.jsonl").read_text().splitlines()]
-    (tmp_path / "pairs.jsonl").write_text(
-        "".join(json.dumps({**row, "fingerprint": "0123456789abcdef"}) + "\n" for row in rows)
-    )
-    with pytest.raises(DataError, match="0123456789ab") as refused:
-        pretrain.run(load_recipe(path), tmp_path / "run")
-    assert refused.value.exit_code == 3 and "tokenize" in refused.value.remedy
-
-
-def test_a_start_that_speaks_other_codes_is_refused(finished_runs, model, tmp_path, cache):
-    start = tmp_path / "start"
-    shutil.copytree(model, start)
-    write_llm_facts(
-        start,
-        read_llm_facts(model).__class__(
-            **{**vars(read_llm_facts(model)), "visual_fingerprint": "0123456789abcdef"}
-        ),
-    )
-    with pytest.raises(DataError, match="0123456789abcdef") as refused:
-        pretrain.run(_from_folder(finished_runs, start), tmp_path / "run")
-    assert refused.value.exit_code == 3 and refused.value.remedy.startswith("tokenizer=")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_start_of_another_architecture_is_refused(finished_runs, words, tmp_path, cache):
-    start = tmp_path / "gpt2"
-    GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=16, n_layer=1, n_head=2)).save_pretrained(
-        start
-    )
-    load_text_tokenizer(words).save_pretrained(start)
-    with pytest.raises(DataError, match=r"gpt2.* expected llama") as refused:
-        pretrain.run(_from_folder(finished_runs, start), tmp_path / "run")
-    assert refused.value.exit_code == 3 and refused.value.remedy
-
-
-def test_a_start_without_a_text_tokenizer_is_refused_and_says_what_to_copy(
-    finished_runs, words, tmp_path, cache
-):
-    start = tmp_path / "start"
-    shutil.copytree(words, start, ignore=shutil.ignore_patterns("tokenizer*"))
-    with pytest.raises(DataError, match="has no text tokenizer") as refused:
-        pretrain.run(_from_folder(finished_runs, start), tmp_path / "run")
-    assert refused.value.exit_code == 3 and "copy" in refused.value.remedy
-
-
-def test_a_published_start_takes_its_words_from_the_published_text_tokenizer(
-    finished_runs, words, tmp_path, monkeypatch, cache
-):
-    """The published language models come without tokenizer files (spec: seed-llama-8b-sft); they
-    lie in seed-tokenizer-2.
-    """
-    start = tmp_path / "published"
-    shutil.copytree(words, start, ignore=shutil.ignore_patterns("tokenizer*"))
-    config = json.loads((start / "config.json").read_text())
-    (start / "config.json").write_text(json.dumps({**config, "vocab_size": 40194}))
-    asked = []
-    monkeypatch.setattr(
-        "seedcli.models.weights.download.fetch",
-        lambda role, **how: asked.append(role.name) or words,
-    )
-    from seedcli.workflows.train.start import locate_start
-
-    found = locate_start(str(start), context_length=CONTEXT)
-    assert asked == ["seed-llama-text-tokenizer"] and (found.folder, found.text_tokenizer) == (
-        start,
-        words,
-    )
-
-
-@pytest.mark.parametrize(
-    ("start", "says"),
-    [
-        ("absent", "no language model is called 'absent'"),
-        ("not/here/at-all", "no folder at not/here/at-all"),
-    ],
-)
-def test_a_start_that_is_nowhere_is_refused(finished_runs, tmp_path, cache, start, says):
-    with pytest.raises(SeedError, match=says) as refused:
-        pretrain.run(_from_folder(finished_runs, Path(start)), tmp_path / "run")
-    assert refused.value.remedy
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_base_model_with_tied_embeddings_is_untied(finished_runs, words, tmp_path, cache):
-    text_tokenizer = load_text_tokenizer(words)
-    shape = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_layers": 2,
-        "num_heads": 2,
-        "max_positions": 128,
-        "rope_theta": 10000.0,
-    }
-    tied = build_language_model(text_tokenizer, **shape, seed=3)
-    tied.config.tie_word_embeddings = True
-    tied.lm_head.weight = tied.get_input_embeddings().weight
-    save_language_model(tied, text_tokenizer, tmp_path / "tied", facts=None, shard_size="1GB")
-    again = load_causal_model(tmp_path / "tied")
-    assert again.lm_head.weight is again.get_input_embeddings().weight
-    pretrain.run(
-        _from_folder(
-            finished_runs,
-            tmp_path / "tied",
-            "full.optimization.steps=1",
-            "lora.optimization.steps=1",
-        ),
-        tmp_path / "run",
-    )
-    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
-    after = read_weights(tmp_path / "run" / "model")
-    assert config["tie_word_embeddings"] is False
-    assert not torch.equal(after["lm_head.weight"], after["model.embed_tokens.weight"])
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
-    assert torch.equal(loaded.lm_head.weight, after["lm_head.weight"])
-    merged = read_weights(tmp_path / "run" / "lora" / "model")
-    assert torch.equal(merged["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
-
-
-def test_the_folder_of_the_visual_tokenizer_is_found_from_anywhere(
-    finished_runs, tmp_path, tiny_model_folder, monkeypatch, cache
-):
-    monkeypatch.chdir(tiny_model_folder.parent)
-    recipe = _recipe(
-        finished_runs,
-        f"tokenizer={tiny_model_folder.name}",
-        *(f"{p}.optimization.steps=1" for p in ("text", "full")),
-    )
-    pretrain.run(recipe.model_copy(update={"lora": None}), tmp_path / "run")
-    assert Path(read_llm_facts(tmp_path / "run" / "model").visual_tokenizer) == tiny_model_folder
