@@ -16,7 +16,7 @@ from PIL import Image
 from seedcli.benchmarks.retrieval_sets import NAMED_SETS, is_published_split, load_retrieval_set
 from seedcli.data.images.images import open_image
 from seedcli.errors import DataError, UsageError
-from tests.published_sets import write_file
+from tests.set_files import write_file
 
 
 def encoded(colour: int) -> bytes:

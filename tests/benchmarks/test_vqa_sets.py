@@ -16,7 +16,7 @@ from seedcli.benchmarks.vqa_sets import NAMED_QUESTIONS, load_question_set
 from seedcli.data.images.images import open_image
 from seedcli.errors import DataError, UsageError
 from tests.data.published_sets.test_questions import SEED_BENCH, VQA_ANNOTATIONS, VQA_QUESTIONS
-from tests.published_sets import png
+from tests.set_files import png
 from tests.videos import write_video
 
 

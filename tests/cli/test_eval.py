@@ -19,7 +19,7 @@ from seedcli.workflows.evaluate import retrieval as evaluate
 from seedcli.workflows.evaluate import retrieval_features
 from seedcli.workflows.evaluate.requests import RetrievalRequest
 from tests.engine.elsewhere import send_elsewhere
-from tests.published_sets import write_captions
+from tests.set_files import write_captions
 
 RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean"}
 

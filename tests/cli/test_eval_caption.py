@@ -15,7 +15,7 @@ from seedcli.models.language.generate import SeedLlama
 from seedcli.workflows.evaluate import asking as eval_asking
 from seedcli.workflows.evaluate.caption import candidate_names, run_caption
 from seedcli.workflows.evaluate.requests import AskSettings, CaptionRequest
-from tests.published_sets import write_captions, write_noise
+from tests.set_files import write_captions, write_noise
 
 CAPTIONS = [
     ["a red bus", "the bus waits near a bridge"],

@@ -18,7 +18,7 @@ from seedcli.workflows.evaluate.caption_codes import CaptionDrawer
 from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
 from seedcli.workflows.evaluate.requests import CaptionSettings
 from seedcli.workflows.sampling import SamplingOptions
-from tests.published_sets import write_captions
+from tests.set_files import write_captions
 
 
 @pytest.fixture

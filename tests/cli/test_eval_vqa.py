@@ -16,7 +16,7 @@ from seedcli.workflows.evaluate import asking as eval_asking
 from seedcli.workflows.evaluate.requests import AskSettings, VqaRequest
 from seedcli.workflows.evaluate.vqa import run_vqa
 from tests.benchmarks.test_vqa_sets import root, write_videos
-from tests.published_sets import write_noise
+from tests.set_files import write_noise
 
 __all__ = ["root"]
 

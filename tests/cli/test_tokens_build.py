@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from seedcli.cli.main import app
 from seedcli.data.published_sets.formats import FORMATS
 from tests.contracts.test_light_start import run_python
-from tests.published_sets import PUBLISHED, write_file
+from tests.published_sets import PUBLISHED
+from tests.set_files import write_file
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from seedcli.recipe.language import DocumentSourceSection
 from seedcli.recipe.pictures import PicturesSection
 from seedcli.storage import as_place
 from seedcli.training.readers import read_ahead
-from tests.published_sets import cells, png, tar, write_file
+from tests.set_files import cells, png, tar, write_file
 from tests.tiny_shards import tiny_header
 
 HEADER = tiny_header()

@@ -15,7 +15,8 @@ from seedcli.data.published_sets.job import DocumentListing
 from seedcli.data.published_sets.picture_finder import PictureFinder
 from seedcli.errors import DataError, UsageError
 from tests.damaged import damaged
-from tests.published_sets import PUBLISHED, write_file
+from tests.published_sets import PUBLISHED
+from tests.set_files import write_file
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

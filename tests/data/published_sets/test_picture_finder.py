@@ -16,7 +16,7 @@ from seedcli.data.published_sets.records import Cell
 from seedcli.data.tokens.table_cells import CellReader
 from seedcli.errors import DataError
 from seedcli.storage import as_place
-from tests.published_sets import cells, png, tar, write_file, write_picture
+from tests.set_files import cells, png, tar, write_file, write_picture
 
 
 def paths(finder: PictureFinder, reference) -> list[str | None]:

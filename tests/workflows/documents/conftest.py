@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from seedcli.workflows.documents.request import BuildRequest
-from tests.published_sets import write_file, write_picture
+from tests.set_files import write_file, write_picture
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from seedcli.workflows.pictures import SeedTokenizer
 from seedcli.workflows.tokenize import run as tokenize_images
 from seedcli.workflows.tokenize.request import TokenizeRequest
 from tests.llm_fixture import TEXTS
-from tests.published_sets import OPTIONS, PUBLISHED, png, write_file, write_picture
+from tests.published_sets import OPTIONS, PUBLISHED
+from tests.set_files import png, write_file, write_picture
 from tests.tiny_shards import shard_bytes
 from tests.videos import write_video
 

@@ -17,7 +17,7 @@ from seedcli.errors import DataError
 from seedcli.progress import Progress
 from seedcli.storage import as_place, own_partial
 from seedcli.workflows.documents.build import run
-from tests.published_sets import png, write_file
+from tests.set_files import png, write_file
 from tests.tiny_shards import shard_bytes
 
 

@@ -10,7 +10,7 @@ import pytest
 from seedcli.errors import DataError, UsageError
 from seedcli.workflows.documents.build import run
 from seedcli.workflows.documents.listing import plan
-from tests.published_sets import write_file
+from tests.set_files import write_file
 
 
 def test_plan_counts_and_writes_nothing(tmp_path, many):

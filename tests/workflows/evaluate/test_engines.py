@@ -26,7 +26,7 @@ from seedcli.workflows.evaluate.requests import (
 )
 from seedcli.workflows.evaluate.vqa import run_vqa
 from tests.engine.elsewhere import send_elsewhere, travelled
-from tests.published_sets import write_noise
+from tests.set_files import write_noise
 
 
 @pytest.fixture
