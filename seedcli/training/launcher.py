@@ -11,10 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import TextIO
 
 from seedcli.errors import Interrupted, SeedError, UsageError
-from seedcli.training.ranks import SAID
+from seedcli.training.ranks import OVER, SAID
 
 GRACE_S = 60.0  # what ranks get for their last checkpoint before they are killed
 
@@ -80,7 +81,7 @@ def launch(
             for number in (signal.SIGTERM, signal.SIGINT)
         }
         try:
-            first, code = _wait(ranks)
+            first, code = _wait(ranks, Path(said))
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -124,8 +125,9 @@ def _pass_on(ranks: list[subprocess.Popen]):
     return handler
 
 
-def _wait(ranks: list[subprocess.Popen]) -> tuple[int, int]:
-    """Which rank failed first, and its exit code; (0, 0) where none did.
+def _wait(ranks: list[subprocess.Popen], said: Path) -> tuple[int, int]:
+    """Which rank failed first, and its exit code; (0, 0) where none did. `said` is the folder of
+    what ranks have told.
 
     When one fails, the others (which wait for it forever) are asked to end, then killed; what they
     say then is not why the run ended.
@@ -143,6 +145,7 @@ def _wait(ranks: list[subprocess.Popen]) -> tuple[int, int]:
             )
             grace_s = GRACE_S
             if running and failed and failed[1] != Interrupted.exit_code:
+                (said / OVER).touch()
                 _pass_on(ranks)(signal.SIGTERM, None)
                 grace_s = 5.0
             deadline = time.monotonic() + grace_s

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seedcli.recipe.language import LlmParallelSection, TokenOptimizationSection
 
 SAID = "SEEDCLI_SAID"  # a folder with a file for each message that one of the ranks has told
+OVER = "over"  # a file there, once the launcher asks the others to end since one has failed
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,14 @@ class Ranks:
 
 def is_first_to_say(text: str) -> bool:
     """Whether no other rank of this machine has said `text` yet: what stops all of them is told
-    once. True where no launcher of ours gave them a folder for it.
+    once, and nothing by those that end since another has failed. True where no launcher of ours
+    gave them a folder for it.
     """
     folder = os.environ.get(SAID)
     if folder is None:
         return True
+    if os.path.exists(os.path.join(folder, OVER)):
+        return False
     name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
     try:
         # of those that come at once, one makes the file

@@ -6,7 +6,7 @@ import pytest
 
 from seedcli.cli.main import report
 from seedcli.errors import DataError, UsageError
-from seedcli.training.ranks import SAID
+from seedcli.training.ranks import OVER, SAID
 
 
 def test_ranks_say_a_thing_once(tmp_path, monkeypatch, capsys) -> None:
@@ -16,6 +16,9 @@ def test_ranks_say_a_thing_once(tmp_path, monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == "error: no folder at x\n"
     assert report(UsageError("another")) == 2
     assert capsys.readouterr().err == "error: another\n"
+    (tmp_path / OVER).touch()
+    assert report(KeyboardInterrupt()) == 130  # what the launcher asked for is no news
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("folder", [None, "gone"])
