@@ -1,4 +1,6 @@
-"""Pictures that benchmarks show: found where training finds them, read when their turn comes."""
+"""Pictures that benchmarks show: found where training finds them, read when their turn comes; and
+what is said where a set is nowhere.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from seedcli.data.images.items import Item
 from seedcli.data.images.video import VideoFrame, as_png, read_frame
 from seedcli.data.published_sets.picture_finder import Frames, PictureFinder, Reference
 from seedcli.data.tokens.table_cells import CellReader
-from seedcli.errors import DataError
-from seedcli.storage import exists, stamp_of
+from seedcli.errors import DataError, SeedError, UsageError, did_you_mean
+from seedcli.storage import as_place, exists, stamp_of
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,24 @@ class ImageRef:
     def holding(cls, name: str, data: bytes) -> ImageRef:
         """A picture whose encoded bytes are here."""
         return cls(name, hashlib.sha256(data).hexdigest(), functools.partial(bytes, data))
+
+
+def no_such_set(dataset: str, what: str, names: Iterable[str], files: str) -> SeedError:
+    """Why `--dataset` is neither a named set nor a file.
+
+    Args:
+        dataset: What the user said.
+        what: `retrieval`, `question`.
+        names: Of the sets, but for the emoji.
+        files: What a file may be.
+    """
+    names = ["emoji", *names]
+    remedy = f"--dataset takes {', '.join(names)}, or {files}"
+    if "/" in dataset or as_place(dataset).suffix:
+        return DataError(f"no file at {dataset}", remedy=remedy)
+    return UsageError(
+        f"no {what} set or file is called {dataset!r}{did_you_mean(dataset, names)}", remedy=remedy
+    )
 
 
 def find_images(

@@ -17,18 +17,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seedcli.benchmarks.image_refs import ImageRef, find_images
+from seedcli.benchmarks.image_refs import ImageRef, find_images, no_such_set
 from seedcli.benchmarks.named_captions import NAMED_SETS, HubSet
 from seedcli.console import Reporter
 from seedcli.data.emoji import EmojiPicture, read_emoji
-from seedcli.data.mixtures.pairs import TarPairs
 from seedcli.data.published_sets.formats import set_format
 from seedcli.data.published_sets.picture_finder import Reference
 from seedcli.data.published_sets.pictures import Captioned
 from seedcli.data.published_sets.records import read_records
 from seedcli.errors import DataError, UsageError
 from seedcli.storage import as_place, expand_glob, is_file, is_url
+
+if TYPE_CHECKING:
+    from seedcli.data.mixtures.pairs import TarPairs
 
 MAIN_EMOJI_VENDOR = "google"
 # COCO's own files, of which published figures are not; a file of one's own in their layout has
@@ -105,7 +108,7 @@ def load_retrieval_set(
         reporter: Hears of downloads.
 
     Raises:
-        UsageError: No such set, file or split.
+        UsageError: No such set or split.
         DataError: Files are missing or damaged, or the split is not the published one.
     """
     if dataset == "emoji":
@@ -116,10 +119,8 @@ def load_retrieval_set(
         file = as_place(dataset)
         found = read_caption_file([file], split, [images] if images else _folders_beside(file))
     else:
-        raise UsageError(
-            f"no retrieval set or file is called {dataset!r}",
-            remedy=f"--dataset takes emoji, {', '.join(NAMED_SETS)}, or a file of captions "
-            "(JSON, JSON Lines, CSV, parquet)",
+        raise no_such_set(
+            dataset, "retrieval", NAMED_SETS, "a file of captions (JSON, JSON Lines, CSV, parquet)"
         )
     _check_published(found, allow_split)
     return found
@@ -336,6 +337,8 @@ def _read_hub(hub: HubSet, dataset: str, split: str, reporter: Reporter) -> Retr
 
 def _read_tars(dataset: str, split: str, tars: Sequence[Path]) -> RetrievalSet:
     """Webdataset tars of pictures and captions, one a line."""
+    from seedcli.data.mixtures.pairs import TarPairs  # torch; sets that are missing need none
+
     refs: list[ImageRef] = []
     captions: list[str] = []
     txt2img: list[int] = []

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from seedcli.benchmarks.image_refs import ImageRef, find_images
+from seedcli.benchmarks.image_refs import ImageRef, find_images, no_such_set
 from seedcli.benchmarks.named_questions import NAMED_QUESTIONS, Read
 from seedcli.data.emoji_questions import read_questions
 from seedcli.data.published_sets.formats import set_format
@@ -96,7 +96,7 @@ def load_question_set(
         allow_split: Take a split that has not its official number of questions.
 
     Raises:
-        UsageError: No such set, file or split.
+        UsageError: No such set or split.
         DataError: Files or pictures are missing or damaged, or the number of questions
             is not the official one.
     """
@@ -126,10 +126,8 @@ def load_question_set(
         return QuestionSet(dataset, split, questions, published, _digest(rows), frames)
     path = as_place(dataset)
     if not is_file(dataset):
-        raise UsageError(
-            f"no question set or file is called {dataset!r}",
-            remedy=f"--dataset takes emoji, {', '.join(NAMED_QUESTIONS)}, or a file of questions "
-            "(JSON, JSON Lines, parquet)",
+        raise no_such_set(
+            dataset, "question", NAMED_QUESTIONS, "a file of questions (JSON, JSON Lines, parquet)"
         )
     if split is not None:
         raise UsageError(f"{path} has no splits, so no {split!r}", remedy="leave --split out")

@@ -24,6 +24,7 @@ def tokenize(request: BenchRequest) -> None:
       seed bench tokenize photos/ --model seed-2 --dtype bfloat16 --batch-size 128
       seed bench tokenize --model seed-2 --random-weights
     """
+    request.check()
     from seedcli.workflows.bench.tokenize import run
 
     console.result(run(request, reporter=console), human=_show)

@@ -172,12 +172,13 @@ def chat(
     opening.check(settings)
     from seedcli.data.images.endings import VIDEO_FRAMES
     from seedcli.data.images.video import read_pictures
+
+    for path in opening.images:
+        # what is no picture is refused before torch is imported
+        _ = list(read_pictures(path, VIDEO_FRAMES))
     from seedcli.workflows.chat.model import ChatModel
     from seedcli.workflows.chat.seed_chat import SeedChat
 
-    for path in opening.images:
-        # what is no picture is refused before the model is loaded
-        _ = list(read_pictures(path, VIDEO_FRAMES))
     conversation: Conversation = (
         SeedChat(ChatModel(settings, reporter=console).load(), reporter=console)
         if opening.url is None

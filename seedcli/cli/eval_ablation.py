@@ -29,10 +29,10 @@ def ablation(request: AblationRequest) -> None:
       seed eval ablation --prefix --limit 50
       seed eval ablation --prefix --every --causal seed-nano --bilateral runs/nano-bilateral-codebook/model
     """  # noqa: E501
-    from seedcli.workflows.evaluate.ablation.run import run_ablation
+    from seedcli.workflows.evaluate.run import measure
 
     shown = {"masks": _show_masks, "lora": show_result, "prefix": _show_prefix}
-    console.result(run_ablation(request, reporter=console), human=shown[request.kind])
+    console.result(measure(request, reporter=console), human=shown[request.kind])
 
 
 def _show_masks(result: dict[str, Any]) -> str:

@@ -20,9 +20,9 @@ def caption(request: CaptionRequest) -> None:
       seed eval caption --dataset coco --data-root ~/data --model seed-llama-8b-sft --words ptb
       seed eval caption --dataset coco --data-root ~/data --model seed-llama-8b-pretrain --shots 2
     """
-    from seedcli.workflows.evaluate.caption import run_caption
+    from seedcli.workflows.evaluate.run import measure
 
-    result = run_caption(request, reporter=console)
+    result = measure(request, reporter=console)
     give(result, _show_caption, asked="images")
 
 

@@ -22,9 +22,9 @@ def clip_similarity(settings: SimilaritySettings) -> None:
       seed eval clip-similarity --task image --ceiling
       seed eval clip-similarity --dataset coco --data-root ~/data --model seed-llama-8b-sft -o runs/coco
     """  # noqa: E501
-    from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
+    from seedcli.workflows.evaluate.run import measure
 
-    give(run_clip_similarity(settings, reporter=console), _show)
+    give(measure(settings, reporter=console), _show)
 
 
 def _show(result: dict[str, Any]) -> str:

@@ -18,9 +18,9 @@ def retrieval(request: RetrievalRequest) -> None:
       seed eval retrieval --dataset emoji --split vendor --feature codes
       seed eval retrieval --dataset coco --data-root ~/data --model seed-2 -o coco-causal
     """
-    from seedcli.workflows.evaluate.retrieval import run_retrieval
+    from seedcli.workflows.evaluate.run import measure
 
-    result = run_retrieval(request, reporter=console)
+    result = measure(request, reporter=console)
     give(result, _show_retrieval)
 
 

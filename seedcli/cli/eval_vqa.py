@@ -32,9 +32,9 @@ def vqa(request: VqaRequest) -> None:
       seed eval vqa --dataset vqav2 --data-root ~/data --model seed-llama-8b-sft
       seed eval vqa --dataset seed-bench --data-root ~/data --model seed-llama-8b-sft
     """  # noqa: E501
-    from seedcli.workflows.evaluate.vqa import run_vqa
+    from seedcli.workflows.evaluate.run import measure
 
-    result = run_vqa(request, reporter=console)
+    result = measure(request, reporter=console)
     give(result, _show_vqa, asked="questions")
 
 

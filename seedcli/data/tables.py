@@ -30,6 +30,7 @@ _BUILDERS = {
     ".ndjson": "json",
     ".csv": "csv",
 }
+FILE_ENDINGS = (*_BUILDERS, ".gz", ".tar")  # what ends so is a file, never a set of the hub
 
 
 def open_table(path: str, *, split: str) -> datasets.Dataset:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -27,6 +26,7 @@ from seedcli.workflows.evaluate.requests import (
     SimilaritySettings,
     VqaRequest,
 )
+from seedcli.workflows.evaluate.run import measure
 from seedcli.workflows.train import plan as planning
 from seedcli.workflows.train.run import run_folder, workflow_of
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 Benchmark = Literal["retrieval", "caption", "vqa", "clip-similarity"]
 R = TypeVar("R")
-_BENCHMARKS: dict[str, tuple[Any, str]] = {
-    "retrieval": (RetrievalRequest, "retrieval"),
-    "caption": (CaptionRequest, "caption"),
-    "vqa": (VqaRequest, "vqa"),
-    "clip-similarity": (SimilaritySettings, "clip_similarity"),
+_BENCHMARKS: dict[str, Any] = {
+    "retrieval": RetrievalRequest,
+    "caption": CaptionRequest,
+    "vqa": VqaRequest,
+    "clip-similarity": SimilaritySettings,
 }
 _PATHS = ("images", "data_root", "output")  # addresses too, but for the last
 
@@ -160,10 +160,8 @@ def evaluate(
             f"no benchmark is called {benchmark!r}",
             remedy=f"one of {', '.join(_BENCHMARKS)}; the others are commands: seed eval --help",
         )
-    kind, name = _BENCHMARKS[benchmark]
-    module = importlib.import_module(f"seedcli.workflows.evaluate.{name}")
-    request = _request(kind(), options, benchmark)
-    result = getattr(module, f"run_{name}")(request, reporter=LibraryReporter(progress))
+    request = _request(_BENCHMARKS[benchmark](), options, benchmark)
+    result = measure(request, reporter=LibraryReporter(progress))
     result = json.loads(json.dumps(result, default=str))  # as the command prints it
     return Evaluation(
         benchmark=benchmark,

@@ -18,6 +18,7 @@ from seedcli.models.weights.locate import locate
 from seedcli.workflows.evaluate import retrieval as evaluate
 from seedcli.workflows.evaluate import retrieval_features
 from seedcli.workflows.evaluate.requests import RetrievalRequest
+from seedcli.workflows.evaluate.run import measure
 from tests.engine.elsewhere import send_elsewhere
 from tests.set_files import write_captions
 
@@ -25,7 +26,7 @@ RECALLS = {"i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10", "r_mean
 
 
 def run_retrieval(dataset, **options):
-    return evaluate.run_retrieval(RetrievalRequest(dataset=dataset, **options))
+    return measure(RetrievalRequest(dataset=dataset, **options))
 
 
 @pytest.fixture(autouse=True)

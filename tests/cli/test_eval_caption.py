@@ -13,8 +13,9 @@ from seedcli.data.documents.conversations import read_prompts
 from seedcli.errors import DataError, UsageError
 from seedcli.models.language.generate import SeedLlama
 from seedcli.workflows.evaluate import asking as eval_asking
-from seedcli.workflows.evaluate.caption import candidate_names, run_caption
+from seedcli.workflows.evaluate.caption import candidate_names
 from seedcli.workflows.evaluate.requests import AskSettings, CaptionRequest
+from seedcli.workflows.evaluate.run import measure
 from tests.set_files import write_captions, write_noise
 
 CAPTIONS = [
@@ -42,7 +43,7 @@ def run(tiny_llm_folder, caption_file, tmp_path):
         request = CaptionRequest(
             dataset=dataset or str(caption_file), ask=ask, output=tmp_path / folder, **changes
         )
-        return run_caption(request)
+        return measure(request)
 
     return start
 

@@ -14,7 +14,7 @@ from seedcli.models.language.generate import SeedLlama
 from seedcli.models.language.likelihood import log_likelihoods
 from seedcli.workflows.evaluate import asking as eval_asking
 from seedcli.workflows.evaluate.requests import AskSettings, VqaRequest
-from seedcli.workflows.evaluate.vqa import run_vqa
+from seedcli.workflows.evaluate.run import measure
 from tests.benchmarks.test_vqa_sets import root, write_videos
 from tests.set_files import write_noise
 
@@ -59,7 +59,7 @@ def run(tiny_llm_folder, question_file, tmp_path):
         request = VqaRequest(
             dataset=dataset or str(question_file), ask=ask, output=tmp_path / folder, **changes
         )
-        return run_vqa(request)
+        return measure(request)
 
     return start
 
@@ -236,7 +236,7 @@ def test_emoji_by_words_and_by_likelihood(run):
     [
         (["--prompt", "no place"], 2, "{question}"),
         (["--dataset", "okvqa"], 3, "--data-root DIR with DIR/okvqa/"),
-        (["--dataset", "nothing.json"], 2, "no question set or file"),
+        (["--dataset", "nothing.json"], 3, "no file at nothing.json"),
         (["--split", "train"], 2, "--split unseen"),
         (["--model", "seed-lama"], 2, "no language model"),
     ],

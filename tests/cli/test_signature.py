@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +15,6 @@ from seedcli.cli.signature import Signature
 from seedcli.errors import UsageError
 from seedcli.options import Argument, Option, Without
 from tests.contracts.command_line import leaf_commands, parse
-from tests.contracts.source_tree import ROOT
 
 
 def _halves(text: str) -> tuple[int, int]:
@@ -102,19 +99,6 @@ def test_two_fields_of_one_name_are_refused() -> None:
 
     with pytest.raises(TypeError, match="steps from more than one field"):
         Signature(command)
-
-
-@pytest.mark.parametrize("words", [("chat", "--model"), ("eval", "caption", "--tokenizer")])
-def test_a_missing_folder_of_a_model_is_told_before_torch_is_imported(words, tmp_path) -> None:
-    code = (
-        "import sys\nfrom seedcli.cli.main import main\n"
-        f"sys.argv = {['seed', *words, str(tmp_path / 'nowhere')]!r}\n"
-        "try: main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.stdout == "3 False\n"
-    assert f"no folder at {tmp_path / 'nowhere'}" in done.stderr
-    assert f"{words[-1]} takes a preset" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ TORCH_FREE = [
     "workflows/train/parts.py",
     "workflows/train/phases.py",
     "workflows/train/start.py",
+    "workflows/evaluate/run.py",
     "workflows/train/plan.py",
     "workflows/train/pretrain.py",
 ]
@@ -98,29 +99,65 @@ print(json.dumps(sorted(sys.modules)))
     assert [name for name in [*HEAVY, "rich"] if name in loaded] == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ("instruct nano-instruct start=/gone/model", "no folder at /gone/model"),
-        ("train-tokenizer nano-codebook tokenizer=/gone/model", "no folder at /gone/model"),
-        ("train-tokenizer nano-unclip target=/gone/target", "no target at /gone/target"),
-    ],
-)
-def test_a_missing_model_is_told_before_torch_is_loaded(
-    tmp_path: Path, arguments: str, says: str
-) -> None:
-    words = [*arguments.split(), "-o", str(tmp_path / "run")]
-    code = f"""
+# `here` is a file that exists
+MISSING = {
+    "tokenize gone/": "no such file or folder: gone/",
+    "tokenize here --model /gone/m": "no folder at /gone/m",
+    "detokenize gone.jsonl -o x": "gone.jsonl: No such file",
+    "detokenize here -o x --fill llm --llm /gone/m": "no folder at /gone/m",
+    "train-tokenizer nano-target data.path=gone": "no such training data: gone",
+    "train-tokenizer nano-judge validation.path=gone.tar": "no such training data: gone.tar",
+    "train-tokenizer nano-causal-qformer model.vocab=gone.txt": "no WordPiece vocabulary at gone",
+    "train-tokenizer seed2-causal-qformer": "no such training data: data/cc3m/{00000..00331}.tar",
+    "train-tokenizer nano-codebook tokenizer=/gone/m": "no folder at /gone/m",
+    "train-tokenizer nano-unclip target=/gone/m": "no target at /gone/m",
+    "pretrain vicuna7b": "and 2 more",
+    "pretrain nano-pretrain": "no such training data: runs/nano-documents/read.parquet",
+    "instruct nano-instruct": "no such training data: runs/nano-documents/conversations.parquet",
+    "instruct nano-instruct start=/gone/m data.sources.0.path=here data.sources.1.path=here": (
+        "no folder at /gone/m"
+    ),
+    "eval retrieval --dataset gone.json": "no file at gone.json",
+    "eval caption --dataset here.json --images gone": "looked in gone",
+    "eval vqa --dataset vqav2 --data-root gone": "gone/vqav2/annotations",
+    "eval clip-similarity --judge /gone/m": "no judge at /gone/m",
+    "eval clip-similarity --dataset gone.json": "no file at gone.json",
+    "eval ablation --prefix --dataset gone.json": "no file at gone.json",
+    "eval paper --results gone": "no folder at gone",
+    "tokens build messages gone.jsonl -o x": "no such file: gone.jsonl",
+    "tokens build messages here --images gone -o x": "--images gone: no such file",
+    "tokens info gone": "gone: no such file or folder",
+    "tokens merge gone -o x": "gone: no such file or folder",
+    "chat --model /gone/m": "--model takes a preset",
+    "eval caption --tokenizer /gone/m": "--tokenizer takes a preset",
+    "chat --once hi --image gone.png": "gone.png: no such file",
+    "chat --negative gone.jsonl": "--negative gone.jsonl: no such file",
+    "serve --model /gone/m": "no folder at /gone/m",
+    "bench tokenize gone/": "no such file or folder: gone/",
+    "models verify /gone/m": "no folder at /gone/m",
+}
+
+
+def test_what_is_missing_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """All in one process, in which the first command to load torch would be seen."""
+    (tmp_path / "here").touch()
+    sentences = [{"raw": "a cat"}]
+    caption = {"filename": "cat.png", "split": "test", "sentences": sentences}
+    (tmp_path / "here.json").write_text(json.dumps({"images": [caption]}))
+    program = f"""
 import json, sys
 from typer.testing import CliRunner
 from seedcli.cli.main import app
-result = CliRunner().invoke(app, {words!r})
-print(json.dumps([result.exit_code, result.stderr, sorted(sys.modules)]))
+told = {{}}
+for line in {list(MISSING)!r}:
+    result = CliRunner().invoke(app, line.split())
+    told[line] = [result.exit_code, result.stderr, "torch" in sys.modules]
+print(json.dumps(told))
 """
-    code, said, loaded = run_python(code)
-    assert code == 3
-    assert says in said
-    assert "torch" not in loaded
+    for line, (code, said, is_loaded) in run_python(program, cwd=tmp_path).items():
+        assert (code, is_loaded) == (3, False), f"{line}\n{said}"
+        assert MISSING[line] in said, line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "here.json"]
 
 
 def test_help_is_fast() -> None:

@@ -14,7 +14,7 @@ from seedcli.recipe.layers import dotted
 from seedcli.recipe.read import leaves, load_recipe
 from seedcli.training.ranks import Ranks
 from seedcli.workflows.train.build_stage import build_stage
-from seedcli.workflows.train.parts import Parts, find_parts
+from seedcli.workflows.train.parts import find_parts
 
 SMALL = [
     f'model.vocab="{BUNDLED_NANO / "vocab.txt"}"',
@@ -61,7 +61,8 @@ def test_lora_alone_makes_as_many_updates_as_both_phases():
 )
 @torch.no_grad()
 def test_only_the_twins_codes_depend_on_later_queries(tmp_path, recipe, mask):
-    first = build_stage(load_recipe(recipe, SMALL), Parts(), Ranks(), Reporter())
+    qformer = load_recipe(recipe, SMALL)
+    first = build_stage(qformer, find_parts(qformer, Reporter()), Ranks(), Reporter())
     first.save(tmp_path / "first")
     codebook = load_recipe("nano-bilateral-codebook", [f"tokenizer={tmp_path / 'first'}"])
     second = build_stage(codebook, find_parts(codebook, Reporter()), Ranks(), Reporter())

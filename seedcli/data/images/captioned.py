@@ -19,13 +19,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from seedcli.console import Reporter
-from seedcli.data.images.augmentation import read_squares
 from seedcli.data.images.containers import expand
 from seedcli.data.images.images import ImageError
 from seedcli.data.images.inputs import list_inputs
@@ -36,6 +32,9 @@ from seedcli.data.text_files import decode_text, printable
 from seedcli.errors import DataError, UsageError
 from seedcli.recipe.pictures import PicturesSection, ValidationSection
 from seedcli.storage import exists, is_folder, is_url, open_to_read
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_TAGS = 6  # in one caption: a label of a dozen words and six tags stay within 35 tokens
 _HUB_SET = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -220,6 +219,10 @@ def open_pictures(
     Raises:
         DataError: None can be opened.
     """
+    import torch
+
+    from seedcli.data.images.augmentation import read_squares
+
     reporter = reporter or Reporter()
     kept, squares, problems = [], [], []
     with reporter.progress("read pictures", len(pictures)) as progress:
@@ -239,7 +242,8 @@ def open_pictures(
 
 
 @lru_cache(maxsize=1)
-def _registry() -> dict[str, Any]:
+def bundled_sets() -> dict[str, Any]:
+    """Names of the sets that come with the package -> what a recipe would say of them."""
     return tomllib.loads((_bundled() / "datasets.toml").read_text(encoding="utf-8"))
 
 
@@ -249,9 +253,9 @@ def _bundled() -> Path:
 
 def _resolve(data: PicturesSection) -> tuple[PicturesSection, str]:
     """A bundled set's name -> its file, columns and rows; anything else stays as it is."""
-    known = _registry().get(data.path)
+    known = bundled_sets().get(data.path)
     if known is None or Path(data.path).exists():
-        if data.split and not _is_hub_set(data.path):
+        if data.split and not is_hub_set(data.path):
             raise UsageError(
                 f"{data.path} has no splits, but split = {data.split!r}",
                 remedy="choose rows by their values: where = { column = value }",
@@ -269,14 +273,15 @@ def _resolve(data: PicturesSection) -> tuple[PicturesSection, str]:
     return data.model_copy(update=facts | {"split": ""}), f"{data.path}, split {data.split}"
 
 
-def _is_hub_set(path: str) -> bool:
+def is_hub_set(path: str) -> bool:
+    """Whether nothing here is called so, and a set of the hub could be."""
     return not Path(path).exists() and _HUB_SET.fullmatch(path) is not None
 
 
 def _items(data: PicturesSection) -> Iterator[tuple[Item, bool]]:
     """Items and whether their names may speak for them, as those of files do."""
     columns = Columns(image=data.image_column or None, text=data.caption_column or None)
-    if _is_hub_set(data.path):
+    if is_hub_set(data.path):
         table = open_table(data.path, split=data.split or "train")
         items = read_opened(table, Container("dataset", data.path), columns)
     else:

@@ -41,3 +41,14 @@ class BenchRequest:
     seconds: Annotated[
         float, Option("Of each of the three measurements, after it has warmed up.", min=0.01)
     ] = 10.0
+
+    def check(self) -> None:
+        """Looks for the pictures, before anything imports torch.
+
+        Raises:
+            DataError: One of `inputs` is not there.
+        """
+        from seedcli.data.images.inputs import list_inputs
+
+        if self.inputs:
+            list_inputs(self.inputs)

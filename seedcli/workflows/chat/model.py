@@ -31,11 +31,9 @@ from seedcli.models.language.vocab import check_codes
 from seedcli.models.weights.llm_description import LlmFacts
 from seedcli.models.weights.locate_llm import locate_llm
 from seedcli.workflows.chat.pictures import ChatPictures, Drawing, check_output
-from seedcli.workflows.chat.settings import ChatSettings
+from seedcli.workflows.chat.settings import UNCONDITIONAL, ChatSettings
 from seedcli.workflows.chat.turns import IMAGE_MARK
 from seedcli.workflows.pictures import SeedTokenizer
-
-UNCONDITIONAL = "unconditional"
 
 
 class ChatModel:

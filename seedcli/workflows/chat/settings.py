@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from seedcli.errors import UsageError
+from seedcli.errors import DataError, UsageError
 from seedcli.models.visual.config import MAX_GUIDANCE
 from seedcli.models.weights.llm_description import TemplateName
 from seedcli.options import (
@@ -24,6 +24,8 @@ from seedcli.options import (
     Without,
 )
 from seedcli.workflows.sampling import SamplingOptions
+
+UNCONDITIONAL = "unconditional"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,20 @@ class PictureSettings:
             raise UsageError(f"--picture-guidance is {self.guidance}, expected 1 to {MAX_GUIDANCE}")
 
 
+def _negative(source: str) -> str:
+    """A file is looked for now, before the command imports torch.
+
+    Raises:
+        DataError: It is not there.
+    """
+    if source != UNCONDITIONAL and not Path(source).expanduser().exists():
+        raise DataError(
+            f"--negative {source}: no such file",
+            remedy=f"seed tokenize PICTURE > {source} makes one; or --negative {UNCONDITIONAL}",
+        )
+    return source
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChatSettings:
     """What a conversation is opened with."""
@@ -89,6 +105,7 @@ class ChatSettings:
             "Codes that pictures move away from; `unconditional`: what the model draws unasked.",
             metavar="FILE",
             panel=PICTURES,
+            parse=_negative,
         ),
     ] = None
     device: DeviceOption = "auto"

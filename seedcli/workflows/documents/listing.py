@@ -132,10 +132,11 @@ def _read_or_list(request: BuildRequest, reporter: Reporter) -> TokenJob:
         facts = describe(locate(request.model, reporter=reporter))
         listing = _listing(request, facts, request.inline)
         codes = _known_codes(request, facts)
+        lines = _lines(request, listing, facts)
         with reporter.progress("list documents") as progress:
 
             def counted() -> Iterator[dict[str, Any]]:
-                for line in _lines(request, listing, facts):
+                for line in lines:
                     yield line
                     progress.advance()
 
@@ -185,6 +186,7 @@ def _known_codes(request: BuildRequest, facts: ModelFacts) -> KnownCodes | None:
 def _lines(
     request: BuildRequest, listing: DocumentListing, facts: ModelFacts
 ) -> Iterator[dict[str, Any]]:
+    """The set's documents; its files are looked for at once."""
     paths = [as_place(one) for one in request.inputs]
     if not paths:
         raise UsageError(
@@ -198,6 +200,10 @@ def _lines(
         )
     if len(set(paths)) < len(paths):
         raise UsageError("an INPUT is named twice", remedy="Name each file once.")
-    yield from itertools.islice(listing.lines(paths), request.limit)
-    if facts.fingerprint:
-        refuse_other_codes(listing.fingerprints, facts.fingerprint, model=request.model)
+
+    def read() -> Iterator[dict[str, Any]]:
+        yield from itertools.islice(listing.lines(paths), request.limit)
+        if facts.fingerprint:
+            refuse_other_codes(listing.fingerprints, facts.fingerprint, model=request.model)
+
+    return read()

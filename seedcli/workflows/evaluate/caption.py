@@ -21,8 +21,6 @@ from seedcli.benchmarks.caption import (
 from seedcli.benchmarks.caption_sets import (
     CaptionedPicture,
     CaptionSet,
-    captions_by_picture,
-    emoji_captions,
 )
 from seedcli.benchmarks.intervals import mean_metrics
 from seedcli.benchmarks.nearest import chance_shares, right_ranks
@@ -45,7 +43,7 @@ NAME_TOPS = (1, 5)
 _SPARE = 8
 
 
-def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) -> dict[str, Any]:
+def run_caption(request: CaptionRequest, found: CaptionSet, reporter: Reporter) -> dict[str, Any]:
     """Captions of a split: CIDEr, BLEU-1 to 4 and ROUGE-L, times 100; for emoji also how the right
     name ranks among those of the split.
 
@@ -65,13 +63,12 @@ def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) ->
         UsageError: No such set, split, model or setting.
         DataError: Data or weights are missing or refused.
     """
-    reporter = reporter or Reporter()
     shots, cut, words = request.shots, request.cut, request.words
     check_scorer(words)
-    found, examples = _load(request, reporter), None
+    examples = None
     if shots:
         drawn_from = dataclasses.replace(request, split=request.shots_split, allow_split=True)
-        examples = _load(drawn_from, reporter)
+        examples = drawn_from.load_captions(reporter)
     if examples is not None and shots >= len(examples.pictures):
         raise UsageError(
             f"--shots {shots}: split {request.shots_split} of {found.name} has "
@@ -165,12 +162,6 @@ def run_caption(request: CaptionRequest, *, reporter: Reporter | None = None) ->
     )
     write_result_page(request.page, result, samples, number=len(pictures))
     return result
-
-
-def _load(request: CaptionRequest, reporter: Reporter) -> CaptionSet:
-    if request.dataset == "emoji":
-        return emoji_captions(request.split or "unseen")
-    return captions_by_picture(request.load_set(reporter))
 
 
 def candidate_names(found: CaptionSet, *, plain: bool) -> list[str]:

@@ -40,7 +40,7 @@ _MADE_BY = "seed eval clip-similarity"
 
 
 def run_clip_similarity(
-    settings: SimilaritySettings, *, reporter: Reporter | None = None
+    settings: SimilaritySettings, found: RetrievalSet, reporter: Reporter
 ) -> dict[str, Any]:
     """Draws, judges and scores.
 
@@ -55,8 +55,6 @@ def run_clip_similarity(
         DataError: Data or weights are missing or refused, or the folder holds another run.
         Interrupted: Ctrl-C; what is drawn and judged is kept.
     """
-    reporter = reporter or Reporter()
-    found = settings.load_set(reporter)
     every = caption_pairs(found)
     pairs = first(every, settings.limit)
     published = is_published_split(found)

@@ -1,7 +1,7 @@
 """What the benchmarks of `seed eval` are asked for: a data set, a model, and how it answers.
 
-A request is measured by the function of its benchmark (`run_retrieval`, `run_caption`, ...), for a
-person and for `seedcli.evaluate` alike.
+A request is measured by `measure` (`workflows/evaluate/run.py`), for a person and for
+`seedcli.evaluate` alike.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from seedcli.benchmarks.caption import CaptionTokenisation
 from seedcli.benchmarks.vqa import ChoiceScore
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice
+from seedcli.errors import DataError
 from seedcli.options import (
     MAX_TOGETHER,
     BatchSizeOption,
@@ -37,7 +38,9 @@ from seedcli.storage import as_place
 from seedcli.workflows.sampling import SAMPLING, SamplingOptions
 
 if TYPE_CHECKING:
+    from seedcli.benchmarks.caption_sets import CaptionSet
     from seedcli.benchmarks.retrieval_sets import RetrievalSet
+    from seedcli.benchmarks.vqa_sets import QuestionSet
 
 DATA = "Data"
 ANSWERS = "How answers are asked for and scored"
@@ -133,6 +136,21 @@ class RunFields:
     engine: EngineChoice = field(default_factory=EngineChoice)
 
 
+def _judge(name: str) -> str:
+    """A folder is looked for now, before the command imports torch.
+
+    Raises:
+        DataError: It is not there.
+    """
+    if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+        raise DataError(
+            f"no judge at {name}",
+            remedy="--judge takes a folder, ARCHITECTURE/WEIGHTS such as ViT-L-14/openai, or "
+            "hf-hub:ID",
+        )
+    return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class JudgedFields:
     """How pictures are drawn, and what compares them."""
@@ -143,6 +161,7 @@ class JudgedFields:
             "CLIP model that compares: ARCHITECTURE/WEIGHTS of open_clip, hf-hub:ID or a folder. "
             "Default: the bundled one for emoji, ViT-L-14/openai else.",
             metavar="MODEL",
+            parse=_judge,
         ),
     ] = None
     steps: PictureStepsOption = None
@@ -268,6 +287,14 @@ class CaptionRequest(AnswerFields, SetFields):
         ),
     ] = "words"
 
+    def load_captions(self, reporter: Reporter) -> CaptionSet:
+        """See `emoji_captions` and `load_retrieval_set`."""
+        from seedcli.benchmarks.caption_sets import captions_by_picture, emoji_captions
+
+        if self.dataset == "emoji":
+            return emoji_captions(self.split or "unseen")
+        return captions_by_picture(self.load_set(reporter))
+
 
 @dataclass(frozen=True, kw_only=True)
 class VqaRequest(AnswerFields):
@@ -323,6 +350,20 @@ class VqaRequest(AnswerFields):
         ),
     ] = None
     allow_split: AllowSplitOption = False
+
+    def load_questions(self) -> QuestionSet:
+        """See `load_question_set`."""
+        from seedcli.benchmarks.vqa_sets import load_question_set
+
+        return load_question_set(
+            self.dataset,
+            split=self.split,
+            images=self.images,
+            data_root=self.data_root,
+            num_frames=self.num_frames,
+            limit=self.limit,
+            allow_split=self.allow_split,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,9 @@ from seedcli.workflows.evaluate.retrieval_features import Eyes, FeatureCache
 from seedcli.workflows.evaluate.samples import open_samples
 
 
-def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None) -> dict[str, Any]:
+def run_retrieval(
+    request: RetrievalRequest, found: RetrievalSet, reporter: Reporter
+) -> dict[str, Any]:
     """Zero-shot retrieval between pictures and captions in both directions:
     recall@1, 5 and 10 in percent.
 
@@ -64,8 +66,6 @@ def run_retrieval(request: RetrievalRequest, *, reporter: Reporter | None = None
         DataError: Data or weights are missing or refused.
         NumericalError: A feature is not finite.
     """
-    reporter = reporter or Reporter()
-    found = request.load_set(reporter)
     published = is_published_split(found)
     if request.limit is not None:
         found, published = found.first(request.limit), None if published is None else False

@@ -11,7 +11,7 @@ from typing import Any
 from seedcli.benchmarks.answers import AnswerCut, cut_answer
 from seedcli.benchmarks.intervals import mean_metrics
 from seedcli.benchmarks.vqa import ChoiceScore, majority_scores, pick_choice, score_line
-from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion, load_question_set
+from seedcli.benchmarks.vqa_sets import QuestionSet, VisualQuestion
 from seedcli.console import Reporter
 from seedcli.data.documents.conversations import read_prompts
 from seedcli.data.images.page import SheetSample
@@ -34,7 +34,7 @@ PLAIN_PROMPT = f"Question: {QUESTION}\nAnswer:"
 SUBMISSION_FILE = "submission.json"
 
 
-def run_vqa(request: VqaRequest, *, reporter: Reporter | None = None) -> dict[str, Any]:
+def run_vqa(request: VqaRequest, found: QuestionSet, reporter: Reporter) -> dict[str, Any]:
     """Answers to the questions of a split -> accuracy in percent, over all and by kind, beside what
     blind answering reaches.
 
@@ -56,22 +56,12 @@ def run_vqa(request: VqaRequest, *, reporter: Reporter | None = None) -> dict[st
         UsageError: No such set, split, model or setting; likelihood of questions without choices.
         DataError: Data or weights are missing or refused.
     """
-    reporter = reporter or Reporter()
     prompt, cut = request.prompt, request.cut
     if prompt is not None and QUESTION not in prompt:
         raise UsageError(
             f"--prompt {prompt!r} does not say where the question stands",
             remedy=f"write {QUESTION} in it",
         )
-    found = load_question_set(
-        request.dataset,
-        split=request.split,
-        images=request.images,
-        data_root=request.data_root,
-        num_frames=request.num_frames,
-        limit=request.limit,
-        allow_split=request.allow_split,
-    )
     by = request.by or found.answered_by
     without = next((key for key, one in found.questions.items() if not one.row.choices), None)
     if by == "likelihood" and without is not None:

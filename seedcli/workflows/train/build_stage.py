@@ -19,10 +19,7 @@ from seedcli.models.visual.captions import CaptionTokenizer
 from seedcli.models.visual.config import PRESETS, PreprocessConfig
 from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.digest import weights_digest
-from seedcli.models.weights.download import fetch
-from seedcli.models.weights.load import find_vocab, load_seed_model
-from seedcli.models.weights.locate import locate
-from seedcli.models.weights.published import BLIP_2, VIT_G
+from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.recipe.drawing import UnclipRecipe
 from seedcli.recipe.pictures import TokenizerRecipe
@@ -158,27 +155,16 @@ def _build_causal_qformer(
         PRESETS[model.preset],
         {**model.shape, "qformer": {**model.shape.get("qformer", {}), "mask": model.mask}},
     )
-    match model.vocab:
-        case "train":
-            captions = CaptionTokenizer(
-                train_wordpiece(_captions(recipe), vocab_size=config.qformer.vocab_size)
-            )
-        case "bert":
-            captions = CaptionTokenizer(
-                find_vocab(locate(model.preset, option="model.preset"), reporter=reporter)
-            )
-        case path:
-            captions = CaptionTokenizer(Path(path))
+    captions = CaptionTokenizer(
+        parts.vocab or train_wordpiece(_captions(recipe), vocab_size=config.qformer.vocab_size)
+    )
     tokenizer = SeedModel(config, text_branch=True)
     initialize_tokenizer(tokenizer, seed=recipe.seed)
     if parts.start:
         start_from_model(tokenizer, parts.start, reporter=reporter)
-    elif model.start == "blip2":
-        start_from_blip2(
-            tokenizer,
-            vision=fetch(VIT_G, reporter=reporter),
-            blip2=fetch(BLIP_2, reporter=reporter),
-        )
+    elif parts.blip2:
+        vision, blip2 = parts.blip2
+        start_from_blip2(tokenizer, vision=vision, blip2=blip2)
     if recipe.losses.temperature:
         tokenizer.text_branch.temperature.data.fill_(recipe.losses.temperature)
 
@@ -204,7 +190,6 @@ def _build_codebook(
 ) -> Stage:
     assert parts.tokenizer and parts.target
     device = pick_device(recipe.parallel.device)
-    vocab = find_vocab(parts.tokenizer, reporter=reporter)  # the finished folder takes it
     tokenizer = load_seed_model(parts.tokenizer, device=device, text_branch=True, reporter=reporter)
     # Trained parameters must not alias the memory-mapped file they came from.
     tokenizer.load_state_dict(
@@ -257,7 +242,7 @@ def _build_codebook(
     def save(trained: SeedModel, folder: Path) -> None:
         facts = _trained(recipe) | {"trained_with_prefixes": recipe.losses.prefix_share > 0}
         name = recipe.name or config.name
-        save_tokenizer_folder(trained, folder, name=name, trained=facts, vocab=vocab)
+        save_tokenizer_folder(trained, folder, name=name, trained=facts, vocab=parts.vocab)
 
     return CodebookStage(
         tokenizer,

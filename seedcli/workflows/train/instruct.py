@@ -39,6 +39,7 @@ def run(
     if dry_run:
         return planned(recipe, output, start=recipe.start)
     from seedcli.models.weights.adapter import ADAPTER_FILE, refuse_adapter
+    from seedcli.models.weights.llm_description import FACTS_FILE
     from seedcli.models.weights.locate_llm import locate_llm, read_llama_config
 
     reporter = reporter or Reporter()
@@ -55,7 +56,8 @@ def run(
         refuse_adapter([ADAPTER_FILE], files.adapter.folder)
     refuse_longer_rows(recipe.start, read_llama_config(files.folder), recipe.context_length)
     work.earlier = files.facts.trained
-    visual = visual_codes(files.facts.visual_tokenizer, reporter=reporter)
+    stated = f"visual_tokenizer in {files.folder / FACTS_FILE}"
+    visual = visual_codes(files.facts.visual_tokenizer, option=stated, reporter=reporter)
     remedy = "put the visual tokenizer back that it was pretrained with, or pretrain again"
     refuse_other_codes(recipe.start, files.facts, visual, remedy=remedy)
     if work.ranks.rank == 0:

@@ -28,6 +28,7 @@ from seedcli.recipe.language import (
     PretrainRecipe,
 )
 from seedcli.training.ranks import Ranks, rows_of_update
+from seedcli.workflows.train.parts import require_data
 from seedcli.workflows.train.start import VisualCodes
 
 if TYPE_CHECKING:
@@ -78,11 +79,12 @@ class PhasedRun:
 
     def check(self) -> None:
         """Checks what can be known before anything is read: that the folder is free or the run
-        continues, and that every update splits.
+        continues, that every update splits, and that the data are there.
 
         Raises:
             UsageError: The folder holds a run, and `resume` is off; a finished phase would be
                 longer or shorter now; or the rows of an update do not split over the processes.
+            DataError: A source is not there.
         """
         lengths = self.recipe.lengths
         for name, optimization in lengths.items():
@@ -114,6 +116,7 @@ class PhasedRun:
                     remedy=f"resume with {name}.optimization.steps={done}, or choose another "
                     "folder with -o",
                 )
+        require_data(self.recipe)
 
     def _summary(self, name: str) -> dict[str, Any]:
         return parse_json((self.folder / name / SUMMARY_FILE).read_bytes())

@@ -57,7 +57,7 @@ def run(
     work.check()
     if recipe.language_model.shape is None:
         start = locate_start(name, context_length=recipe.context_length, reporter=reporter)
-    visual = visual_codes(recipe.tokenizer, reporter=reporter)
+    visual = visual_codes(recipe.tokenizer, option="tokenizer", reporter=reporter)
     if start:
         remedy = (
             f"tokenizer={start.facts.visual_tokenizer}, or start from a model that speaks no codes"

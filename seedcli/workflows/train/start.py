@@ -110,9 +110,9 @@ def refuse_other_codes(
         )
 
 
-def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
+def visual_codes(tokenizer: str, *, option: str, reporter: Reporter) -> VisualCodes:
     """Preset, folder or hub id of a visual tokenizer -> what there is to know of its codes; loads
-    it where only its weights can tell.
+    it where only its weights can tell; `option` is what the user says it with.
 
     Raises:
         SeedError: See `locate` and `load_seed_model`.
@@ -121,7 +121,7 @@ def visual_codes(tokenizer: str, *, reporter: Reporter) -> VisualCodes:
     from seedcli.models.weights.load import describe
     from seedcli.models.weights.locate import locate
 
-    files = locate(tokenizer, reporter=reporter)
+    files = locate(tokenizer, option=option, reporter=reporter)
     known = describe(files)
     if known.fingerprint is None:
         from seedcli.models.weights.load import load_seed_model

@@ -13,7 +13,7 @@ from seedcli.training.ranks import Ranks
 from seedcli.training.run_folder import alone, open_run_folder
 from seedcli.training.run_page import write_run_page
 from seedcli.workflows.train.dry_run import downloads
-from seedcli.workflows.train.parts import find_parts
+from seedcli.workflows.train.parts import find_parts, require_data
 
 
 @alone
@@ -45,7 +45,8 @@ def run(
     fetched = downloads(recipe) if dry_run else []
     if any(part["download_bytes"] != 0 for part in fetched):
         return {"stage": recipe.stage, **length, "downloads": fetched, **dry}
-    parts = find_parts(recipe, reporter)  # what is missing is said before torch is imported
+    require_data(recipe)  # what is missing is said before torch is imported
+    parts = find_parts(recipe, reporter)
     from seedcli.training.stage import train_stage
     from seedcli.workflows.train.build_stage import build_stage
 

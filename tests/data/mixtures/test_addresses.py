@@ -130,7 +130,7 @@ def test_a_bucket_gives_what_the_disk_gives(bucket, here, tmp_path, monkeypatch)
     assert list(read_ahead(rows, workers=1, pin_memory=False, steps=range(3))) == there[3]
     with pytest.raises(DataError, match="no such file"):
         TarPairs(f"{bucket}/none.tar", caption_key="txt", cache=tmp_path / "one")
-    with pytest.raises(UsageError, match="no question set or file"):
+    with pytest.raises(DataError, match="no file at s3://"):
         load_question_set(f"{bucket}/none.jsonl")
     # the option keeps the address, and an error says who may not look
     said = ["eval", "retrieval", "--dataset", "flickr30k", "--data-root", f"{bucket}/none"]

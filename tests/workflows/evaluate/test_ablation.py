@@ -19,9 +19,9 @@ from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.workflows.evaluate.ablation import sides as ablation_models
 from seedcli.workflows.evaluate.ablation.frame import Judgement
 from seedcli.workflows.evaluate.ablation.request import AblationRequest
-from seedcli.workflows.evaluate.ablation.run import run_ablation
 from seedcli.workflows.evaluate.ablation.sides import training_facts
 from seedcli.workflows.evaluate.pictures import EvalPictures, caption_pairs
+from seedcli.workflows.evaluate.run import measure
 from seedcli.workflows.sampling import SamplingOptions
 from tests.llm_fixture import write_tiny_llm
 
@@ -89,7 +89,7 @@ def asked(tmp_path, tiny_judge_folder):
 
 @pytest.fixture
 def ablate(asked):
-    return lambda reporter=None, **replaced: run_ablation(asked(**replaced), reporter=reporter)
+    return lambda reporter=None, **replaced: measure(asked(**replaced), reporter=reporter)
 
 
 def of_twins(twins):

@@ -16,7 +16,6 @@ from seedcli.workflows.evaluate import samples
 from seedcli.workflows.evaluate.ablation.masks import _Writer
 from seedcli.workflows.evaluate.ablation.request import AblationRequest
 from seedcli.workflows.evaluate.ablation.sides import Side
-from seedcli.workflows.evaluate.clip_similarity import run_clip_similarity
 from seedcli.workflows.evaluate.judge import Judge
 from seedcli.workflows.evaluate.requests import (
     AskSettings,
@@ -24,7 +23,7 @@ from seedcli.workflows.evaluate.requests import (
     SimilaritySettings,
     VqaRequest,
 )
-from seedcli.workflows.evaluate.vqa import run_vqa
+from seedcli.workflows.evaluate.run import measure
 from tests.engine.elsewhere import send_elsewhere, travelled
 from tests.set_files import write_noise
 
@@ -65,7 +64,7 @@ def test_questions(pictures, tiny_llm_folder, tmp_path):
             output=tmp_path / folder,
             engine=EngineChoice(**choice),
         )
-        return run_vqa(request)
+        return measure(request)
 
     alone, together = answer("alone"), answer("together", nproc=2)
     assert alone["num_failed"] == 1
@@ -82,7 +81,7 @@ def test_drawn_pictures(pictures, tiny_model_folder, tiny_judge_folder, tmp_path
     (tmp_path / "mine.json").write_text(json.dumps(rows))
 
     def draw(folder, **choice):
-        return run_clip_similarity(
+        return measure(
             SimilaritySettings(
                 task="image",
                 dataset=str(tmp_path / "mine.json"),

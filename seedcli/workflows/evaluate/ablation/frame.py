@@ -44,23 +44,24 @@ def open_ablation(
     part: str,
     sides: Sequence[Side],
     request: AblationRequest,
+    found: RetrievalSet,
     *,
     reporter: Reporter,
     **decided: Any,
 ) -> Iterator[Ablation]:
-    """Loads data and judge, and opens the folder of the run.
+    """Loads the judge, and opens the folder of the run.
 
     Args:
         part: Name of the ablation.
         sides: Both models; the first one's decoder draws for both.
         request: What the ablations share.
+        found: The data.
         reporter: Hears of progress.
         decided: What decides answers beside data and models, for the settings of the run.
 
     Raises:
-        DataError: As `load_retrieval_set` and `open_samples`.
+        DataError: As `find_judge` and `open_samples`.
     """
-    found = request.load_set(reporter)
     pairs = first(caption_pairs(found), request.limit)
     judge = find_judge(  # loaded before anything is drawn for it
         request.judge,

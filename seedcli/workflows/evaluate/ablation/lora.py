@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seedcli.benchmarks.caption import check_scorer, score_captions
+from seedcli.benchmarks.retrieval_sets import RetrievalSet
 from seedcli.console import Reporter
 from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.language.likelihood import token_log_likelihoods
@@ -31,7 +32,7 @@ from seedcli.workflows.evaluate.samples import sample_seed
 CAPTION_TOKENS = 32  # too few for an image, so that the grammar leaves words alone
 
 
-def run_lora(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
+def run_lora(request: AblationRequest, found: RetrievalSet, reporter: Reporter) -> dict[str, Any]:
     """Two language models of one tokenizer -> held-out losses, and how well they draw and describe.
 
     Pairs are written as pretraining writes them, in both orders: the picture's tokens after the
@@ -62,6 +63,7 @@ def run_lora(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
         "lora",
         [first, second],
         request,
+        found,
         reporter=reporter,
         caption="first",
         prompts=["<s>{caption}<img>", "<s>{image}"],

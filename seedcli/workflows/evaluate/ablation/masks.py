@@ -18,6 +18,7 @@ from seedcli.benchmarks.ablation import (
     span_histogram,
     written_span,
 )
+from seedcli.benchmarks.retrieval_sets import RetrievalSet
 from seedcli.console import Reporter
 from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.language.likelihood import token_log_likelihoods
@@ -41,7 +42,7 @@ CONDITIONS = ("conditional", "unconditional")
 LOSSES = "losses"
 
 
-def run_masks(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
+def run_masks(request: AblationRequest, found: RetrievalSet, reporter: Reporter) -> dict[str, Any]:
     """Two language models of twin tokenizers -> how often each writes an image, how alike it is,
     and how well it predicts codes.
 
@@ -71,6 +72,7 @@ def run_masks(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
         "masks",
         [first, second],
         request,
+        found,
         reporter=reporter,
         caption="first",
         prompt="<s>{caption}<img>",

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from seedcli.benchmarks.ablation import mean_curve, paired_differences
+from seedcli.benchmarks.retrieval_sets import RetrievalSet
 from seedcli.console import Reporter
 from seedcli.data.documents.documents import Codes
 from seedcli.data.images.facts import save_picture
@@ -55,7 +56,7 @@ class _Asked(NamedTuple):
     fill: Fill
 
 
-def run_prefix(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
+def run_prefix(request: AblationRequest, found: RetrievalSet, reporter: Reporter) -> dict[str, Any]:
     """Pictures from the first K codes -> their similarity to the original for each K.
 
     Returns:
@@ -91,7 +92,7 @@ def run_prefix(request: AblationRequest, reporter: Reporter) -> dict[str, Any]:
                 f"{side.pictures.name} was not trained on prefixes of its codes: they show less "
                 "than they could"
             )
-    with open_ablation("prefix", sides, request, reporter=reporter) as run:
+    with open_ablation("prefix", sides, request, found, reporter=reporter) as run:
         asked: dict[str, dict[str, _Asked]] = {}
         drawn: dict[str, Path] = {}
         for side in run.sides():
