@@ -77,7 +77,8 @@ class MessageReader:
         return ids, self.model.encode_wordless(conversation) if guided else None
 
     def conversation(self, messages: Sequence[ChatMessage]) -> list[Message]:
-        """Messages -> system, user, assistant, user, ...; messages of one role in a row are one.
+        """Messages -> system, user, assistant, user, ...; messages of one role in a row are one,
+        and an assistant's that say nothing are left out.
 
         Raises:
             ApiError: As `prompts`.
@@ -88,6 +89,8 @@ class MessageReader:
             role: Role = "system" if message.role == "developer" else message.role
             segments = self._segments(message, f"messages[{number}]")
             if not any(part if not isinstance(part, str) else part.strip() for part in segments):
+                if role == "assistant":  # pictures alone, which the client does not send back
+                    continue
                 raise ApiError(400, "the message says nothing", param=f"messages[{number}]")
             num_images += sum(not isinstance(part, str) for part in segments)
             if num_images > MAX_IMAGES:
@@ -100,10 +103,11 @@ class MessageReader:
                 turns[-1] = (role, [*earlier, *(["\n"] if joined else []), *segments])
             else:
                 turns.append((role, segments))
-        if turns[-1][0] != "user":
+        last = turns[-1][0] if turns else "assistant"
+        if last != "user":
             raise ApiError(
                 400,
-                f"the last message is the {turns[-1][0]}'s; the user's is expected",
+                f"the last message is the {last}'s; the user's is expected",
                 param="messages",
             )
         return [Message(role, _joined(segments)) for role, segments in turns]

@@ -43,9 +43,13 @@ class _Fields(BaseModel):
 
     @property
     def ignored(self) -> list[str]:
-        """Fields that were given and are ignored."""
+        """Fields that were given and are ignored; those that ask for nothing are not named."""
         fields = type(self).model_fields
-        return sorted(name for name in self.model_fields_set if _IGNORED in fields[name].metadata)
+        return sorted(
+            name
+            for name in self.model_fields_set
+            if _IGNORED in fields[name].metadata and getattr(self, name) not in (None, [], {})
+        )
 
     def check_supported(self) -> None:
         """Refuses fields that ask for what does not exist here.
@@ -155,6 +159,7 @@ class ChatRequest(_Fields):
     image_format: ImageFormat | None = None
     content_format: Literal["string", "parts"] | None = None
 
+    functions: Ignored = None  # as `tools`
     metadata: Ignored = None
     moderation: Ignored = None
     parallel_tool_calls: Ignored = None
@@ -165,19 +170,19 @@ class ChatRequest(_Fields):
     safety_identifier: Ignored = None
     service_tier: Ignored = None
     store: Ignored = None
+    # A model may answer without any; chat pages offer theirs with every request (Open WebUI 0.12).
+    tools: Ignored = None
     user: Ignored = None
     verbosity: Ignored = None
 
     audio: Annotated[Any, RefusedUnless()] = None
     frequency_penalty: Annotated[Any, RefusedUnless(0)] = None
     function_call: Annotated[Any, RefusedUnless("none", "auto")] = None
-    functions: Annotated[Any, RefusedUnless([])] = None
     logit_bias: Annotated[Any, RefusedUnless({})] = None
     prediction: Annotated[Any, RefusedUnless()] = None
     presence_penalty: Annotated[Any, RefusedUnless(0)] = None
     response_format: Annotated[Any, RefusedUnless({"type": "text"})] = None
     tool_choice: Annotated[Any, RefusedUnless("none", "auto")] = None
-    tools: Annotated[Any, RefusedUnless([])] = None
     web_search_options: Annotated[Any, RefusedUnless()] = None
 
     @field_validator("stop")

@@ -115,6 +115,20 @@ def test_a_conversation_goes_on_with_the_codes_of_earlier_answers(
     assert first.role == "user"
 
 
+def test_a_client_that_drops_our_pictures_goes_on(running, chat_model, monkeypatch) -> None:
+    """Chat pages send an answer back as its words, of which one of pictures alone has none."""
+    asked = []
+    encode = chat_model.encode
+    monkeypatch.setattr(
+        chat_model, "encode", lambda messages: asked.append(messages) or encode(messages)
+    )
+    turns = [*said("a cat"), {"role": "assistant", "content": ""}, *said("a dog")]
+    answer = running.post(CHAT, {"model": "tiny-llm", "messages": turns, "max_tokens": 3})
+    assert answer.status == 200
+    ((only,),) = asked
+    assert only.role == "user" and only.segments == ("a cat\na dog",)
+
+
 def test_stop_words_end_an_answer_and_are_not_part_of_it(running) -> None:
     body = {"model": "tiny-llm", "messages": said("a dog"), "modalities": ["text"], "seed": 3}
     content = running.post(CHAT, body).json["choices"][0]["message"]["content"]
@@ -209,7 +223,7 @@ def test_pictures_become_codes_and_codes_pictures(running, chat_model, data_url)
     ("fields", "param", "says"),
     [
         ({"frequency_penalty": 1}, "frequency_penalty", "not supported"),
-        ({"tools": [{"type": "function"}]}, "tools", "not supported"),
+        ({"tool_choice": "required"}, "tool_choice", "not supported"),
         ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
         ({"modalities": ["audio"]}, "modalities.0", "'text' or 'image'"),
         ({"modalities": ["text"], "draw": True}, "draw", "words alone"),
@@ -220,6 +234,7 @@ def test_pictures_become_codes_and_codes_pictures(running, chat_model, data_url)
         ({"stop": ["a"] * 5}, "stop", "at most 4"),
         ({"messages": []}, "messages", "at least 1"),
         ({"messages": [{"role": "assistant", "content": "hm"}]}, "messages", "user's is expected"),
+        ({"messages": [{"role": "assistant", "content": ""}]}, "messages", "user's is expected"),
         ({"messages": [{"role": "tool", "content": "hm"}]}, "messages.0.role", "'system'"),
         ({"messages": said("<img_00001>")}, "messages", "image tokens"),
         ({"messages": said("a \ud800")}, "messages[0]", "no UTF-8"),
@@ -249,10 +264,13 @@ def test_ignored_fields_are_named(running) -> None:
         "max_tokens": 3,
         "user": "me",
         "reasoning_effort": "low",
-        "tools": [],
+        "functions": [],
+        "store": None,
+        "tools": [{"type": "function", "function": {"name": "clock"}}],
+        "tool_choice": "auto",
         "frequency_penalty": 0,
     }
-    assert running.post(CHAT, body).headers["x-seed-ignored"] == "reasoning_effort, user"
+    assert running.post(CHAT, body).headers["x-seed-ignored"] == "reasoning_effort, tools, user"
     body = {"model": "tiny-llm", "messages": said("a dog"), "max_tokens": 3}
     body["messages"][0] |= {"name": "me", "refusal": None, "annotations": [], "n\u00e9e\r\n": 1}
     body["stream_options"] = {"include_obfuscation": True}
