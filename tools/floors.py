@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 
 
 def floors() -> list[str]:
-    """`name==bound` for each requirement of the package, of `eval` and of `train`."""
-    extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["eval"], *extras["train"]]
-    found = (re.match(r"([\w.-]+)>=([\w.]+)", each) for each in wanted)
+    """`name==bound` for each requirement of the package and of its extras."""
+    wanted = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
+    found = (re.match(r"([\w.-]+)(?:\[\w+\])?>=([\w.]+)", each) for each in wanted)
     return sorted({f"{match[1]}=={match[2]}" for match in found if match})
 
 

@@ -42,38 +42,25 @@ import functools
 import hashlib
 import itertools
 import json
-import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import seedcli
 from seedcli.benchmarks.intervals import as_printed
-from seedcli.benchmarks.paper_numbers import flatten
 from seedcli.console import Reporter
 from seedcli.engine.engines import EngineChoice, Place, use_threads
 from seedcli.engine.hold import hold_part
 from seedcli.engine.workers import open_workers
 from seedcli.errors import DataError, Interrupted, NumericalError, PartialFailure
-from seedcli.files import json_text, parse_json, publish_json, raise_if_full
+from seedcli.files import publish_json
 from seedcli.journal import Journal
-from seedcli.storage import publish_first
+from seedcli.workflows.evaluate.begun import claim_folder, find_versions, settings_digest
 
 EVAL_RUNS = Path("runs") / "eval"
-SETTINGS_FILE, SAMPLES_FILE, RESULT_FILE = "settings.json", "samples.jsonl", "result.json"
+SAMPLES_FILE, RESULT_FILE = "samples.jsonl", "result.json"
 PART_FILE = "samples.part-{}-of-{}.jsonl"  # of a task of an array job
-VERSIONS_OF = (
-    "torch",
-    "transformers",
-    "diffusers",
-    "open_clip_torch",
-    "tokenizers",
-    "numpy",
-    "pillow",
-)
 _NAMES = ("benchmark", "dataset", "split")
 
 Sample = TypeVar("Sample")
@@ -134,10 +121,10 @@ def open_samples(
         )
     )
     name = re.sub(r"[^\w.-]+", "_", f"{benchmark}-{dataset}-{split}")
-    folder = output or EVAL_RUNS / f"{name}-{_digest(decided)}"
+    folder = output or EVAL_RUNS / f"{name}-{settings_digest(decided)}"
     reporter = reporter or Reporter()
     try:
-        _claim_folder(folder, decided, reporter)
+        claim_folder(folder, decided, reporter)
     except (FileExistsError, NotADirectoryError):
         raise DataError(f"{folder} is no folder", remedy="choose another folder with -o") from None
     engine.check()
@@ -205,7 +192,7 @@ class SampleRun:
     @property
     def digest(self) -> str:
         """Of the settings; what is computed from the answers names it in its own."""
-        return _digest(self.settings)
+        return settings_digest(self.settings)
 
     def answer(
         self,
@@ -334,69 +321,10 @@ class SampleRun:
                 name: value for name, value in self.settings.items() if name not in _NAMES
             },
             "settings_digest": self.digest,
-            "versions": _versions(),
+            "versions": find_versions(),
             "folder": str(self.folder),
             "num_reused": self.num_reused,
             "elapsed_s": round(time.monotonic() - self._started, 2),
         }
         publish_json(self.folder / RESULT_FILE, result)
         return result
-
-
-def _digest(settings: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _claim_folder(folder: Path, settings: dict[str, Any], reporter: Reporter) -> None:
-    """Writes the settings of a new run, or compares those of a begun one."""
-    path = folder / SETTINGS_FILE
-    folder.mkdir(parents=True, exist_ok=True)
-    if not path.is_file():
-        others = sorted(each.name for each in folder.iterdir() if each.suffix != ".partial")
-        if others and not path.is_file():  # tasks of an array job may come at one time
-            raise DataError(
-                f"{folder} holds other things: {', '.join(others[:5])}",
-                remedy="choose an empty or new folder with -o",
-            )
-        content = {"settings": settings, "versions": _versions()}
-        try:
-            if publish_first(path, json_text(content, indent=2).encode() + b"\n"):
-                return
-        except OSError as error:
-            raise_if_full(error, path, 0)
-            raise
-    try:
-        held = parse_json(path.read_bytes())
-        before, versions = flatten(held["settings"]), held["versions"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {error})",
-            remedy="choose another folder with -o",
-        ) from None
-    now = flatten(settings)
-    changed = [
-        name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)
-    ]
-    if changed:
-        shown = "; ".join(
-            f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in changed
-        )
-        raise DataError(
-            f"{folder} holds answers that were computed with other settings: {shown}",
-            remedy="repeat the settings to continue it, or choose another folder with -o",
-        )
-    newer = [
-        f"{name} {versions.get(name)} -> {now}"
-        for name, now in _versions().items()
-        if versions.get(name) != now
-    ]
-    if newer:
-        reporter.warn(f"{folder} was begun with other versions: {', '.join(newer)}")
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "seedcli": seedcli.__version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in VERSIONS_OF},
-    }
