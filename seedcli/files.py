@@ -71,9 +71,9 @@ def published(path: Path, *, rivals: bool = False) -> Iterator[Path]:
             _sync(path.parent)
 
 
-def publish_text(path: Path, text: str, *, rivals: bool = False) -> None:
+def publish_text(path: Path, text: str) -> None:
     """Text -> a UTF-8 file that appears whole or not at all, see `published`."""
-    with published(path, rivals=rivals) as partial:
+    with published(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -114,7 +114,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def read_json(path: Path, *, remedy: str | None = None) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """File -> the JSON object in it.
 
     Raises:
@@ -123,13 +123,11 @@ def read_json(path: Path, *, remedy: str | None = None) -> dict[str, Any]:
     try:
         value = parse_json(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}", remedy=remedy) from None
+        raise DataError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise DataError(f"{path}: no readable JSON ({error})", remedy=remedy) from None
+        raise DataError(f"{path}: no readable JSON ({error})") from None
     if not isinstance(value, dict):
-        raise DataError(
-            f"{path}: expected a JSON object, found {type(value).__name__}", remedy=remedy
-        )
+        raise DataError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
 
 

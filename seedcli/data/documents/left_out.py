@@ -23,8 +23,8 @@ class LeftOutError(DataError):
         source: Number of the row's source, where it is known.
     """
 
-    def __init__(self, message: str, *, reason: str | None = None, remedy: str | None = None):
-        super().__init__(message, remedy=remedy)
+    def __init__(self, message: str, *, reason: str | None = None):
+        super().__init__(message)
         self.reason = reason or message
         self.source = 0
 

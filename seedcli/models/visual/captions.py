@@ -16,17 +16,18 @@ from seedcli.errors import DataError
 
 _PUNCTUATION = re.compile(r"[.!\"()*#:;~]")
 _SPACE = re.compile(r"\s{2,}")
+_MAX_WORDS = 50
 
 
-def clean_caption(text: str, max_words: int = 50) -> str:
+def clean_caption(text: str) -> str:
     """Raw caption -> the form that training and retrieval see: lower case, ten punctuation marks
-    blanked, at most `max_words` words.
+    blanked, at most `_MAX_WORDS` words.
 
     Source: BLIP's caption processor as used by AILab-CVC/SEED@93b3cf4 (spec and fixtures of
     `caption_preprocess`).
     """
     text = _SPACE.sub(" ", _PUNCTUATION.sub(" ", text.lower())).rstrip("\n").strip(" ")
-    return " ".join(text.split(" ")[:max_words])
+    return " ".join(text.split(" ")[:_MAX_WORDS])
 
 
 class CaptionTokenizer:

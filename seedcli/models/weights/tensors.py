@@ -32,7 +32,6 @@ from seedcli.models.visual.model import SeedModel
 from seedcli.models.weights.convert import build_hollow
 from seedcli.models.weights.description import (
     CONFIG_FILE,
-    DECODER_FOLDER,
     FORMAT_VERSION,
     VOCAB_FILE,
     WEIGHTS_FILE,
@@ -44,6 +43,7 @@ from seedcli.models.weights.description import (
 _OUTSIDE_FINGERPRINT = ("text_branch.", "decoder.reconstruction.", "codebook.position_mean")
 # 16 MiB as fp32: keeps hashing in cache-sized steps instead of copying a tensor whole
 _CHUNK_ELEMENTS = 1 << 22
+_HASHING_THREADS = 2
 
 
 # What the libraries raise for files that are damaged, missing, of another kind, or that ask for a
@@ -189,14 +189,14 @@ def _digest(item: tuple[str, Tensor]) -> tuple[str, str]:
     return key, digest.hexdigest()
 
 
-def weights_digest(tensors: Mapping[str, Tensor], *, num_threads: int = 2) -> str:
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     """Our tensors -> sha256 of all that influence codes and pictures, as fp32 values: order, file
     format and stored dtype do not matter.
     """
     items = [
         (key, tensor) for key, tensor in tensors.items() if not key.startswith(_OUTSIDE_FINGERPRINT)
     ]
-    with ThreadPoolExecutor(num_threads) as pool:
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
         digests = sorted(pool.map(_digest, sorted(items, key=lambda item: -item[1].numel())))
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
@@ -208,7 +208,6 @@ def save_tokenizer_folder(
     name: str,
     trained: Mapping[str, Any],
     vocab: Path | None = None,
-    decoder: Path | None = None,
     dtype: torch.dtype | None = None,
 ) -> str:
     """Writes a model folder that `--model FOLDER` takes, and returns its fingerprint.
@@ -219,7 +218,6 @@ def save_tokenizer_folder(
         name: Name of the model, as outputs show it.
         trained: Free-form facts: recipe, data, steps, scores.
         vocab: WordPiece vocabulary of the text branch, copied to `vocab.txt`.
-        decoder: diffusers pipeline folder, copied to `decoder/`.
         dtype: Rounds the weights first, say to fp16; codes and fingerprint are those of the rounded
             ones, so score the saved folder. None keeps what the tokenizer has.
     """
@@ -244,6 +242,4 @@ def save_tokenizer_folder(
     publish_json(folder / CONFIG_FILE, facts)
     if vocab is not None and vocab.resolve() != (folder / VOCAB_FILE).resolve():
         shutil.copyfile(vocab, folder / VOCAB_FILE)
-    if decoder is not None and decoder.resolve() != (folder / DECODER_FOLDER).resolve():
-        shutil.copytree(decoder, folder / DECODER_FOLDER, dirs_exist_ok=True)
     return str(facts["fingerprint"])

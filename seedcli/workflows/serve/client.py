@@ -16,6 +16,8 @@ from seedcli.errors import DataError, SeedError, UsageError
 
 _METRIC = re.compile(r"^(?P<name>\w+(?:\{[^}]*\})?) (?P<value>\S+)$", re.MULTILINE)
 
+_SILENCE_S = 600.0  # the longest of a server that still counts as there
+
 
 class ServerError(SeedError):
     """A server's answer that is an error.
@@ -34,13 +36,12 @@ class ServerError(SeedError):
 class ServerClient:
     """Speaks to one server."""
 
-    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = 600.0):
+    def __init__(self, url: str, *, key: str | None = None):
         """Asks nothing yet.
 
         Args:
             url: As `seed serve` says it: http://127.0.0.1:8000/v1.
             key: That the server wants.
-            timeout_s: Longest silence of the server.
 
         Raises:
             UsageError: It is no address of http or https.
@@ -55,7 +56,7 @@ class ServerClient:
                 f"{url} is no address of a server", remedy="--url http://127.0.0.1:8000/v1"
             )
         self.url, self._secure = url, parts.scheme == "https"
-        self._path, self._timeout_s = parts.path, timeout_s
+        self._path = parts.path
         self._headers = {"Content-Type": "application/json"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -122,7 +123,7 @@ class ServerClient:
     def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
         """A response whose connection closes with it."""
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=self._timeout_s)
+        connection = kind(self._host, self._port, timeout=_SILENCE_S)
         try:
             connection.request(method, path, body, self._headers | {"Connection": "close"})
             response = connection.getresponse()
