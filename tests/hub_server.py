@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+_REPO = r"((?:datasets/)?[^/]+/[^/]+)"
 LARGE = (".pt", ".pth", ".safetensors", ".bin")
 
 
@@ -23,7 +26,7 @@ class Hub:
     """What the server holds and how it misbehaves.
 
     Attributes:
-        repos: Repository -> file name -> content.
+        repos: Repository -> file name -> content; a data set is `datasets/OWNER/NAME`.
         plain: Path -> content, served outside the hub's layout.
         stated: File name -> content whose hash is stated in place of the served
             one's: a damaged file.
@@ -59,6 +62,26 @@ def etag_of(name: str, content: bytes) -> str:
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
 
 
+def environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
+    """The hub's address, a cache of its own, and the hub as the proxy of everything that is not on
+    loopback: it lets nothing out.
+    """
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("HF_") and "proxy" not in key.lower()
+    }
+    proxies = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), hub.url) | dict.fromkeys(
+        ("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"
+    )
+    return (
+        kept
+        | proxies
+        | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+        | extra
+    )
+
+
 def commit_for(revision: str | None) -> str:
     """A revision that is a commit is that commit."""
     return revision if revision and len(revision) == 40 else COMMIT
@@ -81,6 +104,9 @@ def serve(hub: Hub) -> Iterator[Hub]:
         def do_GET(self) -> None:
             self.answer()
 
+        def do_POST(self) -> None:
+            self.answer()
+
         def do_CONNECT(self) -> None:  # we are the proxy for https, and let nothing out
             hub.log.append(("CONNECT", self.path, None))
             self.reply(403, b"no way out")
@@ -93,20 +119,24 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 return self.send_content(
                     path, hub.plain[path], {"ETag": f'"{hashlib.md5(hub.plain[path]).hexdigest()}"'}
                 )
-            if match := re.fullmatch(r"/storage/([^/]+/[^/]+)/(.+)", path):
+            if match := re.fullmatch(rf"/storage/{_REPO}/(.+)", path):
                 return self.send_content(match[2], hub.repos[match[1]][match[2]], {})
             if match := re.fullmatch(
-                r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+)|/tree/([^/]+).*)?", path
+                r"/api/(models/|(?=datasets/))((?:datasets/)?[^/]+/[^/]+)"
+                r"(?:/revision/[^/]+|/(tree|paths-info)/[^/]+(?:/(.+))?)?",
+                path,
             ):
-                repo = hub.repos.get(match[1])
-                return (
-                    self.missing("RepoNotFound")
-                    if repo is None
-                    else self.describe(
-                        match[1], repo, commit=commit_for(match[2]), tree=match[3] is not None
-                    )
-                )
-            if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+                repo = hub.repos.get(match[2])
+                if repo is None:
+                    return self.missing("RepoNotFound")
+                if match[3] is None:
+                    return self.describe(match[2], repo)
+                if match[3] == "tree":
+                    return self.list_below(repo, match[4])
+                size = int(self.headers["Content-Length"])
+                wanted = parse_qs(self.rfile.read(size).decode())["paths"]
+                return self.send_rows([self.row(repo, path) for path in wanted if path in repo])
+            if match := re.fullmatch(rf"/{_REPO}/resolve/([^/]+)/(.+)", path):
                 repo = hub.repos.get(match[1])
                 if repo is None:
                     return self.missing("RepoNotFound")
@@ -121,35 +151,41 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 return self.resolve(match[1], match[3], repo[match[3]], commit=commit_for(match[2]))
             return self.missing("EntryNotFound")
 
-        def describe(self, name: str, repo: dict[str, bytes], *, commit: str, tree: bool) -> None:
-            if tree:
-                rows = []
-                for path, content in repo.items():
-                    row = {
-                        "type": "file",
-                        "path": path,
-                        "size": len(content),
-                        "oid": hashlib.sha1(content).hexdigest(),
-                    }
-                    if path.endswith(LARGE):
-                        row["lfs"] = {
-                            "oid": etag_of(path, content),
-                            "size": len(content),
-                            "pointerSize": 135,
-                        }
-                    rows.append(row)
-                return self.reply(
-                    200, json.dumps(rows).encode(), {"Content-Type": "application/json"}
-                )
+        def list_below(self, repo: dict[str, bytes], folder: str | None) -> None:
+            start = f"{folder}/" if folder else ""
+            inside = [path for path in repo if path.startswith(start)]
+            if start and not inside:
+                return self.missing("EntryNotFound")
+            if parse_qs(urlsplit(self.path).query).get("recursive") in (["true"], ["True"]):
+                return self.send_rows([self.row(repo, path) for path in inside])
+            names = {start + path.removeprefix(start).partition("/")[0] for path in inside}
+            return self.send_rows([self.row(repo, name) for name in sorted(names)])
+
+        def row(self, repo: dict[str, bytes], path: str) -> dict[str, object]:
+            if path not in repo:
+                oid = hashlib.sha1(path.encode()).hexdigest()
+                return {"type": "directory", "path": path, "oid": oid}
+            content = repo[path]
+            oid = hashlib.sha1(content).hexdigest()
+            row = {"type": "file", "path": path, "size": len(content), "oid": oid}
+            if path.endswith(LARGE):
+                large = {"oid": etag_of(path, content), "size": len(content), "pointerSize": 135}
+                return row | {"lfs": large}
+            return row
+
+        def describe(self, name: str, repo: dict[str, bytes]) -> None:
             facts = {
-                "id": name,
+                "id": name.removeprefix("datasets/"),
                 "modelId": name,
                 "sha": COMMIT,
                 "siblings": [{"rfilename": path} for path in repo],
                 "tags": [],
                 "private": False,
             }
-            return self.reply(200, json.dumps(facts).encode(), {"Content-Type": "application/json"})
+            self.send_rows(facts)
+
+        def send_rows(self, rows: object) -> None:
+            self.reply(200, json.dumps(rows).encode(), {"Content-Type": "application/json"})
 
         def resolve(self, repo: str, name: str, content: bytes, *, commit: str) -> None:
             etag = etag_of(name, hub.stated.get(name, content))
@@ -164,15 +200,15 @@ def serve(hub: Hub) -> Iterator[Hub]:
             return self.reply(302, b"", headers | large)
 
         def send_content(self, name: str, content: bytes, headers: dict[str, str]) -> None:
-            start = 0
+            first, end = 0, len(content)
             wanted = self.headers.get("Range")
-            if wanted and self.command == "GET":
-                start = int(wanted.removeprefix("bytes=").split("-")[0])
-                headers = headers | {
-                    "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"
-                }
-            body = content[start:]
-            self.send_response(206 if start else 200)
+            partial = bool(wanted) and self.command == "GET"
+            if partial:
+                start, _, last = wanted.removeprefix("bytes=").partition("-")
+                first, end = int(start), min(int(last) + 1 if last else end, end)
+                headers = headers | {"Content-Range": f"bytes {first}-{end - 1}/{len(content)}"}
+            body = content[first:end]
+            self.send_response(206 if partial else 200)
             for key, value in (
                 headers | {"Content-Length": str(len(body)), "Accept-Ranges": "bytes"}
             ).items():

@@ -19,7 +19,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from seedcli.models.language.seed_llama import load_causal_model
 from seedcli.models.weights.download import as_data_error
 from seedcli.models.weights.published import ROLES, Source
-from tests.hub_server import Hub, etag_of, serve
+from tests.hub_server import Hub, environment, etag_of, serve
 from tests.published_repositories import (
     ADAPTER,
     LLAMA_2_7B,
@@ -29,26 +29,6 @@ from tests.published_repositories import (
 )
 
 QUANTIZER_SOURCES = ("AILab-CVC/seed-tokenizer-2", "AILab-CVC/SEED")
-
-
-def environment(hub: Hub, home: Path, **extra: str) -> dict[str, str]:
-    """The hub's address, a cache of its own, and the hub as the proxy of everything that is not on
-    loopback: it lets nothing out.
-    """
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith("HF_") and "proxy" not in key.lower()
-    }
-    proxies = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), hub.url) | dict.fromkeys(
-        ("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"
-    )
-    return (
-        kept
-        | proxies
-        | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        | extra
-    )
 
 
 def seed(hub: Hub, home: Path, *arguments: str, **extra: str) -> tuple[int, list[dict], str]:

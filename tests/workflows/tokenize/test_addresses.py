@@ -6,10 +6,15 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
@@ -24,6 +29,7 @@ from seedcli.errors import DataError, UsageError
 from seedcli.storage import as_place
 from seedcli.workflows.tokenize.run import run
 from tests.engine.pictures import ask_for, shard_bytes, write_pictures
+from tests.hub_server import Hub, environment, serve
 
 
 @pytest.fixture
@@ -90,6 +96,49 @@ def test_a_folder_and_a_tar_of_a_bucket_to_a_bucket(
     assert s3.cat("bucket/codes.jsonl").count(b"\n") == 10
     with pytest.raises(DataError, match=r"no such file or folder: s3://bucket/none/\*.tar"):
         run(ask_for(model, inputs=(f"{bucket}/none/*.tar",), output=tmp_path / "x"))
+
+
+IN_A_PROCESS = """
+import sys
+from seedcli.cli.main import main
+from seedcli.data.tables import open_table
+
+print(len(open_table(sys.argv[1], split="train")), file=sys.stderr)
+sys.argv[:2] = ["seed"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub(pictures, tmp_path, tiny_tokenizer_folder):
+    """The hub's own client, in a process of its own: it reads where the hub is when it starts."""
+    write_tar(pictures, tmp_path / "a.tar")
+    files = [(path.name, path.read_bytes()) for path in sorted(pictures.glob("*.png"))]
+    table = pa.table({"image": [{"path": name, "bytes": data} for name, data in files[:4]]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    model = tiny_tokenizer_folder
+    run(ask_for(model, inputs=("rows.parquet", "a.tar", "pictures"), output=tmp_path / "one"))
+    below = {f"pictures/{path.name}": path.read_bytes() for path in pictures.iterdir()}
+    tables = {f"data/{name}": (tmp_path / name).read_bytes() for name in ("rows.parquet", "a.tar")}
+    with serve(Hub(repos={"datasets/someone/emoji": tables | below})) as hub:
+        home = "hf://datasets/someone/emoji"
+        inputs = [f"{home}/data/*.parquet", f"{home}/data/{{a..a}}.tar", f"{home}/pictures"]
+        words = [f"{home}/data/rows.parquet", "tokenize", *inputs, "-o", tmp_path / "two"]
+        settings = ["--model", model, "-b", 2, "--shard-size", 5, "--device", "cpu", "--workers", 1]
+        done = subprocess.run(
+            [sys.executable, "-c", IN_A_PROCESS, *map(str, words + settings)],
+            env=environment(hub, tmp_path / "home", PYTHONPATH=os.pathsep.join(sys.path)),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.startswith("4\n")
+    here, there = (list(open_shards([tmp_path / name])) for name in ("one", "two"))
+    assert len(here) == 4 + 12 + 12
+    assert [(row.key, row.text, row.codes.tolist()) for row in there] == [
+        (row.key, row.text, row.codes.tolist()) for row in here
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
