@@ -153,7 +153,11 @@ def _hub_roles(repo: str) -> list[Role]:
     """What a hub repository holds for us: a visual tokenizer, a language model, or both."""
     from seedcli.models.weights.download import list_source
 
-    names = list_source(Source(repo=repo))
+    try:
+        names = list_source(Source(repo=repo))
+    except DataError as error:
+        remedy = error.remedy or "with a network: the same command again"
+        raise DataError(f"{repo}: {error.message}", remedy=remedy) from None
     roles = tokenizer_roles(repo, names)
     if not roles or f"{LLM_FOLDER}/config.json" in names:
         roles.append(language_model(repo))

@@ -31,7 +31,14 @@ from seedcli.console import Reporter
 from seedcli.errors import DataError
 from seedcli.models.weights.layout import choose_files
 from seedcli.models.weights.published import ROLES, Role, Source
-from seedcli.models.weights.transfer import NoBar, check_hash, head, one_failure, transfer
+from seedcli.models.weights.transfer import (
+    NoBar,
+    check_hash,
+    head,
+    one_failure,
+    require_address,
+    transfer,
+)
 
 Check = Callable[[Path], None]
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
@@ -220,6 +227,7 @@ def _listed_before(source: Source, commit: str) -> list[str] | None:
         return None
 
 
+@one_failure()
 def list_source(source: Source) -> dict[str, int]:
     """Names and sizes of all files of a hub repository; of those on the disk when the hub cannot
     be reached.
@@ -228,6 +236,7 @@ def list_source(source: Source) -> dict[str, int]:
         DataError: The hub does not answer, or has no such repository or revision.
     """
     try:
+        require_address(constants.ENDPOINT)
         return {
             entry.path: entry.size
             for entry in huggingface_hub.HfApi().list_repo_tree(
@@ -278,6 +287,7 @@ def fetch_source(source: Source, name: str, *, offline: bool = False, reporter: 
 
 def _prefetch(source: Source, name: str, reporter: Reporter) -> None:
     """Puts the file's bytes where the hub's client looks for them, unless they are there."""
+    require_address(constants.ENDPOINT)
     url = huggingface_hub.hf_hub_url(source.repo or "", name, revision=source.revision)
     facts = huggingface_hub.get_hf_file_metadata(url)
     if not facts.etag:
@@ -360,6 +370,8 @@ def as_data_error(error: Exception, source: Source) -> DataError:
             f"{(error.strerror or str(error)).lower()}",
             remedy="HF_HOME=FOLDER moves the cache of downloaded weights",
         )
+    if isinstance(error, ConnectionError):
+        return DataError(f"no answer ({_first_line(error)})")
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return DataError(f"HTTP {error.response.status_code}")
     return DataError(f"{type(error).__name__}: {_first_line(error)}")

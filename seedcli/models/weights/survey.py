@@ -18,9 +18,10 @@ from seedcli.models.weights.download import (
 )
 from seedcli.models.weights.layout import choose_files
 from seedcli.models.weights.published import Role, Source
-from seedcli.models.weights.transfer import head
+from seedcli.models.weights.transfer import head, one_failure
 
 
+@one_failure()
 def survey(role: Role) -> dict[str, Any]:
     """What getting a role would take: where it lies on this disk, or the first source that says it
     has all of it, with the files and bytes to fetch. Nothing is downloaded.

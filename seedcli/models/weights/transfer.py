@@ -5,11 +5,15 @@ that is stated. The hub client's own functions do the talking.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from huggingface_hub import constants
 from huggingface_hub.file_download import http_get
@@ -34,8 +38,26 @@ def one_failure() -> Iterator[None]:
         hub_logging.set_verbosity(before)
 
 
+@functools.cache  # of what is raised nothing is kept
+def require_address(url: str) -> None:
+    """Asks for the address of a server, before the hub's client tries it six times in half a
+    minute.
+
+    Raises:
+        ConnectionError: Nobody knows it, as where there is no network.
+    """
+    host = urlsplit(url).hostname or ""
+    if constants.is_offline_mode() or getproxies():  # a proxy asks for itself
+        return
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror as error:
+        raise ConnectionError(f"no address of {host} is known: {error.strerror}") from None
+
+
 def head(source: Source) -> tuple[int | None, str]:
     """Size of a plain file, and a short name of its version, as its server states them."""
+    require_address(source.url or "")
     response = http_backoff(
         "HEAD",
         source.url or "",

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 
+from seedcli.errors import DataError
 from seedcli.models.language.seed_llama import load_causal_model
-from seedcli.models.weights.download import as_data_error
+from seedcli.models.weights.download import as_data_error, list_source
 from seedcli.models.weights.published import ROLES, Source
+from seedcli.models.weights.survey import survey
 from tests.hub_server import Hub, environment, etag_of, serve
 from tests.published_repositories import (
     ADAPTER,
@@ -170,6 +174,22 @@ def test_offline_is_told_with_the_repository_and_the_way_out():
     error = as_data_error(OfflineModeIsEnabled("no"), Source(repo="someone/model"))
     assert "HF_HUB_OFFLINE is set" in error.message and "someone/model" in error.message
     assert error.remedy == "unset HF_HUB_OFFLINE"
+
+
+def test_without_a_network_a_server_is_not_tried_again_and_again(monkeypatch, caplog):
+    def nobody(*asked):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
+    with pytest.raises(DataError, match="no answer .no address of hub.invalid is known"):
+        list_source(Source(repo="owner/name"))
+    found = survey(ROLES["vit-g"])
+    assert (found["note"], len(found["failed"])) == ("no source answers", 4)
+    assert caplog.text == ""  # the client's tries are none of the user's affair
 
 
 def test_small_unclip_is_refused_by_its_width_and_the_next_source_taken(hub, tmp_path):
