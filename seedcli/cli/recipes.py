@@ -1,6 +1,7 @@
 """`seed recipes`: look at recipes, copy one, compare two."""
 
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -170,6 +171,10 @@ def _about(path: Path) -> str:
     return found[1] if found else paragraph
 
 
+def _toml(value: Any) -> str:
+    return "none" if value is None else json.dumps(value)
+
+
 def _describe(row: dict[str, Any]) -> str:
-    default = "required" if row["required"] else f"default {row['default']!r}"
+    default = "required" if row["required"] else f"default {_toml(row['default'])}"
     return f"{row['key']}  ({row['type']}, {default})\n    {row['description']}"

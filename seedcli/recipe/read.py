@@ -233,9 +233,7 @@ def describe_keys(kind: type[Recipe]) -> list[dict[str, Any]]:
     return [
         {
             "key": path,
-            "type": field.annotation.__name__
-            if isinstance(field.annotation, type)
-            else re.sub(r"\btyping\.", "", str(field.annotation)),
+            "type": _type_words(field.annotation),
             "required": field.is_required(),
             "default": None if field.is_required() else field.default,
             "description": field.description,
@@ -243,6 +241,28 @@ def describe_keys(kind: type[Recipe]) -> list[dict[str, Any]]:
         for path, field in known_keys(kind).items()
         if not _fields_at(field.annotation, ()) or typing.get_origin(field.annotation) is list
     ]
+
+
+def _type_words(kind: Any) -> str:
+    """Type of a key, in the terms of who writes TOML."""
+    names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+    inside = typing.get_args(kind)
+    match typing.get_origin(kind):
+        case None:
+            return names.get(kind, "table")
+        case typing.Annotated:
+            return _type_words(inside[0])
+        case typing.Literal:
+            return " | ".join(map(json.dumps, inside))
+        case built if built is list or Ellipsis in inside:
+            words = _type_words(inside[0])
+            return f"list of {words}" + "s" * words.endswith(("number", "table"))
+        case built if built is tuple:
+            return f"[{', '.join(map(_type_words, inside))}]"
+        case built if built is dict:
+            return "table"
+        case _:  # a union
+            return " or ".join(_type_words(each) for each in inside if each is not type(None))
 
 
 def _element(annotation: Any) -> Any:
