@@ -93,7 +93,7 @@ ModelOption = Annotated[
         "A preset (seed-nano, seed-2, ...), a folder with weights, or a hub id.",
         "-m",
         metavar="MODEL",
-        complete="models",
+        complete="tokenizers",
     ),
 ]
 LanguageModelOption = Annotated[
@@ -102,7 +102,7 @@ LanguageModelOption = Annotated[
         "Language model: a preset (seed-nano, seed-llama-8b-sft), a folder, a hub id.",
         "-m",
         metavar="MODEL",
-        complete="models",
+        complete="language_models",
     ),
 ]
 TokenizerOption = Annotated[
@@ -110,7 +110,7 @@ TokenizerOption = Annotated[
     Option(
         "Visual tokenizer; by default the one that the language model names.",
         metavar="MODEL",
-        complete="models",
+        complete="tokenizers",
     ),
 ]
 QuantizeOption = Annotated[

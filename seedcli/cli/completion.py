@@ -18,12 +18,23 @@ def one_of(metavar: str) -> Complete:
     return lambda incomplete: _beginning(names, incomplete)
 
 
-def models(incomplete: str) -> list[str]:
-    """Presets of `--model`, visual tokenizers and language models."""
+def tokenizers(incomplete: str) -> list[str]:
+    """Presets of visual tokenizers."""
     from seedcli.models.weights.locate import PRESETS
+
+    return _beginning(PRESETS, incomplete)
+
+
+def language_models(incomplete: str) -> list[str]:
+    """Presets of language models."""
     from seedcli.models.weights.locate_llm import LLM_PRESETS
 
-    return _beginning(dict.fromkeys([*PRESETS, *LLM_PRESETS]), incomplete)
+    return _beginning(LLM_PRESETS, incomplete)
+
+
+def models(incomplete: str) -> list[str]:
+    """Presets of both."""
+    return list(dict.fromkeys([*tokenizers(incomplete), *language_models(incomplete)]))
 
 
 def recipes(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -45,7 +45,7 @@ def plan(
             "A preset, a folder with weights, or a hub id.",
             "-m",
             metavar="MODEL",
-            complete="models",
+            complete="tokenizers",
             panel=OF_PICTURES,
         ),
     ] = "seed-2",

@@ -77,8 +77,11 @@ class _Field:
         """What Typer read -> what the field holds."""
         if given is None:
             return self.default
-        if self.option.complete == "models":
-            _refuse_missing_folder(given, self.flags[0] if self.flags else self.name.upper())
+        if self.option.complete in ("models", "tokenizers", "language_models"):
+            presets = getattr(completion, self.option.complete)
+            _refuse_missing_folder(
+                given, presets, self.flags[0] if self.flags else self.name.upper()
+            )
         if self._is_many:
             return tuple(given)
         if self.option.parse is not None:
@@ -130,7 +133,7 @@ class _Field:
         return typer.Option(*self.flags, **settings)
 
 
-def _refuse_missing_folder(model: str, option: str) -> None:
+def _refuse_missing_folder(model: str, presets: completion.Complete, option: str) -> None:
     """What can only be a folder is looked for now, before the command imports torch.
 
     Raises:
@@ -138,11 +141,10 @@ def _refuse_missing_folder(model: str, option: str) -> None:
     """
     if "/" not in model:
         return
-    from seedcli.models.weights.locate import PRESETS, names_a_path, nowhere
-    from seedcli.models.weights.locate_llm import LLM_PRESETS
+    from seedcli.models.weights.locate import names_a_path, nowhere
 
     if names_a_path(model) and not Path(model).expanduser().exists():
-        raise nowhere(model, "model", dict.fromkeys([*PRESETS, *LLM_PRESETS]), option)
+        raise nowhere(model, "model", presets(""), option)
 
 
 def _metavar(kind: Any) -> str | None:

@@ -82,7 +82,7 @@ class DetokenizeRequest:
         Option(
             "Language model of --fill llm; default: the one that belongs to --model.",
             metavar="MODEL",
-            complete="models",
+            complete="language_models",
             panel=FIRST_CODES,
         ),
     ] = None

@@ -60,7 +60,7 @@ class AblationRequest(JudgedFields, RunFields, SetFields):
         Option(
             "Compare this language model, trained by LoRA alone, with that of --full.",
             metavar="MODEL",
-            complete="models",
+            complete="language_models",
         ),
     ] = None
     full: Annotated[
@@ -68,7 +68,7 @@ class AblationRequest(JudgedFields, RunFields, SetFields):
         Option(
             "Language model with a full phase after its LoRA phase.",
             metavar="MODEL",
-            complete="models",
+            complete="language_models",
         ),
     ] = None
     prefix: Annotated[
@@ -100,7 +100,7 @@ class AblationRequest(JudgedFields, RunFields, SetFields):
         Option(
             "Whose picture decoder draws for both; default: that of --causal or --full.",
             metavar="MODEL",
-            complete="models",
+            complete="tokenizers",
         ),
     ] = None
     device: DeviceOption = "auto"
