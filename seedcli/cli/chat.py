@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 from seedcli.cli.talk import Talk
 from seedcli.cli.terminal import ShowOption
 from seedcli.console import console
-from seedcli.errors import UsageError
+from seedcli.errors import DataError, UsageError
 from seedcli.options import Option
 from seedcli.workflows.chat.settings import ChatSettings, PictureSettings
 
@@ -171,11 +171,16 @@ def chat(
     """
     opening.check(settings)
     from seedcli.data.images.endings import VIDEO_FRAMES
+    from seedcli.data.images.images import ImageError
     from seedcli.data.images.video import read_pictures
 
     for path in opening.images:
-        # what is no picture is refused before torch is imported
-        _ = list(read_pictures(path, VIDEO_FRAMES))
+        try:  # what is no picture is refused before torch is imported
+            _ = list(read_pictures(path, VIDEO_FRAMES))
+        except ImageError as error:
+            raise DataError(
+                f"--image {path}: {error.reason}", remedy="--image takes a picture or a video"
+            ) from error
     from seedcli.workflows.chat.model import ChatModel
     from seedcli.workflows.chat.seed_chat import SeedChat
 
