@@ -317,16 +317,29 @@ def _find_named(
 def _read_hub(hub: HubSet, dataset: str, split: str, reporter: Reporter) -> RetrievalSet:
     import huggingface_hub
 
+    from seedcli.models.weights.transfer import one_failure, require_address
+
     reporter.note(
         f"{dataset}: {hub.repo} on the hub (about {hub.size_gb:g} GB, unless it is in the cache)"
     )
+    unreachable: Exception | None = None
     try:
-        folder = huggingface_hub.snapshot_download(
-            hub.repo, repo_type="dataset", revision=hub.revision, allow_patterns=[hub.pattern]
-        )
+        require_address(huggingface_hub.constants.ENDPOINT)
+    except ConnectionError as error:
+        unreachable = error  # it may be in the cache all the same
+    try:
+        with one_failure():
+            folder = huggingface_hub.snapshot_download(
+                hub.repo,
+                repo_type="dataset",
+                revision=hub.revision,
+                allow_patterns=[hub.pattern],
+                local_files_only=unreachable is not None,
+            )
     # the client's errors have no common ancestor: httpx's, its own, OSError
     except Exception as error:
-        raise DataError(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+        cause = unreachable or error
+        raise DataError(f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}") from error
     files = _sorted(Path(folder).glob(hub.pattern))
     if not files:
         raise DataError(f"holds no {hub.pattern}")
