@@ -29,8 +29,11 @@ _OWNER = ".by-"  # before the process that writes a partial file
 _PAUSE_S = 0.5  # before the second try, then twice as long each time
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _LOCAL = re.compile("^(file|local)://")
-# What clients call it when nobody may look, by the words of their errors' names.
-_REFUSED = re.compile("Credential|Permission|AccessDenied|Forbidden|Gated|Unauthorized")
+# What clients call it when nobody may look, by the names of their errors and by what they say
+_REFUSED = re.compile(
+    "Credential|Permission|AccessDenied|Forbidden|Gated|Unauthorized|Authentication"
+)
+_SAID = re.compile("Forbidden|Invalid Credentials|Anonymous caller")
 # What file systems call the mark of an object's content, or the time of its last change.
 _CHANGES = (
     "ETag",
@@ -42,17 +45,16 @@ _CHANGES = (
     "mtime",
     "created",
 )
-_PACKAGES = {
-    "s3": "'seedcli[s3]'",
-    "s3a": "'seedcli[s3]'",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-} | dict.fromkeys(("az", "abfs", "abfss", "adl"), "adlfs")
+# Other names of a kind of address
+_KINDS = {"s3a": "s3", "gcs": "gs"} | dict.fromkeys(("abfs", "abfss", "adl"), "az")
+_PACKAGES = {"s3": "'seedcli[s3]'", "gs": "gcsfs", "az": "adlfs"}
 _REMEDIES = {
     "s3": "Say who you are by AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; a "
     "server of your own by AWS_ENDPOINT_URL; a public bucket by "
     "FSSPEC_S3='{\"anon\": true}'.",
     "gs": "gcloud auth application-default login; or GOOGLE_APPLICATION_CREDENTIALS=FILE",
+    "az": "Say who you are by AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and "
+    "AZURE_STORAGE_ACCOUNT_KEY; or AZURE_STORAGE_ACCOUNT_NAME and az login.",
     "hf": "hf auth login; and accept the conditions on the data set's page if it has any",
 }
 
@@ -79,13 +81,16 @@ def as_place(place: str | os.PathLike[str]) -> Path:
         # a listing that is kept would not show what other processes have written since
         found = UPath(place, use_listings_cache=False)
         _ = found.fs
-    except (ValueError, ImportError) as error:
-        kind = place.partition("://")[0].lower()
+    except ImportError as error:
+        raise UsageError(
+            f"{place}: {error}", remedy=f"pip install {_PACKAGES.get(_kind(place), 'its client')}"
+        ) from error
+    except ValueError as error:
+        if _kind(place) in _REMEDIES:  # adlfs asks who you are when it is made
+            raise _refused(place, error) from error
         raise UsageError(
             f"{place}: {error}",
-            remedy=f"pip install {_PACKAGES[kind]}"
-            if kind in _PACKAGES
-            else "Addresses begin with s3://, gs://, az://, hf:// or https://.",
+            remedy="Addresses begin with s3://, gs://, az://, hf:// or https://.",
         ) from error
     return cast(Path, found)
 
@@ -108,31 +113,44 @@ def refusals_named(place: object) -> Iterator[None]:
         raise _named(place, error) from error
 
 
-def _named(place: object, error: Exception) -> DataError:
+def _kind(place: object) -> str:
     kind = str(place).partition("://")[0].lower()
-    words = " ".join(str(error).split()) or type(error).__name__
-    if _REFUSED.search(type(error).__name__) or isinstance(error, PermissionError):
-        remedy = _REMEDIES.get("s3" if kind == "s3a" else kind)
-        return DataError(f"{place}: access is refused ({words})", remedy=remedy)
+    return _KINDS.get(kind, kind)
+
+
+def _named(place: object, error: Exception) -> DataError:
+    status = getattr(error, "status_code", getattr(error, "code", None))
+    if (
+        _REFUSED.search(type(error).__name__)
+        or isinstance(error, PermissionError)
+        or status in (401, 403)
+        or _SAID.match(str(error))
+    ):
+        return _refused(place, error)
     return DataError(
-        f"{place}: cannot be reached ({words})", remedy="Check the address and the network."
+        f"{place}: cannot be reached ({_words(error)})",
+        remedy="Check the address and the network.",
     )
+
+
+def _refused(place: object, error: Exception) -> DataError:
+    return DataError(
+        f"{place}: access is refused ({_words(error)})", remedy=_REMEDIES.get(_kind(place))
+    )
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def exists(path: str) -> bool:
     """Whether there is a file, a folder or an object."""
-    if not is_url(path):
-        return os.path.exists(path)
-    with refusals_named(path):
-        return as_place(path).exists()
+    return os.path.exists(path) if not is_url(path) else _type_of(path) is not None
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
     """Whether it is a file or an object."""
-    if not is_url(path):
-        return os.path.isfile(path)
-    with refusals_named(path):
-        return as_place(str(path)).is_file()
+    return os.path.isfile(path) if not is_url(path) else _type_of(path) == "file"
 
 
 def is_folder(path: str) -> bool:
@@ -141,8 +159,19 @@ def is_folder(path: str) -> bool:
         return os.path.isdir(path)
     if path.lower().startswith(("http://", "https://")):
         return False
+    return _type_of(path) == "directory"
+
+
+def _type_of(path: str | os.PathLike[str]) -> str | None:
+    """`file`, `directory`, or None where an address has nothing. Clients answer the simpler
+    questions with no, too, where nobody answers them or access is refused.
+    """
     with refusals_named(path):
-        return as_place(path).is_dir()
+        place = _address(path)
+        try:
+            return place.fs.info(place.path)["type"]
+        except FileNotFoundError:
+            return None
 
 
 def _address(place: str | os.PathLike[str]) -> Any:

@@ -37,6 +37,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Fixtures that more than one part's tests use; tiny models are each built once.
 pytest_plugins = [
     "tests.decoder_fixture",
+    "tests.gs_server",
     "tests.judge_fixture",
     "tests.llm_fixture",
     "tests.s3_server",

@@ -5,6 +5,7 @@ file system whose reads fail in between.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import os
 import subprocess
@@ -98,6 +99,30 @@ def test_a_folder_and_a_tar_of_a_bucket_to_a_bucket(
         run(ask_for(model, inputs=(f"{bucket}/none/*.tar",), output=tmp_path / "x"))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiohttp's sessions, as above
+def test_the_same_of_google_cloud_storage(gs_bucket, pictures, tmp_path, tiny_tokenizer_folder):
+    write_tar(pictures, tmp_path / "a.tar")
+    gs = fsspec.filesystem("gs")
+    gs.put(str(pictures), "bucket/pictures", recursive=True)
+    gs.put_file(str(tmp_path / "a.tar"), "bucket/a.tar")
+    run(ask_for(tiny_tokenizer_folder, inputs=("pictures", "a.tar"), output=tmp_path / "one"))
+    request = ask_for(
+        tiny_tokenizer_folder,
+        inputs=(f"{gs_bucket}/pictures", f"{gs_bucket}/{{a..a}}.tar"),
+        output=as_place(f"{gs_bucket}/tokens"),
+        work=tmp_path / "work",
+        workers=1,
+    )
+    assert (run(request).images, run(dataclasses.replace(request, resume=True)).computed) == (24, 0)
+    here, there = (
+        list(open_shards([place])) for place in (tmp_path / "one", f"{gs_bucket}/tokens")
+    )
+    assert [(row.key, row.text, row.codes.tolist()) for row in there] == [
+        (row.key, row.text, row.codes.tolist()) for row in here
+    ]
+
+
 IN_A_PROCESS = """
 import sys
 from seedcli.cli.main import main
@@ -166,6 +191,38 @@ def test_nobody_at_the_address(monkeypatch, tiny_tokenizer_folder, tmp_path):
         )
     with pytest.raises(UsageError, match="foo://"):
         as_place("foo://a/b")
+
+
+class Locked(MemoryFileSystem):
+    """Memory that answers as gcsfs does where access is refused."""
+
+    protocol = "locked"
+
+    def info(self, path, **kwargs):
+        raise OSError(f"Forbidden: {path}")
+
+
+class Nameless(MemoryFileSystem):
+    """Memory that, as adlfs, asks who one is when it is made."""
+
+    cachable = False
+
+    def __init__(self, *args, **kwargs):
+        raise ValueError("Must provide either a connection_string or account_name")
+
+
+def test_a_refusal_is_no_missing_file_and_says_what_to_do(monkeypatch):
+    fsspec.register_implementation("locked", Locked, clobber=True)
+    register_implementation("locked", UPath)
+    for ask in (storage.exists, storage.is_file, storage.is_folder):
+        with pytest.raises(DataError, match=r"locked://a/b: access is refused \(Forbidden"):
+            ask("locked://a/b")
+    # `fsspec.registry` names a view of it, too
+    registry = importlib.import_module("fsspec.registry")
+    monkeypatch.setitem(registry._registry, "az", Nameless)
+    with pytest.raises(DataError, match="az://a/b: access is refused") as raised:
+        as_place("az://a/b")
+    assert "AZURE_STORAGE_CONNECTION_STRING" in raised.value.remedy
 
 
 class Flaky(MemoryFileSystem):
