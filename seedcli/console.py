@@ -201,7 +201,7 @@ class Console(Reporter):
         else:
             lines = LineProgress(description, total, self._say)
             yield lines
-            lines.write()
+            lines.end()
 
     def _say(self, text: str, style: str | None = None) -> None:
         # work does not end because nobody can hear of it

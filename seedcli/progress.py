@@ -87,6 +87,11 @@ class LineProgress(Progress):
         if time.monotonic() - self._written >= LOG_EVERY_S:
             self.write()
 
+    def end(self) -> None:
+        """The last line; of one thing that was quickly done there is nothing to say."""
+        if self.total != 1 or self._written > self._started:
+            self.write()
+
     def write(self) -> None:
         self._written = time.monotonic()
         rate = (self.done - self._earlier) / max(self._written - self._started, 1e-9)

@@ -117,6 +117,18 @@ def test_notes_and_warnings_go_to_stderr_and_quiet_silences_them(
     assert progress.done == 2
 
 
+def test_one_thing_that_is_quickly_done_is_no_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Console().progress("encode", 1) as progress:
+        progress.advance()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("seedcli.progress.LOG_EVERY_S", 0)
+    with Console().progress("drawing", 1) as progress:
+        progress.advance()
+    assert "drawing: 1/1" in capsys.readouterr().err
+
+
 def test_errors_are_never_silenced_and_carry_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     console.configure(quiet=True)
