@@ -212,7 +212,9 @@ def test_only_commands_import_the_console() -> None:
 
 
 def test_models_never_see_a_recipe() -> None:
-    recipes = ((entry, file) for entry, file in ours() if file.startswith("recipe/"))
+    """But for the names of the shipped ones, which an error may say."""
+    files = ((entry, file) for entry, file in ours() if file != "recipe/files.py")
+    recipes = ((entry, file) for entry, file in files if file.startswith("recipe/"))
     assert [str(entry) for entry, _ in recipes if floor(entry.file) == 1] == []
 
 

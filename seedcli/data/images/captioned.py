@@ -163,7 +163,7 @@ def read_training_pictures(
     if not all(parts):
         raise DataError(
             f"{len(parts[0])} pictures are left to train on and {len(parts[1])} are held out",
-            remedy="see [validation] of the recipe",
+            remedy="another validation.share, or pictures of their own: validation.path",
         )
     return parts[0], parts[1]
 

@@ -16,7 +16,13 @@ from seedcli.models.device import compute_dtype, pick_device
 from seedcli.models.visual.config import Numerics, SeedModelConfig
 from seedcli.models.weights.description import ModelFacts, fingerprint
 from seedcli.models.weights.digest import store_digest, stored_digest
-from seedcli.models.weights.locate import DEFAULT_MODEL, ModelFiles, locate, with_weights
+from seedcli.models.weights.locate import (
+    DEFAULT_MODEL,
+    ModelFiles,
+    locate,
+    made_by_a_recipe,
+    with_weights,
+)
 from seedcli.models.weights.published import BERT_VOCABULARY, CLIP_H, UNCLIP
 
 if TYPE_CHECKING:
@@ -182,7 +188,8 @@ def find_target(target: str, *, reporter: Reporter | None = None) -> Path:
         return find_decoder(locate(target), reporter=reporter) / "image_encoder"
     raise DataError(
         f"no target at {target}",
-        remedy=f"name the folder of a trained target (stage `target`), {CLIP_H.name}, or "
+        remedy=made_by_a_recipe(Path(target))
+        or f"name the folder of a trained target (stage `target`), {CLIP_H.name}, or "
         f"{DEFAULT_MODEL}",
     )
 
@@ -201,7 +208,8 @@ def find_autoencoder(autoencoder: str, *, reporter: Reporter | None = None) -> P
         return find_decoder(locate(autoencoder), reporter=reporter) / "vae"
     raise DataError(
         f"no autoencoder at {autoencoder}",
-        remedy=f"name the folder of a trained one (stage `autoencoder`), or {DEFAULT_MODEL}",
+        remedy=made_by_a_recipe(Path(autoencoder))
+        or f"name the folder of a trained one (stage `autoencoder`), or {DEFAULT_MODEL}",
     )
 
 

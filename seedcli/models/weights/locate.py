@@ -113,7 +113,7 @@ def nowhere(model: str, what: str, presets: Iterable[str], option: str) -> SeedE
             f"{option} {model} is a file, expected a folder", remedy=f"{option} {path.parent}"
         )
     if names_a_path(model):
-        return DataError(f"no folder at {path}", remedy=_made_by_a_recipe(path) or expected)
+        return DataError(f"no folder at {path}", remedy=made_by_a_recipe(path) or expected)
     return UsageError(
         f"no {what} is called {model!r}{did_you_mean(model, presets)}",
         remedy=f"{expected} (owner/name)",
@@ -141,13 +141,21 @@ def names_a_path(model: str) -> bool:
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model
 
 
-def _made_by_a_recipe(path: Path) -> str | None:
-    """What to do where a run folder is missing, `runs/NAME` or in it: train what NAME names."""
+def made_by_a_recipe(path: Path) -> str | None:
+    """What to do where a run folder is missing, `runs/NAME` or in it: train what NAME names, or go
+    on with it.
+    """
+    from seedcli.recipe.files import shipped_recipes
+
     if path.parts[:1] != ("runs",) or len(path.parts) < 2:
         return None
-    name = path.parts[1]
+    run = Path(*path.parts[:2])
+    if (run / "recipe.resolved.toml").is_file():
+        return f"the training in {run} has not ended: its command with --resume finishes it"
+    if run.name not in shipped_recipes():
+        return None
     return (
-        f"a training leaves it there: seed recipes show {name} says how; or name the folder of "
+        f"a training leaves it there: seed recipes show {run.name} says how; or name the folder of "
         "your own run"
     )
 

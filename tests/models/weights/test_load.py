@@ -182,10 +182,21 @@ def test_dtype_is_that_of_the_arithmetic(tiny_tokenizer_folder, tiny_arrays):
     assert tokenizer.vision.class_token.dtype == torch.float32
 
 
-def test_a_missing_run_folder_is_told_by_the_key_that_names_it_and_how_it_is_made() -> None:
+def test_a_missing_run_folder_is_told_by_the_key_that_names_it_and_how_it_is_made(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="no folder at runs/nano-causal-qformer/model") as refused:
         locate("runs/nano-causal-qformer/model", option="start")
     assert "seed recipes show nano-causal-qformer" in refused.value.remedy
+    with pytest.raises(DataError, match="no folder at runs/mine/model") as refused:
+        locate("runs/mine/model", option="start")  # `seed recipes show mine` would find nothing
+    assert refused.value.remedy.startswith("start takes a preset")
+    (tmp_path / "runs/mine").mkdir(parents=True)
+    (tmp_path / "runs/mine/recipe.resolved.toml").touch()
+    with pytest.raises(DataError, match="no folder at runs/mine/model") as refused:
+        locate("runs/mine/model", option="start")
+    assert "--resume" in refused.value.remedy
     with pytest.raises(DataError, match="no folder at") as refused:
         locate("./nowhere", option="start")
     assert refused.value.remedy.startswith("start takes a preset")
