@@ -19,6 +19,7 @@ from seedcli.models.weights.load import find_autoencoder, find_decoder, find_tar
 from seedcli.models.weights.locate import ModelFiles, locate
 from seedcli.models.weights.published import BLIP_2, VIT_G
 from seedcli.recipe.drawing import TargetRecipe, UnclipRecipe
+from seedcli.recipe.files import shipped_recipes
 from seedcli.recipe.pictures import TokenizerRecipe
 from seedcli.recipe.tokenizer import CausalQFormerRecipe, CodebookRecipe
 from seedcli.storage import is_url
@@ -38,8 +39,9 @@ def require_data(recipe: Any) -> None:
         raise DataError(
             f"no such training data: {', '.join(missing[:_SHOWN])}"
             + (f" and {more} more" if more > 0 else ""),
-            remedy="`path` of a source in the recipe; how the data of a shipped one are made, says "
-            f"seed recipes show {recipe.name}",
+            remedy="`path` of a source in the recipe"
+            + f"; how it is made, says seed recipes show {recipe.name}"
+            * (recipe.name in shipped_recipes()),
         )
 
 
