@@ -91,6 +91,7 @@ class Console(Reporter):
         self.debug = False
         self._results: TextIO | None = None
         self._bars: Bars | None = None
+        self._in_lines = False  # progress that goes to a log is shown
 
     def configure(
         self, *, json: bool | None = None, quiet: bool | None = None, debug: bool | None = None
@@ -199,9 +200,13 @@ class Console(Reporter):
                     stack.callback(setattr, self, "_bars", None)
                 yield stack.enter_context(BarProgress(description, total, self._bars))
         else:
-            lines = LineProgress(description, total, self._say)
-            yield lines
-            lines.end()
+            lines, is_step = LineProgress(description, total, self._say), self._in_lines
+            self._in_lines = True
+            try:
+                yield lines
+            finally:
+                self._in_lines = is_step
+            lines.end(is_step=is_step)
 
     def _say(self, text: str, style: str | None = None) -> None:
         # work does not end because nobody can hear of it

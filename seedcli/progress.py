@@ -87,9 +87,11 @@ class LineProgress(Progress):
         if time.monotonic() - self._written >= LOG_EVERY_S:
             self.write()
 
-    def end(self) -> None:
-        """The last line; of one thing that was quickly done there is nothing to say."""
-        if self.total != 1 or self._written > self._started:
+    def end(self, *, is_step: bool) -> None:
+        """The last line; of one thing, or a step of a longer work, that was quickly done there is
+        nothing to say.
+        """
+        if self._written > self._started or not (is_step or self.total == 1):
             self.write()
 
     def write(self) -> None:

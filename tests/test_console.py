@@ -117,12 +117,20 @@ def test_notes_and_warnings_go_to_stderr_and_quiet_silences_them(
     assert progress.done == 2
 
 
-def test_one_thing_that_is_quickly_done_is_no_progress(
+def test_one_thing_or_a_step_that_is_quickly_done_is_no_progress(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Console().progress("encode", 1) as progress:
         progress.advance()
     assert capsys.readouterr().err == ""
+    with (console := Console()).progress("pictures", 16) as pictures:
+        for _ in range(2):
+            with console.progress("encode", 8) as progress:
+                progress.advance(8)
+            pictures.advance(8)
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "pictures: 16/16"
+    ]
     monkeypatch.setattr("seedcli.progress.LOG_EVERY_S", 0)
     with Console().progress("drawing", 1) as progress:
         progress.advance()
