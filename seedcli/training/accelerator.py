@@ -49,6 +49,9 @@ def build_accelerator(parallel: ParallelSection | LlmParallelSection) -> Acceler
     """
     deepspeed = parallel.engine == "deepspeed"
     on_cpu = parallel.device == "cpu" or not torch.cuda.is_available()
+    if not torch.cuda.is_available():
+        # what DeepSpeed, which Accelerate imports in any case, would find, and warn of
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if deepspeed and "RANK" not in os.environ:
         os.environ.update(_ONE_PROCESS)
     world = int(os.environ.get("WORLD_SIZE", "1"))

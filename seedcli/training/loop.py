@@ -248,12 +248,13 @@ def _header(
     frozen = sum(each.numel() for each in parameters) - learned
     precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
     processes = f", {accelerator.num_processes} processes" * (accelerator.num_processes > 1)
+    length = f"updates{f' {step + 1:,} to' if step else ':'} {optimization.steps:,}"
+    if step >= optimization.steps:
+        length = f"all {step:,} updates are done"
     return (
         f"{training.title}: {learned:,} parameters learn"
         + (f", {frozen:,} are frozen" if frozen else "")
-        + f"; on {accelerator.device}, {precision}{processes}; "
-        + (f"updates {step + 1:,} to" if step else "updates: ")
-        + f"{' ' if step else ''}{optimization.steps:,}"
+        + f"; on {accelerator.device}, {precision}{processes}; {length}"
     )
 
 

@@ -32,7 +32,10 @@ def test_tensorboard_gets_what_metrics_jsonl_gets(tmp_path):
     assert losses == [(line["step"], pytest.approx(line["loss"], rel=1e-5)) for line in lines]
     assert {"lr", "gradient_norm", "images_per_s"} <= set(written.Tags()["scalars"])
     [header] = listener.heard
-    assert header.startswith("stage tiny: 147 parameters learn, 163 are frozen; on cpu, fp32; ")
+    begins = "stage tiny: 147 parameters learn, 163 are frozen; on cpu, fp32; "
+    assert header == f"{begins}updates: {lines[-1]['step']}"
+    train_tiny(tmp_path, run=run, reporter=listener, resume=True)
+    assert listener.heard[1] == f"{begins}all {lines[-1]['step']} updates are done"
 
 
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_loaded(monkeypatch):
