@@ -137,11 +137,21 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         ]
-        self.rich = RichProgress(*columns, console=console, redirect_stdout=takes_stdout)
+        self.rich = RichProgress(*columns, console=console)
+        self._takes_stdout = takes_stdout
         self._loggers: list[tuple[logging.StreamHandler, TextIO]] = []
 
     def __enter__(self) -> Bars:
+        from rich.live import Live
+
         before = sys.stderr
+        # one that was shown before would first wipe as many lines as it had
+        self.rich.live = Live(
+            console=self.rich.console,
+            refresh_per_second=10,
+            redirect_stdout=self._takes_stdout,
+            get_renderable=self.rich.get_renderable,
+        )
         self.rich.start()
         for handler in _stream_handlers():
             # a logger keeps the stderr that it found when it was set up
@@ -163,7 +173,6 @@ class Bars:
         try:
             yield
         finally:
-            self.rich.live.transient = False
             self.__enter__()
 
 

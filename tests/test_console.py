@@ -207,6 +207,7 @@ def test_nothing_is_glued_to_the_bars() -> None:
         "        with console.progress('inner', 1) as inner:\n"
         "            inner.advance()\n"
         "            time.sleep(0.3)\n"
+        "            console.stream(f'beside two bars {number}\\n')\n"
         "        outer.advance()\n"
         "        late = logging.getLogger(f'late{number}')\n"
         "        late.addHandler(logging.StreamHandler(sys.stdout))\n"
@@ -219,7 +220,7 @@ def test_nothing_is_glued_to_the_bars() -> None:
     wanted = [
         f"{word} {number}"
         for number in (0, 1)
-        for word in ("of a late library", "result", "of a library", "streamed")
+        for word in ("beside two bars", "of a late library", "result", "of a library", "streamed")
     ]
     assert lines[:-1] == wanted
     assert lines[-1].startswith("outer") and "2/2" in lines[-1]
