@@ -126,8 +126,13 @@ class DocumentDataSection(Strict):
 
 
 class TokenOptimizationSection(AdamWSection):
-    """AdamW over packed rows."""
+    """AdamW over packed rows, or Muon and AdamW."""
 
+    optimizer: Literal["adamw", "muon"] = comfort(
+        "adamw",
+        "muon: the matrices of the decoder layers learn by Muon, with AdamW's rates, decay and "
+        "schedule; all else by AdamW",
+    )
     batch_tokens: int = setting(
         "tokens per update, all processes together: a multiple of the context length", ge=1
     )
@@ -208,19 +213,28 @@ class LlmRunSection(CheckpointsSection):
     shard_size: str = comfort("5GB", "largest file of the saved model")
 
 
-class FullPhaseSection(Strict):
-    """Phase 3: every parameter but the input embedding."""
+class PhaseSection(Strict):
+    """What every phase has."""
 
     optimization: TokenOptimizationSection
 
 
-class TextPhaseSection(FullPhaseSection):
+class FullPhaseSection(PhaseSection):
+    """Phase 3: every parameter, but for the input embedding unless it is told to learn."""
+
+    input_embedding: Literal["frozen", "trained"] = comfort(
+        "frozen",
+        "the published run freezes what its long LoRA phase taught; trained: it goes on learning",
+    )
+
+
+class TextPhaseSection(PhaseSection):
     """Phase 0: words only, every parameter, before the vocabulary has codes."""
 
     data: DocumentDataSection
 
 
-class LoraPhaseSection(FullPhaseSection):
+class LoraPhaseSection(PhaseSection):
     """Phase 1: LoRA with embeddings, head and norms; merged afterwards, and
     the merge is verified.
     """
@@ -240,9 +254,9 @@ class LanguageRecipe(Recipe):
     run: LlmRunSection = comfort(LlmRunSection(), "what is written, and when")
 
     @property
-    def phases(self) -> dict[str, FullPhaseSection]:
+    def phases(self) -> dict[str, PhaseSection]:
         """What is trained one after the other, by name; the last one's model is the run's."""
-        return {name: value for name, value in self if isinstance(value, FullPhaseSection)}
+        return {name: value for name, value in self if isinstance(value, PhaseSection)}
 
     @property
     def lengths(self) -> dict[str, TokenOptimizationSection]:
@@ -254,6 +268,8 @@ class LanguageRecipe(Recipe):
         if not {"lora", "full"} & set(self.phases):
             raise ValueError("neither `lora` nor `full`: there is nothing to train")
         for optimization in self.lengths.values():
+            if optimization.optimizer == "muon" and self.parallel.engine == "deepspeed":
+                raise ValueError('optimizer = "muon" needs whole matrices: engine = "ddp"')
             if optimization.batch_tokens % self.context_length:
                 raise ValueError(
                     f"batch_tokens {optimization.batch_tokens} is no multiple of "

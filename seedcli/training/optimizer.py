@@ -1,4 +1,4 @@
-"""AdamW and its learning rate, from a recipe's [optimization] section."""
+"""AdamW, or Muon beside it, and the learning rate, from a recipe's [optimization] section."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_phase_optimizer(
     model: nn.Module, optimization: TokenOptimizationSection, parallel: LlmParallelSection
 ) -> torch.optim.Optimizer:
     """AdamW over a language model; with moments in the host's memory DeepSpeed's, which computes
-    there.
+    there. `optimizer = "muon"` gives the matrices of the decoder layers to Muon.
 
     `decay_norms` decays everything, as the official run did (Hugging Face 4.30 exempted
     only nn.LayerNorm and biases, which Llama does not have); without it norms, embeddings
@@ -51,7 +51,71 @@ def build_phase_optimizer(
         from deepspeed.ops.adam import DeepSpeedCPUAdam
 
         return DeepSpeedCPUAdam(groups, adamw_mode=True, **settings)
+    if optimization.optimizer == "muon":
+        return MuonAndAdamW(groups, matrices_of_layers(model), settings)
     return torch.optim.AdamW(groups, fused=True, **settings)
+
+
+def matrices_of_layers(model: nn.Module) -> list[nn.Parameter]:
+    """What Muon is made for: the trained matrices of a stack of layers, not embeddings and head."""
+    return [
+        parameter
+        for stack in model.modules()
+        if isinstance(stack, nn.ModuleList)
+        for parameter in stack.parameters()
+        if parameter.requires_grad and parameter.ndim == 2
+    ]
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Both of torch as one: one list of groups, one state.
+
+    Muon's steps are scaled to the size of AdamW's (`match_rms_adamw`, arXiv 2502.16982), so one
+    learning rate and one weight decay serve both.
+
+    Args:
+        groups: Parameters in groups with their weight decay, as AdamW takes them.
+        matrices: Those that Muon trains.
+        settings: AdamW's.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        matrices: list[nn.Parameter],
+        settings: dict[str, Any],
+    ):
+        by_muon = {id(parameter) for parameter in matrices}
+
+        def of(muon: bool) -> list[dict[str, Any]]:
+            parts = [
+                group | {"params": [one for one in group["params"] if (id(one) in by_muon) is muon]}
+                for group in groups
+            ]
+            return [part for part in parts if part["params"]]
+
+        self._parts: dict[str, torch.optim.Optimizer] = {
+            "muon": torch.optim.Muon(of(True), lr=settings["lr"], adjust_lr_fn="match_rms_adamw"),
+            "adamw": torch.optim.AdamW(of(False), fused=True, **settings),
+        }
+        super().__init__(groups, settings)
+        # the parts' own groups: whoever sets a rate sets theirs
+        self.param_groups = [group for part in self._parts.values() for group in part.param_groups]
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of all parameters."""
+        for part in self._parts.values():
+            part.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Name of a part -> its state."""
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """What `state_dict` gave."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state_dict[name])
+        self.param_groups = [group for part in self._parts.values() for group in part.param_groups]
 
 
 def learning_rate_at(

@@ -151,6 +151,19 @@ def test_crashed_run_continues_from_its_checkpoint_bit_for_bit(tmp_path, whole):
     assert _timeless(tmp_path) == _timeless(whole[0])
 
 
+def test_with_muon_a_run_that_crashed_continues_bit_for_bit(tmp_path):
+    def crash():
+        raise RuntimeError("power failure")
+
+    _, unbroken = train_tiny(tmp_path / "unbroken", optimizer="muon")
+    with pytest.raises(RuntimeError, match="power failure"):
+        train_tiny(tmp_path / "broken", row_source=rows_that(crash, at=5), optimizer="muon")
+    _, model = train_tiny(tmp_path / "broken", resume=True, optimizer="muon")
+    _assert_same_weights(model, unbroken)
+    losses = [line["loss"] for line in read_metrics(tmp_path / "unbroken")]
+    assert losses[-1] < losses[0]
+
+
 def test_finished_phase_does_not_train_again(tmp_path, whole):
     result, model = train_tiny(whole[0], resume=True, dropout=0.2)
     assert result.steps == OPTIMIZATION.steps
@@ -210,6 +223,25 @@ def test_weight_decay_spares_norms_and_embeddings_unless_the_recipe_decays_all()
     as_published = OPTIMIZATION.model_copy(update={"decay_norms": True})
     (everything,) = build_phase_optimizer(model, as_published, one).param_groups
     assert len(everything["params"]) == len(list(model.parameters()))
+
+
+def test_muon_trains_the_matrices_of_the_layers_by_the_rate_of_all():
+    model = tiny_llama()
+    model.get_input_embeddings().requires_grad_(False)
+    section = OPTIMIZATION.model_copy(update={"optimizer": "muon"})
+    optimizer = build_phase_optimizer(model, section, LlmParallelSection())
+    matrices, head, norms = optimizer.param_groups
+    assert [len(group["params"]) for group in (matrices, head, norms)] == [2 * 7, 1, 2 * 2 + 1]
+    assert [group["weight_decay"] for group in (matrices, head, norms)] == [0.1, 0.1, 0.0]
+    layer = model.model.layers[0].self_attn.q_proj.weight
+    before = layer.detach().clone()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.5
+    model(torch.arange(CONTEXT)[None]).logits.square().sum().backward()
+    optimizer.step()
+    # of the size of AdamW's first step, its sign times the rate, at a fifth: arXiv 2502.16982
+    change = (layer.detach() - before * (1 - 0.5 * 0.1)).square().mean().sqrt()
+    assert change.item() == pytest.approx(0.5 * 0.2, rel=0.4)  # the iteration is a coarse one
 
 
 def test_rows_split_over_processes_evenly_or_not_at_all(whole):

@@ -276,8 +276,9 @@ class PhasedRun:
         sources: list[DocumentSource],
         visual: VisualCodes,
     ) -> Path:
-        """Adapters, attached from the recipe's seed and merged at the end, or everything but the
-        input embedding; of the model in `start`, its vocabulary extended.
+        """Adapters, attached from the recipe's seed and merged at the end, or everything, but for
+        the input embedding unless the recipe has it trained; of the model in `start`, its
+        vocabulary extended.
         """
         from seedcli.models.language.text_tokenizer import extend_text_tokenizer
 
@@ -294,8 +295,10 @@ class PhasedRun:
             model = load_causal_model(start, attention=attention)
             extend_language_model(model, text_tokenizer, seed=seed, gather=gather_parameters)
             if name == "full":
+                assert self.recipe.full
                 untie_embeddings(model)
-                model.get_input_embeddings().requires_grad_(False)
+                learns = self.recipe.full.input_embedding == "trained"
+                model.get_input_embeddings().requires_grad_(learns)
                 return model
             assert self.recipe.lora
             with torch.random.fork_rng(devices=[]):

@@ -30,8 +30,10 @@ from seedcli.models.language.cost import (
 from seedcli.models.weights.locate_llm import find_llm_here, has_words
 from seedcli.recipe.language import (
     DocumentDataSection,
+    FullPhaseSection,
     InstructRecipe,
     LoraPhaseSection,
+    PhaseSection,
     PretrainRecipe,
     TokenOptimizationSection,
 )
@@ -58,6 +60,7 @@ _PUBLISHED_RUNS: dict[tuple[int, str], tuple[str, int, str, int]] = {
 class _Planned:
     """One phase of a recipe, in the terms of `llm_cost`."""
 
+    name: str
     phase: Phase
     shape: LlamaShape
     data: DocumentDataSection
@@ -209,7 +212,8 @@ def _phases(recipe: PretrainRecipe | InstructRecipe) -> tuple[list[_Planned], st
         shape = words.with_vocab(words.vocab_size + config.codebook.num_codes + 2)
     return [
         _Planned(
-            cast(Phase, name),
+            name,
+            cast(Phase, "text" if _all_learn(section) else name),
             words if name == "text" else shape,
             getattr(section, "data", recipe.data),
             section.optimization,
@@ -220,6 +224,11 @@ def _phases(recipe: PretrainRecipe | InstructRecipe) -> tuple[list[_Planned], st
         )
         for name, section in recipe.phases.items()
     ], start
+
+
+def _all_learn(section: PhaseSection) -> bool:
+    """Whether a phase trains every parameter, as the one of words does."""
+    return isinstance(section, FullPhaseSection) and section.input_embedding == "trained"
 
 
 def _shape_of(start: str) -> LlamaShape:
@@ -362,7 +371,7 @@ def _phase(
             | {f"{name}_gb": value / GB for name, value in parts.items()}
         )
     return {
-        "phase": planned.phase,
+        "phase": planned.name,
         "trainable": parameters.trainable,
         "frozen": parameters.frozen,
         "adapter": parameters.adapter,

@@ -146,10 +146,12 @@ def test_a_run_that_is_killed_gives_the_same_weights(finished_runs, tmp_path):
     assert summary["left_out"] == undisturbed["left_out"]
 
 
-def test_a_model_is_tuned_whole_where_the_recipe_has_no_adapter(finished_runs, tmp_path):
+@pytest.mark.parametrize("embedding", ["frozen", "trained"])
+def test_a_model_is_tuned_whole_where_the_recipe_has_no_adapter(finished_runs, tmp_path, embedding):
     text = (finished_runs / "instruct.toml").read_text()
     adapter = text[text.index("[lora.adapter]") : text.index("[lora.optimization]")]
-    whole = text.replace(adapter, "").replace("[lora.", "[full.")
+    whole = text.replace(adapter, f'[full]\ninput_embedding = "{embedding}"\n')
+    whole = whole.replace("[lora.", "[full.")
     (tmp_path / "whole.toml").write_text(whole)
     result = instruct.run(load_recipe(tmp_path / "whole.toml"), tmp_path / "run")
     (summary,) = result["phases"].values()
@@ -159,12 +161,19 @@ def test_a_model_is_tuned_whole_where_the_recipe_has_no_adapter(finished_runs, t
         for folder in (finished_runs / "pretrain" / "model", tmp_path / "run" / "model")
     )
     same = {name for name in before if torch.equal(before[name], after[name])}
-    assert same == {"model.embed_tokens.weight"}
+    assert same == ({"model.embed_tokens.weight"} if embedding == "frozen" else set())
     assert read_llm_facts(tmp_path / "run" / "model").template == "vicuna"
 
-    (tmp_path / "nothing.toml").write_text(whole[: whole.index("[full.")])
+
+def test_a_recipe_trains_something_and_muon_is_not_spread_by_deepspeed(finished_runs, tmp_path):
+    text = (finished_runs / "instruct.toml").read_text()
+    (tmp_path / "nothing.toml").write_text(text[: text.index("[lora.")])
     with pytest.raises(SeedError, match="neither `lora` nor `full`"):
         load_recipe(tmp_path / "nothing.toml")
+    muon = text.replace("[lora.optimization]\n", '[lora.optimization]\noptimizer = "muon"\n')
+    (tmp_path / "muon.toml").write_text(muon)
+    with pytest.raises(SeedError, match="whole matrices"):
+        load_recipe(tmp_path / "muon.toml", ["parallel.engine=deepspeed"])
 
 
 def test_half_precision_changes_no_merge(finished_runs, tmp_path):
