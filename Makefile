@@ -1,7 +1,7 @@
 # make demo    a picture -> 32 codes -> a picture, offline, with the bundled model
 # make test    all tests; those of `seed chat --web` need gradio and a browser: make test-web, which installs gradio (gradio 6 takes Pillow back to 12)
 # make test-fast   those of the parts, in under a minute;   make test-all   with every extra, Java and a browser: there a skip is a failure
-# make test-lowest   the fast ones, and a training, with the lower bounds of pyproject.toml in a venv of its own (6 GB)
+# make test-lowest   the fast ones, and those of models, pictures, a training and a server, with the lower bounds of pyproject.toml in a venv of its own (6 GB)
 # make torture   ten minutes of hostile files, kills, Ctrl-C and full disks, by one seed: prints a table, and what broke the rule
 # make fuzz    2,000 hostile requests to every route of seed serve, by one seed: none may get 500
 # make check   linter, formatter and types, changes nothing;   make fix lets them change
@@ -90,12 +90,17 @@ test-all: $(VENV)/developed
 OLDEST_PYTHON := $(or $(shell command -v python3.11),$(PYTHON))
 LOWEST := .venv-lowest/bin/python
 
+# where other packages are called the most; the estimates of test_cost.py are of the newest torch and transformers
+PACKAGES_TESTED := tests/models tests/data/images tests/data/mixtures/test_addresses.py tests/training/test_phase.py tests/training/test_loop.py \
+	tests/training/test_trackers.py tests/workflows/train/test_instruct.py tests/workflows/serve/test_routes.py tests/workflows/serve/test_clients.py \
+	--ignore tests/models/language/test_cost.py
+
 test-lowest: export OMP_NUM_THREADS := 1
 test-lowest:
 	test -x $(LOWEST) || $(OLDEST_PYTHON) -m venv .venv-lowest
 	$(LOWEST) tools/floors.py > .venv-lowest/floors.txt
 	$(LOWEST) -m pip install --quiet --constraint .venv-lowest/floors.txt --editable '.[dev]'
-	$(LOWEST) -m pytest -m "not slow and not bench" $(FAST) tests/training/test_phase.py tests/training/test_loop.py tests/workflows/train/test_instruct.py
+	$(LOWEST) -m pytest -m "not slow and not bench" $(FAST) $(PACKAGES_TESTED)
 
 test-web: export OMP_NUM_THREADS := 1
 test-web: $(VENV)/developed

@@ -58,7 +58,7 @@ def write_sound(path: Path, *, cover: bool = False) -> Path:
         if cover:
             picture = container.add_stream("mjpeg", rate=1)
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic
+            picture.disposition = av.stream.Disposition.attached_pic.value
         for _ in range(8):
             frame = av.AudioFrame(format="fltp", layout="mono", samples=1000)
             frame.sample_rate = 8000
