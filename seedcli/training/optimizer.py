@@ -102,7 +102,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         # the parts' own groups: whoever sets a rate sets theirs
         self.param_groups = [group for part in self._parts.values() for group in part.param_groups]
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """One update of all parameters."""
         for part in self._parts.values():
             part.step(closure)
