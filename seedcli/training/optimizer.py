@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seedcli.errors import UsageError
 from seedcli.recipe.language import LlmParallelSection, TokenOptimizationSection
 from seedcli.recipe.pictures import OptimizationSection
 
@@ -36,6 +37,9 @@ def build_phase_optimizer(
     `decay_norms` decays everything, as the official run did (Hugging Face 4.30 exempted
     only nn.LayerNorm and biases, which Llama does not have); without it norms, embeddings
     and biases are exempt.
+
+    Raises:
+        UsageError: This torch has no Muon.
     """
     embeddings = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)
@@ -52,6 +56,11 @@ def build_phase_optimizer(
 
         return DeepSpeedCPUAdam(groups, adamw_mode=True, **settings)
     if optimization.optimizer == "muon":
+        if not hasattr(torch.optim, "Muon"):
+            raise UsageError(
+                f'optimizer = "muon" needs torch 2.9, and this is {torch.__version__}',
+                remedy='pip install --upgrade torch torchvision; or optimizer = "adamw"',
+            )
         return MuonAndAdamW(groups, matrices_of_layers(model), settings)
     return torch.optim.AdamW(groups, fused=True, **settings)
 

@@ -23,6 +23,7 @@ from seedcli.training.speed import training_flops
 from tests.training.tiny_llm import CONTEXT, FIRST_CODE, OPTIMIZATION, rows, tiny_llama, train_tiny
 
 TIMES = ("tokens_per_s", "utilisation", "memory_mb", "eta_s")
+with_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9")
 
 
 def _timeless(folder):
@@ -151,6 +152,7 @@ def test_crashed_run_continues_from_its_checkpoint_bit_for_bit(tmp_path, whole):
     assert _timeless(tmp_path) == _timeless(whole[0])
 
 
+@with_muon
 def test_with_muon_a_run_that_crashed_continues_bit_for_bit(tmp_path):
     def crash():
         raise RuntimeError("power failure")
@@ -225,6 +227,14 @@ def test_weight_decay_spares_norms_and_embeddings_unless_the_recipe_decays_all()
     assert len(everything["params"]) == len(list(model.parameters()))
 
 
+def test_a_torch_without_muon_is_told(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    section = OPTIMIZATION.model_copy(update={"optimizer": "muon"})
+    with pytest.raises(UsageError, match="needs torch 2.9"):
+        build_phase_optimizer(tiny_llama(), section, LlmParallelSection())
+
+
+@with_muon
 def test_muon_trains_the_matrices_of_the_layers_by_the_rate_of_all():
     model = tiny_llama()
     model.get_input_embeddings().requires_grad_(False)
