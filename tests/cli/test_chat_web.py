@@ -104,7 +104,7 @@ def test_the_server_ends_cleanly_while_it_answers(tiny_llm_folder, tmp_path) -> 
         (["--web", "--draw"], "--web and --draw do not go together"),
         (["--web", "--show", "kitty"], "--web and --show do not go together"),
         (["--port", "7860"], "--port 7860 is the port of --web"),
-        (["--web", "--port", "70000"], "less than or equal to 65535"),
+        (["--web", "--port", "70000"], "expected a whole number from 1 to 65,535"),
     ],
 )
 def test_what_web_does_not_go_with(words, message) -> None:

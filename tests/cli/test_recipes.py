@@ -55,7 +55,7 @@ def test_keys_describe_a_stage() -> None:
     stage = load_recipe(NAME).stage
     rows = {row["key"]: row for row in map(json.loads, seed("keys", stage).stdout.splitlines())}
     assert rows["seed"]["required"]
-    assert rows["seed"]["type"] == "int"
+    assert rows["seed"]["type"] == "whole number"
     assert not rows["run.log_every_steps"]["required"]
     assert seed("keys", "nonsense").exit_code == 2
 
