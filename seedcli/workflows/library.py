@@ -145,7 +145,7 @@ def evaluate(
         progress: As for `SeedTokenizer.from_pretrained`.
         **options: `model`, `dataset`, `split`, `limit`, `output`, `device` and whatever else the
             benchmark takes: the fields of `RetrievalRequest`, `CaptionRequest`, `VqaRequest` or
-            `SimilaritySettings`, and of the groups in it (`workflows/evaluate/requests.py`).
+            `SimilaritySettings`, and of the groups in it (`workflows/evaluate/fields.py`).
 
     Raises:
         UsageError: No such benchmark, option, set, split or model.

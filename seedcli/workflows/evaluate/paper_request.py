@@ -8,7 +8,7 @@ from typing import Annotated
 
 from seedcli.options import Option, PageOption
 from seedcli.storage import as_place
-from seedcli.workflows.evaluate.requests import DATA
+from seedcli.workflows.evaluate.fields import DATA
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from seedcli.models.language.load import load_language_model, refuse_quantizatio
 from seedcli.models.weights.digest import weights_digest
 from seedcli.models.weights.locate import ModelFiles, locate
 from seedcli.models.weights.locate_llm import check_visual_tokenizer, locate_llm
+from seedcli.workflows.evaluate.fields import LanguageModelFields
 from seedcli.workflows.evaluate.pictures import EvalPictures
-from seedcli.workflows.evaluate.requests import LanguageModelFields
 
 
 class Speaker:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from seedcli.engine.engines import EngineChoice
 from seedcli.errors import UsageError
 from seedcli.options import DeviceOption, DtypeOption, Option, Without
-from seedcli.workflows.evaluate.requests import JudgedFields, RunFields, SetFields
+from seedcli.workflows.evaluate.fields import JudgedFields, RunFields, SetFields
 from seedcli.workflows.sampling import SamplingOptions
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from seedcli.models.weights.locate import BUNDLED_NANO, DEFAULT_MODEL, locate
 from seedcli.models.weights.locate_llm import LLM_FOLDER, LLM_PRESETS
 from seedcli.recipe.read import leaves
 from seedcli.workflows.evaluate.ablation.request import AblationRequest
+from seedcli.workflows.evaluate.fields import LanguageModelFields
 from seedcli.workflows.evaluate.pictures import EvalPictures
-from seedcli.workflows.evaluate.requests import LanguageModelFields
 from seedcli.workflows.evaluate.speaker import Speaker
 
 _RECIPE = "recipe.resolved.toml"
