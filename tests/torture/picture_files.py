@@ -120,9 +120,9 @@ def _write_table(damage: Any, folder: Path) -> None:
     import pyarrow.parquet as pq
 
     how, change = damage
-    whole = folder.parent / "whole" / "pictures.parquet"
+    path = folder.parent / "whole" / "pictures.parquet"
     if how == "bytes":
-        (folder / "a.parquet").write_bytes(edited(whole.read_bytes(), change))
+        (folder / "a.parquet").write_bytes(edited(path.read_bytes(), change))
         return
     picture = whole(folder, "picture.png")
     kinds: dict[str, Callable[[], Any]] = {
