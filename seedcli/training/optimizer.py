@@ -108,8 +108,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
             "adamw": torch.optim.AdamW(of(False), fused=True, **settings),
         }
         super().__init__(groups, settings)
-        # the parts' own groups: whoever sets a rate sets theirs
-        self.param_groups = [group for part in self._parts.values() for group in part.param_groups]
+        self._take_groups()
 
     def step(self, closure: Callable[[], float] | None = None) -> None:
         """One update of all parameters."""
@@ -124,6 +123,10 @@ class MuonAndAdamW(torch.optim.Optimizer):
         """What `state_dict` gave."""
         for name, part in self._parts.items():
             part.load_state_dict(state_dict[name])
+        self._take_groups()
+
+    def _take_groups(self) -> None:
+        # the parts' own: whoever sets a rate sets theirs
         self.param_groups = [group for part in self._parts.values() for group in part.param_groups]
 
 
