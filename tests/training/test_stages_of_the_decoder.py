@@ -218,6 +218,8 @@ def test_a_decoder_is_trained_on_by_what_codes_give(folders, table, tmp_path, so
     assert last["held_out_code_embeddings"] != last["held_out_embeddings"]
     decoder = load_decoder(tmp_path / "run" / "model", generation_dim=256)
     assert type(decoder.pipeline.scheduler).__name__ == "PNDMScheduler"
+    told = [path.read_text() for path in (tmp_path / "run" / "model").rglob("*.json")]
+    assert not any(str(tmp_path) in text for text in told)  # where it was made is no one's business
     images = decoder.decode_images(torch.randn(1, 256), steps=2, guidance=2.0, seed=0)
     assert images[0].size == (32, 32)
 

@@ -7,6 +7,7 @@ only the sizes are ours.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer
 
 from seedcli.errors import DataError
+from seedcli.files import publish_json
 from seedcli.models.drawing.target import load_quietly, load_target
 from seedcli.models.drawing.unclip import reading_options
 from seedcli.models.quiet import quiet
@@ -347,3 +349,14 @@ def save_pipeline(pipeline: StableUnCLIPImg2ImgPipeline, folder: Path) -> None:
     with quiet(diffusers_logging):
         pipeline.to(torch.float16)
         pipeline.save_pretrained(folder)
+    forget_origin(folder)
+
+
+def forget_origin(folder: Path) -> None:
+    """Takes out of a saved pipeline where its parts were read from, which diffusers writes into
+    their descriptions: it tells of one machine.
+    """
+    for path in (folder / "model_index.json", *folder.glob("*/config.json")):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if facts.pop("_name_or_path", None) is not None:
+            publish_json(path, facts)
