@@ -29,14 +29,14 @@ from tools.nano.structure import Change, EmojiStructure
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
 TASK_WEIGHTS = {
-    "draw": 20,
-    "edit": 26,
-    "describe": 22,
-    "question": 12,
-    "dialogue": 14,
-    "difference": 3,
-    "series": 8,
-    "join": 15,  # few pictures allow it
+    "describe": 40,
+    "draw": 30,
+    "edit": 20,
+    "dialogue": 12,
+    "question": 8,
+    "join": 8,  # few pictures allow it
+    "series": 4,
+    "difference": 2,
 }
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 _SHORT = 0.4  # share of the other drawing requests that say "apple" for a red apple

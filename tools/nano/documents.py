@@ -47,6 +47,7 @@ _ITSELF = 1 / 8  # share of pictures to be read that stay as they are
 # extra rows of an emoji with skin tones or twins, which are a fifth of the emoji and all of the
 # edits
 _REPEATS_OF_VARIANTS = 2
+_REPEATS_OF_CONVERSATIONS = 2  # one has fewer learned words than a caption
 _BATCH = 512
 
 _TEXT, _BYTES = pa.string(), pa.binary()
@@ -95,6 +96,8 @@ class DocumentTables:
     def rows(self, table: str, draws: int) -> Iterator[Row]:
         """Rows of a table, its pictures not yet drawn as views."""
         emoji = self._emoji if table in ("read", "drawn") else self._repeated
+        if table == "conversations":
+            draws *= _REPEATS_OF_CONVERSATIONS
         for number in range(draws * len(emoji)):
             rng = random.Random(f"{table} {number}")
             picture = rng.choice(emoji[number % len(emoji)])
