@@ -209,6 +209,15 @@ def report(error: BaseException, *, continues: bool = False) -> int:
                     "what a training needs",
                 ).with_traceback(error.__traceback__)
             )
+        case RuntimeError() if _lost_a_rank(error):
+            return report(
+                SeedError(
+                    "another rank of this run ended, or cannot be reached "
+                    f"({str(error).partition(chr(10))[0]})",
+                    remedy="look at what that rank said, on its machine; the same command with "
+                    "--resume goes on",
+                ).with_traceback(error.__traceback__)
+            )
         case SystemExit():
             return error.code if isinstance(error.code, int) else EXIT_BUG
         case _:
@@ -253,6 +262,12 @@ def _tells_of_memory(error: BaseException) -> bool:
         "bad_alloc",
     )
     return isinstance(error, MemoryError) or any(word in str(error) for word in said)
+
+
+def _lost_a_rank(error: BaseException) -> bool:
+    """Whether a rank of ours was left alone, by what torch's backends of several ranks say."""
+    told = type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError")
+    return "RANK" in os.environ and (told or "gloo/transport" in str(error))
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:

@@ -29,3 +29,15 @@ def test_without_a_folder_everything_is_said(folder, tmp_path, monkeypatch, caps
     for _ in range(2):
         report(DataError("no folder at x"))
     assert capsys.readouterr().err.count("no folder at x") == 2
+
+
+def test_a_rank_that_lost_another_is_no_bug(monkeypatch, capsys) -> None:
+    alone = RuntimeError(
+        "[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:9897"
+    )
+    monkeypatch.setenv("RANK", "1")
+    assert report(alone) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: another rank of this run ended") and "--resume" in err
+    monkeypatch.delenv("RANK")
+    assert report(alone) == 1 and "bug" in capsys.readouterr().err

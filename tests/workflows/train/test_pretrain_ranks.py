@@ -183,6 +183,7 @@ def test_two_ranks_that_are_stopped_or_killed_continue(finished_runs, tmp_path, 
     code, said = stopped("--resume", by=signal.SIGKILL, after=reached + 5)
     assert code == 1, said
     assert "rank 1 of 2 was killed by signal 9" in said and "--nproc 2 --resume" in said
+    assert "bug" not in said  # of the rank that was left alone
     last = int(newest_checkpoint(run / "text" / "checkpoints").name.removeprefix("step-"))
     assert last > reached
     # one process
