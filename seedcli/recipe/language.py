@@ -138,6 +138,12 @@ class TokenOptimizationSection(AdamWSection):
     )
     weight_decay: float = setting("AdamW's weight decay", ge=0)
     decay_norms: bool = setting("decay RMSNorm weights and embeddings too, as the official run did")
+    word_weight: float = comfort(
+        1.0,
+        "what a learned word counts in the loss, where a code counts 1: a picture has 32 codes, its "
+        "name two words",
+        gt=0,
+    )
 
 
 class AdapterSection(Strict):

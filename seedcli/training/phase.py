@@ -150,7 +150,9 @@ class PhaseTraining:
         run: LlmRunSection,
     ):
         self.title, self.name = f"phase {name}", name
-        self.module = _PackedLosses(model, is_image_token, accelerator.num_processes)
+        self.module = _PackedLosses(
+            model, is_image_token, accelerator.num_processes, word_weight=optimization.word_weight
+        )
         self.optimizer = build_phase_optimizer(model, optimization, parallel)
         self._batches, self._accelerator = batches, accelerator
         self._workers = run.loader_workers
@@ -219,9 +221,11 @@ class _PackedLosses(nn.Module):
         model: nn.Module,
         is_image_token: Callable[[Tensor], Tensor] | None,
         num_processes: int,
+        *,
+        word_weight: float,
     ):
         super().__init__()
-        self.model = model
+        self.model, self._word_weight = model, word_weight
         self.config = model.config  # DeepSpeed's bucket sizes follow the width that it tells
         self._is_image_token, self._num_processes = is_image_token, num_processes
 
@@ -254,6 +258,8 @@ class _PackedLosses(nn.Module):
         for kind, mask in (("text", ~image), ("image", image)):
             sums[f"loss_{kind}"] = torch.where(mask, losses.detach(), 0.0).sum()
             sums[kind] = mask.sum()
+        if self._word_weight != 1:
+            losses = torch.where(image, losses, losses * self._word_weight)
         # times ranks, because gradients are averaged
         loss = losses.sum() / batch["learned"] * self._num_processes
         return {"loss": loss, **sums, **batch["counts"]}

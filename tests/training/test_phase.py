@@ -86,6 +86,27 @@ def test_loss_is_the_mean_over_learned_tokens_of_the_whole_update(tmp_path):
     assert line["loss_image"] == pytest.approx(summed["image"] / counted["image"], rel=1e-5)
 
 
+def test_a_word_may_count_more_than_a_code(tmp_path):
+    reference, learned = tiny_llama(), 0
+    for lane in range(8):
+        row = next(rows(lanes=8, rank=lane, world=8, state=None))
+        ids, positions = (
+            torch.from_numpy(values).long()[None] for values in (row.input_ids, row.position_ids)
+        )
+        logits = reference(input_ids=ids, position_ids=positions, use_cache=False).logits[0, :-1]
+        wanted = torch.from_numpy(row.labels).long()[1:]
+        losses = F.cross_entropy(logits, wanted, ignore_index=-100, reduction="none")
+        (losses * torch.where(wanted < FIRST_CODE, 4.0, 1.0)).sum().backward()
+        learned += int((wanted != -100).sum())
+    gradients = [parameter.grad for parameter in reference.parameters()]
+    norm = torch.nn.utils.get_total_norm([each for each in gradients if each is not None])
+    train_tiny(tmp_path / "four", steps=1, warmup_steps=0, word_weight=4.0)
+    train_tiny(tmp_path / "one", steps=1, warmup_steps=0)
+    four, one = (read_metrics(tmp_path / name)[0] for name in ("four", "one"))
+    assert four["gradient_norm"] == pytest.approx(norm.item() / learned, rel=1e-4)
+    assert four["loss"] == one["loss"]  # what is told stays the mean of all
+
+
 def test_output_layer_computes_learned_positions_alone(tmp_path):
     model, seen = tiny_llama(), []
     model.lm_head.register_forward_hook(lambda _, inputs, output: seen.append(output.shape))

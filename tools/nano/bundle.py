@@ -5,9 +5,9 @@ decoder, judge, recipes, logs.
 as soon as it is final: `codes`, the tokenizer (`nano-causal-qformer`, `nano-codebook`); `decoder`
 (`nano-target`, `nano-unclip`, `nano-unclip-on-codes`, and `nano-autoencoder` where it was trained
 anew); `judge` (`nano-judge`); `llm` (`nano-pretrain`, `nano-prolong`, `nano-describe`,
-`nano-instruct`), whose codes must be the bundled tokenizer's. Rounding to fp16 moves codes, so the
-language model is trained on what `codes` wrote; `--to FOLDER` writes it elsewhere, while a decoder
-of the tokenizer before still lies in the package.
+`nano-instruct`, `nano-answer`), whose codes must be the bundled tokenizer's. Rounding to fp16 moves
+codes, so the language model is trained on what `codes` wrote; `--to FOLDER` writes it elsewhere,
+while a decoder of the tokenizer before still lies in the package.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from seedcli.training.run_folder import read_metrics
 
 CODES_STAGES = ("nano-causal-qformer", "nano-codebook")
 DECODER_STAGES = ("nano-target", "nano-unclip", "nano-unclip-on-codes")
-LLM_STAGES = ("nano-pretrain", "nano-prolong", "nano-describe", "nano-instruct")
+LLM_STAGES = ("nano-pretrain", "nano-prolong", "nano-describe", "nano-instruct", "nano-answer")
 NANO_SAMPLING = {"temperature": 0.7, "top_p": 0.9}  # our choice
 
 
@@ -101,7 +101,7 @@ def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
     Raises:
         DataError: The model was trained on codes of another tokenizer.
     """
-    trained = runs / "nano-instruct" / "model"
+    trained = runs / LLM_STAGES[-1] / "model"
     facts, (_, tokenizer) = read_llm_facts(trained), read_model_facts(folder)
     if facts.visual_fingerprint != tokenizer["fingerprint"]:
         raise DataError(
@@ -118,6 +118,7 @@ def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
     model = load_causal_model(trained).half()
     save_language_model(model, load_text_tokenizer(trained), target, facts=facts, shard_size="1GB")
     for stage in LLM_STAGES:
+        shutil.rmtree(folder / "training" / stage, ignore_errors=True)
         for metrics in sorted((runs / stage).glob("*/metrics.jsonl")):
             _keep_log(runs / stage, folder / "training" / stage, metrics)
     return {"trained": facts.trained, **_sizes(folder)}
