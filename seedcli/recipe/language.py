@@ -140,8 +140,8 @@ class TokenOptimizationSection(AdamWSection):
     decay_norms: bool = setting("decay RMSNorm weights and embeddings too, as the official run did")
     word_weight: float = comfort(
         1.0,
-        "what a learned word counts in the loss, where a code counts 1: a picture has 32 codes, its "
-        "name two words",
+        "what a learned word counts in the loss, of what a code counts: a picture has 32 codes, "
+        "its name two words",
         gt=0,
     )
 
