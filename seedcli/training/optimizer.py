@@ -103,10 +103,13 @@ class MuonAndAdamW(torch.optim.Optimizer):
             ]
             return [part for part in parts if part["params"]]
 
-        self._parts: dict[str, torch.optim.Optimizer] = {
-            "muon": torch.optim.Muon(of(True), lr=settings["lr"], adjust_lr_fn="match_rms_adamw"),
-            "adamw": torch.optim.AdamW(of(False), fused=True, **settings),
-        }
+        self._parts: dict[str, torch.optim.Optimizer] = {}
+        if theirs := of(True):
+            self._parts["muon"] = torch.optim.Muon(
+                theirs, lr=settings["lr"], adjust_lr_fn="match_rms_adamw"
+            )
+        if rest := of(False):
+            self._parts["adamw"] = torch.optim.AdamW(rest, fused=True, **settings)
         super().__init__(groups, settings)
         self._take_groups()
 

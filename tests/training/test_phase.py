@@ -273,6 +273,10 @@ def test_muon_trains_the_matrices_of_the_layers_by_the_rate_of_all():
     # of the size of AdamW's first step, its sign times the rate, at a fifth: arXiv 2502.16982
     change = (layer.detach() - before * (1 - 0.5 * 0.1)).square().mean().sqrt()
     assert change.item() == pytest.approx(0.5 * 0.2, rel=0.4)  # the iteration is a coarse one
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter is layer)  # as adapters alone, without norms or head
+    alone = build_phase_optimizer(model, section, LlmParallelSection())
+    assert [group["params"] for group in alone.param_groups] == [[layer]]
 
 
 def test_rows_split_over_processes_evenly_or_not_at_all(whole):
