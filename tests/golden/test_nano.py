@@ -13,9 +13,9 @@ from seedcli.models.weights.load import load_seed_model
 from seedcli.models.weights.locate import locate
 
 FACE = Path(__file__).parents[2] / "examples" / "face.png"
-FINGERPRINT = "3c43f0a131189eb5"
-GOLDEN = [308, 150, 185, 185, 100, 185, 379, 314, 150, 100, 321, 305, 212, 304, 212, 510]
-GOLDEN += [474, 47, 321, 321, 340, 212, 159, 5, 314, 166, 501, 139, 139, 17, 166, 308]
+FINGERPRINT = "9ca52b8fc5a243ba"
+GOLDEN = [358, 54, 125, 231, 125, 351, 54, 358, 409, 231, 131, 311, 311, 131, 231, 382]
+GOLDEN += [181, 182, 311, 319, 311, 311, 182, 359, 358, 225, 98, 265, 265, 98, 368, 358]
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from seedcli.training.run_folder import read_metrics
 CODES_STAGES = ("nano-causal-qformer", "nano-codebook")
 DECODER_STAGES = ("nano-target", "nano-unclip", "nano-unclip-on-codes")
 LLM_STAGES = ("nano-pretrain", "nano-prolong", "nano-describe", "nano-instruct", "nano-answer")
-NANO_SAMPLING = {"temperature": 0.7, "top_p": 0.9}  # our choice
+NANO_SAMPLING = {"temperature": 0.4, "top_p": 0.9}  # our choice: docs/seed-nano.md
 
 
 def run_codes(runs: Path, folder: Path) -> dict[str, Any]:
