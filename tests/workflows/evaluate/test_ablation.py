@@ -217,7 +217,7 @@ def test_training_that_differs_is_said(tmp_path):
 
 def test_the_bundled_tokenizer_tells_how_it_was_trained():
     facts = training_facts(ablation_models.BUNDLED_NANO)
-    assert facts["causal-qformer.optimization.steps"] == 1500
+    assert facts["causal-qformer.optimization.steps"] == 2600
     assert facts["codebook.losses.prefix_share"] == 0.25
 
 
