@@ -1,6 +1,7 @@
 """What anyone sees first of seed-nano: how often each example is answered rightly.
 
-    python -m tools.nano.examples [--model MODEL] [--code-guidance G] [--json FILE] [--sheet FILE]
+    python -m tools.nano.examples [--model MODEL] [--temperature T] [--code-guidance G]
+        [--json FILE] [--sheet FILE]
 
 Prints a Markdown table. `examples.toml` says what is asked and what is right; each example is a
 conversation of its own with each of the seeds 0 to 4 at the model's default settings, and no seed
@@ -211,11 +212,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="seed-nano", help="as `seed chat --model` takes it")
     parser.add_argument("--judge", default=str(BUNDLED_NANO / "judge"), help="folder or name")
+    parser.add_argument("--temperature", type=float, help="in place of the model's")
     parser.add_argument("--code-guidance", type=float, help="in place of the model's")
     parser.add_argument("--json", type=Path, help="where to write every answer")
     parser.add_argument("--sheet", type=Path, help="where to write what was drawn")
     given = parser.parse_args()
-    sampling = {} if given.code_guidance is None else {"code_guidance": given.code_guidance}
+    asked = {"temperature": given.temperature, "code_guidance": given.code_guidance}
+    sampling = {name: value for name, value in asked.items() if value is not None}
     chat = SeedChat.from_pretrained(given.model, device="cpu", **sampling)
     nearest = NearestDrawing(given.judge)
     found = [(example, ask(chat, example, nearest)) for example in read_examples()]
