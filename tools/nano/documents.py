@@ -47,9 +47,9 @@ _ITSELF = 1 / 8  # share of pictures to be read that stay as they are
 # extra rows of an emoji with skin tones or twins, which are a fifth of the emoji and all of the
 # edits
 _REPEATS_OF_VARIANTS = 2
-_REPEATS_OF_CONVERSATIONS = 2  # one has fewer learned words than a caption
+_REPEATS_OF_CONVERSATIONS = 2  # more views of what is read: few are learned by heart
 # Share of rows that become conversations: people, with rows for skin tones, flags and symbols
-# would be two thirds of them, and things are what is asked for.
+# would be six in ten of them, and things are what is asked for.
 _TALKED_OF = {"people & body": 0.6, "flags": 0.4, "symbols": 0.4, "components": 0.4}
 _BATCH = 512
 
