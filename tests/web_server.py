@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +74,17 @@ def start(folder: Path, llm: Path, *words: str) -> Server:
     line = process.stdout.readline()
     assert line, (folder / "stderr").read_text()
     return Server(process, json.loads(line)["url"], folder)
+
+
+def say(server: Server, tab: str, words: str) -> str:
+    """Has a tab that no browser shows ask for a picture -> where its answer is heard."""
+    action = {"do": "say", "tab": tab, "words": words, "draw": True}
+    body = json.dumps({"data": [json.dumps(action), 0, 1.5, 1, 0, 40, 1]}).encode()
+    request = urllib.request.Request(
+        f"{server.url}/gradio_api/call/chat", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["event_id"]
 
 
 def end(server: Server) -> int:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
-import json
 import re
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from typer.testing import CliRunner
 
 from seedcli.cli.main import app
 from tests.contracts.source_tree import ROOT
-from tests.web_server import end, start
+from tests.web_server import end, say, start
 
 needs_gradio = pytest.mark.skipif(
     importlib.util.find_spec("gradio") is None, reason="gradio is not installed: make test-web"
@@ -78,13 +77,7 @@ def _other_address() -> str:
 def test_the_server_ends_cleanly_while_it_answers(tiny_llm_folder, tmp_path) -> None:
     server = start(tmp_path, tiny_llm_folder, "--picture-steps", "50")
     try:
-        action = {"do": "say", "tab": "0" * 32, "words": "a dog", "draw": True}
-        body = json.dumps({"data": [json.dumps(action), 0, 1.5, 1, 0, 40, 1]}).encode()
-        request = urllib.request.Request(
-            f"{server.url}/gradio_api/call/chat", body, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            place = json.load(response)["event_id"]
+        place = say(server, "0" * 32, "a dog")
         with urllib.request.urlopen(
             f"{server.url}/gradio_api/call/chat/{place}", timeout=60
         ) as response:

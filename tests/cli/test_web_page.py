@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.web_server import end, start
+from tests.web_server import end, say, start
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 _missing = [name for name in ("gradio", "playwright") if importlib.util.find_spec(name) is None]
@@ -196,7 +197,9 @@ def test_a_file_that_is_no_picture_is_refused_once_in_words(page, tmp_path, pict
     assert page.locator(".attached li").count() == 1 and page.locator(".said").count() == 0
 
 
-def test_an_answer_is_stopped_and_its_words_are_back(page) -> None:
+def test_an_answer_is_stopped_and_its_words_are_back(page, server) -> None:
+    for number in range(3):  # so that the answer cannot be faster than the hand
+        say(server, f"{number:032x}", "a dog")
     page.get_by_role("checkbox", name="Draw a picture").check()
     words(page).fill("a dog")
     words(page).press("Enter")
@@ -205,8 +208,6 @@ def test_an_answer_is_stopped_and_its_words_are_back(page) -> None:
     assert not page.get_by_role("button", name="Send").first.is_visible()
     stop.click()
     answered(page)
-    if page.locator(".said").count():  # the answer was faster than the hand
-        pytest.skip("the answer was there before it could be stopped")
     page.get_by_text("Stopped.").wait_for()
     assert words(page).input_value() == "a dog"
     assert page.get_by_role("checkbox", name="Draw a picture").is_checked()
@@ -268,31 +269,144 @@ def test_codes_of_pictures(page, picture, tmp_path) -> None:
     page.get_by_text("letter.png is not sent").wait_for()
 
 
+def test_pictures_are_dropped_and_pasted_anywhere_on_the_page(page) -> None:
+    send = """([selector, kind, name]) => {
+        const pixels = document.createElement("canvas");
+        return new Promise((done) => pixels.toBlob((blob) => {
+            const carried = new DataTransfer();
+            carried.items.add(new File([blob], name, {type: "image/png"}));
+            const what = {bubbles: true, cancelable: true, dataTransfer: carried};
+            const event = kind === "paste"
+                ? new ClipboardEvent(kind, {...what, clipboardData: carried})
+                : new DragEvent(kind, what);
+            // what is not taken by the page is opened by the browser in its place
+            done(!document.querySelector(selector).dispatchEvent(event));
+        }));
+    }"""
+    assert page.evaluate(send, ["#conversation .log", "dragover", "a.png"])
+    assert page.evaluate(send, ["#conversation .log", "drop", "a.png"])
+    page.get_by_role("button", name="Leave out a.png").wait_for()
+    assert page.evaluate(send, ["body", "paste", "b.png"])
+    page.get_by_role("button", name="Leave out b.png").wait_for()
+
+    page.get_by_role("tab", name="Tokens").click()
+    assert page.evaluate(send, ["#board", "drop", "c.png"])
+    page.get_by_role("img", name="Picture c.png").wait_for()
+    page.get_by_role("img", name="Picture drawn from all codes").first.wait_for()
+    assert page.evaluate(send, [".slot[data-slot=second]", "drop", "d.png"])
+    page.get_by_role("img", name="Picture d.png").wait_for()
+    page.get_by_role("tab", name="Chat").click()
+    assert page.locator(".attached li").count() == 2
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_and_everything_has_a_name(browser, server, width, scheme) -> None:
+def test_every_screen_fits_and_is_read(browser, server, picture, tmp_path, width, scheme) -> None:
     size = dict(zip(("width", "height"), WIDTHS[width], strict=True))
     context = browser.new_context(viewport=size, color_scheme=scheme)
     context.set_default_timeout(WAIT_MS)
     page = opened(context, server)
-    ask(page, "a dog")
-    for tab in ("Tokens", "Chat"):
-        page.get_by_role("tab", name=tab).click()
-        page.wait_for_timeout(200)
-        # nothing is wider than the screen
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-        nameless = page.evaluate(
-            """() => [...document.querySelectorAll('button, a, input, textarea, img')]
-                .filter(each => each.checkVisibility())
-                .filter(each => !(each.innerText || each.ariaLabel || each.alt || each.title
-                    || each.labels?.length))
-                .map(each => each.outerHTML)"""
-        )
-        assert nameless == []
-    box = words(page).bounding_box()
-    assert box["y"] + box["height"] < size["height"], "what one writes in is out of reach"
+    look_at(page, one_screen=True)
+    draw = page.get_by_role("checkbox", name="Draw a picture")
+    for checked in (False, True):
+        draw.set_checked(checked)
+        with Image.open(io.BytesIO(draw.screenshot())) as box:
+            assert np.ptp(np.asarray(box.convert("L"), int)) > 60, "a box that nobody sees"
+    ask(page, "a dog", draw=True)
+    box = page.get_by_role("img", name=re.compile("Picture drawn by")).first.bounding_box()
+    assert box["width"] >= 256 and box["height"] >= 256
+    look_at(page, one_screen=True)
+    page.get_by_role("button", name=re.compile("Edit your words")).click()
+    look_at(page, one_screen=True)
+    page.keyboard.press("Escape")
+    letter = tmp_path / "letter.png"
+    letter.write_text("dear model")
+    page.get_by_label("Pictures", exact=True).set_input_files([letter, picture])
+    page.get_by_role("button", name="Leave out holiday.png").wait_for()
+    look_at(page, one_screen=True)
+    before = page.locator(".log").bounding_box()["width"]
+    advanced = page.get_by_role("button", name="Advanced")
+    advanced.click()
+    page.get_by_role("slider", name=re.compile("Guidance")).wait_for()
+    page.wait_for_timeout(200)
+    look_at(page)
+    assert in_sight(page, page.get_by_role("spinbutton", name=re.compile("Seed of the next")))
+    assert page.locator(".log").bounding_box()["width"] == before
+
+    page.get_by_role("tab", name="Tokens").click()
+    look_at(page, one_screen=True)
+    page.get_by_label("Picture", exact=True).set_input_files(picture)
+    page.get_by_role("img", name="Picture drawn from all codes").first.wait_for()
+    page.locator("#board .tile").nth(4).click()
+    code = page.get_by_role("spinbutton", name="Code")
+    code.fill(str((int(code.input_value()) + 1) % 64))
+    code.press("Enter")
+    changed = page.get_by_role("img", name=re.compile("Where the two pictures differ"))
+    changed.wait_for()
+    assert in_sight(page, code) and in_sight(page, changed)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name=re.compile("Choose a second picture")).click()
+    chooser.value.set_files(picture)
+    page.get_by_text("All 32 codes agree").wait_for()
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    page.get_by_label("Picture", exact=True).set_input_files(letter)
+    refused = page.locator("#tokens").get_by_text("letter.png is not sent")
+    refused.wait_for()
+    assert in_sight(page, refused)
+    look_at(page)
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, re.findall(r"\d+", light)[:3]))
     assert (brightness > 382) == (scheme == "light")
     assert page.faults == []
     context.close()
+
+
+FAINT = """() => {
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+    const paint = (color) => { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); };
+    const light = () => {
+        const linear = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((value) =>
+            value <= 10 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    const faint = [];
+    for (const each of document.querySelectorAll("body *")) {
+        const own = [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+        if (!own || !each.checkVisibility() || each.closest(":disabled, script, style")) continue;
+        paint("white");
+        const around = [];
+        for (let outer = each; outer; outer = outer.parentElement) around.unshift(outer);
+        for (const outer of around) paint(getComputedStyle(outer).backgroundColor);
+        const under = light();
+        paint(getComputedStyle(each).color);
+        const [dark, bright] = [under, light()].sort((one, other) => one - other);
+        const contrast = (bright + 0.05) / (dark + 0.05);
+        if (contrast < 4.5) faint.push(`${contrast.toFixed(2)}: ${each.outerHTML.slice(0, 200)}`);
+    }
+    return faint;
+}"""  # below 4.5 text is hard to read: WCAG 2.2, 1.4.3
+
+
+def look_at(page, *, one_screen: bool = False) -> None:
+    """What holds of every screen; of `one_screen` nothing is out of sight, save older messages."""
+    page.wait_for_timeout(200)
+    size = page.viewport_size
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth") <= size["width"], "wider than the screen"
+    if one_screen:
+        assert page.evaluate(f"{root}.scrollHeight") <= size["height"], "higher than the screen"
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('button, a, input, textarea, img')]
+            .filter(each => each.checkVisibility())
+            .filter(each => !(each.innerText || each.ariaLabel || each.alt || each.title
+                || each.labels?.length))
+            .map(each => each.outerHTML)"""
+    )
+    assert nameless == []
+    assert page.evaluate(FAINT) == []
+
+
+def in_sight(page, locator) -> bool:
+    """All of it is on the screen as that is scrolled now."""
+    box = locator.bounding_box()
+    return box["y"] >= 0 and box["y"] + box["height"] <= page.viewport_size["height"]

@@ -75,9 +75,10 @@ def _codes(board: Board, table: TokenTable) -> str:
         )
     said = f"Out of {table.num_codes}, in their order. Near colours are near code vectors."
     if other:
-        said = _comparison(board.differing, table.num_queries) + " The second picture's beneath."
+        said = _comparison(board.differing, table.num_queries)
+        said += " Beneath each: the second picture's."
     return (
-        f"<section><h3>{table.num_queries} codes</h3><p>{said} A tile changes its code.</p>"
+        f"<section><h3>{table.num_queries} codes</h3><p>{said} Press a code to change it.</p>"
         f'<ol class="tiles">{"".join(tiles)}</ol></section>'
     )
 
@@ -133,11 +134,12 @@ def _changed(board: Board, table: TokenTable) -> str:
     shown = ""
     if board.edited:
         places = ", ".join(str(place + 1) for place in board.edited)
+        many = "Code" if len(board.edited) == 1 else "Codes"
         before = board.drawn.get((board.first.codes, number))
         after = board.drawn.get((board.codes, number))
         figures = (
             (before, "Before"),
-            (after, f"With code {places} changed"),
+            (after, f"{many} {places} changed"),
             (board.difference, "Difference"),
         )
         shown = '<div class="row">' + "".join(

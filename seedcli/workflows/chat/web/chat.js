@@ -72,7 +72,7 @@ files.addEventListener("change", () => {
   files.value = "";
   attach(chosen);
 });
-takeDropped(element, attach);
+takeDropped(() => element, attach);
 forget.addEventListener("click", () => {
   if (confirm("Forget all that was said in this tab? The transcript keeps it, if you download it first.")) {
     act({ do: "forget" });
@@ -96,6 +96,7 @@ function edit(said, open) {
   said.querySelector(".buttons").hidden = open;
   area.value = area.defaultValue;
   (open ? area : said.querySelector('[data-do="edit"]')).focus();
+  if (open) form.scrollIntoView({ block: "nearest" });
 }
 
 function sendEdited(form) {
@@ -137,7 +138,7 @@ document.addEventListener("keydown", (event) => {
 
 // The newest words stay in sight, unless the person has scrolled up to read others.
 let follows = true;
-new MutationObserver(() => {
+function follow() {
   const scroller = log()?.querySelector(".log");
   if (!scroller) return;
   if (!scroller.dataset.watched) {
@@ -148,7 +149,21 @@ new MutationObserver(() => {
     scroller.addEventListener("load", () => follows && scroller.scrollTo(0, scroller.scrollHeight), true);
   }
   if (follows) scroller.scrollTo(0, scroller.scrollHeight);
-}).observe(document.body, { childList: true, subtree: true, characterData: true });
+}
+new MutationObserver(follow).observe(document.body, { childList: true, subtree: true, characterData: true });
+
+// Pictures and longer words take their room from the messages: all of the page stays in sight.
+const header = document.querySelector("#header");
+const room = new ResizeObserver(() => {
+  document.body.style.setProperty("--beside", `${header.offsetHeight + element.offsetHeight}px`);
+  follow();
+});
+room.observe(header);
+room.observe(element);
+document.addEventListener("click", (event) => {
+  const advanced = event.target.closest("#advanced > button");
+  if (advanced) setTimeout(() => advanced.parentElement.scrollIntoView({ block: "nearest" }));
+});
 
 watch("value", () => {
   const now = JSON.parse(props.value);

@@ -108,7 +108,7 @@ class Page:
             open_image(uploaded)
         except ImageError as error:
             uploaded.unlink(missing_ok=True)
-            return f"{uploaded.name} is not sent: {error.reason}."
+            return f"{uploaded.name} is not sent: it {error.reason}."
         return None
 
     def chat(self, said: str, *sampling: float | None) -> Iterator[tuple[str, str, int]]:
@@ -217,8 +217,8 @@ class Page:
         try_them = f"<p>Or try one of these:</p>{examples}" if examples else ""
         return (
             '<div class="empty"><h2>Say something, add a picture, or ask for one</h2>'
-            "<p>Drop or paste pictures anywhere here. Enter sends, Shift and Enter begins a new "
-            f"line.</p>{try_them}</div>"
+            '<p class="with-mouse">Drop or paste pictures anywhere on the page. Enter sends, '
+            f"Shift and Enter begins a new line.</p>{try_them}</div>"
         )
 
     def _board(self, board: Board | None) -> str:
@@ -267,7 +267,7 @@ class Page:
                     else getattr(self._conversation.sampling, name),
                     label=label,
                     info=info,
-                    min_width=240,
+                    min_width=280,
                     **bounds,
                 )
                 for name, kind, label, info, bounds in _SAMPLING
@@ -311,7 +311,7 @@ _SAMPLING: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
      {"minimum": 0, "precision": 0}),
     ("temperature", "Slider", "Temperature", "0: always the likeliest word",
      {"minimum": 0, "maximum": 2, "step": 0.05}),
-    ("top_p", "Slider", "Top-p", "Only the likeliest words of this probability together",
+    ("top_p", "Slider", "Top-p", "Only the likeliest words that together have this probability",
      {"minimum": 0.05, "maximum": 1, "step": 0.05}),
     ("top_k", "Number", "Top-k", "Only so many likeliest words; 0: all",
      {"minimum": 0, "precision": 0}),

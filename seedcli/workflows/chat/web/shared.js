@@ -48,23 +48,26 @@ async function take(file) {
   return reason ? null : { path: place.path, url: place.url, name: file.name };
 }
 
-// Pictures among what is dropped on, or pasted into, an element.
-function takeDropped(target, use) {
-  target.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    target.classList.add("over");
+// Pictures among what is dropped on, or pasted into, the page while this tab of it is looked at; `zoneOf`
+// tells the element that they are for by the one that they fall on.
+function takeDropped(zoneOf, use) {
+  let over = null;
+  const mark = (zone) => {
+    over?.classList.remove("over");
+    zone?.classList.add("over");
+    over = zone;
+  };
+  const hear = (kind, carried, then) =>
+    document.addEventListener(kind, (event) => {
+      if (!element.checkVisibility() || !event[carried]?.types.includes("Files")) return;
+      event.preventDefault();
+      then(zoneOf(event.target), [...event[carried].files]);
+    });
+  hear("dragover", "dataTransfer", mark);
+  hear("drop", "dataTransfer", (zone, files) => {
+    mark(null);
+    use(files, zone);
   });
-  target.addEventListener("dragleave", () => target.classList.remove("over"));
-  target.addEventListener("drop", (event) => {
-    event.preventDefault();
-    event.stopPropagation();
-    target.classList.remove("over");
-    use([...event.dataTransfer.files]);
-  });
-  target.addEventListener("paste", (event) => {
-    const files = [...event.clipboardData.files];
-    if (!files.length) return;
-    event.preventDefault();
-    use(files);
-  });
+  hear("paste", "clipboardData", (zone, files) => use(files, zone));
+  document.addEventListener("dragleave", (event) => event.relatedTarget || mark(null));
 }

@@ -12,8 +12,11 @@ for (const button of element.querySelectorAll(".slot")) {
     slot = button.dataset.slot;
     files.click();
   });
-  takeDropped(button, (chosen) => look(button.dataset.slot, chosen));
 }
+takeDropped(
+  (target) => target.closest?.("#tokens .slot") ?? element.querySelector(".slot"),
+  (chosen, button) => button.disabled || look(button.dataset.slot, chosen),
+);
 files.addEventListener("change", () => {
   const chosen = [...files.files];
   files.value = "";
@@ -34,8 +37,9 @@ document.addEventListener("click", (event) => {
     place().value = Number(tile.dataset.place) + 1;
     const code = board().querySelector(".change .code");
     code.value = tile.dataset.code;
-    code.focus();
+    code.focus({ preventScroll: true });
     code.select();
+    showForm();
   } else if (button) {
     const code = board().querySelector(".change .code");
     switch (button.dataset.do) {
@@ -49,9 +53,14 @@ document.addEventListener("click", (event) => {
     }
   }
 });
+// In the middle of the screen, with what it draws beneath.
+function showForm() {
+  board().querySelector(".change").scrollIntoView({ block: "center" });
+}
 function change() {
   const form = board().querySelector(".change");
   if (!form.reportValidity()) return;
+  showForm();
   act({ do: "change", place: Number(place().value) - 1, code: Number(form.querySelector(".code").value) });
 }
 document.addEventListener("submit", (event) => {
