@@ -64,9 +64,12 @@ demo: $(VENV)/installed
 	@echo "  seed chat"
 	@echo "  seed tokenize YOUR.png | seed detokenize -o again.png"
 
+# as many at once as there are cores, at most four: a training that a test begins takes a GB or two
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
+
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/developed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 fuzz: $(VENV)/developed
 	$(BIN)/python -m tests.workflows.serve.fuzz --bodies 2000
@@ -78,13 +81,13 @@ FAST := tests/contracts tests/recipe tests/benchmarks tests/parity tests/golden 
 
 test-fast: export OMP_NUM_THREADS := 1
 test-fast: $(VENV)/developed
-	$(BIN)/python -m pytest -m "not slow and not bench" $(FAST)
+	$(BIN)/python -m pytest -m "not slow and not bench" $(AT_ONCE) $(FAST)
 
 test-all: export OMP_NUM_THREADS := 1
 test-all: $(VENV)/developed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,docs,ray,browser]'
 	@command -v java && command -v chromium || { echo "install Java and Chromium first: apt-get install default-jre-headless chromium" >&2; exit 1; }
-	$(BIN)/python -m pytest --no-skips
+	$(BIN)/python -m pytest --no-skips $(AT_ONCE)
 
 # the lowest torch has no wheels for the newest Pythons
 OLDEST_PYTHON := $(or $(shell command -v python3.11),$(PYTHON))
@@ -100,7 +103,7 @@ test-lowest:
 	test -x $(LOWEST) || $(OLDEST_PYTHON) -m venv .venv-lowest
 	$(LOWEST) tools/floors.py > .venv-lowest/floors.txt
 	$(LOWEST) -m pip install --quiet --constraint .venv-lowest/floors.txt --editable '.[dev]'
-	$(LOWEST) -m pytest -m "not slow and not bench" $(FAST) $(PACKAGES_TESTED)
+	$(LOWEST) -m pytest -m "not slow and not bench" $(AT_ONCE) $(FAST) $(PACKAGES_TESTED)
 
 test-web: export OMP_NUM_THREADS := 1
 test-web: $(VENV)/developed
