@@ -156,11 +156,14 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many parameters a phase trains, and how many it leaves as they are."""
+    """How many parameters a phase trains, and how many it leaves as they are; of the trained ones,
+    how many are adapters, and how many are matrices of the decoder layers, which Muon takes.
+    """
 
     trainable: int
     frozen: int
     adapter: int
+    matrices: int = 0
 
     @property
     def total(self) -> int:
@@ -174,14 +177,18 @@ def count_parameters(shape: LlamaShape, phase: Phase, adapter: Adapter | None = 
     text: all are trained. lora: adapters and what is trained whole. full: all but the input
     embedding. `adapter` belongs to phase lora.
     """
-    trainable = frozen = beside = 0
+    trainable = frozen = beside = matrices = 0
     for module in shape.modules():
-        beside += adapter.size(module) if adapter else 0
+        in_layer = module.kind == "linear" and module.name != "lm_head"
+        if adapter:
+            beside += adapter.size(module)
+            matrices += adapter.size(module) if in_layer else 0
         if _is_trained(module, phase, adapter):
             trainable += module.size
+            matrices += module.size if in_layer else 0
         else:
             frozen += module.size
-    return Parameters(trainable + beside, frozen, beside)
+    return Parameters(trainable + beside, frozen, beside, matrices)
 
 
 def _is_trained(module: Module, phase: Phase, adapter: Adapter | None) -> bool:
@@ -318,18 +325,20 @@ def memory_per_rank(
     zero_stage: Literal[0, 1, 2, 3],
     arithmetic: Arithmetic,
     activations: int,
+    optimizer: Literal["adamw", "muon"] = "adamw",
     offload_optimizer: bool = False,
     offload_parameters: bool = False,
 ) -> Memory:
-    """What AdamW training holds on each of `ranks` processes.
+    """What training holds on each of `ranks` processes.
 
     In `half`, weights and gradients are 16-bit and the optimizer keeps fp32 copies beside its two
-    moments; else weights, gradients and moments are fp32. ZeRO 1 divides the optimizer's share by
-    the ranks, 2 the gradients too, 3 the weights too.
+    moments, of which Muon has one; else weights, gradients and moments are fp32. ZeRO 1 divides
+    the optimizer's share by the ranks, 2 the gradients too, 3 the weights too.
     """
     width = 2 if arithmetic == "half" else 4
-    optimizer = parameters.trainable * (12 if arithmetic == "half" else 8)
-    optimizer = -(-optimizer // ranks) if zero_stage >= 1 else optimizer
+    state = parameters.trainable * (12 if arithmetic == "half" else 8)
+    state -= 4 * parameters.matrices if optimizer == "muon" else 0
+    state = -(-state // ranks) if zero_stage >= 1 else state
     gradients = (
         -(-parameters.trainable * width // ranks)
         if zero_stage >= 2
@@ -341,10 +350,10 @@ def memory_per_rank(
     return Memory(
         weights=0 if off_parameters else weights,
         gradients=gradients,
-        optimizer=0 if off_optimizer else optimizer,
+        optimizer=0 if off_optimizer else state,
         activations=activations,
         framework=_FRAMEWORK_BYTES,
-        host=(optimizer if off_optimizer else 0) + (weights if off_parameters else 0),
+        host=(state if off_optimizer else 0) + (weights if off_parameters else 0),
     )
 
 

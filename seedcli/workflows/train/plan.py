@@ -362,6 +362,7 @@ def _phase(
             zero_stage=stage,
             arithmetic=arithmetic,
             activations=activations,
+            optimizer=planned.optimization.optimizer,
             offload_optimizer=parallel.offload_optimizer,
             offload_parameters=parallel.offload_parameters,
         )

@@ -25,6 +25,7 @@ from seedcli.models.language.cost import (
 )
 from seedcli.models.language.lora import attach_lora
 from seedcli.models.language.seed_llama import parameter_facts
+from seedcli.training.optimizer import matrices_of_layers
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 WHOLE = ["embed_tokens", "lm_head", "input_layernorm", "post_attention_layernorm", "norm"]
@@ -62,7 +63,8 @@ def phase_model(phase: str, adapter: Adapter | None, dropout: float = 0.0, **cha
 )
 def test_published_parameter_counts(name: str, total: int, trainable: int | None) -> None:
     shape = KNOWN_SHAPES[name]
-    assert count_parameters(shape, "text") == Parameters(total, 0, 0)
+    text = count_parameters(shape, "text")
+    assert (text.trainable, text.frozen, text.adapter) == (total, 0, 0)
     full = count_parameters(shape, "full")
     assert (full.trainable, full.total) == (total - 40194 * shape.hidden_size, total)
     lora = count_parameters(shape, "lora", PUBLISHED)
@@ -181,13 +183,9 @@ def test_memory_of_the_published_size_is_what_training_holds(phase: str) -> None
         parameter.grad = torch.empty_like(parameter)
     optimizer = torch.optim.AdamW(trained, foreach=False)
     optimizer.step()
-    planned = memory_per_rank(
-        count_parameters(shape, phase, adapter),
-        ranks=1,
-        zero_stage=0,
-        arithmetic="fp32",
-        activations=0,
-    )
+    parameters = count_parameters(shape, phase, adapter)
+    settings = {"ranks": 1, "zero_stage": 0, "arithmetic": "fp32", "activations": 0}
+    planned = memory_per_rank(parameters, **settings)
     assert planned.weights == sum(parameter.nbytes for parameter in model.parameters())
     assert planned.gradients == sum(parameter.grad.nbytes for parameter in trained)
     assert planned.optimizer == sum(
@@ -195,6 +193,9 @@ def test_memory_of_the_published_size_is_what_training_holds(phase: str) -> None
         for state in optimizer.state.values()
         for name in ("exp_avg", "exp_avg_sq")
     )
+    by_muon = memory_per_rank(parameters, optimizer="muon", **settings)
+    one_moment = sum(parameter.nbytes for parameter in matrices_of_layers(model))
+    assert planned.optimizer - by_muon.optimizer == one_moment
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
