@@ -65,8 +65,8 @@ def run(
             resume_command=resume_command,
         )
         return None
-    # Compiled kernels that oneDNN keeps, one a shape of a CPU's 16-bit products, which packed rows
-    # have many of: its own bound, 1,024, is 7 GB a process. Read when the first of them is computed.
+    # oneDNN keeps compiled kernels, one a shape of a CPU's 16-bit products, which packed rows have
+    # many of: its own bound, 1,024, is 7 GB a process. Read when the first product is computed.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "100")
     ranks, reporter = Ranks.from_environment(), reporter or Reporter()
     if ranks.rank:
