@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -128,9 +129,9 @@ def _keep_log(run_folder: Path, target: Path, metrics: Path | None = None) -> No
     """The resolved recipe and a log of a run, without what is known of the machine in paths."""
     target.mkdir(parents=True, exist_ok=True)
     recipe = (run_folder / "recipe.resolved.toml").read_text(encoding="utf-8")
-    (target / "recipe.resolved.toml").write_text(
-        recipe.replace(f"{run_folder.parent}/", "runs/"), encoding="utf-8"
-    )
+    recipe = recipe.replace(f"{run_folder.parent}/", "runs/")
+    recipe = re.sub(r" # /\S*/(\S+\.toml:\d+)$", r" # \1", recipe, flags=re.MULTILINE)
+    (target / "recipe.resolved.toml").write_text(recipe, encoding="utf-8")
     metrics = metrics or run_folder / "metrics.jsonl"
     name = (
         "metrics.jsonl" if metrics.parent == run_folder else f"{metrics.parent.name}.metrics.jsonl"

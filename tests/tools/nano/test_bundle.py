@@ -22,7 +22,8 @@ def runs(tmp_path):
             "".join(json.dumps(one) + "\n" for one in lines)
         )
         (folder / stage / "recipe.resolved.toml").write_text(
-            f'target = "{folder}/nano-target/model"\n[optimization]\nbatch_size = 96\n'
+            f'target = "{folder}/nano-target/model"\n[optimization]\n'
+            f"batch_size = 96 # {tmp_path}/my/{stage}.toml:12\n"
         )
     trained = folder / "nano-codebook" / "model"
     trained.mkdir()
@@ -47,4 +48,5 @@ def test_codes_come_first_and_the_decoder_joins_them(runs, tmp_path):
     for stage in (*CODES_STAGES, *DECODER_STAGES):
         recipe = (folder / "training" / stage / "recipe.resolved.toml").read_text()
         assert 'target = "runs/nano-target/model"' in recipe
+        assert f"batch_size = 96 # {stage}.toml:12\n" in recipe
         assert (folder / "training" / stage / "metrics.jsonl").is_file()
