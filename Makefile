@@ -65,7 +65,7 @@ demo: $(VENV)/installed
 	@echo "  seed tokenize YOUR.png | seed detokenize -o again.png"
 
 # as many at once as there are cores, at most four: a training that a test begins takes a GB or two
-AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/developed

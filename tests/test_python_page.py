@@ -26,6 +26,7 @@ def run(blocks: Sequence[str], name: str) -> dict[str, Any]:
     return space
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cat.png", "dog.png"):

@@ -74,6 +74,7 @@ def test_overrides_are_values_or_lines() -> None:
         load_recipe("nano-judge", {"stage": None})
 
 
+@pytest.mark.slow
 def test_training_leaves_a_folder_a_model_and_losses(tmp_path, capfd) -> None:
     told = []
     run = train(

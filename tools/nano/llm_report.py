@@ -53,7 +53,7 @@ class _Speaker:
         )
         self.settings, self.seed = settings, seed
         self._codes: dict[str, Codes] = {}
-        self.valid = self.answers = 0
+        self.answers = self.ended = self.whole = 0
 
     def codes(self, picture: EmojiPicture) -> Codes:
         if picture.key not in self._codes:
@@ -75,8 +75,13 @@ class _Speaker:
             part = prompts[start : start + _BATCH]
             seeds = [self.seed + start + place for place in range(len(part))]
             answers = self.llm.generate(part, self.settings, image=image, seeds=seeds)
-            self.valid += sum(answer.ended and answer.malformed == 0 for answer in answers)
             self.answers += len(answers)
+            self.ended += sum(answer.ended for answer in answers)
+            self.whole += sum(
+                answer.malformed == 0
+                and (image == "allowed" or _first_image(answer.segments) is not None)
+                for answer in answers
+            )
             found += [answer.segments for answer in answers]
         return found
 
@@ -136,7 +141,8 @@ def run(
             "seed": seed,
         },
         "scores": scores,
-        "valid_answers": round(100 * speaker.valid / max(1, speaker.answers), 2),
+        "valid_answers": round(100 * speaker.whole / speaker.answers, 2),
+        "ended_answers": round(100 * speaker.ended / speaker.answers, 2),
         "num_answers": speaker.answers,
         "elapsed_s": round(time.perf_counter() - began),
     }

@@ -205,10 +205,11 @@ def _language_rows(report: Mapping[str, Any]) -> Rows:
                 cell = _Cell(f"{score[figure]:.1f}", score["chance"][figure])
                 tasks.setdefault(f"picture changed as told ({kind}): {place}, %", {})[split] = cell
     yield from tasks.items()
-    yield (
-        "answers whose pictures all hold exactly 32 codes, %",
-        {split: _Cell(f"{report['valid_answers']:.1f}") for split in report["scores"]},
-    )
+    for figure, name in (
+        ("valid_answers", "answers whose pictures all hold exactly 32 codes"),
+        ("ended_answers", "answers that end within 80 tokens"),
+    ):
+        yield f"{name}, %", {split: _Cell(f"{report[figure]:.1f}") for split in report["scores"]}
 
 
 def _table(

@@ -37,6 +37,7 @@ def nearest():
     return NearestDrawing(str(BUNDLED_NANO / "judge"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", SHOWN, ids=lambda example: example.name)
 def test_what_is_shown_is_right(chat, nearest, example):
     answers = ask(chat, example, nearest)

@@ -57,6 +57,7 @@ def test_differences_are_relative_and_the_tolerance_is_one_in_a_hundred():
         compare({10: 2.0}, {20: 2.0})
 
 
+@pytest.mark.slow
 def test_a_recipe_repeats_its_run(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "nano-judge"
     run(load_recipe("nano-judge", TINY, command="train-tokenizer"), folder)

@@ -75,7 +75,7 @@ def results(tmp_path):
         "edit": {"tone": edit, "colour": edit | {"num": 2}},
     }
     (tmp_path / "nano-llm-report.json").write_text(
-        json.dumps({"scores": {"vendor": tasks, "unseen": tasks}, "valid_answers": 99.5})
+        json.dumps({"scores": {"vendor": tasks, "unseen": tasks}, "valid_answers": 99.5, "ended_answers": 98.5})
     )
     return tmp_path
 
@@ -111,6 +111,10 @@ def test_one_table_of_what_is_there(results):
         "| picture changed as told (tone): nearer to the right one than to the old one, % | 80.0 | "
         "80.0 | 50.0 / 50.0 |"
     ) in lines
+    assert lines[-2:] == [
+        "| answers whose pictures all hold exactly 32 codes, % | 99.5 | 99.5 |  |",
+        "| answers that end within 80 tokens, % | 98.5 | 98.5 |  |",
+    ]
     assert not any(
         "CIDEr" in line or "colour" in line or "causal embeddings" in line or "then changed" in line
         for line in lines
