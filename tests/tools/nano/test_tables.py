@@ -75,7 +75,13 @@ def results(tmp_path):
         "edit": {"tone": edit, "colour": edit | {"num": 2}},
     }
     (tmp_path / "nano-llm-report.json").write_text(
-        json.dumps({"scores": {"vendor": tasks, "unseen": tasks}, "valid_answers": 99.5, "ended_answers": 98.5})
+        json.dumps(
+            {
+                "scores": {"vendor": tasks, "unseen": tasks},
+                "valid_answers": 99.5,
+                "ended_answers": 98.5,
+            }
+        )
     )
     return tmp_path
 
