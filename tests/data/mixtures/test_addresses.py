@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
+import sys
 from pathlib import Path
 
 import fsspec
@@ -163,9 +163,11 @@ def test_an_object_that_has_changed_is_read_anew(here, tmp_path):
         ("az://bucket/a.tar", "adlfs", "pip install adlfs"),
     ],
 )
-def test_a_client_that_is_not_installed_is_named_with_its_package(address, package, remedy):
-    if importlib.util.find_spec(package):
-        pytest.skip(f"{package} is installed")
+def test_a_client_that_is_not_installed_is_named_with_its_package(
+    monkeypatch, address, package, remedy
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(fsspec.registry._registry, address.partition(":")[0], raising=False)
     with pytest.raises(UsageError, match=package) as refused:
         TarPairs(address, caption_key="txt")
     assert refused.value.remedy == remedy
