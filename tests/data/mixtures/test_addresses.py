@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.registry import _registry
 from torch.utils.data import Dataset
 from typer.testing import CliRunner
 
@@ -167,7 +168,7 @@ def test_a_client_that_is_not_installed_is_named_with_its_package(
     monkeypatch, address, package, remedy
 ):
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(fsspec.registry._registry, address.partition(":")[0], raising=False)
+    monkeypatch.delitem(_registry, address.partition(":")[0], raising=False)
     with pytest.raises(UsageError, match=package) as refused:
         TarPairs(address, caption_key="txt")
     assert refused.value.remedy == remedy
