@@ -36,6 +36,7 @@ def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "cat-again.png").is_file()
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Saved without outputs, which would go stale."""
     cells = [

@@ -178,6 +178,7 @@ def test_help_is_fast() -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_importing_everything_changes_nothing(tmp_path: Path) -> None:
     """Every module of ours in one process that may not reach the network; torch's and
     logging's settings stay.
