@@ -29,6 +29,7 @@ from seedcli.data.documents.sequences import encode_prompt
 from seedcli.data.emoji import SPLITS, EmojiPicture
 from seedcli.data.images.images import open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
+from seedcli.models.language.answer import Answer
 from seedcli.models.language.generate import SamplingSettings, SeedLlama
 from seedcli.models.language.load import load_language_model
 from seedcli.models.weights.locate import BUNDLED_NANO
@@ -53,7 +54,8 @@ class _Speaker:
         )
         self.settings, self.seed = settings, seed
         self._codes: dict[str, Codes] = {}
-        self.answers = self.ended = self.whole = 0
+        # what came, and whether a picture had to
+        self.answers: list[tuple[Answer, bool]] = []
 
     def codes(self, picture: EmojiPicture) -> Codes:
         if picture.key not in self._codes:
@@ -75,13 +77,7 @@ class _Speaker:
             part = prompts[start : start + _BATCH]
             seeds = [self.seed + start + place for place in range(len(part))]
             answers = self.llm.generate(part, self.settings, image=image, seeds=seeds)
-            self.answers += len(answers)
-            self.ended += sum(answer.ended for answer in answers)
-            self.whole += sum(
-                answer.malformed == 0
-                and (image == "allowed" or _first_image(answer.segments) is not None)
-                for answer in answers
-            )
+            self.answers += [(answer, image == "required") for answer in answers]
             found += [answer.segments for answer in answers]
         return found
 
@@ -141,10 +137,24 @@ def run(
             "seed": seed,
         },
         "scores": scores,
-        "valid_answers": round(100 * speaker.whole / speaker.answers, 2),
-        "ended_answers": round(100 * speaker.ended / speaker.answers, 2),
-        "num_answers": speaker.answers,
+        **count_answers(speaker.answers),
         "elapsed_s": round(time.perf_counter() - began),
+    }
+
+
+def count_answers(answers: Sequence[tuple[Answer, bool]]) -> dict[str, float]:
+    """Answers, and whether a picture had to come -> percent of them whose pictures are all whole,
+    one at least where one had to come, and percent that the model ended itself. Whether an answer
+    ends says nothing of its pictures.
+    """
+    valid = [
+        answer.malformed == 0 and (not required or _first_image(answer.segments) is not None)
+        for answer, required in answers
+    ]
+    return {
+        "valid_answers": round(100 * sum(valid) / len(answers), 2),
+        "ended_answers": round(100 * sum(answer.ended for answer, _ in answers) / len(answers), 2),
+        "num_answers": len(answers),
     }
 
 
