@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,52 @@ from tools.nano.structure import Change, EmojiStructure
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
-TASK_WEIGHTS = {
-    "describe": 40,
-    "draw": 30,
-    "edit": 20,
-    "dialogue": 12,
-    "question": 8,
-    "join": 8,  # few pictures allow it
-    "series": 4,
-    "difference": 2,
-}
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How conversations are made.
+
+    Attributes:
+        task_weights: How often each task is drawn, beside the others.
+        first_wording: Share of requests in the first wording of their list, the one that people
+            type most; the others are drawn from the whole list.
+        one_drawing: A request to draw that names no style is answered with one drawing, of the
+            first set in `[styles]` that has it, and a word that stands for many things with the
+            one of `[draw.typical]`; else with any of the nine sets' drawings of any of the things.
+    """
+
+    task_weights: Mapping[str, int]
+    first_wording: float = 0.0
+    one_drawing: bool = False
+
+
+VARIED = Manner(
+    {
+        "describe": 40,
+        "draw": 30,
+        "edit": 20,
+        "dialogue": 12,
+        "question": 8,
+        "join": 8,  # few pictures allow it
+        "series": 4,
+        "difference": 2,
+    }
+)
+EVERYDAY = Manner(
+    {
+        "describe": 40,
+        "draw": 40,
+        "edit": 26,
+        "dialogue": 16,
+        "question": 8,
+        "join": 8,
+        "series": 10,
+        "difference": 2,
+    },
+    first_wording=0.3,
+    one_drawing=True,
+)
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 _SHORT = 0.4  # share of the other drawing requests that say "apple" for a red apple
 _SAID_OF_IT = {"with", "without", "of", "in", "on", "at", "and", "no"}  # behind them stands no head
@@ -114,8 +151,8 @@ class EmojiSpeaker:
     the caller's generator.
     """
 
-    def __init__(self, structure: EmojiStructure):
-        self._structure = structure
+    def __init__(self, structure: EmojiStructure, manner: Manner = VARIED):
+        self._structure, self._manner = structure, manner
         self._prompts = read_prompts()
         self._short = short_names(structure)
         self._tasks: dict[
@@ -131,13 +168,18 @@ class EmojiSpeaker:
             "join": self._join,
         }
         self._pictures = {(one.hexcode, one.vendor): one for one in structure.pictures}
+        self._sets = list(self._prompts["styles"])
+        self._of_name: dict[str, list[EmojiPicture]] = defaultdict(list)
+        for one in structure.pictures:
+            self._of_name[one.name].append(one)
 
     def converse(self, picture: EmojiPicture, rng: random.Random) -> tuple[str, list[PictureTurn]]:
         """Picture -> task and turns, user and assistant alternating; a task that the picture does
         not allow gives way to another.
         """
         while True:
-            task = rng.choices(list(TASK_WEIGHTS), list(TASK_WEIGHTS.values()))[0]
+            weights = self._manner.task_weights
+            task = rng.choices(list(weights), list(weights.values()))[0]
             turns = self._tasks[task](picture, rng)
             if turns is not None:
                 return task, turns
@@ -178,6 +220,18 @@ class EmojiSpeaker:
     def _any_picture(self, rng: random.Random) -> EmojiPicture:
         return rng.choice(rng.choice(self._structure.by_emoji))
 
+    def _worded(self, asks: Sequence[str], rng: random.Random) -> str:
+        share = self._manner.first_wording
+        return asks[0] if share and rng.random() < share else rng.choice(asks)
+
+    def _one_drawing(self, picture: EmojiPicture, word: str | None) -> EmojiPicture:
+        """A picture that was asked for, by a word for many things perhaps -> the one that is drawn
+        where no style was named.
+        """
+        name = self._prompts["draw"]["typical"].get(word, picture.name)
+        drawings = self._of_name.get(name) or self._of_name[picture.name]
+        return min(drawings, key=lambda one: self._sets.index(one.vendor))
+
     def _reply(
         self, replies: Sequence[str], picture: EmojiPicture, rng: random.Random
     ) -> PictureTurn:
@@ -198,8 +252,9 @@ class EmojiSpeaker:
 
     def _draw(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn]:
         draw, words = self._prompts["draw"], words_of(picture)
-        said = dict(words)
-        if rng.random() < _STYLED:
+        said, word = dict(words), None
+        styled = rng.random() < _STYLED
+        if styled:
             style = rng.choice(draw["in_style"])
             said |= {
                 name: style.format(thing=words[name], style=words["style"])
@@ -208,10 +263,12 @@ class EmojiSpeaker:
         elif rng.random() < 0.25:
             said |= dict.fromkeys(("name", "thing"), _sample_caption(picture, rng))
         elif picture.hexcode in self._short and rng.random() < _SHORT:
-            name = self._short[picture.hexcode]
-            said |= {"name": name, "thing": with_article(name)}
+            word = self._short[picture.hexcode]
+            said |= {"name": word, "thing": with_article(word)}
+        if self._manner.one_drawing and not styled:
+            picture = self._one_drawing(picture, word)
         return [
-            ("user", (rng.choice(draw["ask"]).format_map(said),)),
+            ("user", (self._worded(draw["ask"], rng).format_map(said),)),
             self._reply(draw["reply"], picture, rng),
         ]
 
@@ -221,7 +278,7 @@ class EmojiSpeaker:
             ask, reply = rng.choice(describe["ask_detail"]), rng.choice(describe["reply_detail"])
         else:
             ask, reply = (
-                rng.choice(describe["ask"]),
+                self._worded(describe["ask"], rng),
                 describe["reply"][0] if rng.random() < 0.6 else rng.choice(describe["reply"]),
             )
         return [
@@ -245,7 +302,7 @@ class EmojiSpeaker:
         if change is None or (change.kind == "style" and rng.random() < 0.6):
             return None
         edit = self._prompts["edit"]
-        ask = rng.choice(edit["ask"][change.kind]).format_map(change.new)
+        ask = self._worded(edit["ask"][change.kind], rng).format_map(change.new)
         return [self._asked(ask, [picture], rng), self._reply(edit["reply"], change.target, rng)]
 
     def _ask(self, picture: EmojiPicture, rng: random.Random) -> tuple[str, str]:
@@ -280,12 +337,14 @@ class EmojiSpeaker:
         change what was seen last.
         """
         turns = rng.choice((self._describe, self._question, self._draw, self._draw))(picture, rng)
+        # what was drawn may be another set's drawing
+        picture = next((one for one in turns[-1][1] if isinstance(one, EmojiPicture)), picture)
         for _ in range(rng.choice((1, 1, 1, 2))):
             change = self._draw_change(picture, rng)
             if change is not None and rng.random() < 0.75:
                 edit, picture = self._prompts["edit"], change.target
                 turns += [
-                    ("user", (rng.choice(edit["ask"][change.kind]).format_map(change.new),)),
+                    ("user", (self._worded(edit["ask"][change.kind], rng).format_map(change.new),)),
                     self._reply(edit["reply"], picture, rng),
                 ]
             else:

@@ -29,7 +29,14 @@ from seedcli.data.emoji import EmojiPicture
 from seedcli.data.images.augmentation import random_views, read_squares
 from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
-from tools.nano.conversations import EmojiSpeaker, PictureTurn, draw_caption, read_structure
+from tools.nano.conversations import (
+    EVERYDAY,
+    EmojiSpeaker,
+    PictureTurn,
+    draw_caption,
+    read_prompts,
+    read_structure,
+)
 from tools.nano.structure import EmojiStructure
 
 # milder than the tokenizer's own training: the words must stay true (left, right, small, dark)
@@ -44,6 +51,8 @@ VIEW = PreprocessConfig(
 )
 DRAWS = 32  # rows of an emoji
 _ITSELF = 1 / 8  # share of pictures to be read that stay as they are
+_EVERYDAY_ITSELF = 1 / 2  # a view shares few codes with its picture, which is what people show
+_BEST_KNOWN = 3  # of the sets, the first of [styles]: their drawings are read twice as often
 # extra rows of an emoji with skin tones or twins, which are a fifth of the emoji and all of the
 # edits
 _REPEATS_OF_VARIANTS = 2
@@ -66,6 +75,7 @@ SCHEMAS = {
         [("key", _TEXT), ("messages", _MESSAGES), ("images", pa.list_(_BYTES)), ("task", _TEXT)]
     ),
 }
+SCHEMAS["everyday"] = SCHEMAS["conversations"]
 Row = dict[str, Any]
 # a picture of a row until its batch is written: itself, or a view of it
 Shown = tuple[EmojiPicture, bool]
@@ -80,6 +90,7 @@ class DocumentTables:
 
     def __init__(self, structure: EmojiStructure):
         self._speaker = EmojiSpeaker(structure)
+        everyday = EmojiSpeaker(structure, EVERYDAY)
         self._emoji = structure.by_emoji
         variants = [row for row in self._emoji if len({one.skin_tones for one in row}) > 1]
         self._repeated = self._emoji + variants * _REPEATS_OF_VARIANTS
@@ -93,18 +104,24 @@ class DocumentTables:
                     for role, said in self._speaker.converse_in_text(one, rng)
                 ]
             },
-            "conversations": self._conversation,
+            "conversations": lambda one, rng: _conversation(self._speaker, one, rng, _ITSELF),
+            "everyday": lambda one, rng: _conversation(everyday, one, rng, _EVERYDAY_ITSELF),
         }
+        self._best_known = list(read_prompts()["styles"])[:_BEST_KNOWN]
 
     def rows(self, table: str, draws: int) -> Iterator[Row]:
         """Rows of a table, its pictures not yet drawn as views."""
         emoji = self._emoji if table in ("read", "drawn") else self._repeated
-        if table == "conversations":
+        conversations = table in ("conversations", "everyday")
+        if conversations:
             draws *= _REPEATS_OF_CONVERSATIONS
         for number in range(draws * len(emoji)):
             rng = random.Random(f"{table} {number}")
-            picture = rng.choice(emoji[number % len(emoji)])
-            if table == "conversations" and rng.random() >= _TALKED_OF.get(picture.group, 1):
+            drawings = emoji[number % len(emoji)]
+            if table == "everyday":
+                drawings = drawings + [one for one in drawings if one.vendor in self._best_known]
+            picture = rng.choice(drawings)
+            if conversations and rng.random() >= _TALKED_OF.get(picture.group, 1):
                 continue
             yield {"key": picture.key, **self._draw[table](picture, rng)}
 
@@ -117,22 +134,25 @@ class DocumentTables:
             return _as_text(self._speaker.converse_in_text(picture, rng))
         return _as_text(self._speaker.converse(picture, rng)[1])
 
-    def _conversation(self, picture: EmojiPicture, rng: random.Random) -> Row:
-        task, turns = self._speaker.converse(picture, rng)
-        messages, images = [], []
-        for role, said in turns:
-            parts = []
-            for one in said:
-                words = isinstance(one, str)
-                parts.append({"type": "text" if words else "image", "text": one if words else None})
-                if not isinstance(one, str):
-                    images.append((one, False) if role == "assistant" else _view(one, rng))
-            messages.append({"role": role, "content": parts})
-        return {"messages": messages, "images": images, "task": task}
+
+def _conversation(
+    speaker: EmojiSpeaker, picture: EmojiPicture, rng: random.Random, itself: float
+) -> Row:
+    task, turns = speaker.converse(picture, rng)
+    messages, images = [], []
+    for role, said in turns:
+        parts = []
+        for one in said:
+            words = isinstance(one, str)
+            parts.append({"type": "text" if words else "image", "text": one if words else None})
+            if not isinstance(one, str):
+                images.append((one, False) if role == "assistant" else _view(one, rng, itself))
+        messages.append({"role": role, "content": parts})
+    return {"messages": messages, "images": images, "task": task}
 
 
-def _view(picture: EmojiPicture, rng: random.Random) -> Shown:
-    return picture, rng.random() >= _ITSELF
+def _view(picture: EmojiPicture, rng: random.Random, itself: float = _ITSELF) -> Shown:
+    return picture, rng.random() >= itself
 
 
 def _words(said: Sequence[str | EmojiPicture]) -> list[str]:

@@ -13,7 +13,7 @@ from seedcli.data.emoji import read_emoji
 from seedcli.data.mixtures.documents import open_source
 from seedcli.recipe.language import DocumentSourceSection
 from tools.nano.conversations import (
-    TASK_WEIGHTS,
+    VARIED,
     EmojiSpeaker,
     read_prompts,
     read_structure,
@@ -54,7 +54,7 @@ def test_rows_are_emoji_and_those_with_variants_come_oftener(structure, tables):
     for name in SCHEMAS:
         wanted = len(emoji) + (0 if name in ("read", "drawn") else 2 * variants)
         found = len(rows_of(tables, name))
-        if name == "conversations":  # twice as many, and fewer of people, flags and symbols
+        if name in ("conversations", "everyday"):  # twice as many, and fewer of people, flags and symbols
             assert DRAWS * wanted < found < DRAWS * 2 * wanted
         else:
             assert found == DRAWS * wanted
@@ -87,7 +87,7 @@ def test_only_what_is_read_is_a_view(structure, tables):
 
 def test_every_task_is_there(tables):
     tasks = Counter(row["task"] for row in rows_of(tables, "conversations"))
-    assert set(tasks) | {"join"} == set(TASK_WEIGHTS)  # which few pictures allow
+    assert set(tasks) | {"join"} == set(VARIED.task_weights)  # which few pictures allow
     assert tasks.most_common(1)[0][0] in ("edit", "describe", "draw")
 
 
