@@ -13,6 +13,7 @@ from seedcli.data.emoji import read_emoji
 from seedcli.data.mixtures.documents import open_source
 from seedcli.recipe.language import DocumentSourceSection
 from tools.nano.conversations import (
+    EVERYDAY,
     VARIED,
     EmojiSpeaker,
     read_prompts,
@@ -54,7 +55,10 @@ def test_rows_are_emoji_and_those_with_variants_come_oftener(structure, tables):
     for name in SCHEMAS:
         wanted = len(emoji) + (0 if name in ("read", "drawn") else 2 * variants)
         found = len(rows_of(tables, name))
-        if name in ("conversations", "everyday"):  # twice as many, and fewer of people, flags and symbols
+        if name in (
+            "conversations",
+            "everyday",
+        ):  # twice as many, and fewer of people, flags and symbols
             assert DRAWS * wanted < found < DRAWS * 2 * wanted
         else:
             assert found == DRAWS * wanted
@@ -96,6 +100,47 @@ def test_things_are_also_asked_for_by_one_word():
     assert short["1f34e"] == short["1f34f"] == "apple" and short["1f499"] == "heart"
     # a black cat is not asked for as a cat, which is another emoji; a head is the last plain word
     assert not short.keys() & {"1f408-200d-2b1b", "1f3e1", "1f470-200d-2640-fe0f"}
+
+
+def test_without_a_style_one_drawing_answers():
+    structure = read_structure("train")
+    speaker, rng = EmojiSpeaker(structure, EVERYDAY), random.Random(0)
+    sets = list(read_prompts()["styles"])
+    for hexcode in ("1f34c", "1fa77", "1f3e0"):
+        drawings = [one for one in structure.pictures if one.hexcode == hexcode]
+        first = min(drawings, key=lambda one: sets.index(one.vendor))
+        for _ in range(60):
+            (_, (asked,)), (_, answer) = speaker._draw(rng.choice(drawings), rng)
+            if not any(name in asked for name in read_prompts()["styles"].values()):
+                assert answer[-1] == first, asked
+
+
+def test_a_word_for_many_things_means_the_typical_one():
+    structure = read_structure("train")
+    speaker, rng = EmojiSpeaker(structure, EVERYDAY), random.Random(0)
+    names = {one.name for one in structure.pictures}
+    typical = read_prompts()["draw"]["typical"]
+    assert set(typical.values()) <= names
+    assert set(typical) <= set(short_names(structure).values())
+    rice_ball = next(one for one in structure.pictures if one.hexcode == "1f359")
+    answers = {
+        turns[1][1][-1].name
+        for turns in (speaker._draw(rice_ball, rng) for _ in range(200))
+        if turns[0][1][0] == "Draw a ball."
+    }
+    assert answers == {"soccer ball"}
+
+
+def test_everyday_pictures_are_read_as_they_are_in_half_of_the_cases(structure, tables):
+    own = {picture.image for picture in structure.pictures}
+    read = [
+        image in own
+        for row in rows_of(tables, "everyday")
+        if row["task"] == "describe"
+        for image in row["images"]
+    ]
+    # five deviations of a fair draw of 300 are 0.14
+    assert sum(read) / len(read) == pytest.approx(0.5, abs=0.14)
 
 
 def test_a_man_and_a_rocket_make_an_astronaut(structure):
