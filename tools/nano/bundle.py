@@ -3,11 +3,13 @@ decoder, judge, recipes, logs.
 
 `python -m tools.nano.bundle PART runs` reads the run folders of a part below `runs`, and writes it
 as soon as it is final: `codes`, the tokenizer (`nano-causal-qformer`, `nano-codebook`); `decoder`
-(`nano-target`, `nano-unclip`, `nano-unclip-on-codes`, and `nano-autoencoder` where it was trained
-anew); `judge` (`nano-judge`); `llm` (`nano-pretrain`, `nano-prolong`, `nano-describe`,
-`nano-instruct`, `nano-answer`), whose codes must be the bundled tokenizer's. Rounding to fp16 moves
-codes, so the language model is trained on what `codes` wrote; `--to FOLDER` writes it elsewhere,
-while a decoder of the tokenizer before still lies in the package.
+(`nano-autoencoder`, `nano-target`, `nano-unclip`, `nano-unclip-on-codes`, `nano-unclip-views`);
+`judge` (`nano-judge`); `llm` (`nano-pretrain`, `nano-prolong`, `nano-describe`, `nano-instruct`,
+`nano-answer`, `nano-everyday`), whose codes must be the bundled tokenizer's. Of decoder and
+language model the last stage's folder must be there; the logs of earlier stages stay as they lie in
+the bundle where their folders are not. Rounding to fp16 moves codes, so the language model is
+trained on what `codes` wrote; `--to FOLDER` writes it elsewhere, while a decoder of the tokenizer
+before still lies in the package.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +40,21 @@ from seedcli.models.weights.tensors import save_tokenizer_folder
 from seedcli.training.run_folder import read_metrics
 
 CODES_STAGES = ("nano-causal-qformer", "nano-codebook")
-DECODER_STAGES = ("nano-target", "nano-unclip", "nano-unclip-on-codes")
-LLM_STAGES = ("nano-pretrain", "nano-prolong", "nano-describe", "nano-instruct", "nano-answer")
+DECODER_STAGES = (
+    "nano-autoencoder",
+    "nano-target",
+    "nano-unclip",
+    "nano-unclip-on-codes",
+    "nano-unclip-views",
+)
+LLM_STAGES = (
+    "nano-pretrain",
+    "nano-prolong",
+    "nano-describe",
+    "nano-instruct",
+    "nano-answer",
+    "nano-everyday",
+)
 NANO_SAMPLING = {"temperature": 0.4, "top_p": 0.9}  # our choice: docs/seed-nano.md
 
 
@@ -78,8 +94,7 @@ def run_decoder(runs: Path, folder: Path) -> dict[str, Any]:
     if decoder.exists():
         shutil.rmtree(decoder)
     shutil.copytree(runs / DECODER_STAGES[-1] / "model", decoder)
-    again = [stage for stage in ("nano-autoencoder",) if (runs / stage).is_dir()]
-    stages = {stage: _summary(runs / stage) for stage in (*again, *DECODER_STAGES)}
+    stages = {stage: _summary(runs / stage) for stage in _with_logs(runs, DECODER_STAGES)}
     _, facts = read_model_facts(folder)
     facts["trained"]["stages"] |= stages
     publish_json(folder / CONFIG_FILE, facts)
@@ -118,11 +133,15 @@ def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
     )
     model = load_causal_model(trained).half()
     save_language_model(model, load_text_tokenizer(trained), target, facts=facts, shard_size="1GB")
-    for stage in LLM_STAGES:
+    for stage in _with_logs(runs, LLM_STAGES):
         shutil.rmtree(folder / "training" / stage, ignore_errors=True)
         for metrics in sorted((runs / stage).glob("*/metrics.jsonl")):
             _keep_log(runs / stage, folder / "training" / stage, metrics)
     return {"trained": facts.trained, **_sizes(folder)}
+
+
+def _with_logs(runs: Path, stages: Sequence[str]) -> list[str]:
+    return [stage for stage in stages if (runs / stage / "recipe.resolved.toml").is_file()]
 
 
 def _keep_log(run_folder: Path, target: Path, metrics: Path | None = None) -> None:

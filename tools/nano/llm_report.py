@@ -246,7 +246,8 @@ def _draw(
     speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
 ) -> tuple[dict[str, Any], list]:
     """Words -> picture; candidates are all pictures of the split without skin tones, right is any
-    vendor's picture of the asked emoji.
+    vendor's picture of the asked emoji. `own_codes`: the same of pictures drawn from the codes of
+    the right picture itself, a ceiling.
     """
     candidates = [picture for picture in read_structure(split).pictures if not picture.skin_tones]
     asked = _some([one for one in drawing_requests(split) if not one.picture.skin_tones], limit)
@@ -255,6 +256,9 @@ def _draw(
     )
     answers = speaker.ask([[_user(one.request)] for one in asked], image="required")
     score, drawn, _ = _score_drawn(speaker, scorer, answers, candidates, right)
+    own = [(speaker.codes(one.picture),) for one in asked]
+    _, _, similarity = _score_drawn(speaker, scorer, own, candidates, right)
+    score["own_codes"] = top_shares(right_ranks(similarity, right))
     return score, [
         (one.request, None, picture)
         for one, picture in zip(asked, drawn, strict=True)
@@ -266,7 +270,7 @@ def _edit(
     speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
 ) -> tuple[dict[str, Any], list]:
     """A picture and a change -> picture; candidates are all pictures of the split by the target's
-    vendor, right is the target alone.
+    vendor, right is the target alone. `own_codes`: as in `_draw`.
     """
     by_kind = defaultdict(list)
     for pair in edit_pairs(split):
@@ -296,9 +300,12 @@ def _edit(
             for row, pair in zip(similarity, pairs, strict=True)
         ]
         ranks = right_ranks(similarity.masked_fill(other_vendor, -2.0), right)
+        own = [(speaker.codes(pair.change.target),) for pair in pairs]
+        _, _, of_own = _score_drawn(speaker, scorer, own, candidates, right)
         same_vendor = (~other_vendor).sum(1).double()
         score[kind] = top_shares(ranks) | {
             "nearer_to_target_than_to_source": round(100 * sum(nearer) / len(nearer), 1),
+            "own_codes": top_shares(right_ranks(of_own.masked_fill(other_vendor, -2.0), right)),
             "num": len(pairs),
             "chance": {
                 f"top{top}": round(100 * float((top / same_vendor).clamp(max=1).mean()), 2)

@@ -64,6 +64,7 @@ _EDIT_FIGURES = {
     "top5": "the right one is among the 5 nearest",
     "nearer_to_target_than_to_source": "nearer to the right one than to the old one",
 }
+_CEILING = "the same ({}) of pictures from the right one's own codes, a ceiling, %"
 _FEWEST = 20  # requests of a kind that say anything
 
 
@@ -196,6 +197,8 @@ def _language_rows(report: Mapping[str, Any]) -> Rows:
                 tasks.setdefault(f"{label}, {top.replace('top', 'top ')}, %", {})[split] = _Cell(
                     f"{score[top]:.1f}", score["chance"][top]
                 )
+                if top == "top1" and "own_codes" in score:
+                    tasks.setdefault(_CEILING.format(task), {})[split] = _own_codes(score)
         for kind, score in (
             (kind, score)
             for kind, score in scores.get("edit", {}).items()
@@ -204,12 +207,18 @@ def _language_rows(report: Mapping[str, Any]) -> Rows:
             for figure, place in _EDIT_FIGURES.items():
                 cell = _Cell(f"{score[figure]:.1f}", score["chance"][figure])
                 tasks.setdefault(f"picture changed as told ({kind}): {place}, %", {})[split] = cell
+                if figure == "top1" and "own_codes" in score:
+                    tasks.setdefault(_CEILING.format(kind), {})[split] = _own_codes(score)
     yield from tasks.items()
     for figure, name in (
         ("valid_answers", "answers whose pictures all hold exactly 32 codes"),
         ("ended_answers", "answers that end within 80 tokens"),
     ):
         yield f"{name}, %", {split: _Cell(f"{report[figure]:.1f}") for split in report["scores"]}
+
+
+def _own_codes(score: Mapping[str, Any]) -> _Cell:
+    return _Cell(f"{score['own_codes']['top1']:.1f}")
 
 
 def _table(

@@ -50,3 +50,15 @@ def test_codes_come_first_and_the_decoder_joins_them(runs, tmp_path):
         assert 'target = "runs/nano-target/model"' in recipe
         assert f"batch_size = 96 # {stage}.toml:12\n" in recipe
         assert (folder / "training" / stage / "metrics.jsonl").is_file()
+
+
+def test_a_stage_without_a_run_folder_keeps_its_bundled_log(runs, tmp_path):
+    folder = tmp_path / "nano"
+    run_codes(runs, folder)
+    run_decoder(runs, folder)
+    log = folder / "training" / "nano-target" / "metrics.jsonl"
+    before = read_model_facts(folder)[1]["trained"]["stages"], log.read_bytes()
+    for stage in DECODER_STAGES[:-1]:
+        shutil.rmtree(runs / stage)
+    run_decoder(runs, folder)
+    assert (read_model_facts(folder)[1]["trained"]["stages"], log.read_bytes()) == before

@@ -65,12 +65,13 @@ def results(tmp_path):
         "top1": 33.3,
         "top5": 60.0,
         nearer: 80.0,
+        "own_codes": {"top1": 62.0, "top5": 90.0},
         "num": 20,
         "chance": {"top1": 0.2, "top5": 1.0, nearer: 50.0},
     }
     tasks = {
         "describe": share,
-        "draw": share,
+        "draw": share | {"own_codes": {"top1": 72.5, "top5": 90.0}},
         "draw_then_edit": {"num": 0},
         "edit": {"tone": edit, "colour": edit | {"num": 2}},
     }
@@ -117,6 +118,9 @@ def test_one_table_of_what_is_there(results):
         "| picture changed as told (tone): nearer to the right one than to the old one, % | 80.0 | "
         "80.0 | 50.0 / 50.0 |"
     ) in lines
+    own = "of pictures from the right one's own codes, a ceiling, %"
+    assert f"| the same (draw) {own} | 72.5 | 72.5 |  |" in lines
+    assert f"| the same (tone) {own} | 62.0 | 62.0 |  |" in lines
     assert lines[-2:] == [
         "| answers whose pictures all hold exactly 32 codes, % | 99.5 | 99.5 |  |",
         "| answers that end within 80 tokens, % | 98.5 | 98.5 |  |",
