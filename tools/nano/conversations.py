@@ -26,6 +26,7 @@ from seedcli.data.emoji import (
 )
 from seedcli.data.images.captioned import TrainingPicture
 from tools.nano.structure import Change, EmojiStructure
+from tools.nano.told_best import read_told_best
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
@@ -39,14 +40,16 @@ class Manner:
         task_weights: How often each task is drawn, beside the others.
         first_wording: Share of requests in the first wording of their list, the one that people
             type most; the others are drawn from the whole list.
-        one_drawing: A request to draw that names no style is answered with one drawing, of the
-            first set in `[styles]` that has it, and a word that stands for many things with the
-            one of `[draw.typical]`; else with any of the nine sets' drawings of any of the things.
+        one_drawing: A request to draw that names no style is answered with one drawing, that of
+            `told_best.json`, and a word that stands for many things with the one of
+            `[draw.typical]`; else with any of the nine sets' drawings of any of the things.
+        bare: Share of answers with a picture that begin with it, as `seed chat --draw` has them.
     """
 
     task_weights: Mapping[str, int]
     first_wording: float = 0.0
     one_drawing: bool = False
+    bare: float = 0.0
 
 
 VARIED = Manner(
@@ -74,6 +77,7 @@ EVERYDAY = Manner(
     },
     first_wording=0.3,
     one_drawing=True,
+    bare=0.5,
 )
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 _SHORT = 0.4  # share of the other drawing requests that say "apple" for a red apple
@@ -168,7 +172,7 @@ class EmojiSpeaker:
             "join": self._join,
         }
         self._pictures = {(one.hexcode, one.vendor): one for one in structure.pictures}
-        self._sets = list(self._prompts["styles"])
+        self._told_best = read_told_best()
         self._of_name: dict[str, list[EmojiPicture]] = defaultdict(list)
         for one in structure.pictures:
             self._of_name[one.name].append(one)
@@ -230,7 +234,8 @@ class EmojiSpeaker:
         """
         name = self._prompts["draw"]["typical"].get(word, picture.name)
         drawings = self._of_name.get(name) or self._of_name[picture.name]
-        return min(drawings, key=lambda one: self._sets.index(one.vendor))
+        best = (one for one in drawings if one.vendor == self._told_best.get(one.hexcode))
+        return next(best, drawings[0])
 
     def _reply(
         self, replies: Sequence[str], picture: EmojiPicture, rng: random.Random
@@ -238,6 +243,8 @@ class EmojiSpeaker:
         """The assistant's turn that ends in a picture. Most replies say first what is drawn, which
         ties the codes to near words.
         """
+        if self._manner.bare and rng.random() < self._manner.bare:
+            return ("assistant", (picture,))
         reply = replies[0] if rng.random() < 0.6 else rng.choice(replies)
         text = reply.format_map(words_of(picture))
         return ("assistant", (text, picture) if text else (picture,))

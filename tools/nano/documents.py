@@ -34,7 +34,6 @@ from tools.nano.conversations import (
     EmojiSpeaker,
     PictureTurn,
     draw_caption,
-    read_prompts,
     read_structure,
 )
 from tools.nano.structure import EmojiStructure
@@ -52,7 +51,8 @@ VIEW = PreprocessConfig(
 DRAWS = 32  # rows of an emoji
 _ITSELF = 1 / 8  # share of pictures to be read that stay as they are
 _EVERYDAY_ITSELF = 1 / 2  # a view shares few codes with its picture, which is what people show
-_BEST_KNOWN = 3  # of the sets, the first of [styles]: their drawings are read twice as often
+# of these sets drawings are read twice as often
+_BEST_KNOWN = ("google", "twitter", "fluent")
 # extra rows of an emoji with skin tones or twins, which are a fifth of the emoji and all of the
 # edits
 _REPEATS_OF_VARIANTS = 2
@@ -107,7 +107,6 @@ class DocumentTables:
             "conversations": lambda one, rng: _conversation(self._speaker, one, rng, _ITSELF),
             "everyday": lambda one, rng: _conversation(everyday, one, rng, _EVERYDAY_ITSELF),
         }
-        self._best_known = list(read_prompts()["styles"])[:_BEST_KNOWN]
 
     def rows(self, table: str, draws: int) -> Iterator[Row]:
         """Rows of a table, its pictures not yet drawn as views."""
@@ -119,7 +118,7 @@ class DocumentTables:
             rng = random.Random(f"{table} {number}")
             drawings = emoji[number % len(emoji)]
             if table == "everyday":
-                drawings = drawings + [one for one in drawings if one.vendor in self._best_known]
+                drawings = drawings + [one for one in drawings if one.vendor in _BEST_KNOWN]
             picture = rng.choice(drawings)
             if conversations and rng.random() >= _TALKED_OF.get(picture.group, 1):
                 continue
