@@ -3,7 +3,7 @@ decoder, judge, recipes, logs.
 
 `python -m tools.nano.bundle PART runs` reads the run folders of a part below `runs`, and writes it
 as soon as it is final: `codes`, the tokenizer (`nano-causal-qformer`, `nano-codebook`); `decoder`
-(`nano-autoencoder`, `nano-target`, `nano-unclip`, `nano-unclip-on-codes`, `nano-unclip-views`);
+(`nano-autoencoder`, `nano-target`, `nano-unclip`, `nano-unclip-on-codes`);
 `judge` (`nano-judge`); `llm` (`nano-pretrain`, `nano-prolong`, `nano-describe`, `nano-instruct`,
 `nano-answer`, `nano-everyday`), whose codes must be the bundled tokenizer's. Of decoder and
 language model the last stage's folder must be there; the logs of earlier stages stay as they lie in
@@ -45,7 +45,6 @@ DECODER_STAGES = (
     "nano-target",
     "nano-unclip",
     "nano-unclip-on-codes",
-    "nano-unclip-views",
 )
 LLM_STAGES = (
     "nano-pretrain",
