@@ -164,7 +164,7 @@ def chat(
     Examples:
       seed chat
       seed chat --once "What is in this picture?" --image examples/face.png
-      seed chat --once "Draw a red heart." --draw --json
+      seed chat --once "Draw a heart." --draw --json
       seed chat --model seed-llama-8b-sft --quantize 8bit --offload
       seed chat --url http://127.0.0.1:8000/v1
       seed chat --web

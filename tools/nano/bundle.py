@@ -54,7 +54,7 @@ LLM_STAGES = (
     "nano-answer",
     "nano-everyday",
 )
-NANO_SAMPLING = {"temperature": 0.4, "top_p": 0.9}  # our choice: docs/seed-nano.md
+NANO_SAMPLING = {"temperature": 0.2, "top_p": 0.9}  # our choice: docs/seed-nano.md
 
 
 def run_codes(runs: Path, folder: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from seedcli.data.emoji import EmojiPicture, read_emoji
 from seedcli.data.images.images import open_image
@@ -37,7 +37,7 @@ EXAMPLES = Path(__file__).with_name("examples.toml")
 PICTURES = Path(__file__).parents[2] / "examples" / "emoji"
 SEEDS = range(5)
 ENOUGH = 4  # of five seeds, for an example that is shown
-_CELL_PX = 68
+_CELL_PX, _NAME_PX = 68, 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,15 +194,24 @@ def table_of(found: Sequence[tuple[Example, list[Answer]]]) -> Iterator[str]:
 
 
 def write_sheet(found: Sequence[tuple[Example, list[Answer]]], path: Path) -> None:
-    """The last picture of every answer: a row an example, a column a seed."""
-    rows = [answers for _, answers in found if any(one.images for one in answers)]
-    sheet = Image.new("RGB", (len(SEEDS) * _CELL_PX, len(rows) * _CELL_PX), "white")
-    for line, answers in enumerate(rows):
-        for column, answer in enumerate(answers):
+    """What was drawn of words alone, of the examples that are shown: a column an example, its name
+    below, a row a seed.
+    """
+    drawn = [
+        (example.name.removeprefix("draw "), answers)
+        for example, answers in found
+        if example.shown and len(example.turns) == 1
+        if example.turns[0].draw and not example.turns[0].images
+    ]
+    size = len(drawn) * _CELL_PX, len(SEEDS) * _CELL_PX + _NAME_PX
+    sheet = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, (name, answers) in enumerate(drawn):
+        x = column * _CELL_PX
+        pen.text((x, len(SEEDS) * _CELL_PX), name, fill="black", font_size=9)
+        for line, answer in enumerate(answers):
             if answer.images:
-                sheet.paste(
-                    answer.images[-1].resize((64, 64)), (column * _CELL_PX, line * _CELL_PX)
-                )
+                sheet.paste(answer.images[-1].resize((64, 64)), (x, line * _CELL_PX))
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, optimize=True)
 
@@ -215,7 +224,9 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, help="in place of the model's")
     parser.add_argument("--code-guidance", type=float, help="in place of the model's")
     parser.add_argument("--json", type=Path, help="where to write every answer")
-    parser.add_argument("--sheet", type=Path, help="where to write what was drawn")
+    parser.add_argument(
+        "--sheet", type=Path, help="where to write what shown ones drew"
+    )
     given = parser.parse_args()
     asked = {"temperature": given.temperature, "code_guidance": given.code_guidance}
     sampling = {name: value for name, value in asked.items() if value is not None}

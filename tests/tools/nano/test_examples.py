@@ -78,6 +78,8 @@ def test_table_and_sheet_hold_every_example(tmp_path):
     ]
     found = [(SHOWN[0], answers)]
     assert list(table_of(found))[2] == f"| {SHOWN[0].name} | 4 | here; nearest: cat (google) |"
-    write_sheet(found, tmp_path / "sheet.png")
+    drawn = [one for one in read_examples() if one.name in ("draw an apple", "draw a pizza")]
+    write_sheet([(one, answers) for one in (SHOWN[0], *drawn)], tmp_path / "sheet.png")
     sheet = Image.open(tmp_path / "sheet.png")
-    assert sheet.size == (5 * 68, 68) and sheet.getpixel((4 * 68 + 30, 30)) == (255, 0, 0)
+    # of words alone, and shown: the apple
+    assert sheet.size == (68, 5 * 68 + 14) and sheet.getpixel((30, 4 * 68 + 30)) == (255, 0, 0)
