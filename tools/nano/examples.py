@@ -224,9 +224,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, help="in place of the model's")
     parser.add_argument("--code-guidance", type=float, help="in place of the model's")
     parser.add_argument("--json", type=Path, help="where to write every answer")
-    parser.add_argument(
-        "--sheet", type=Path, help="where to write what shown ones drew"
-    )
+    parser.add_argument("--sheet", type=Path, help="where to write what shown ones drew")
     given = parser.parse_args()
     asked = {"temperature": given.temperature, "code_guidance": given.code_guidance}
     sampling = {name: value for name, value in asked.items() if value is not None}
