@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,65 +24,15 @@ from seedcli.data.emoji import (
     with_article,
 )
 from seedcli.data.images.captioned import TrainingPicture
-from tools.nano.structure import Change, EmojiStructure
+from tools.nano.manners import VARIED, Manner
+from tools.nano.structure import Change, EmojiStructure, short_names
 from tools.nano.told_best import read_told_best
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
-
-
-@dataclass(frozen=True)
-class Manner:
-    """How conversations are made.
-
-    Attributes:
-        task_weights: How often each task is drawn, beside the others.
-        first_wording: Share of requests in the first wording of their list, the one that people
-            type most; the others are drawn from the whole list.
-        one_drawing: A request to draw that names no style is answered with one drawing, that of
-            `told_best.json`, and a word that stands for many things with the one of
-            `[draw.typical]`; else with any of the nine sets' drawings of any of the things.
-        bare: Share of answers with a picture that begin with it, as `seed chat --draw` has them.
-    """
-
-    task_weights: Mapping[str, int]
-    first_wording: float = 0.0
-    one_drawing: bool = False
-    bare: float = 0.0
-
-
-VARIED = Manner(
-    {
-        "describe": 40,
-        "draw": 30,
-        "edit": 20,
-        "dialogue": 12,
-        "question": 8,
-        "join": 8,  # few pictures allow it
-        "series": 4,
-        "difference": 2,
-    }
-)
-EVERYDAY = Manner(
-    {
-        "describe": 40,
-        "draw": 40,
-        "edit": 26,
-        "dialogue": 16,
-        "question": 8,
-        "join": 8,
-        "series": 10,
-        "difference": 2,
-    },
-    first_wording=0.3,
-    one_drawing=True,
-    bare=0.5,
-)
 _STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
 _SHORT = 0.4  # share of the other drawing requests that say "apple" for a red apple
-_SAID_OF_IT = {"with", "without", "of", "in", "on", "at", "and", "no"}  # behind them stands no head
 _GENDER_SIGNS = {"2640", "2642"}
-_MOST_OF_A_WORD = 25  # emoji that one short word may mean
 
 
 @cache
@@ -130,24 +79,6 @@ def _sample_caption(picture: EmojiPicture, rng: random.Random) -> str:
     captions, group = (picture.label,), picture.base_hexcode
     words = TrainingPicture(picture.key, picture.image, captions, picture.tags, group)
     return words.sample_caption(rng)
-
-
-def short_names(structure: EmojiStructure) -> dict[str, str]:
-    """Code points -> the one word that people ask for such an emoji with: `apple` for a red and a
-    green apple. It is the last word of a plain name and a tag, and no emoji's whole name.
-    """
-    pictures = {picture.hexcode: picture for row in structure.by_emoji for picture in row}
-    names = {picture.name for picture in pictures.values()}
-    found = {
-        hexcode: word
-        for hexcode, picture in pictures.items()
-        if (word := picture.name.rpartition(" ")[2]) in picture.tags
-        and word not in names
-        and picture.group != "people & body"
-        and not _SAID_OF_IT & set(picture.name.split())
-    }
-    counts = Counter(found.values())
-    return {hexcode: word for hexcode, word in found.items() if counts[word] <= _MOST_OF_A_WORD}
 
 
 class EmojiSpeaker:

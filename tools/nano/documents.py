@@ -29,13 +29,8 @@ from seedcli.data.emoji import EmojiPicture
 from seedcli.data.images.augmentation import random_views, read_squares
 from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
-from tools.nano.conversations import (
-    EVERYDAY,
-    EmojiSpeaker,
-    PictureTurn,
-    draw_caption,
-    read_structure,
-)
+from tools.nano.conversations import EmojiSpeaker, PictureTurn, draw_caption, read_structure
+from tools.nano.manners import EVERYDAY
 from tools.nano.structure import EmojiStructure
 
 # milder than the tokenizer's own training: the words must stay true (left, right, small, dark)

@@ -23,67 +23,18 @@ import torch
 from PIL import Image
 
 from seedcli.benchmarks.nearest import chance_shares, right_ranks, top_shares
-from seedcli.data.documents.conversations import ConversationTemplate, conversation_template
-from seedcli.data.documents.documents import Codes, Message
-from seedcli.data.documents.sequences import encode_prompt
+from seedcli.data.documents.documents import Message
 from seedcli.data.emoji import SPLITS, EmojiPicture
 from seedcli.data.images.images import open_image
 from seedcli.models.drawing.judge import ClipJudge, load_judge
-from seedcli.models.language.answer import Answer
-from seedcli.models.language.generate import SamplingSettings, SeedLlama
-from seedcli.models.language.load import load_language_model
+from seedcli.models.language.generate import SamplingSettings
 from seedcli.models.weights.locate import BUNDLED_NANO
-from seedcli.models.weights.locate_llm import locate_llm
-from seedcli.workflows.pictures import SeedTokenizer
 from tools.nano.answer_grid import NUM_COLUMNS, Cell, write_grid
+from tools.nano.asking import Asker, count_answers, first_image
 from tools.nano.conversations import read_structure, words_of
 from tools.nano.evaluation import description_request, drawing_requests, edit_pairs
 
-_BATCH = 32
 MAX_NEW_TOKENS = 80
-
-
-class _Speaker:
-    """The language model with its eyes and its brush, asked in batches."""
-
-    def __init__(self, model: str, tokenizer: str, *, settings: SamplingSettings, seed: int):
-        self.llm: SeedLlama = load_language_model(locate_llm(model), device="cpu")
-        self.visual = SeedTokenizer.from_pretrained(tokenizer, device="cpu")
-        self.template: ConversationTemplate = conversation_template(
-            self.llm.facts.template, self.llm.text_tokenizer
-        )
-        self.settings, self.seed = settings, seed
-        self._codes: dict[str, Codes] = {}
-        # what came, and whether a picture had to
-        self.answers: list[tuple[Answer, bool]] = []
-
-    def codes(self, picture: EmojiPicture) -> Codes:
-        if picture.key not in self._codes:
-            self._codes[picture.key] = tuple(self.visual.encode(picture.image)[0].tolist())
-        return self._codes[picture.key]
-
-    def ask(
-        self, conversations: Sequence[Sequence[Message]], *, image: str = "allowed"
-    ) -> list[tuple]:
-        """Conversations -> segments of each answer."""
-        prompts = [
-            encode_prompt(
-                self.template.prompt(messages), self.llm.text_tokenizer, self.llm.vocabulary
-            )
-            for messages in conversations
-        ]
-        found: list[tuple] = []
-        for start in range(0, len(prompts), _BATCH):
-            part = prompts[start : start + _BATCH]
-            seeds = [self.seed + start + place for place in range(len(part))]
-            answers = self.llm.generate(part, self.settings, image=image, seeds=seeds)
-            self.answers += [(answer, image == "required") for answer in answers]
-            found += [answer.segments for answer in answers]
-        return found
-
-    def paint(self, codes: Sequence[Codes]) -> list[Image.Image]:
-        """Codes -> pictures, with the preset's steps and guidance."""
-        return self.visual.decode(codes, seed=self.seed, batch_size=_BATCH)
 
 
 def run(
@@ -112,7 +63,7 @@ def run(
     settings = settings or SamplingSettings(
         temperature=0, top_p=1.0, num_beams=4, max_new_tokens=MAX_NEW_TOKENS
     )
-    speaker, scorer = _Speaker(model, tokenizer, settings=settings, seed=seed), load_judge(judge)
+    speaker, scorer = Asker(model, tokenizer, settings=settings, seed=seed), load_judge(judge)
     began = time.perf_counter()
     tasks = {"describe": _describe, "draw": _draw, "edit": _edit, "draw_then_edit": _draw_then_edit}
     scores: dict[str, dict[str, Any]] = {}
@@ -142,22 +93,6 @@ def run(
     }
 
 
-def count_answers(answers: Sequence[tuple[Answer, bool]]) -> dict[str, float]:
-    """Answers, and whether a picture had to come -> percent of them whose pictures are all whole,
-    one at least where one had to come, and percent that the model ended itself. Whether an answer
-    ends says nothing of its pictures.
-    """
-    valid = [
-        answer.malformed == 0 and (not required or _first_image(answer.segments) is not None)
-        for answer, required in answers
-    ]
-    return {
-        "valid_answers": round(100 * sum(valid) / len(answers), 2),
-        "ended_answers": round(100 * sum(answer.ended for answer, _ in answers) / len(answers), 2),
-        "num_answers": len(answers),
-    }
-
-
 def _some(items: Sequence, limit: int) -> list:
     """At most `limit` of the items, drawn by a fixed generator, in their order."""
     chosen = sorted(random.Random(0).sample(range(len(items)), min(limit, len(items))))
@@ -168,16 +103,12 @@ def _user(*segments) -> Message:
     return Message("user", segments)
 
 
-def _first_image(segments: Sequence) -> Codes | None:
-    return next((segment for segment in segments if not isinstance(segment, str)), None)
-
-
 def _words(segments: Sequence) -> str:
     return " ".join(segment for segment in segments if isinstance(segment, str)).strip()
 
 
 def _describe(
-    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
+    speaker: Asker, scorer: ClipJudge, split: str, limit: int
 ) -> tuple[dict[str, Any], list]:
     """A picture's words, and the name among those of the split that the judge's text tower
     finds nearest to them.
@@ -215,7 +146,7 @@ def _describe(
 
 
 def _score_drawn(
-    speaker: _Speaker,
+    speaker: Asker,
     scorer: ClipJudge,
     answers: Sequence[Sequence],
     candidates: Sequence[EmojiPicture],
@@ -224,7 +155,7 @@ def _score_drawn(
     """Answers with pictures -> shares whose nearest candidate is right; an answer
     without a picture is wrong.
     """
-    codes = [_first_image(segments) for segments in answers]
+    codes = [first_image(segments) for segments in answers]
     drawn = iter(speaker.paint([one for one in codes if one is not None]))
     pictures = [None if one is None else next(drawn) for one in codes]
     features = scorer.image_features([open_image(candidate.image) for candidate in candidates])
@@ -242,9 +173,7 @@ def _score_drawn(
     return score, pictures, similarity
 
 
-def _draw(
-    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
-) -> tuple[dict[str, Any], list]:
+def _draw(speaker: Asker, scorer: ClipJudge, split: str, limit: int) -> tuple[dict[str, Any], list]:
     """Words -> picture; candidates are all pictures of the split without skin tones, right is any
     vendor's picture of the asked emoji. `own_codes`: the same of pictures drawn from the codes of
     the right picture itself, a ceiling.
@@ -266,9 +195,7 @@ def _draw(
     ]
 
 
-def _edit(
-    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
-) -> tuple[dict[str, Any], list]:
+def _edit(speaker: Asker, scorer: ClipJudge, split: str, limit: int) -> tuple[dict[str, Any], list]:
     """A picture and a change -> picture; candidates are all pictures of the split by the target's
     vendor, right is the target alone. `own_codes`: as in `_draw`.
     """
@@ -322,7 +249,7 @@ def _edit(
 
 
 def _draw_then_edit(
-    speaker: _Speaker, scorer: ClipJudge, split: str, limit: int
+    speaker: Asker, scorer: ClipJudge, split: str, limit: int
 ) -> tuple[dict[str, Any], list]:
     """Two turns: an emoji is asked for by words, then a change of what was drawn; right is any
     vendor's picture of the changed emoji.
@@ -359,7 +286,7 @@ def _draw_then_edit(
     )
     score, drawn, _ = _score_drawn(speaker, scorer, changed, candidates, right)
     before = speaker.paint(
-        [codes for codes in (_first_image(answer) for answer in answers) if codes is not None]
+        [codes for codes in (first_image(answer) for answer in answers) if codes is not None]
     )
     shown = [
         (f"{request[pair.change.source.hexcode]} {pair.instruction}", earlier, picture)

@@ -9,7 +9,7 @@ bundled table, without wording: `conversations` speaks.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,6 +54,8 @@ _UNCOUNTED_SUBGROUPS = {
     "fingers closed",
     "finger pointing",
 }
+_SAID_OF_IT = {"with", "without", "of", "in", "on", "at", "and", "no"}  # behind them stands no head
+_MOST_OF_A_WORD = 25  # emoji that one short word may mean
 _UNCLEAR_GROUPS = {"people & body", "smileys & emotion", "components", "symbols"}
 
 
@@ -257,3 +259,21 @@ def _twin_change(source: EmojiPicture, other: EmojiPicture) -> list[Change]:
     kind, values = table[differ]
     old, new = ({name: pair[place] for name, pair in values.items()} for place in (0, 1))
     return [Change(kind, source, other, old, new)]
+
+
+def short_names(structure: EmojiStructure) -> dict[str, str]:
+    """Code points -> the one word that people ask for such an emoji with: `apple` for a red and a
+    green apple. It is the last word of a plain name and a tag, and no emoji's whole name.
+    """
+    pictures = {picture.hexcode: picture for row in structure.by_emoji for picture in row}
+    names = {picture.name for picture in pictures.values()}
+    found = {
+        hexcode: word
+        for hexcode, picture in pictures.items()
+        if (word := picture.name.rpartition(" ")[2]) in picture.tags
+        and word not in names
+        and picture.group != "people & body"
+        and not _SAID_OF_IT & set(picture.name.split())
+    }
+    counts = Counter(found.values())
+    return {hexcode: word for hexcode, word in found.items() if counts[word] <= _MOST_OF_A_WORD}

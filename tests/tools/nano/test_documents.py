@@ -14,15 +14,13 @@ from seedcli.data.emoji import read_emoji
 from seedcli.data.mixtures.documents import open_source
 from seedcli.recipe.language import DocumentSourceSection
 from tools.nano.conversations import (
-    EVERYDAY,
-    VARIED,
     EmojiSpeaker,
     read_prompts,
     read_structure,
-    short_names,
 )
 from tools.nano.documents import SCHEMAS, write_documents
-from tools.nano.structure import EmojiStructure
+from tools.nano.manners import EVERYDAY, VARIED
+from tools.nano.structure import EmojiStructure, short_names
 from tools.nano.told_best import BEST_KNOWN, candidates, read_told_best, told_best
 
 DRAWS = 3

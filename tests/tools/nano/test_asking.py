@@ -1,9 +1,9 @@
-"""How the report on seed-nano's language model counts answers."""
+"""How answers of seed-nano are counted."""
 
 from __future__ import annotations
 
 from seedcli.models.language.answer import Answer
-from tools.nano.llm_report import count_answers
+from tools.nano.asking import count_answers
 
 PICTURE = (5,) * 32
 
