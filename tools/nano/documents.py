@@ -47,7 +47,7 @@ DRAWS = 32  # rows of an emoji
 _ITSELF = 1 / 8  # share of pictures to be read that stay as they are
 _EVERYDAY_ITSELF = 1 / 2  # a view shares few codes with its picture, which is what people show
 # of these sets drawings are read twice as often
-_BEST_KNOWN = ("google", "twitter", "fluent")
+_READ_OFTEN = ("google", "twitter", "fluent")
 # extra rows of an emoji with skin tones or twins, which are a fifth of the emoji and all of the
 # edits
 _REPEATS_OF_VARIANTS = 2
@@ -113,7 +113,7 @@ class DocumentTables:
             rng = random.Random(f"{table} {number}")
             drawings = emoji[number % len(emoji)]
             if table == "everyday":
-                drawings = drawings + [one for one in drawings if one.vendor in _BEST_KNOWN]
+                drawings = drawings + [one for one in drawings if one.vendor in _READ_OFTEN]
             picture = rng.choice(drawings)
             if conversations and rng.random() >= _TALKED_OF.get(picture.group, 1):
                 continue

@@ -55,10 +55,8 @@ def test_rows_are_emoji_and_those_with_variants_come_oftener(structure, tables):
     for name in SCHEMAS:
         wanted = len(emoji) + (0 if name in ("read", "drawn") else 2 * variants)
         found = len(rows_of(tables, name))
-        if name in (
-            "conversations",
-            "everyday",
-        ):  # twice as many, and fewer of people, flags and symbols
+        # twice as many, and fewer of people, flags and symbols
+        if name in ("conversations", "everyday"):
             assert DRAWS * wanted < found < DRAWS * 2 * wanted
         else:
             assert found == DRAWS * wanted
