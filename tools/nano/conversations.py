@@ -30,7 +30,7 @@ from tools.nano.told_best import read_told_best
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
-_STYLED = 0.2  # share of captions and drawing requests that name the vendor's style
+_STYLED = 0.2  # share of captions that name the vendor's style
 _SHORT = 0.4  # share of the other drawing requests that say "apple" for a red apple
 _GENDER_SIGNS = {"2640", "2642"}
 
@@ -191,7 +191,7 @@ class EmojiSpeaker:
     def _draw(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn]:
         draw, words = self._prompts["draw"], words_of(picture)
         said, word = dict(words), None
-        styled = rng.random() < _STYLED
+        styled = rng.random() < self._manner.styled
         if styled:
             style = rng.choice(draw["in_style"])
             said |= {
@@ -237,7 +237,7 @@ class EmojiSpeaker:
 
     def _edit(self, picture: EmojiPicture, rng: random.Random) -> list[PictureTurn] | None:
         change = self._draw_change(picture, rng)
-        if change is None or (change.kind == "style" and rng.random() < 0.6):
+        if change is None or (change.kind == "style" and rng.random() >= self._manner.restyled):
             return None
         edit = self._prompts["edit"]
         ask = self._worded(edit["ask"][change.kind], rng).format_map(change.new)

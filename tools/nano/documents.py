@@ -30,7 +30,7 @@ from seedcli.data.images.augmentation import random_views, read_squares
 from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
 from tools.nano.conversations import EmojiSpeaker, PictureTurn, draw_caption, read_structure
-from tools.nano.manners import EVERYDAY
+from tools.nano.manners import EVERYDAY, VARIED, Manner
 from tools.nano.structure import EmojiStructure
 
 # milder than the tokenizer's own training: the words must stay true (left, right, small, dark)
@@ -44,14 +44,11 @@ VIEW = PreprocessConfig(
     brightness=0.1,
 )
 DRAWS = 32  # rows of an emoji
-_ITSELF = 1 / 8  # share of pictures to be read that stay as they are
-_EVERYDAY_ITSELF = 1 / 2  # a view shares few codes with its picture, which is what people show
 # of these sets drawings are read twice as often
 _READ_OFTEN = ("google", "twitter", "fluent")
 # extra rows of an emoji with skin tones or twins, which are a fifth of the emoji and all of the
 # edits
 _REPEATS_OF_VARIANTS = 2
-_REPEATS_OF_CONVERSATIONS = 2  # more views of what is read: few are learned by heart
 # Share of rows that become conversations: people, with rows for skin tones, flags and symbols
 # would be six in ten of them, and things are what is asked for.
 _TALKED_OF = {"people & body": 0.6, "flags": 0.4, "symbols": 0.4, "components": 0.4}
@@ -71,6 +68,7 @@ SCHEMAS = {
     ),
 }
 SCHEMAS["everyday"] = SCHEMAS["conversations"]
+_MANNERS = {"conversations": VARIED, "everyday": EVERYDAY}
 Row = dict[str, Any]
 # a picture of a row until its batch is written: itself, or a view of it
 Shown = tuple[EmojiPicture, bool]
@@ -99,23 +97,21 @@ class DocumentTables:
                     for role, said in self._speaker.converse_in_text(one, rng)
                 ]
             },
-            "conversations": lambda one, rng: _conversation(self._speaker, one, rng, _ITSELF),
-            "everyday": lambda one, rng: _conversation(everyday, one, rng, _EVERYDAY_ITSELF),
+            "conversations": lambda one, rng: _conversation(self._speaker, one, rng, VARIED),
+            "everyday": lambda one, rng: _conversation(everyday, one, rng, EVERYDAY),
         }
 
     def rows(self, table: str, draws: int) -> Iterator[Row]:
         """Rows of a table, its pictures not yet drawn as views."""
         emoji = self._emoji if table in ("read", "drawn") else self._repeated
-        conversations = table in ("conversations", "everyday")
-        if conversations:
-            draws *= _REPEATS_OF_CONVERSATIONS
-        for number in range(draws * len(emoji)):
+        manner = _MANNERS.get(table)
+        for number in range(draws * len(emoji) * (manner.repeats if manner else 1)):
             rng = random.Random(f"{table} {number}")
             drawings = emoji[number % len(emoji)]
             if table == "everyday":
                 drawings = drawings + [one for one in drawings if one.vendor in _READ_OFTEN]
             picture = rng.choice(drawings)
-            if conversations and rng.random() >= _TALKED_OF.get(picture.group, 1):
+            if manner and rng.random() >= _TALKED_OF.get(picture.group, 1):
                 continue
             yield {"key": picture.key, **self._draw[table](picture, rng)}
 
@@ -130,7 +126,7 @@ class DocumentTables:
 
 
 def _conversation(
-    speaker: EmojiSpeaker, picture: EmojiPicture, rng: random.Random, itself: float
+    speaker: EmojiSpeaker, picture: EmojiPicture, rng: random.Random, manner: Manner
 ) -> Row:
     task, turns = speaker.converse(picture, rng)
     messages, images = [], []
@@ -140,12 +136,12 @@ def _conversation(
             words = isinstance(one, str)
             parts.append({"type": "text" if words else "image", "text": one if words else None})
             if not isinstance(one, str):
-                images.append((one, False) if role == "assistant" else _view(one, rng, itself))
+                images.append((one, False) if role == "assistant" else _view(one, rng, manner.itself))
         messages.append({"role": role, "content": parts})
     return {"messages": messages, "images": images, "task": task}
 
 
-def _view(picture: EmojiPicture, rng: random.Random, itself: float = _ITSELF) -> Shown:
+def _view(picture: EmojiPicture, rng: random.Random, itself: float = VARIED.itself) -> Shown:
     return picture, rng.random() >= itself
 
 
