@@ -32,8 +32,6 @@ def deepen(model: LlamaForCausalLM) -> None:
         layer.self_attn.layer_idx = number
     model.model.layers = deeper
     model.config.num_hidden_layers = len(deeper)
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = [kind for kind in model.config.layer_types for _ in range(2)]
 
 
 def main() -> None:

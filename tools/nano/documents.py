@@ -136,7 +136,9 @@ def _conversation(
             words = isinstance(one, str)
             parts.append({"type": "text" if words else "image", "text": one if words else None})
             if not isinstance(one, str):
-                images.append((one, False) if role == "assistant" else _view(one, rng, manner.itself))
+                images.append(
+                    (one, False) if role == "assistant" else _view(one, rng, manner.itself)
+                )
         messages.append({"role": role, "content": parts})
     return {"messages": messages, "images": images, "task": task}
 

@@ -51,7 +51,7 @@ def test_examples_name_pictures_and_emoji_that_exist():
         assert all((PICTURES / f"{name}.png").is_file() for name in turn.images)
         assert set(turn.emoji) <= emoji and turn.drawn_by in {None, *sets}
         assert turn.say.count("<image>") in (0, len(turn.images))
-    assert len({example.name for example in examples}) == len(examples) == 9 + 12 + 5
+    assert len({example.name for example in examples}) == len(examples) == 9 + 12 + 5 + 3
 
 
 def test_right_is_the_expected_word_and_the_expected_drawing():
