@@ -5,11 +5,11 @@ decoder, judge, recipes, logs.
 as soon as it is final: `codes`, the tokenizer (`nano-causal-qformer`, `nano-codebook`); `decoder`
 (`nano-autoencoder`, `nano-target`, `nano-unclip`, `nano-unclip-on-codes`);
 `judge` (`nano-judge`); `llm` (`nano-pretrain`, `nano-prolong`, `nano-describe`, `nano-instruct`,
-`nano-answer`, `nano-everyday`), whose codes must be the bundled tokenizer's. Of decoder and
-language model the last stage's folder must be there; the logs of earlier stages stay as they lie in
-the bundle where their folders are not. Rounding to fp16 moves codes, so the language model is
-trained on what `codes` wrote; `--to FOLDER` writes it elsewhere, while a decoder of the tokenizer
-before still lies in the package.
+`nano-answer`, `nano-everyday`, `nano-styles`), whose codes must be the bundled tokenizer's. Of
+decoder and language model the last stage's folder must be there; the logs of earlier stages stay as
+they lie in the bundle where their folders are not. Rounding to fp16 moves codes, so the language
+model is trained on what `codes` wrote; `--to FOLDER` writes it elsewhere, while a decoder of the
+tokenizer before still lies in the package.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ LLM_STAGES = (
     "nano-instruct",
     "nano-answer",
     "nano-everyday",
+    "nano-styles",
 )
 NANO_SAMPLING = {"temperature": 0.2, "top_p": 0.9}  # our choice: docs/seed-nano.md
 

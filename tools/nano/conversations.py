@@ -26,7 +26,7 @@ from seedcli.data.emoji import (
 from seedcli.data.images.captioned import TrainingPicture
 from tools.nano.manners import VARIED, Manner
 from tools.nano.structure import Change, EmojiStructure, short_names
-from tools.nano.told_best import read_told_best
+from tools.nano.told_best import read_best
 
 PictureSegment = str | EmojiPicture
 PictureTurn = tuple[Role, tuple[PictureSegment, ...]]
@@ -103,7 +103,7 @@ class EmojiSpeaker:
             "join": self._join,
         }
         self._pictures = {(one.hexcode, one.vendor): one for one in structure.pictures}
-        self._told_best = read_told_best()
+        self._best = read_best(manner.one_drawing) if manner.one_drawing else {}
         self._of_name: dict[str, list[EmojiPicture]] = defaultdict(list)
         for one in structure.pictures:
             self._of_name[one.name].append(one)
@@ -165,7 +165,7 @@ class EmojiSpeaker:
         """
         name = self._prompts["draw"]["typical"].get(word, picture.name)
         drawings = self._of_name.get(name) or self._of_name[picture.name]
-        best = (one for one in drawings if one.vendor == self._told_best.get(one.hexcode))
+        best = (one for one in drawings if one.vendor == self._best.get(one.hexcode))
         return next(best, drawings[0])
 
     def _reply(
@@ -176,6 +176,8 @@ class EmojiSpeaker:
         """
         if self._manner.bare and rng.random() < self._manner.bare:
             return ("assistant", (picture,))
+        if self._manner.named:
+            replies = sorted(filter(None, replies), key=lambda one: "{" not in one)
         reply = replies[0] if rng.random() < 0.6 else rng.choice(replies)
         text = reply.format_map(words_of(picture))
         return ("assistant", (text, picture) if text else (picture,))
@@ -274,10 +276,11 @@ class EmojiSpeaker:
         """Two or three turns: describe, ask or draw first; then ask, or
         change what was seen last.
         """
-        turns = rng.choice((self._describe, self._question, self._draw, self._draw))(picture, rng)
+        opening = self._tasks[rng.choice(self._manner.openings)]
+        turns = opening(picture, rng) or self._describe(picture, rng)
         # what was drawn may be another set's drawing
         picture = next((one for one in turns[-1][1] if isinstance(one, EmojiPicture)), picture)
-        for _ in range(rng.choice((1, 1, 1, 2))):
+        for _ in range(rng.choice(self._manner.follow_ups)):
             change = self._draw_change(picture, rng)
             if change is not None and rng.random() < 0.75:
                 edit, picture = self._prompts["edit"], change.target

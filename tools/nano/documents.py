@@ -16,6 +16,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from seedcli.data.images.augmentation import random_views, read_squares
 from seedcli.files import published
 from seedcli.models.visual.config import PreprocessConfig
 from tools.nano.conversations import EmojiSpeaker, PictureTurn, draw_caption, read_structure
-from tools.nano.manners import EVERYDAY, VARIED, Manner
+from tools.nano.manners import EVERYDAY, STYLES, VARIED, Manner
 from tools.nano.structure import EmojiStructure
 
 # milder than the tokenizer's own training: the words must stay true (left, right, small, dark)
@@ -67,8 +68,8 @@ SCHEMAS = {
         [("key", _TEXT), ("messages", _MESSAGES), ("images", pa.list_(_BYTES)), ("task", _TEXT)]
     ),
 }
-SCHEMAS["everyday"] = SCHEMAS["conversations"]
-_MANNERS = {"conversations": VARIED, "everyday": EVERYDAY}
+SCHEMAS |= dict.fromkeys(("everyday", "styles"), SCHEMAS["conversations"])
+_MANNERS = {"conversations": VARIED, "everyday": EVERYDAY, "styles": STYLES}
 Row = dict[str, Any]
 # a picture of a row until its batch is written: itself, or a view of it
 Shown = tuple[EmojiPicture, bool]
@@ -82,8 +83,8 @@ class DocumentTables:
     """
 
     def __init__(self, structure: EmojiStructure):
-        self._speaker = EmojiSpeaker(structure)
-        everyday = EmojiSpeaker(structure, EVERYDAY)
+        speakers = {name: EmojiSpeaker(structure, one) for name, one in _MANNERS.items()}
+        self._speaker = speakers["conversations"]
         self._emoji = structure.by_emoji
         variants = [row for row in self._emoji if len({one.skin_tones for one in row}) > 1]
         self._repeated = self._emoji + variants * _REPEATS_OF_VARIANTS
@@ -97,9 +98,9 @@ class DocumentTables:
                     for role, said in self._speaker.converse_in_text(one, rng)
                 ]
             },
-            "conversations": lambda one, rng: _conversation(self._speaker, one, rng, VARIED),
-            "everyday": lambda one, rng: _conversation(everyday, one, rng, EVERYDAY),
         }
+        for name, manner in _MANNERS.items():
+            self._draw[name] = partial(_conversation, speakers[name], manner)
 
     def rows(self, table: str, draws: int) -> Iterator[Row]:
         """Rows of a table, its pictures not yet drawn as views."""
@@ -108,7 +109,7 @@ class DocumentTables:
         for number in range(draws * len(emoji) * (manner.repeats if manner else 1)):
             rng = random.Random(f"{table} {number}")
             drawings = emoji[number % len(emoji)]
-            if table == "everyday":
+            if table in ("everyday", "styles"):
                 drawings = drawings + [one for one in drawings if one.vendor in _READ_OFTEN]
             picture = rng.choice(drawings)
             if manner and rng.random() >= _TALKED_OF.get(picture.group, 1):
@@ -126,7 +127,7 @@ class DocumentTables:
 
 
 def _conversation(
-    speaker: EmojiSpeaker, picture: EmojiPicture, rng: random.Random, manner: Manner
+    speaker: EmojiSpeaker, manner: Manner, picture: EmojiPicture, rng: random.Random
 ) -> Row:
     task, turns = speaker.converse(picture, rng)
     messages, images = [], []

@@ -19,9 +19,17 @@ from tools.nano.conversations import (
     read_structure,
 )
 from tools.nano.documents import SCHEMAS, write_documents
-from tools.nano.manners import EVERYDAY, VARIED
+from tools.nano.manners import EVERYDAY, STYLES, VARIED
 from tools.nano.structure import EmojiStructure, short_names
-from tools.nano.told_best import BEST_KNOWN, candidates, read_told_best, told_best
+from tools.nano.told_best import (
+    BEST_KNOWN,
+    best_of,
+    candidates,
+    drawn_scores,
+    read_best,
+    told_scores,
+    with_skin_tones,
+)
 
 DRAWS = 3
 
@@ -56,7 +64,8 @@ def test_rows_are_emoji_and_those_with_variants_come_oftener(structure, tables):
         wanted = len(emoji) + (0 if name in ("read", "drawn") else 2 * variants)
         found = len(rows_of(tables, name))
         # repeated, and fewer of people, flags and symbols
-        repeats = {"conversations": VARIED.repeats, "everyday": EVERYDAY.repeats}.get(name)
+        manners = {"conversations": VARIED, "everyday": EVERYDAY, "styles": STYLES}
+        repeats = manners[name].repeats if name in manners else None
         if repeats:
             assert DRAWS * repeats / 2 * wanted < found < DRAWS * repeats * wanted
         else:
@@ -101,21 +110,63 @@ def test_things_are_also_asked_for_by_one_word():
     assert not short.keys() & {"1f408-200d-2b1b", "1f3e1", "1f470-200d-2640-fe0f"}
 
 
-def test_without_a_style_one_drawing_answers():
+@pytest.mark.parametrize(("manner", "bare"), [(EVERYDAY, 0.55), (STYLES, 0.35)])
+def test_without_a_style_one_drawing_answers(manner, bare):
     structure = read_structure("train")
-    speaker, rng = EmojiSpeaker(structure, EVERYDAY), random.Random(0)
-    styles, best = read_prompts()["styles"], read_told_best()
+    speaker, rng = EmojiSpeaker(structure, manner), random.Random(0)
+    styles, best = read_prompts()["styles"], read_best(manner.one_drawing)
     assert {one.hexcode for one in structure.pictures} == set(best)
     for hexcode in ("1f34c", "1fa77", "1f3e0"):
         drawings = [one for one in structure.pictures if one.hexcode == hexcode]
-        answers = []
+        answers, styled = [], 0
         for _ in range(60):
-            (_, (asked,)), (_, answer) = speaker._draw(rng.choice(drawings), rng)
+            picture = rng.choice(drawings)
+            (_, (asked,)), (_, answer) = speaker._draw(picture, rng)
             answers.append(len(answer))
-            if not any(name in asked for name in styles.values()):
+            if any(name in asked for name in styles.values()):
+                styled += 1
+                assert answer[-1] == picture
+            else:
                 assert answer[-1].vendor == best[hexcode], asked
         # five deviations of a fair draw of 60 are 0.32
-        assert answers.count(1) / len(answers) == pytest.approx(0.55, abs=0.32)
+        assert answers.count(1) / len(answers) == pytest.approx(bare, abs=0.32)
+        assert styled / len(answers) == pytest.approx(manner.styled, abs=0.32)
+
+
+def test_changes_of_style_are_drawn_as_often_as_the_manner_says(structure):
+    shares = {}
+    for manner in (VARIED, STYLES):
+        speaker, rng = EmojiSpeaker(structure, manner), random.Random(0)
+        speaker._draw_change = lambda one, rng: next(
+            (change for change in structure.changes(one) if change.kind == "style"), None
+        )
+        made = [speaker._edit(rng.choice(structure.pictures), rng) for _ in range(300)]
+        shares[manner.restyled] = sum(one is not None for one in made) / len(made)
+    # a few pictures have no other style
+    assert shares[0.4] == pytest.approx(0.4, abs=0.15) and shares[1.0] > 0.85
+
+
+def test_what_is_drawn_is_named_where_a_word_is_said(structure):
+    speaker, rng = EmojiSpeaker(structure, STYLES), random.Random(0)
+    for task in ("series", "draw", "edit", "join"):
+        replies = read_prompts()[task]["reply"]
+        picture = structure.pictures[0]
+        said = [speaker._reply(replies, picture, rng)[1][:-1] for _ in range(100)]
+        worded = [words[0] for words in said if words]
+        # five deviations of a fair draw of 100 are 0.25
+        assert len(worded) / len(said) == pytest.approx(0.65, abs=0.25)
+        assert sum(picture.name in words for words in worded) > len(worded) / 2, task
+
+
+def test_dialogues_go_on_from_change_to_change(structure):
+    speaker, rng = EmojiSpeaker(structure, STYLES), random.Random(0)
+    dialogues = [speaker._dialogue(rng.choice(structure.pictures), rng) for _ in range(200)]
+    answers = [[said[-1] for role, said in one if role == "assistant"] for one in dialogues]
+    drawn = [sum(not isinstance(last, str) for last in one) for one in answers]
+    assert max(drawn) > 2 and sum(count > 1 for count in drawn) > 50
+    assert {len(one) for one in answers} == {2, 3, 4}
+    changed_first = [one for one in dialogues if not isinstance(one[0][1][0], str)]
+    assert any(not isinstance(one[1][1][-1], str) for one in changed_first)
 
 
 def test_of_the_drawings_the_one_that_codes_tell_best_is_drawn():
@@ -126,7 +177,27 @@ def test_of_the_drawings_the_one_that_codes_tell_best_is_drawn():
     embeddings = torch.eye(len(pictures))
     told = embeddings.roll(1, 0)  # each is told as another
     told[3] = embeddings[3]
-    assert told_best(pictures, embeddings, told) == {"1f3e0": pictures[3].vendor}
+    assert best_of(pictures, told_scores(embeddings, told)) == {"1f3e0": pictures[3].vendor}
+
+
+def test_a_drawing_that_looks_like_another_thing_is_not_best():
+    every = {(one.hexcode, one.vendor): one for one in read_emoji("train")}
+    wanted = [("1f3e0", "google"), ("1f3e0", "twitter"), ("1f431", "google")]
+    house, other, cat = (every[one] for one in wanted)
+    pictures, embeddings = [house, other, cat], torch.eye(3)
+    seen = torch.stack([embeddings[0] + 0.9 * embeddings[2], 0.8 * embeddings[1], embeddings[2]])
+    scores = drawn_scores(pictures, embeddings, dict(enumerate(seen)))
+    assert scores[1] > scores[0]
+    assert best_of(pictures, scores)["1f3e0"] == other.vendor
+
+
+def test_with_a_skin_tone_the_set_stays():
+    waves = [one for one in read_emoji("train") if one.base_hexcode == "1f44b"]
+    tones = {one.hexcode: "google" for one in waves}
+    twitter = [one.hexcode for one in waves if one.vendor == "twitter"]
+    best = with_skin_tones(waves, {"1f44b": "twitter"}, tones)
+    assert best == tones | dict.fromkeys(twitter, "twitter") and len(twitter) > 2
+    assert with_skin_tones(waves, {}, tones) == tones
 
 
 def test_a_word_for_many_things_means_the_typical_one():
