@@ -33,7 +33,7 @@ class Option:
     Attributes:
         help: One sentence for people.
         flags: Other names: `-m` stands beside `--FIELD-NAME`; where one of them begins with two
-            dashes, all stand for it.
+            dashes, all stand for it. `--yes/--no`: what sets a bool, and what unsets it.
         metavar: What the help calls the value.
         panel: Of the help text.
         min, max: Bounds of a number, both allowed.

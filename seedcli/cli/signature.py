@@ -48,7 +48,7 @@ class _Field:
     def key(self) -> str:
         """What Typer calls it: as its option, so that groups may have fields of one name."""
         long = next((flag for flag in self.flags if flag.startswith("--")), self.name)
-        return long.removeprefix("--").replace("-", "_")
+        return long.removeprefix("--").partition("/")[0].replace("-", "_")
 
     def parameter(self) -> inspect.Parameter:
         """As Typer reads it."""

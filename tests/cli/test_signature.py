@@ -36,6 +36,7 @@ class Request:
     folder: Annotated[Path, Option("Where.", "-o")]
     tags: Annotated[tuple[str, ...], Option("Which.", "--tag -t")] = ()
     grammar: Annotated[bool, Option("Without.", "--unconstrained")] = True
+    suits: Annotated[bool | None, Option("Either.", "--well/--badly")] = None
     pair: Annotated[tuple[int, int] | None, Option("Both.", parse=_halves)] = None
     group: Annotated[Group, Without("hidden")] = field(
         default_factory=lambda: Group(steps=3, hidden=8)
@@ -71,6 +72,11 @@ def test_every_field_is_read() -> None:
             group=Group(steps=5, hidden=8),
         )
     ]
+
+
+def test_a_flag_may_say_yes_and_no() -> None:
+    for words, suits in (((), None), (("--well",), True), (("--badly",), False)):
+        assert run("-o", "x", *words)[1] == [Request(folder=Path("x"), suits=suits)]
 
 
 def test_what_cannot_be_read_is_a_usage_error() -> None:

@@ -129,7 +129,11 @@ def run_llm(runs: Path, folder: Path) -> dict[str, Any]:
     if target.exists():
         shutil.rmtree(target)
     facts = dataclasses.replace(
-        facts, name=SEED_NANO.name, visual_tokenizer=SEED_NANO.name, sampling=NANO_SAMPLING
+        facts,
+        name=SEED_NANO.name,
+        visual_tokenizer=SEED_NANO.name,
+        sampling=NANO_SAMPLING,
+        words_first=True,  # docs/seed-nano.md
     )
     model = load_causal_model(trained).half()
     save_language_model(model, load_text_tokenizer(trained), target, facts=facts, shard_size="1GB")

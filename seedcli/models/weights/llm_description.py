@@ -39,6 +39,8 @@ class LlmFacts:
         trained: Free-form facts of its training.
         sampling: Advised settings of generation, by the names of `SamplingSettings`; what is left
             out is that class's default.
+        words_first: Whether it draws better after words of its own than at once, where an answer
+            must hold a picture.
         dtype: Advised on a GPU; None leaves it to the GPU.
     """
 
@@ -51,6 +53,7 @@ class LlmFacts:
     template: TemplateName | None = None
     trained: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
+    words_first: bool = False
     dtype: DtypeName | None = None
 
 
@@ -80,6 +83,7 @@ def read_llm_facts(folder: Path) -> LlmFacts:
         "num_codes": int,
         "trained": dict,
         "sampling": dict,
+        "words_first": bool,
     }
     for key, kind in kinds.items():
         if not isinstance(getattr(facts, key), kind):

@@ -116,6 +116,16 @@ class ChatModel:
         )
 
     @property
+    def must_draw(self) -> ImageNeed:
+        """How an answer holds a picture that it must hold: after words, or at once."""
+        words_first = self.settings.words_first
+        return (
+            "required"
+            if (self.facts.words_first if words_first is None else words_first)
+            else "first"
+        )
+
+    @property
     def tokenizer(self) -> SeedTokenizer:
         """The visual tokenizer, which reads and draws the pictures."""
         return self._pictures.tokenizer
@@ -189,9 +199,7 @@ class ChatModel:
             wordless: As `encode_wordless` makes them; needed with code guidance only.
             on_part: Hears words and images of one row as they come.
         """
-        need: ImageNeed = "allowed"
-        if draw:
-            need = "required" if self.settings.words_first else "first"
+        need = self.must_draw if draw else "allowed"
         return self.llm.generate(
             prompts,
             sampling or self.sampling,

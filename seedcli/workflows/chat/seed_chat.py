@@ -67,6 +67,7 @@ class SeedChat(Conversation):
         offload: bool = False,
         picture_steps: int | None = None,
         picture_guidance: float | None = None,
+        words_first: bool | None = None,
         progress: bool | OnProgress = False,
         **sampling: Any,
     ) -> SeedChat:
@@ -83,6 +84,8 @@ class SeedChat(Conversation):
                 while they work.
             picture_steps: Denoising steps of a picture; None takes the model's.
             picture_guidance: How closely pictures follow their codes; None takes the model's.
+            words_first: Whether an answer that must hold a picture may begin with words; None takes
+                what suits the model.
             progress: As for `SeedTokenizer.from_pretrained`.
             **sampling: `temperature`, `top_p`, `num_beams`, `max_new_tokens`, `seed`,
                 `code_guidance`, as `SamplingSettings` tells them; those left out are the model's.
@@ -102,6 +105,7 @@ class SeedChat(Conversation):
             pictures=PictureSettings(
                 steps=picture_steps, guidance=picture_guidance, offload=offload
             ),
+            words_first=words_first,
             device=device,  # type: ignore[arg-type]  # `cuda:1` too
             dtype=dtype,  # type: ignore[arg-type]
             quantize=quantize,

@@ -90,8 +90,13 @@ class ChatSettings:
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     constrained: UnconstrainedOption = True
     words_first: Annotated[
-        bool, Option("An answer that must hold an image may begin with words.")
-    ] = False
+        bool | None,
+        Option(
+            "Whether an answer that must hold an image may begin with words; by default as suits "
+            "the model.",
+            "--words-first/--picture-first",
+        ),
+    ] = None
     draws: Annotated[
         bool,
         Option("Leave the images of answers as codes; needs no picture decoder.", "--codes"),

@@ -61,7 +61,7 @@ class ChatRoute:
         service = self.service
         deadline = service.deadline()
         service.check_model(body.model)
-        need, last_image = wanted_images(body)
+        need, last_image = wanted_images(body, service.engine.model.must_draw)
         sampling = service.sampling(
             temperature=body.temperature,
             top_p=body.top_p,
@@ -85,8 +85,9 @@ class ChatRoute:
         )
 
 
-def wanted_images(body: ChatRequest) -> tuple[ImageNeed, int | None]:
-    """What a request says of pictures -> whether they may or must come, and the last one.
+def wanted_images(body: ChatRequest, must_draw: ImageNeed) -> tuple[ImageNeed, int | None]:
+    """What a request says of pictures, and how the model answers where one must come -> whether
+    they may or must come, and the last one.
 
     Raises:
         ApiError: Fields that do not go together.
@@ -107,7 +108,7 @@ def wanted_images(body: ChatRequest) -> tuple[ImageNeed, int | None]:
         return "never", None
     if kinds == {"image"}:
         return "first", 1
-    return ("first" if body.draw else "allowed"), None
+    return (must_draw if body.draw else "allowed"), None
 
 
 class _Answering:

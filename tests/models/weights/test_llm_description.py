@@ -41,6 +41,7 @@ def test_keys_of_later_versions_are_ignored(tmp_path) -> None:
         ({"num_codes": "512"}, "num_codes is '512', expected int"),
         ({"template": "alpaca"}, "template is 'alpaca', expected one of vicuna"),
         ({"name": None}, "name is None"),
+        ({"words_first": "yes"}, "words_first is 'yes', expected bool"),
     ],
 )
 def test_damaged_descriptions_are_refused(tmp_path, change, message) -> None:

@@ -5,6 +5,7 @@ remembered, what is written down.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,26 @@ def test_code_guidance_moves_away_from_the_same_request_without_its_words(
     plain = talk()
     plain.say("a cat", draw=True)
     assert asked[-1][1] is None
+
+
+@pytest.mark.parametrize("suits", [False, True])
+def test_a_picture_that_must_come_begins_the_answer_or_not_as_suits_the_model(
+    talk, tiny_llm, monkeypatch, suits
+) -> None:
+    asked = []
+    generate = tiny_llm.generate
+    monkeypatch.setattr(
+        tiny_llm,
+        "generate",
+        lambda prompts, *rest, **options: (
+            asked.append(options["image"]) or generate(prompts, *rest, **options)
+        ),
+    )
+    monkeypatch.setattr(tiny_llm, "facts", replace(tiny_llm.facts, words_first=suits))
+    for words_first in (None, False, True):
+        how = {"words_first": words_first, "sampling": {"max_new_tokens": 50}}
+        assert talk(**how).say("a cat", draw=True).codes
+    assert asked == ["required" if suits else "first", "first", "required"]
 
 
 def test_words_and_pictures_are_heard_in_their_order(talk) -> None:

@@ -31,13 +31,16 @@ def test_an_answer_has_openais_shape_and_its_seed_gives_it_again(running) -> Non
     assert again["choices"] == found["choices"]
 
 
-def test_answers_are_those_of_the_library(running, chat_model) -> None:
+@pytest.mark.parametrize("words_first", [False, True])
+def test_answers_are_those_of_the_library(running, chat_model, monkeypatch, words_first) -> None:
     """The server's words and codes against `SeedChat`'s with the same seed."""
     from seedcli.workflows.chat.seed_chat import SeedChat
 
+    monkeypatch.setattr(chat_model, "facts", replace(chat_model.facts, words_first=words_first))
     conversation = SeedChat(chat_model)
     conversation.reseed(11)
     turn = conversation.say("a dog", draw=True)
+    assert turn.text.startswith("<image>") != words_first
     body = {"model": "tiny-llm", "messages": said("a dog"), "draw": True, "seed": 11}
     message = running.post(CHAT, body).json["choices"][0]["message"]
     assert [each["codes"] for each in message["segments"] if "codes" in each] == turn.codes
