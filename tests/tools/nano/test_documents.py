@@ -27,6 +27,7 @@ from tools.nano.told_best import (
     candidates,
     drawn_scores,
     read_best,
+    standard,
     told_scores,
     with_skin_tones,
 )
@@ -184,11 +185,12 @@ def test_a_drawing_that_looks_like_another_thing_is_not_best():
     every = {(one.hexcode, one.vendor): one for one in read_emoji("train")}
     wanted = [("1f3e0", "google"), ("1f3e0", "twitter"), ("1f431", "google")]
     house, other, cat = (every[one] for one in wanted)
-    pictures, embeddings = [house, other, cat], torch.eye(3)
-    seen = torch.stack([embeddings[0] + 0.9 * embeddings[2], 0.8 * embeddings[1], embeddings[2]])
-    scores = drawn_scores(pictures, embeddings, dict(enumerate(seen)))
-    assert scores[1] > scores[0]
-    assert best_of(pictures, scores)["1f3e0"] == other.vendor
+    pictures, features = [house, other, cat], torch.eye(3)
+    # one looks like a cat too, the other like its own kind alone
+    seen = torch.stack([features[0] + 0.9 * features[2], 0.8 * features[1], features[2]])
+    scores = drawn_scores(pictures, features, dict(enumerate(seen)))
+    assert scores.tolist() == pytest.approx([0.1, 0.8, 1.0])
+    assert best_of(pictures, standard(scores))["1f3e0"] == other.vendor
 
 
 def test_with_a_skin_tone_the_set_stays():
