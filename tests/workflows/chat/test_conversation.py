@@ -23,16 +23,23 @@ from seedcli.workflows.documents.request import BuildRequest
 from tests.videos import write_video
 
 
-def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_sees(
-    talk, tiny_llm, picture, monkeypatch
-) -> None:
-    prompts = []
-    generate = tiny_llm.generate
+@pytest.fixture
+def asked(tiny_llm, monkeypatch) -> list:
+    """Prompts and options of each call of the language model."""
+    calls, generate = [], tiny_llm.generate
     monkeypatch.setattr(
         tiny_llm,
         "generate",
-        lambda asked, *rest, **options: prompts.extend(asked) or generate(asked, *rest, **options),
+        lambda prompts, *rest, **options: (
+            calls.append((prompts, options)) or generate(prompts, *rest, **options)
+        ),
     )
+    return calls
+
+
+def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_sees(
+    talk, tiny_llm, picture, asked
+) -> None:
     conversation = talk()
     shown = conversation.attach(picture)
     first = conversation.say("draw it again", draw=True)
@@ -47,22 +54,14 @@ def test_a_drawn_picture_is_replayed_as_codes_and_the_prompt_is_what_training_se
     assert conversation.messages[0].segments == (shown, "draw it again")
     document = conversation_template("vicuna").render(conversation.messages)
     whole = build_sequence(document, tiny_llm.text_tokenizer, tiny_llm.vocabulary, 10_000)
-    assert list(whole.ids[: len(prompts[1])]) == prompts[1]
-    assert prompts[1][0] == tiny_llm.vocabulary.bos and tiny_llm.vocabulary.eos not in prompts[1]
+    [prompt] = asked[1][0]
+    assert list(whole.ids[: len(prompt)]) == prompt
+    assert prompt[0] == tiny_llm.vocabulary.bos and tiny_llm.vocabulary.eos not in prompt
 
 
 def test_code_guidance_moves_away_from_the_same_request_without_its_words(
-    talk, tiny_llm, monkeypatch
+    talk, tiny_llm, asked
 ) -> None:
-    asked = []
-    generate = tiny_llm.generate
-    monkeypatch.setattr(
-        tiny_llm,
-        "generate",
-        lambda prompts, *rest, **options: (
-            asked.append((prompts, options["wordless"])) or generate(prompts, *rest, **options)
-        ),
-    )
     shown, earlier = tuple(range(32)), tuple(range(5, 37))
     guided = talk(sampling={"code_guidance": 3.0})
     guided.messages = [
@@ -73,39 +72,33 @@ def test_code_guidance_moves_away_from_the_same_request_without_its_words(
     template, vocabulary = conversation_template("vicuna"), tiny_llm.vocabulary
     before = guided.messages[:2]
     for words, found in zip(
-        ((shown, "make it red"), (shown,)), (asked[0][0][0], asked[0][1][0]), strict=True
+        ((shown, "make it red"), (shown,)),
+        (asked[0][0][0], asked[0][1]["wordless"][0]),
+        strict=True,
     ):
         document = template.prompt([*before, Message("user", words)])
         assert found == encode_prompt(document, tiny_llm.text_tokenizer, vocabulary)
     guided.reset()
     together = guided.generate(["a dog", ["a cat", shown]], draw=True, batch_size=1)
-    assert [len(wordless) for _, wordless in asked[1:]] == [1, 1]
+    assert [len(options["wordless"]) for _, options in asked[1:]] == [1, 1]
     assert [turn.codes for turn in together] == [
         turn.codes for turn in guided.generate(["a dog", ["a cat", shown]], draw=True)
     ]
     plain = talk()
     plain.say("a cat", draw=True)
-    assert asked[-1][1] is None
+    assert asked[-1][1]["wordless"] is None
 
 
 @pytest.mark.parametrize("suits", [False, True])
 def test_a_picture_that_must_come_begins_the_answer_or_not_as_suits_the_model(
-    talk, tiny_llm, monkeypatch, suits
+    talk, tiny_llm, asked, monkeypatch, suits
 ) -> None:
-    asked = []
-    generate = tiny_llm.generate
-    monkeypatch.setattr(
-        tiny_llm,
-        "generate",
-        lambda prompts, *rest, **options: (
-            asked.append(options["image"]) or generate(prompts, *rest, **options)
-        ),
-    )
     monkeypatch.setattr(tiny_llm, "facts", replace(tiny_llm.facts, words_first=suits))
     for words_first in (None, False, True):
         how = {"words_first": words_first, "sampling": {"max_new_tokens": 50}}
         assert talk(**how).say("a cat", draw=True).codes
-    assert asked == ["required" if suits else "first", "first", "required"]
+    images = [options["image"] for _, options in asked]
+    assert images == ["required" if suits else "first", "first", "required"]
 
 
 def test_words_and_pictures_are_heard_in_their_order(talk) -> None:
