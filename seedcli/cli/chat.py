@@ -102,7 +102,7 @@ class Opening:
             "tokenizer": "--tokenizer",
             "template": "--template",
             "constrained": "--unconstrained",
-            "words_first": "--words-first",
+            "words_first": "--words-first" if settings.words_first else "--picture-first",
             "draws": "--codes",
             "negative": "--negative",
             "device": "--device",

@@ -114,7 +114,9 @@ def test_chat_of_the_command_line_talks_to_a_server(running, tmp_path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["codes"][0]) == 32
-    refused = CliRunner().invoke(app, ["chat", "--url", running.url, "--device", "cpu"])
-    assert refused.exit_code == 2 and "--url and --device do not go together" in refused.output
+    for words in (["--device", "cpu"], ["--words-first"], ["--picture-first"]):
+        refused = CliRunner().invoke(app, ["chat", "--url", running.url, *words])
+        assert refused.exit_code == 2
+        assert f"--url and {words[0]} do not go together" in refused.output
     refused = CliRunner().invoke(app, ["chat", "--url", running.url, "--web"])
     assert refused.exit_code == 2 and "--web and --url do not go together" in refused.output
