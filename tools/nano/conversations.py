@@ -176,7 +176,7 @@ class EmojiSpeaker:
         """
         if self._manner.bare and rng.random() < self._manner.bare:
             return ("assistant", (picture,))
-        if self._manner.named:
+        if self._manner.named:  # those that name the thing first
             replies = sorted(filter(None, replies), key=lambda one: "{" not in one)
         reply = replies[0] if rng.random() < 0.6 else rng.choice(replies)
         text = reply.format_map(words_of(picture))

@@ -45,8 +45,6 @@ VIEW = PreprocessConfig(
     brightness=0.1,
 )
 DRAWS = 32  # rows of an emoji
-# of these sets drawings are read twice as often
-_READ_OFTEN = ("google", "twitter", "fluent")
 # extra rows of an emoji with skin tones or twins, which are a fifth of the emoji and all of the
 # edits
 _REPEATS_OF_VARIANTS = 2
@@ -109,8 +107,8 @@ class DocumentTables:
         for number in range(draws * len(emoji) * (manner.repeats if manner else 1)):
             rng = random.Random(f"{table} {number}")
             drawings = emoji[number % len(emoji)]
-            if table in ("everyday", "styles"):
-                drawings = drawings + [one for one in drawings if one.vendor in _READ_OFTEN]
+            if manner:
+                drawings = drawings + [one for one in drawings if one.vendor in manner.often]
             picture = rng.choice(drawings)
             if manner and rng.random() >= _TALKED_OF.get(picture.group, 1):
                 continue

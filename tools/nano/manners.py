@@ -27,6 +27,7 @@ class Manner:
         itself: Share of pictures to be read that stay as they are; the others are views, which
             share few codes with their picture.
         repeats: Rows that a draw of an emoji is worth: the more, the more views are read.
+        often: Of these sets drawings are read twice as often.
         openings: What a dialogue begins with; a picture that allows no change is described.
         follow_ups: How many turns follow in it.
     """
@@ -40,6 +41,7 @@ class Manner:
     restyled: float = 0.4
     itself: float = 1 / 8
     repeats: int = 2
+    often: tuple[str, ...] = ()
     openings: tuple[str, ...] = ("describe", "question", "draw", "draw")
     follow_ups: tuple[int, ...] = (1, 1, 1, 2)
 
@@ -74,6 +76,7 @@ EVERYDAY = Manner(
     restyled=0.8,
     itself=1 / 2,
     repeats=4,
+    often=("google", "twitter", "fluent"),
 )
 STYLES = Manner(
     {
@@ -94,6 +97,7 @@ STYLES = Manner(
     restyled=1.0,
     itself=1 / 2,
     repeats=3,
+    often=("google", "twitter", "fluent"),
     openings=("describe", "question", "draw", "draw", "edit", "edit"),
     follow_ups=(1, 1, 2, 2, 3),
 )

@@ -8,7 +8,8 @@ best-known sets (in all sets, where none of these has it), `told_best.json` name
 generation embedding, as its codes give it, is nearest by angle to its target embedding, taken from
 the mean. `drawn_best.json` also asks whether what is drawn of the codes is still that thing to the
 tokenizer, which no part of the decoder was trained by, and names another drawing where that is
-clearly better; with a skin tone it is of the same set as without. Two processors take half an hour.
+clearly better; with a skin tone it is of the same set as without. For that 13,510 pictures are
+drawn.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ BEST_KNOWN = ("google", "twitter", "fluent", "fluent-flat", "noto-2019")
 SEEDS = range(2)  # of the start noise
 _BATCH = 64
 # What the codes tell best gives way to what is better by this, of the two scores' deviations
-# together; with 0 three times as many give way, for the same gain.
+# together. With 0 nearly four times as many gave way on 93 things, for hardly more gain.
 _BETTER_BY = 1.0
 
 
